@@ -1,0 +1,247 @@
+#include "bert/safetensors.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <jansson.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum {
+    LENGTH_BYTES = 8,
+    LARGEST_HEADER = 100 << 20, /* the reference reader's limit */
+};
+
+struct fff_safetensors {
+    void *mapping;
+    size_t size;
+    json_t *header; /* owns the names and metadata */
+    fff_tensor *tensors;
+    size_t tensor_count;
+};
+
+/* Where errors go. */
+struct report {
+    const char *path;
+    char *text;
+    size_t size;
+};
+
+static bool fail(const struct report *report, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static bool fail(const struct report *report, const char *format, ...) {
+    int used = snprintf(report->text, report->size, "%s: ", report->path);
+    if (used >= 0 && (size_t)used < report->size) {
+        va_list arguments;
+        va_start(arguments, format);
+        vsnprintf(report->text + used, report->size - (size_t)used, format, arguments);
+        va_end(arguments);
+    }
+    /* Names come from the file: keep the message one printable line. */
+    for (char *c = report->text; report->size > 0 && *c != '\0'; c++) {
+        if ((unsigned char)*c < ' ' || *c == 0x7f) {
+            *c = '?';
+        }
+    }
+    return false;
+}
+
+static const struct {
+    const char *name;
+    size_t size;
+    fff_tensor_type type;
+} types[] = {
+    {"F64", 8, FFF_TENSOR_F64},    {"F32", 4, FFF_TENSOR_F32},       {"F16", 2, FFF_TENSOR_F16},
+    {"BF16", 2, FFF_TENSOR_BF16},  {"I64", 8, FFF_TENSOR_I64},       {"I32", 4, FFF_TENSOR_I32},
+    {"U64", 8, FFF_TENSOR_OTHER},  {"U32", 4, FFF_TENSOR_OTHER},     {"I16", 2, FFF_TENSOR_OTHER},
+    {"U16", 2, FFF_TENSOR_OTHER},  {"I8", 1, FFF_TENSOR_OTHER},      {"U8", 1, FFF_TENSOR_OTHER},
+    {"BOOL", 1, FFF_TENSOR_OTHER}, {"F8_E4M3", 1, FFF_TENSOR_OTHER}, {"F8_E5M2", 1, FFF_TENSOR_OTHER},
+};
+
+/* A JSON number as a size; false for anything else, negative numbers included. */
+static bool read_size(const json_t *value, size_t *size) {
+    if (!json_is_integer(value) || json_integer_value(value) < 0) {
+        return false;
+    }
+    *size = (size_t)json_integer_value(value);
+    return true;
+}
+
+static bool read_tensor(const struct report *report, const char *name, const json_t *entry, size_t data_size,
+                        const unsigned char *data, fff_tensor *tensor) {
+    *tensor = (fff_tensor){.name = name, .count = 1};
+    const char *type_name = json_string_value(json_object_get(entry, "dtype"));
+    const json_t *shape = json_object_get(entry, "shape");
+    const json_t *offsets = json_object_get(entry, "data_offsets");
+    if (type_name == NULL || !json_is_array(shape) || !json_is_array(offsets) || json_array_size(offsets) != 2) {
+        return fail(report, "tensor '%s' lacks a dtype, a shape or a pair of data_offsets", name);
+    }
+    size_t element_size = 0;
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
+        if (strcmp(type_name, types[i].name) == 0) {
+            tensor->type = types[i].type;
+            tensor->type_name = types[i].name;
+            element_size = types[i].size;
+        }
+    }
+    if (element_size == 0) {
+        return fail(report, "tensor '%s' has the unknown dtype '%s'", name, type_name);
+    }
+    tensor->rank = json_array_size(shape);
+    if (tensor->rank > FFF_TENSOR_MAX_RANK) {
+        return fail(report, "tensor '%s' has %zu dimensions, more than %d", name, tensor->rank, FFF_TENSOR_MAX_RANK);
+    }
+    for (size_t i = 0; i < tensor->rank; i++) {
+        if (!read_size(json_array_get(shape, i), &tensor->shape[i]) ||
+            __builtin_mul_overflow(tensor->count, tensor->shape[i], &tensor->count)) {
+            return fail(report, "tensor '%s': dimension %zu is no number or too large", name, i);
+        }
+    }
+    size_t begin, end;
+    if (!read_size(json_array_get(offsets, 0), &begin) || !read_size(json_array_get(offsets, 1), &end) || begin > end ||
+        end > data_size) {
+        return fail(report, "tensor '%s': data_offsets do not lie within the %zu bytes of data", name, data_size);
+    }
+    if (__builtin_mul_overflow(tensor->count, element_size, &tensor->bytes) || tensor->bytes != end - begin) {
+        return fail(report, "tensor '%s': dtype and shape need %zu x %zu bytes, data_offsets give %zu", name,
+                    tensor->count, element_size, end - begin);
+    }
+    tensor->data = data + begin;
+    return true;
+}
+
+static int by_position(const void *a, const void *b) {
+    const fff_tensor *left = a, *right = b;
+    if (left->data != right->data) {
+        return left->data < right->data ? -1 : 1;
+    }
+    return (left->bytes > right->bytes) - (left->bytes < right->bytes); /* empty tensors first */
+}
+
+/* Tensors in order of position must follow each other without gap or overlap, and fill the data. */
+static bool check_tiling(const struct report *report, const fff_safetensors *file, const unsigned char *data,
+                         size_t data_size) {
+    const unsigned char *end = data;
+    for (size_t i = 0; i < file->tensor_count; i++) {
+        const unsigned char *begin = file->tensors[i].data;
+        if (begin != end) {
+            return fail(report, "tensor '%s' begins at byte %zu of the data, but the one before ends at %zu",
+                        file->tensors[i].name, (size_t)(begin - data), (size_t)(end - data));
+        }
+        end = begin + file->tensors[i].bytes;
+    }
+    if (end != data + data_size) {
+        return fail(report, "the tensors end at byte %zu of %zu bytes of data", (size_t)(end - data), data_size);
+    }
+    return true;
+}
+
+static bool read_header(const struct report *report, fff_safetensors *file) {
+    const unsigned char *bytes = file->mapping;
+    uint64_t length = 0;
+    for (int i = LENGTH_BYTES - 1; i >= 0; i--) {
+        length = length << 8 | bytes[i];
+    }
+    if (length > file->size - LENGTH_BYTES || length > LARGEST_HEADER) {
+        return fail(report, "header length %llu exceeds the file's %zu bytes or the limit of %d",
+                    (unsigned long long)length, file->size, (int)LARGEST_HEADER);
+    }
+    const char *text = (const char *)bytes + LENGTH_BYTES;
+    const unsigned char *data = bytes + LENGTH_BYTES + length;
+    size_t data_size = file->size - LENGTH_BYTES - (size_t)length;
+    json_error_t json_error;
+    if (length == 0 || text[0] != '{') {
+        return fail(report, "the header is not a JSON object");
+    }
+    file->header = json_loadb(text, (size_t)length, JSON_REJECT_DUPLICATES, &json_error);
+    if (file->header == NULL) {
+        return fail(report, "header, line %d, column %d: %s", json_error.line, json_error.column, json_error.text);
+    }
+    const char *name;
+    json_t *entry;
+    file->tensors = calloc(json_object_size(file->header) + 1, sizeof *file->tensors);
+    if (file->tensors == NULL) {
+        return fail(report, "out of memory");
+    }
+    json_object_foreach(file->header, name, entry) {
+        if (strcmp(name, "__metadata__") == 0) {
+            continue;
+        }
+        if (!read_tensor(report, name, entry, data_size, data, &file->tensors[file->tensor_count])) {
+            return false;
+        }
+        file->tensor_count++;
+    }
+    qsort(file->tensors, file->tensor_count, sizeof *file->tensors, by_position);
+    return check_tiling(report, file, data, data_size);
+}
+
+static bool map_file(const struct report *report, const char *path, fff_safetensors *file) {
+    int descriptor = open(path, O_RDONLY | O_CLOEXEC);
+    if (descriptor < 0) {
+        return fail(report, "%s", strerror(errno));
+    }
+    struct stat status;
+    bool ok = false;
+    if (fstat(descriptor, &status) != 0) {
+        fail(report, "%s", strerror(errno));
+    } else if (!S_ISREG(status.st_mode)) {
+        fail(report, "not a regular file");
+    } else if (status.st_size < LENGTH_BYTES) {
+        fail(report, "%lld bytes are too few for a safetensors file", (long long)status.st_size);
+    } else {
+        file->size = (size_t)status.st_size;
+        void *mapping = mmap(NULL, file->size, PROT_READ, MAP_PRIVATE, descriptor, 0);
+        if (mapping == MAP_FAILED) {
+            fail(report, "%s", strerror(errno));
+        } else {
+            file->mapping = mapping;
+            ok = true;
+        }
+    }
+    close(descriptor);
+    return ok;
+}
+
+fff_safetensors *fff_safetensors_open(const char *path, char *error, size_t error_size) {
+    struct report report = {path, error, error_size};
+    fff_safetensors *file = calloc(1, sizeof *file);
+    if (file == NULL) {
+        fail(&report, "out of memory");
+        return NULL;
+    }
+    if (!map_file(&report, path, file) || !read_header(&report, file)) {
+        fff_safetensors_close(file);
+        return NULL;
+    }
+    return file;
+}
+
+void fff_safetensors_close(fff_safetensors *file) {
+    if (file == NULL) {
+        return;
+    }
+    json_decref(file->header);
+    free(file->tensors);
+    if (file->mapping != NULL) {
+        munmap(file->mapping, file->size);
+    }
+    free(file);
+}
+
+const fff_tensor *fff_safetensors_find(const fff_safetensors *file, const char *name) {
+    for (size_t i = 0; i < file->tensor_count; i++) {
+        if (strcmp(file->tensors[i].name, name) == 0) {
+            return &file->tensors[i];
+        }
+    }
+    return NULL;
+}
+
+const char *fff_safetensors_metadata(const fff_safetensors *file, const char *key) {
+    return json_string_value(json_object_get(json_object_get(file->header, "__metadata__"), key));
+}

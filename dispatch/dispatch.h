@@ -1,0 +1,13 @@
+/* From an instruction set to its kernel table. */
+#ifndef FFF_DISPATCH_H
+#define FFF_DISPATCH_H
+
+#include "kernels/kernels.h"
+
+#include <fff/fff.h>
+
+/* The table of an instruction set, NULL if the library was built without it. Says nothing about
+ * whether this CPU can run it: fff_isa_usable() does. */
+const struct fff_kernels *fff_kernels_of(fff_isa isa);
+
+#endif

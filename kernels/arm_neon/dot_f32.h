@@ -1,0 +1,68 @@
+#ifndef FFF_KERNELS_ARM_NEON_DOT_F32_H
+#define FFF_KERNELS_ARM_NEON_DOT_F32_H
+
+#include "kernels/arm_neon/isa.h"
+
+#include <string.h>
+
+/* The 32 partial sums of one token are eight q registers: register v holds sums 4v to 4v + 3. */
+enum { DOT_VECTORS_ARM_NEON = FFF_PARTIAL_SUMS / 4 };
+
+typedef struct sums_arm_neon {
+    float32x4_t part[DOT_VECTORS_ARM_NEON];
+} sums_arm_neon;
+
+/* One step: FFF_PARTIAL_SUMS weights against as many inputs of each token. */
+static inline __attribute__((always_inline)) void
+step_arm_neon(int tokens, const float *weights, const float *const *input, size_t offset, sums_arm_neon *sums) {
+    for (int v = 0; v < DOT_VECTORS_ARM_NEON; v++) {
+        float32x4_t w = vld1q_f32(weights + 4 * v);
+        for (int t = 0; t < tokens; t++) {
+            sums[t].part[v] = vfmaq_f32(sums[t].part[v], vld1q_f32(input[t] + offset + 4 * v), w);
+        }
+    }
+}
+
+/* The whole halving tree: 32 sums to 16, 8, 4 by whole registers, to 2 by halves of one, to 1. */
+static inline float halve_to_1_arm_neon(sums_arm_neon sums) {
+    for (int half = DOT_VECTORS_ARM_NEON / 2; half > 0; half /= 2) {
+        for (int v = 0; v < half; v++) {
+            sums.part[v] = vaddq_f32(sums.part[v], sums.part[v + half]);
+        }
+    }
+    float32x2_t two = vadd_f32(vget_low_f32(sums.part[0]), vget_high_f32(sums.part[0]));
+    return vget_lane_f32(two, 0) + vget_lane_f32(two, 1);
+}
+
+/* The logits of `tokens` (1 or 2) tokens against one row, into logits[0..tokens-1]; unrolled for each
+ * number at compile time. Two tokens are 16 accumulators, 8 registers of the row and 8 of inputs: all
+ * 32. NEON has no masked loads, so a tail goes through zero-padded copies on the stack. */
+static inline __attribute__((always_inline)) void
+logits_arm_neon(const struct fff_trees_f32 *trees, size_t row, int tokens, const float *const *input, float *logits) {
+    const float *weights = trees->input_rows + row * trees->row_stride;
+    size_t width = trees->input_width;
+    sums_arm_neon sums[2];
+    for (int t = 0; t < tokens; t++) {
+        for (int v = 0; v < DOT_VECTORS_ARM_NEON; v++) {
+            sums[t].part[v] = vdupq_n_f32(0.0f);
+        }
+    }
+    size_t i = 0;
+    for (; i + FFF_PARTIAL_SUMS <= width; i += FFF_PARTIAL_SUMS) {
+        step_arm_neon(tokens, weights + i, input, i, sums);
+    }
+    if (i < width) {
+        float padded[3][FFF_PARTIAL_SUMS] = {{0}};
+        const float *padded_input[2] = {padded[0], padded[1]};
+        for (int t = 0; t < tokens; t++) {
+            memcpy(padded[t], input[t] + i, (width - i) * sizeof(float));
+        }
+        memcpy(padded[2], weights + i, (width - i) * sizeof(float));
+        step_arm_neon(tokens, padded[2], padded_input, 0, sums);
+    }
+    for (int t = 0; t < tokens; t++) {
+        logits[t] = halve_to_1_arm_neon(sums[t]) + trees->biases[row];
+    }
+}
+
+#endif

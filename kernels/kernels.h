@@ -1,0 +1,86 @@
+/* The contract between the library and its instruction sets.
+ *
+ * Each folder kernels/<isa>/ fills one struct fff_kernels and exports nothing else. The generic one
+ * is the specification: every other must produce the same bits (NaN for NaN, whatever its sign and
+ * payload) for every argument that this file allows. docs/numerics.md explains the arithmetic,
+ * docs/adding-an-isa.md how to write a new folder.
+ *
+ * Kernels run with round-to-nearest and without flush-to-zero; the caller of a kernel sees to that.
+ * This header is compiled with each folder's own flags, so it defines no function with external
+ * linkage: a copy made with AVX-512 must never be the one that an old CPU runs.
+ */
+#ifndef FFF_KERNELS_H
+#define FFF_KERNELS_H
+
+#include <fff/fff.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __FAST_MATH__
+#error "libfff's results are defined to the bit: compile without -ffast-math"
+#endif
+
+/* A dot product is this many interleaved partial sums, on every instruction set. Never varies: it
+ * decides the bits. */
+#define FFF_PARTIAL_SUMS 32
+
+/* Rows of packed weights start at multiples of, and are padded with zeros to, this many floats
+ * (64 bytes: a cache line, and the widest vector). */
+#define FFF_ROW_QUANTUM 16
+
+/* The weights of a layer as kernels see them. Row r = tree * nodes + node has its input weights at
+ * input_rows + r * row_stride and its output weights at output_rows + r * row_stride; both aligned to
+ * 64 bytes, followed by zeros up to the next multiple of FFF_ROW_QUANTUM. */
+struct fff_trees_f32 {
+    const float *input_rows;
+    const float *output_rows;
+    const float *biases; /* one a row */
+    size_t row_stride;
+    size_t input_width;
+    size_t output_width;
+    size_t trees;
+    size_t levels; /* depth + 1 */
+    size_t nodes;  /* per tree: 2^levels - 1 */
+    bool zero_goes_right;
+};
+
+struct fff_kernels {
+    /* One token down all trees. Writes trees * levels entries, entry tree * levels + level: the node
+     * visited and its logit. `input` has input_width floats, at any alignment.
+     * `fetch_output` asks for the visited output rows to be prefetched for accumulate_f32. */
+    void (*descend_f32)(const struct fff_trees_f32 *trees, const float *input, bool fetch_output, uint32_t *nodes,
+                        float *logits);
+
+    /* Several tokens against one row: logits[t * logit_stride] = the logit of row `row` for the token at
+     * inputs + t * input_stride, for each t among the `count` entries of `tokens`. */
+    void (*node_dot_f32)(const struct fff_trees_f32 *trees, size_t row, size_t count, const uint32_t *tokens,
+                         const float *inputs, size_t input_stride, float *logits, size_t logit_stride);
+
+    /* activations[i] = activation(logits[i]); the two may be the same memory. */
+    void (*activate_f32)(fff_activation activation, size_t count, const float *logits, float *activations);
+
+    /* One token's output: output[j] = the fused chain over trees, then levels, from +0, of
+     * activations[tree * levels + level] * output row (tree, nodes[tree * levels + level]) column j.
+     * Writes output_width floats, at any alignment; they share no memory with the arguments. */
+    void (*accumulate_f32)(const struct fff_trees_f32 *trees, const uint32_t *nodes, const float *activations,
+                           float *output);
+};
+
+extern const struct fff_kernels fff_kernels_generic;
+extern const struct fff_kernels fff_kernels_x86_avx2;
+extern const struct fff_kernels fff_kernels_x86_avx512;
+extern const struct fff_kernels fff_kernels_arm_neon;
+
+/* The child that a logit leads to. NaN leads left. */
+static inline uint32_t fff_child(uint32_t node, float logit, bool zero_goes_right) {
+    uint32_t right = (uint32_t)(logit > 0.0f) | ((uint32_t)(logit == 0.0f) & (uint32_t)zero_goes_right);
+    return 2 * node + 1 + right;
+}
+
+/* The constants of the activations, so that all instruction sets round the same ones. */
+#define FFF_INVERSE_SQRT_2 0.70710678118654752440f /* 1 / sqrt 2 */
+#define FFF_SQRT_2_OVER_PI 0.79788456080286535588f /* sqrt(2 / pi) */
+#define FFF_GELU_TANH_CUBIC 0.044715f
+
+#endif

@@ -1,0 +1,45 @@
+/* One token's output, in blocks of 8 registers (64 columns) that stay in registers over all visited
+ * rows: one load an FMA, output written once. kernels/x86_avx512/accumulate_f32.c says why. A block
+ * of 12 registers was no faster. */
+#include "kernels/x86_avx2/isa.h"
+
+enum { BLOCK = 8 };
+
+/* `vectors` registers of output columns from `column` on; `last` masks the last of them. */
+static inline __attribute__((always_inline)) void columns_x86_avx2(const struct fff_trees_f32 *trees,
+                                                                   const uint32_t *nodes, const float *activations,
+                                                                   float *output, size_t column, int vectors,
+                                                                   __m256i last) {
+    __m256 sums[BLOCK];
+    for (int v = 0; v < vectors; v++) {
+        sums[v] = _mm256_setzero_ps();
+    }
+    for (size_t tree = 0; tree < trees->trees; tree++) {
+        const float *tree_rows = trees->output_rows + tree * trees->nodes * trees->row_stride + column;
+        for (size_t level = 0; level < trees->levels; level++) {
+            size_t entry = tree * trees->levels + level;
+            const float *weights = tree_rows + nodes[entry] * trees->row_stride;
+            __m256 activation = _mm256_broadcast_ss(&activations[entry]);
+            for (int v = 0; v < vectors; v++) {
+                /* a row is padded to whole vectors, so its last one is loaded whole */
+                sums[v] = _mm256_fmadd_ps(activation, _mm256_load_ps(weights + 8 * v), sums[v]);
+            }
+        }
+    }
+    for (int v = 0; v < vectors - 1; v++) {
+        _mm256_storeu_ps(output + column + 8 * v, sums[v]);
+    }
+    _mm256_maskstore_ps(output + column + 8 * (vectors - 1), last, sums[vectors - 1]);
+}
+
+void fff_accumulate_f32_x86_avx2(const struct fff_trees_f32 *trees, const uint32_t *nodes, const float *activations,
+                                 float *output) {
+    size_t width = trees->output_width;
+    size_t column = 0;
+    for (; column + 8 * BLOCK <= width; column += 8 * BLOCK) {
+        columns_x86_avx2(trees, nodes, activations, output, column, BLOCK, _mm256_set1_epi32(-1));
+    }
+    for (; column < width; column += 8) {
+        columns_x86_avx2(trees, nodes, activations, output, column, 1, lanes_below_x86_avx2(column, width));
+    }
+}

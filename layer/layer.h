@@ -1,0 +1,20 @@
+/* The layer behind the public header's opaque type. */
+#ifndef FFF_LAYER_H
+#define FFF_LAYER_H
+
+#include "kernels/kernels.h"
+
+#include <fff/fff.h>
+
+struct fff_layer {
+    struct fff_trees_f32 trees; /* the packed weights, in `memory` */
+    const struct fff_kernels *kernels;
+    fff_activation activation;
+    fff_isa isa;
+    size_t path_length; /* trees * levels */
+    size_t memory_size; /* of `memory`, in bytes */
+    void *memory;       /* rows, each with input and output weights side by side; then biases */
+    fff_allocator allocator;
+};
+
+#endif

@@ -1,0 +1,35 @@
+/* Checked arithmetic on sizes that come from callers. */
+#ifndef FFF_SIZE_H
+#define FFF_SIZE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* *result = a * b or a + b; false, with *result meaningless, if that overflows. */
+static inline bool fff_size_multiply(size_t a, size_t b, size_t *result) {
+    return !__builtin_mul_overflow(a, b, result);
+}
+static inline bool fff_size_add(size_t a, size_t b, size_t *result) {
+    return !__builtin_add_overflow(a, b, result);
+}
+
+/* The bytes from the first to past the last element of a strided matrix; false if that overflows.
+ * rows and columns are at least 1. */
+static inline bool fff_size_extent(size_t rows, size_t row_stride, size_t columns, size_t column_stride,
+                                   size_t element_size, size_t *bytes) {
+    size_t down, across, elements;
+    return fff_size_multiply(rows - 1, row_stride, &down) && fff_size_multiply(columns - 1, column_stride, &across) &&
+           fff_size_add(down, across, &elements) && fff_size_add(elements, 1, &elements) &&
+           fff_size_multiply(elements, element_size, bytes);
+}
+
+/* value rounded up to a multiple of quantum (a power of two); false if that overflows. */
+static inline bool fff_size_round_up(size_t value, size_t quantum, size_t *result) {
+    if (!fff_size_add(value, quantum - 1, result)) {
+        return false;
+    }
+    *result &= ~(quantum - 1);
+    return true;
+}
+
+#endif

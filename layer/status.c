@@ -1,0 +1,32 @@
+#include "config.h"
+
+#include <fff/fff.h>
+
+const char *fff_status_text(fff_status status) {
+    switch (status) {
+    case FFF_OK: return "success";
+    case FFF_ERROR_NULL_POINTER: return "a required pointer is NULL";
+    case FFF_ERROR_STRUCT_SIZE: return "the description's struct_size does not fit this version of the library";
+    case FFF_ERROR_SHAPE: return "a width or the number of trees is 0, or the depth is too large";
+    case FFF_ERROR_OPTION: return "an option holds an unknown value";
+    case FFF_ERROR_OVERFLOW: return "sizes are too large to address";
+    case FFF_ERROR_STRIDE: return "a stride makes rows overlap";
+    case FFF_ERROR_ALIGNMENT: return "a pointer is not aligned for its element type";
+    case FFF_ERROR_OVERLAP: return "input and output share memory";
+    case FFF_ERROR_WORKSPACE: return "the workspace is too small";
+    case FFF_ERROR_NODE: return "a node index lies outside its tree";
+    case FFF_ERROR_ISA_UNKNOWN: return "no instruction set has that name";
+    case FFF_ERROR_ISA_NOT_BUILT: return "the library was built without that instruction set";
+    case FFF_ERROR_ISA_NOT_SUPPORTED: return "this machine does not support that instruction set";
+    case FFF_ERROR_OUT_OF_MEMORY: return "out of memory";
+    }
+    return "unknown status";
+}
+
+const char *fff_version(void) {
+    return FFF_VERSION_TEXT;
+}
+
+const char *fff_sleef_version(void) {
+    return FFF_SLEEF_VERSION_TEXT;
+}

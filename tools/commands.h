@@ -1,0 +1,12 @@
+/* The subcommands of `fff`. Each gets its own arguments, argv[0] being its name, and returns the exit
+ * status: 0 success, 1 a check failed, 2 wrong usage or unreadable input. */
+#ifndef FFF_TOOLS_COMMANDS_H
+#define FFF_TOOLS_COMMANDS_H
+
+enum { EXIT_HOLDS = 0, EXIT_FAILS = 1, EXIT_BAD_INPUT = 2 };
+
+int command_cpu(int argc, char **argv);
+int command_verify(int argc, char **argv);
+int command_demo(int argc, char **argv);
+
+#endif

@@ -1,0 +1,272 @@
+/* fff demo: a layer of UltraFastBERT's shape, made, verified and timed against the dense layer. */
+#include "tools/commands.h"
+#include "tools/dense_blas.h"
+#include "tools/verify_layer.h"
+
+#include <sched.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum {
+    WIDTH = 768,
+    DEPTH = 11,
+    TOKENS = 512,
+    ROUNDS = 9,        /* the first warms up and is not counted */
+    CHECKED_DENSE = 4, /* tokens of each dense result compared with float64 */
+    MOST_SIDES = FFF_ISA_COUNT + DENSE_WAYS,
+};
+static const uint64_t SEED = 2311;
+static const size_t BATCHES[] = {1, 8, 64, 512};
+enum { BATCH_COUNT = sizeof BATCHES / sizeof *BATCHES };
+
+/* One thing that is timed: the layer on an instruction set, or a way of computing the dense one. */
+struct side {
+    fff_layer *layer; /* NULL: dense */
+    enum dense_blas_way way;
+    double seconds_per_token[ROUNDS];
+};
+
+struct demo {
+    struct layer_data data;
+    struct layer_data dense_data; /* the same weights as 4095 trees of depth 0; owns nothing */
+    struct dense_blas dense;
+    struct dense_f64 *dense_f64;
+    float *verified; /* the verified output of all tokens */
+    float *output;
+    void *workspace;
+    size_t workspace_size;
+    struct side sides[MOST_SIDES];
+    size_t side_count;
+};
+
+static double now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static int compare_doubles(const void *a, const void *b) {
+    double left = *(const double *)a, right = *(const double *)b;
+    return (left > right) - (left < right);
+}
+
+/* The counted rounds' values, sorted; the median is sorted[(ROUNDS - 1) / 2]. */
+static void sort_rounds(const double *values, double *sorted) {
+    memcpy(sorted, values + 1, (ROUNDS - 1) * sizeof *sorted);
+    qsort(sorted, ROUNDS - 1, sizeof *sorted, compare_doubles);
+}
+
+static double median(const double *values) {
+    double sorted[ROUNDS - 1];
+    sort_rounds(values, sorted);
+    return 0.5 * (sorted[(ROUNDS - 1) / 2 - 1] + sorted[(ROUNDS - 1) / 2]);
+}
+
+/* Moving to another core in the middle would lose the caches. */
+static void stay_on_this_core(void) {
+    int core = sched_getcpu();
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    if (core >= 0) {
+        CPU_SET((size_t)core, &one);
+        (void)sched_setaffinity(0, sizeof one, &one);
+    }
+}
+
+static void demo_free(struct demo *demo) {
+    for (size_t i = 0; i < demo->side_count; i++) {
+        fff_layer_destroy(demo->sides[i].layer);
+    }
+    dense_f64_destroy(demo->dense_f64);
+    dense_blas_free(&demo->dense);
+    free(demo->verified);
+    free(demo->output);
+    free(demo->workspace);
+    layer_data_free(&demo->data);
+}
+
+/* Everything that the timed part needs. */
+static fff_status prepare(struct demo *demo, const fff_isa *isas, size_t isa_count) {
+    for (size_t i = 0; i < isa_count; i++) {
+        fff_layer_desc desc = layer_data_desc(&demo->data, isas[i]);
+        fff_status status = fff_layer_create(&desc, &demo->sides[i].layer);
+        if (status != FFF_OK) {
+            return status;
+        }
+        demo->side_count++;
+    }
+    fff_status status = fff_workspace_size(demo->sides[0].layer, TOKENS, 1, &demo->workspace_size);
+    if (status != FFF_OK) {
+        return status;
+    }
+    demo->verified = malloc((size_t)TOKENS * WIDTH * sizeof(float));
+    demo->output = malloc((size_t)TOKENS * WIDTH * sizeof(float));
+    demo->workspace = malloc(demo->workspace_size);
+    demo->dense_data = demo->data;
+    demo->dense_data.depth = 0;
+    demo->dense_data.trees = demo->data.rows;
+    demo->dense_f64 = dense_f64_create(&demo->dense_data);
+    if (demo->verified == NULL || demo->output == NULL || demo->workspace == NULL || demo->dense_f64 == NULL ||
+        dense_blas_prepare(&demo->dense, &demo->data, TOKENS) != 0) {
+        return FFF_ERROR_OUT_OF_MEMORY;
+    }
+    for (int way = 0; dense_blas_version() != NULL && way < DENSE_WAYS; way++) {
+        demo->sides[demo->side_count++] = (struct side){.way = (enum dense_blas_way)way};
+    }
+    return fff_forward(demo->sides[0].layer, TOKENS, demo->data.input, WIDTH, demo->verified, WIDTH, demo->workspace,
+                       demo->workspace_size, NULL);
+}
+
+/* Whether a dense result agrees with float64 within the bound of any order of summation. */
+static bool dense_is_right(struct demo *demo, size_t tokens) {
+    uint32_t *roots = calloc(demo->dense_data.trees, sizeof *roots);
+    struct agreement agreement = {0};
+    for (size_t token = 0; roots != NULL && token < tokens && token < CHECKED_DENSE; token++) {
+        dense_f64_evaluate(demo->dense_f64, token);
+        dense_f64_check(demo->dense_f64, roundings_of_any_order(&demo->dense_data), roots, NULL,
+                        demo->output + token * WIDTH, &agreement);
+    }
+    free(roots);
+    return agreement.tokens > 0 && agreement_holds(&agreement);
+}
+
+/* Times one side at one batch size; false if what it computed is wrong. */
+static bool time_side(struct demo *demo, struct side *side, size_t batch, size_t round) {
+    /* The dense layer is slow enough for few tokens to be timed well. */
+    size_t tokens = side->layer != NULL ? TOKENS : batch > CHECKED_DENSE ? batch : CHECKED_DENSE;
+    memset(demo->output, 0xff, tokens * WIDTH * sizeof(float));
+    fff_status status = FFF_OK;
+    double start = now();
+    for (size_t first = 0; first < tokens; first += batch) {
+        float *output = demo->output + first * WIDTH;
+        if (side->layer != NULL) {
+            status |= fff_forward(side->layer, batch, demo->data.input + first * WIDTH, WIDTH, output, WIDTH,
+                                  demo->workspace, demo->workspace_size, NULL);
+        } else {
+            dense_blas_forward(&demo->dense, side->way, first, batch, output);
+        }
+    }
+    side->seconds_per_token[round] = (now() - start) / (double)tokens;
+    if (side->layer != NULL) {
+        return status == FFF_OK && memcmp(demo->output, demo->verified, tokens * WIDTH * sizeof(float)) == 0;
+    }
+    return round > 0 || dense_is_right(demo, tokens);
+}
+
+/* Is it worth timing? OpenBLAS's matrix-vector product is for one token. */
+static bool takes_part(const struct side *side, size_t batch) {
+    bool gemv = side->way == DENSE_GEMV || side->way == DENSE_GEMV_NODE_MAJOR;
+    return side->layer != NULL || batch == 1 || !gemv;
+}
+
+/* All sides in turn, round after round, so that whatever slows the machine slows them alike. */
+static bool time_batch(struct demo *demo, size_t batch) {
+    for (size_t round = 0; round < ROUNDS; round++) {
+        for (size_t i = 0; i < demo->side_count; i++) {
+            struct side *side = &demo->sides[i];
+            if (takes_part(side, batch) && !time_side(demo, side, batch, round)) {
+                fprintf(stderr, "fff demo: a timed result is wrong: %s, batch %zu\n",
+                        side->layer != NULL ? fff_isa_name(fff_layer_isa(side->layer)) : dense_blas_way_name(side->way),
+                        batch);
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
+static void print_batch(const struct demo *demo, size_t batch) {
+    const struct side *dense = NULL;
+    printf("\nbatch %zu\n", batch);
+    for (size_t i = 0; i < demo->side_count; i++) {
+        const struct side *side = &demo->sides[i];
+        bool faster = side->layer == NULL && takes_part(side, batch) &&
+                      (dense == NULL || median(side->seconds_per_token) < median(dense->seconds_per_token));
+        dense = faster ? side : dense;
+    }
+    if (dense != NULL) {
+        printf("  dense, %-22s %10.2f us a token\n", dense_blas_way_name(dense->way),
+               1e6 * median(dense->seconds_per_token));
+    }
+    for (size_t i = 0; i < demo->side_count && demo->sides[i].layer != NULL; i++) {
+        const struct side *side = &demo->sides[i];
+        printf("  fff, %-24s %10.2f us a token", fff_isa_name(fff_layer_isa(side->layer)),
+               1e6 * median(side->seconds_per_token));
+        if (dense != NULL) {
+            double ratios[ROUNDS], sorted[ROUNDS - 1];
+            for (size_t round = 0; round < ROUNDS; round++) {
+                ratios[round] = dense->seconds_per_token[round] / side->seconds_per_token[round];
+            }
+            sort_rounds(ratios, sorted);
+            printf("  %7.1f times faster (%.1f to %.1f)", median(ratios), sorted[0], sorted[ROUNDS - 2]);
+        }
+        puts("");
+    }
+    fflush(stdout);
+}
+
+static int run(struct demo *demo) {
+    fff_isa isas[FFF_ISA_COUNT];
+    struct verdict verdicts[FFF_ISA_COUNT];
+    size_t isa_count = usable_isas(isas);
+    bool ok = true;
+
+    printf("A fast feedforward layer, 1 tree of depth %d, %d wide: %zu neurons, %d used by each token.\n\n", DEPTH,
+           WIDTH, fff_nodes_per_tree(DEPTH), DEPTH + 1);
+    printf("Verifying %d tokens on every instruction set, alone and in batches, against the dense\n"
+           "definition in float64 ...\n",
+           TOKENS);
+    fflush(stdout);
+    fff_status status = verify_layer(&demo->data, isas, isa_count, verdicts);
+    for (size_t i = 0; i < isa_count && status == FFF_OK; i++) {
+        printf("  %-12s %zu differing bits, worst error %.2f%% of the proven bound, %zu wrong routes, %zu ties\n",
+               fff_isa_name(isas[i]), verdicts[i].differing_values, 100 * verdicts[i].dense.bound_used,
+               verdicts[i].dense.route_mismatches, verdicts[i].dense.ties);
+        ok = ok && verdict_holds(&verdicts[i]);
+    }
+    if (status == FFF_OK && !ok) {
+        puts("FAILED");
+        return EXIT_FAILS;
+    }
+    if (status == FFF_OK) {
+        status = prepare(demo, isas, isa_count);
+    }
+    if (status != FFF_OK) {
+        fprintf(stderr, "fff demo: %s\n", fff_status_text(status));
+        return EXIT_BAD_INPUT;
+    }
+
+    const char *blas = dense_blas_version();
+    printf("\nTiming on one core, %d rounds, medians; the dense layer of the same %zu neurons by %s ...\n", ROUNDS - 1,
+           demo->data.rows, blas != NULL ? blas : "nothing: built without OpenBLAS (install libopenblas-dev)");
+    fflush(stdout);
+    for (size_t i = 0; i < BATCH_COUNT; i++) {
+        if (!time_batch(demo, BATCHES[i])) {
+            return EXIT_FAILS;
+        }
+        print_batch(demo, BATCHES[i]);
+    }
+    puts("\nEvery timed output was checked: the layer's bit for bit, the dense layer's within its bound.");
+    return EXIT_HOLDS;
+}
+
+int command_demo(int argc, char **argv) {
+    if (argc > 1) {
+        fprintf(stderr, "fff demo: unexpected argument '%s'\n", argv[1]);
+        return EXIT_BAD_INPUT;
+    }
+    stay_on_this_core();
+    struct demo *demo = calloc(1, sizeof *demo);
+    if (demo == NULL || layer_data_make(&demo->data, WIDTH, DEPTH, 1, TOKENS, SEED) != 0) {
+        fprintf(stderr, "fff demo: %s\n", fff_status_text(FFF_ERROR_OUT_OF_MEMORY));
+        free(demo);
+        return EXIT_BAD_INPUT;
+    }
+    int status = run(demo);
+    demo_free(demo);
+    free(demo);
+    return status;
+}

@@ -1,0 +1,258 @@
+#include "tools/layer_data.h"
+
+#include "bert/safetensors.h"
+#include "layer/size.h"
+#include "tools/random.h"
+
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+static const size_t DEFAULT_BATCH = 64;
+static const uint64_t DEFAULT_SEED = 1;
+
+/* rows * columns floats, at least one byte; NULL if that is too much. */
+static void *allocate_matrix(size_t rows, size_t columns) {
+    size_t count, bytes;
+    if (!fff_size_multiply(rows, columns, &count) || !fff_size_multiply(count, sizeof(float), &bytes)) {
+        return NULL;
+    }
+    return malloc(bytes > 0 ? bytes : 1);
+}
+
+static void fill_normal(float *values, size_t count, float scale, uint64_t *state) {
+    for (size_t i = 0; i < count; i++) {
+        values[i] = scale * random_normal(state);
+    }
+}
+
+/* ---- Reading a file -------------------------------------------------------------------------- */
+
+struct loading {
+    const char *path;
+    const fff_safetensors *file;
+    char *error;
+    size_t error_size;
+};
+
+static bool fail(const struct loading *loading, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static bool fail(const struct loading *loading, const char *format, ...) {
+    int used = snprintf(loading->error, loading->error_size, "%s: ", loading->path);
+    if (used >= 0 && (size_t)used < loading->error_size) {
+        va_list arguments;
+        va_start(arguments, format);
+        vsnprintf(loading->error + used, loading->error_size - (size_t)used, format, arguments);
+        va_end(arguments);
+    }
+    return false;
+}
+
+/* Copies a tensor of 4-byte elements with the given type and shape. A tensor that is absent is an
+ * error if `required`, else leaves *copy NULL. */
+static bool copy_tensor(const struct loading *loading, const char *name, bool required, fff_tensor_type type,
+                        size_t rank, const size_t *shape, void *copy) {
+    const fff_tensor *tensor = fff_safetensors_find(loading->file, name);
+    if (tensor == NULL) {
+        return !required || fail(loading, "tensor '%s' is missing", name);
+    }
+    if (tensor->type != type) {
+        return fail(loading, "tensor '%s' has dtype %s where %s is expected", name, tensor->type_name,
+                    type == FFF_TENSOR_F32 ? "F32" : "I32");
+    }
+    if (tensor->rank != rank) {
+        return fail(loading, "tensor '%s' has %zu dimensions where %zu are expected", name, tensor->rank, rank);
+    }
+    for (size_t i = 0; i < rank; i++) {
+        if (tensor->shape[i] != shape[i]) {
+            return fail(loading, "tensor '%s': dimension %zu is %zu where %zu is expected", name, i, tensor->shape[i],
+                        shape[i]);
+        }
+    }
+    void *values = malloc(tensor->bytes > 0 ? tensor->bytes : 1);
+    if (values == NULL) {
+        return fail(loading, "out of memory");
+    }
+    memcpy(values, tensor->data, tensor->bytes);
+    memcpy(copy, &values, sizeof values);
+    return true;
+}
+
+/* The shape of a matrix that the layer's own shape is read from. */
+static bool find_matrix(const struct loading *loading, const char *name, const fff_tensor **tensor) {
+    *tensor = fff_safetensors_find(loading->file, name);
+    if (*tensor == NULL) {
+        return fail(loading, "tensor '%s' is missing", name);
+    }
+    if ((*tensor)->rank != 2 || (*tensor)->count == 0) {
+        return fail(loading, "tensor '%s' is not a matrix, or is empty", name);
+    }
+    return true;
+}
+
+static bool read_count(const struct loading *loading, const char *key, size_t largest, size_t *count) {
+    const char *text = fff_safetensors_metadata(loading->file, key);
+    if (text == NULL) {
+        return fail(loading, "the metadata lack '%s'", key);
+    }
+    char *end;
+    unsigned long long value = strtoull(text, &end, 10);
+    if (text[0] < '0' || text[0] > '9' || *end != '\0' || value > largest) {
+        return fail(loading, "metadata '%s' is not a number from 0 to %zu", key, largest);
+    }
+    *count = (size_t)value;
+    return true;
+}
+
+static bool read_options(const struct loading *loading, struct layer_data *data) {
+    static const struct {
+        const char *name;
+        fff_activation activation;
+    } activations[] = {
+        {"GELU", FFF_ACTIVATION_GELU},   {"GELU_tanh", FFF_ACTIVATION_GELU_TANH}, {"ReLU", FFF_ACTIVATION_RELU},
+        {"ReLU2", FFF_ACTIVATION_RELU2}, {"SiLU", FFF_ACTIVATION_SILU},           {"identity", FFF_ACTIVATION_IDENTITY},
+    };
+    const char *variant = fff_safetensors_metadata(loading->file, "variant");
+    if (variant != NULL && strcmp(variant, "path") != 0) {
+        return fail(loading, "metadata 'variant' is not 'path', the only variant supported");
+    }
+    const char *name = fff_safetensors_metadata(loading->file, "activation");
+    const char *route = fff_safetensors_metadata(loading->file, "route");
+    bool known = false;
+    for (size_t i = 0; name != NULL && i < sizeof activations / sizeof *activations; i++) {
+        if (strcasecmp(name, activations[i].name) == 0) {
+            data->activation = activations[i].activation;
+            known = true;
+        }
+    }
+    if (!known) {
+        return fail(loading, "metadata 'activation' is none of GELU, GELU_tanh, ReLU, ReLU2, SiLU, identity");
+    }
+    if (route == NULL || strstr(route, "> 0") != NULL) {
+        data->routing = FFF_ROUTING_GREATER;
+    } else if (strstr(route, ">= 0") != NULL) {
+        data->routing = FFF_ROUTING_GREATER_EQUAL;
+    } else {
+        return fail(loading, "metadata 'route' says neither '> 0' nor '>= 0'");
+    }
+    return true;
+}
+
+static bool read_layer(const struct loading *loading, struct layer_data *data) {
+    const fff_tensor *in, *out;
+    if (!find_matrix(loading, "linear_in.weight", &in) || !find_matrix(loading, "linear_out.weight", &out) ||
+        !read_count(loading, "depth", FFF_MAX_DEPTH, &data->depth) ||
+        !read_count(loading, "trees", UINT32_MAX, &data->trees) || !read_options(loading, data)) {
+        return false;
+    }
+    data->input_width = in->shape[1];
+    data->output_width = out->shape[0];
+    data->rows = in->shape[0];
+    size_t rows;
+    if (data->trees == 0 || !fff_size_multiply(data->trees, fff_nodes_per_tree(data->depth), &rows) ||
+        rows != data->rows) {
+        return fail(loading, "tensor 'linear_in.weight' has %zu rows where %zu trees of depth %zu have %zu each",
+                    data->rows, data->trees, data->depth, fff_nodes_per_tree(data->depth));
+    }
+    if (!copy_tensor(loading, "linear_in.weight", true, FFF_TENSOR_F32, 2, (size_t[]){data->rows, data->input_width},
+                     &data->input_weights) ||
+        !copy_tensor(loading, "linear_in.bias", false, FFF_TENSOR_F32, 1, &data->rows, &data->biases) ||
+        !copy_tensor(loading, "linear_out.weight", true, FFF_TENSOR_F32, 2, (size_t[]){data->output_width, data->rows},
+                     &data->output_weights)) {
+        return false;
+    }
+    const fff_tensor *input = fff_safetensors_find(loading->file, "input");
+    if (input == NULL) {
+        uint64_t state = DEFAULT_SEED;
+        data->batch = DEFAULT_BATCH;
+        data->input = allocate_matrix(data->batch, data->input_width);
+        if (data->input == NULL) {
+            return fail(loading, "out of memory");
+        }
+        fill_normal(data->input, data->batch * data->input_width, 1.0f, &state);
+        return true;
+    }
+    data->batch = input->rank > 0 ? input->shape[0] : 0;
+    return copy_tensor(loading, "input", true, FFF_TENSOR_F32, 2, (size_t[]){data->batch, data->input_width},
+                       &data->input) &&
+           copy_tensor(loading, "output", false, FFF_TENSOR_F32, 2, (size_t[]){data->batch, data->output_width},
+                       &data->expected_output) &&
+           copy_tensor(loading, "path", false, FFF_TENSOR_I32, 3, (size_t[]){data->batch, data->trees, data->depth + 1},
+                       &data->expected_path);
+}
+
+int layer_data_load(const char *path, struct layer_data *data, char *error, size_t error_size) {
+    *data = (struct layer_data){0};
+    fff_safetensors *file = fff_safetensors_open(path, error, error_size);
+    if (file == NULL) {
+        return -1;
+    }
+    struct loading loading = {path, file, error, error_size};
+    bool ok = read_layer(&loading, data);
+    fff_safetensors_close(file);
+    if (!ok) {
+        layer_data_free(data);
+        return -1;
+    }
+    return 0;
+}
+
+/* ---- Making one ------------------------------------------------------------------------------ */
+
+int layer_data_make(struct layer_data *data, size_t width, size_t depth, size_t trees, size_t batch, uint64_t seed) {
+    size_t rows = trees * fff_nodes_per_tree(depth);
+    *data = (struct layer_data){
+        .input_width = width,
+        .output_width = width,
+        .depth = depth,
+        .trees = trees,
+        .rows = rows,
+        .batch = batch,
+        .input_weights = allocate_matrix(rows, width),
+        .biases = allocate_matrix(rows, 1),
+        .output_weights = allocate_matrix(rows, width),
+        .input = allocate_matrix(batch, width),
+    };
+    if (data->input_weights == NULL || data->biases == NULL || data->output_weights == NULL || data->input == NULL) {
+        layer_data_free(data);
+        return -1;
+    }
+    /* Logits of variance about 1, symmetric around 0. */
+    float scale = 1.0f;
+    while (scale * scale * (float)width > 1.0f) {
+        scale *= 0.5f;
+    }
+    fill_normal(data->input_weights, rows * width, scale, &seed);
+    fill_normal(data->biases, rows, 0.0625f, &seed);
+    fill_normal(data->output_weights, rows * width, scale, &seed);
+    fill_normal(data->input, batch * width, 1.0f, &seed);
+    return 0;
+}
+
+void layer_data_free(struct layer_data *data) {
+    free(data->input_weights);
+    free(data->biases);
+    free(data->output_weights);
+    free(data->input);
+    free(data->expected_output);
+    free(data->expected_path);
+    *data = (struct layer_data){0};
+}
+
+fff_layer_desc layer_data_desc(const struct layer_data *data, fff_isa isa) {
+    return (fff_layer_desc){
+        .struct_size = sizeof(fff_layer_desc),
+        .input_width = data->input_width,
+        .output_width = data->output_width,
+        .depth = data->depth,
+        .trees = data->trees,
+        .activation = data->activation,
+        .routing = data->routing,
+        .isa = isa,
+        .input_weights = {data->input_weights, data->input_width, 1},
+        .biases = data->biases,
+        .output_weights = {data->output_weights, 1, data->rows},
+    };
+}

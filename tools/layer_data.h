@@ -1,0 +1,35 @@
+/* A layer's numbers as the tools hold them: the weights as PyTorch stores them, some input, and what
+ * another program computed from it, if known. */
+#ifndef FFF_TOOLS_LAYER_DATA_H
+#define FFF_TOOLS_LAYER_DATA_H
+
+#include <fff/fff.h>
+
+struct layer_data {
+    size_t input_width, output_width, depth, trees;
+    size_t rows; /* trees * nodes per tree */
+    fff_activation activation;
+    fff_routing routing;
+    float *input_weights;  /* rows x input_width */
+    float *biases;         /* rows, or NULL */
+    float *output_weights; /* output_width x rows */
+    size_t batch;
+    float *input;           /* batch x input_width */
+    float *expected_output; /* batch x output_width, or NULL */
+    int32_t *expected_path; /* batch x trees x (depth + 1), or NULL */
+};
+
+/* Reads a layer file (path_*.safetensors: linear_in.weight, linear_in.bias, linear_out.weight, and
+ * optionally input, output, path). Without an input, a seeded one of 64 tokens is made. Returns 0, or
+ * -1 with one line in `error` and nothing to free. */
+int layer_data_load(const char *path, struct layer_data *data, char *error, size_t error_size);
+
+/* A seeded layer whose inputs take all routes equally often. 0, or -1 when out of memory. */
+int layer_data_make(struct layer_data *data, size_t width, size_t depth, size_t trees, size_t batch, uint64_t seed);
+
+void layer_data_free(struct layer_data *data);
+
+/* The description that makes a layer of it. */
+fff_layer_desc layer_data_desc(const struct layer_data *data, fff_isa isa);
+
+#endif

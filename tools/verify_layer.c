@@ -1,0 +1,200 @@
+#include "tools/verify_layer.h"
+
+#include <math.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* One instruction set's results for the whole batch. */
+struct run {
+    fff_layer *layer;
+    float *output;
+    uint32_t *nodes;
+    float *logits;
+};
+
+static void run_free(struct run *run) {
+    fff_layer_destroy(run->layer);
+    free(run->output);
+    free(run->nodes);
+    free(run->logits);
+}
+
+int verdict_holds(const struct verdict *verdict) {
+    return verdict->differing_values == 0 && agreement_holds(&verdict->dense) && agreement_holds(&verdict->expected) &&
+           verdict->expected_mismatches == 0;
+}
+
+size_t usable_isas(fff_isa *isas) {
+    size_t count = 0;
+    for (int isa = FFF_ISA_GENERIC; isa < FFF_ISA_COUNT; isa++) {
+        if (fff_isa_usable((fff_isa)isa) == FFF_OK) {
+            isas[count++] = (fff_isa)isa;
+        }
+    }
+    return count;
+}
+
+/* The number of floats whose bits differ; all NaNs count as the same. */
+static size_t differing_floats(const float *a, const float *b, size_t count) {
+    size_t differing = 0;
+    for (size_t i = 0; i < count; i++) {
+        differing += memcmp(&a[i], &b[i], sizeof *a) != 0 && !(isnan(a[i]) && isnan(b[i]));
+    }
+    return differing;
+}
+
+/* Tasks one after another, last first: whatever the order, the bits must not change. */
+static void run_backwards(void *context, size_t count, void (*task)(void *argument, size_t index), void *argument) {
+    (void)context;
+    while (count > 0) {
+        task(argument, --count);
+    }
+}
+static const fff_runner backwards = {run_backwards, NULL, 3};
+
+/* The whole batch in pieces of `piece` tokens. */
+static fff_status forward_in_pieces(const struct layer_data *data, const fff_layer *layer, size_t piece,
+                                    const fff_runner *runner, float *output, void *workspace, size_t workspace_size) {
+    fff_status status = FFF_OK;
+    for (size_t first = 0; first < data->batch && status == FFF_OK; first += piece) {
+        size_t count = data->batch - first < piece ? data->batch - first : piece;
+        status =
+            fff_forward(layer, count, data->input + first * data->input_width, data->input_width,
+                        output + first * data->output_width, data->output_width, workspace, workspace_size, runner);
+    }
+    return status;
+}
+
+/* Fills `run` and counts the values in which any way of computing them differs from the first. */
+static fff_status run_all_ways(const struct layer_data *data, struct run *run, void *workspace, size_t workspace_size,
+                               size_t *differing) {
+    static const size_t pieces[] = {1, 2, 3, 4, 5, 7, 8, 13, 16, 32, 61, 64, 128, 500};
+    size_t path_length = data->trees * (data->depth + 1), outputs = data->batch * data->output_width;
+    fff_status status = forward_in_pieces(data, run->layer, data->batch, NULL, run->output, workspace, workspace_size);
+    if (status == FFF_OK) {
+        status = fff_route(run->layer, data->batch, data->input, data->input_width, run->nodes, path_length,
+                           run->logits, path_length, workspace, workspace_size, NULL);
+    }
+    float *other = malloc(outputs * sizeof *other);
+    if (other == NULL) {
+        return FFF_ERROR_OUT_OF_MEMORY;
+    }
+    if (status == FFF_OK) {
+        status = fff_accumulate(run->layer, data->batch, run->nodes, path_length, run->logits, path_length, other,
+                                data->output_width, workspace, workspace_size, NULL);
+        *differing += differing_floats(other, run->output, outputs);
+    }
+    for (size_t i = 0; i < sizeof pieces / sizeof *pieces && status == FFF_OK; i++) {
+        if (pieces[i] < data->batch) {
+            status = forward_in_pieces(data, run->layer, pieces[i], NULL, other, workspace, workspace_size);
+            *differing += differing_floats(other, run->output, outputs);
+        }
+    }
+    if (status == FFF_OK) {
+        status = forward_in_pieces(data, run->layer, data->batch, &backwards, other, workspace, workspace_size);
+        *differing += differing_floats(other, run->output, outputs);
+    }
+    free(other);
+    return status;
+}
+
+static fff_status make_run(const struct layer_data *data, fff_isa isa, struct run *run, size_t *differing) {
+    size_t path_length = data->trees * (data->depth + 1);
+    fff_layer_desc desc = layer_data_desc(data, isa);
+    fff_status status = fff_layer_create(&desc, &run->layer);
+    size_t workspace_size = 0;
+    if (status == FFF_OK) {
+        status = fff_workspace_size(run->layer, data->batch, backwards.concurrency, &workspace_size);
+    }
+    if (status != FFF_OK) {
+        return status;
+    }
+    run->output = calloc(data->batch * data->output_width, sizeof *run->output);
+    run->nodes = calloc(data->batch * path_length, sizeof *run->nodes);
+    run->logits = calloc(data->batch * path_length, sizeof *run->logits);
+    void *workspace = malloc(workspace_size);
+    if (run->output == NULL || run->nodes == NULL || run->logits == NULL || workspace == NULL) {
+        status = FFF_ERROR_OUT_OF_MEMORY;
+    } else {
+        status = run_all_ways(data, run, workspace, workspace_size, differing);
+    }
+    free(workspace);
+    return status;
+}
+
+/* One token's result from the file: whether it obeys the definition itself, and whether the run took
+ * the same path. A token whose paths part at a tie is no mismatch; the tie is already counted. */
+static void check_expected(const struct layer_data *data, struct dense_f64 *dense, size_t token, const struct run *run,
+                           struct verdict *verdict) {
+    size_t path_length = data->trees * (data->depth + 1);
+    const uint32_t *path = run->nodes + token * path_length;
+    uint32_t *expected = NULL;
+    if (data->expected_path != NULL) {
+        expected = calloc(path_length, sizeof *expected);
+        if (expected == NULL) {
+            verdict->expected_mismatches++; /* not checked is not shown */
+            return;
+        }
+        for (size_t e = 0; e < path_length; e++) {
+            expected[e] = (uint32_t)data->expected_path[token * path_length + e];
+        }
+        struct agreement ours = {0}, theirs = {0};
+        if (memcmp(expected, path, path_length * sizeof *path) != 0) {
+            dense_f64_check(dense, roundings_of_library(data), path, NULL, NULL, &ours);
+            dense_f64_check(dense, roundings_of_any_order(data), expected, NULL, NULL, &theirs);
+            verdict->expected_mismatches += ours.ties + theirs.ties == 0;
+        }
+        path = expected;
+    }
+    const float *output = data->expected_output != NULL ? data->expected_output + token * data->output_width : NULL;
+    dense_f64_check(dense, roundings_of_any_order(data), path, NULL, output, &verdict->expected);
+    free(expected);
+}
+
+static void check_token(const struct layer_data *data, struct dense_f64 *dense, size_t token, const struct run *run,
+                        struct verdict *verdict) {
+    size_t path_length = data->trees * (data->depth + 1);
+    dense_f64_check(dense, roundings_of_library(data), run->nodes + token * path_length,
+                    run->logits + token * path_length, run->output + token * data->output_width, &verdict->dense);
+    if (data->expected_output != NULL || data->expected_path != NULL) {
+        check_expected(data, dense, token, run, verdict);
+    }
+}
+
+fff_status verify_layer(const struct layer_data *data, const fff_isa *isas, size_t count, struct verdict *verdicts) {
+    size_t path_length = data->trees * (data->depth + 1), reference_differing = 0;
+    struct run reference = {0}, runs[FFF_ISA_COUNT] = {{0}};
+    struct dense_f64 *dense = dense_f64_create(data);
+    fff_status status = dense == NULL ? FFF_ERROR_OUT_OF_MEMORY : FFF_OK;
+    if (status == FFF_OK && data->batch > 0) {
+        status = make_run(data, FFF_ISA_GENERIC, &reference, &reference_differing);
+    }
+    for (size_t i = 0; i < count && status == FFF_OK; i++) {
+        verdicts[i] = (struct verdict){.isa = isas[i]};
+        if (data->batch == 0) {
+            continue;
+        }
+        status = make_run(data, isas[i], &runs[i], &verdicts[i].differing_values);
+        if (status == FFF_OK) {
+            size_t differing = differing_floats(runs[i].output, reference.output, data->batch * data->output_width) +
+                               differing_floats(runs[i].logits, reference.logits, data->batch * path_length);
+            for (size_t e = 0; e < data->batch * path_length; e++) {
+                differing += runs[i].nodes[e] != reference.nodes[e];
+            }
+            verdicts[i].differing_values += differing;
+        }
+    }
+    for (size_t token = 0; token < data->batch && status == FFF_OK; token++) {
+        dense_f64_evaluate(dense, token);
+        for (size_t i = 0; i < count; i++) {
+            check_token(data, dense, token, &runs[i], &verdicts[i]);
+        }
+    }
+    for (size_t i = 0; i < count; i++) {
+        run_free(&runs[i]);
+    }
+    run_free(&reference);
+    dense_f64_destroy(dense);
+    return status;
+}

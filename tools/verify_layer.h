@@ -1,0 +1,27 @@
+/* Everything that `fff verify` checks of one layer. */
+#ifndef FFF_TOOLS_VERIFY_LAYER_H
+#define FFF_TOOLS_VERIFY_LAYER_H
+
+#include "tools/dense_f64.h"
+
+/* What one instruction set showed. */
+struct verdict {
+    fff_isa isa;
+    size_t differing_values;    /* outputs, logits or nodes whose bits differ from generic's, or between splits */
+    struct agreement dense;     /* against the dense float64 definition */
+    struct agreement expected;  /* the file's own output and path against the definition; zero without them */
+    size_t expected_mismatches; /* tokens that went another way than the file's path, with no tie to allow it */
+};
+
+/* True if everything holds. */
+int verdict_holds(const struct verdict *verdict);
+
+/* Runs the layer on each of the `count` instruction sets, whole, token by token and in other splits,
+ * through route and accumulate, and shared among tasks; compares all bits with generic's, and each
+ * token with the dense definition. Returns FFF_OK with all verdicts filled, or why it could not. */
+fff_status verify_layer(const struct layer_data *data, const fff_isa *isas, size_t count, struct verdict *verdicts);
+
+/* The instruction sets usable here, in order; at most FFF_ISA_COUNT - 1. */
+size_t usable_isas(fff_isa *isas);
+
+#endif
