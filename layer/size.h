@@ -4,6 +4,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 /* *result = a * b or a + b; false, with *result meaningless, if that overflows. */
 static inline bool fff_size_multiply(size_t a, size_t b, size_t *result) {
@@ -13,14 +14,14 @@ static inline bool fff_size_add(size_t a, size_t b, size_t *result) {
     return !__builtin_add_overflow(a, b, result);
 }
 
-/* The bytes from the first to past the last element of a strided matrix; false if that overflows.
- * rows and columns are at least 1. */
+/* The bytes from the first to past the last element of a strided matrix; false if that is more than
+ * any object can have. rows and columns are at least 1. */
 static inline bool fff_size_extent(size_t rows, size_t row_stride, size_t columns, size_t column_stride,
                                    size_t element_size, size_t *bytes) {
     size_t down, across, elements;
     return fff_size_multiply(rows - 1, row_stride, &down) && fff_size_multiply(columns - 1, column_stride, &across) &&
            fff_size_add(down, across, &elements) && fff_size_add(elements, 1, &elements) &&
-           fff_size_multiply(elements, element_size, bytes);
+           fff_size_multiply(elements, element_size, bytes) && *bytes <= PTRDIFF_MAX;
 }
 
 /* value rounded up to a multiple of quantum (a power of two); false if that overflows. */

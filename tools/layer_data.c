@@ -1,7 +1,6 @@
 #include "tools/layer_data.h"
 
 #include "bert/safetensors.h"
-#include "layer/size.h"
 #include "tools/random.h"
 
 #include <stdarg.h>
@@ -17,7 +16,7 @@ static const uint64_t DEFAULT_SEED = 1;
 /* rows * columns floats, at least one byte; NULL if that is too much. */
 static void *allocate_matrix(size_t rows, size_t columns) {
     size_t count, bytes;
-    if (!fff_size_multiply(rows, columns, &count) || !fff_size_multiply(count, sizeof(float), &bytes)) {
+    if (__builtin_mul_overflow(rows, columns, &count) || __builtin_mul_overflow(count, sizeof(float), &bytes)) {
         return NULL;
     }
     return malloc(bytes > 0 ? bytes : 1);
@@ -151,7 +150,7 @@ static bool read_layer(const struct loading *loading, struct layer_data *data) {
     data->output_width = out->shape[0];
     data->rows = in->shape[0];
     size_t rows;
-    if (data->trees == 0 || !fff_size_multiply(data->trees, fff_nodes_per_tree(data->depth), &rows) ||
+    if (data->trees == 0 || __builtin_mul_overflow(data->trees, fff_nodes_per_tree(data->depth), &rows) ||
         rows != data->rows) {
         return fail(loading, "tensor 'linear_in.weight' has %zu rows where %zu trees of depth %zu have %zu each",
                     data->rows, data->trees, data->depth, fff_nodes_per_tree(data->depth));

@@ -1,0 +1,88 @@
+#include "tests/support.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { CANARY = 0xa5 };
+
+static uint64_t run_seed;
+
+void test_start(const char *program) {
+    const char *given = getenv("FFF_TEST_SEED");
+    run_seed = given != NULL ? strtoull(given, NULL, 0) : (uint64_t)time(NULL);
+    printf("%s: FFF_TEST_SEED=%llu repeats this run\n", program, (unsigned long long)run_seed);
+    fflush(stdout);
+}
+
+uint64_t test_random(const char *test) {
+    uint64_t state = run_seed;
+    for (; *test != '\0'; test++) {
+        state = (state ^ (uint64_t)(unsigned char)*test) * 0x100000001b3u;
+    }
+    return state;
+}
+
+static float any_bits(uint64_t *state) {
+    uint32_t bits = (uint32_t)random_bits(state);
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+static float one_float(enum fill kind, uint64_t *state) {
+    uint64_t choice = random_below(state, 3);
+    switch (kind) {
+    case FILL_NORMAL: return random_normal(state);
+    case FILL_ANY_BITS: return any_bits(state);
+    case FILL_SIGNED_ZEROS: return choice == 0 ? 0.0f : -0.0f;
+    case FILL_FEW_VALUES: return (float)choice - 1.0f;
+    case FILL_TINY: return random_normal(state) * (choice == 0 ? 0x1p-140f : 0x1p-75f);
+    case FILL_HUGE: return random_normal(state) * (choice == 0 ? 0x1p125f : 0x1p64f);
+    case FILL_MIXED_SCALES: return ldexpf(random_normal(state), (int)random_below(state, 120) - 60);
+    case FILL_LARGEST: return choice == 0 ? -3.40282347e38f : 3.40282347e38f;
+    case FILL_KINDS: break;
+    }
+    return 0.0f;
+}
+
+void fill_floats(enum fill kind, float *values, size_t count, uint64_t *state) {
+    for (size_t i = 0; i < count; i++) {
+        values[i] = one_float(kind, state);
+    }
+}
+
+struct guarded guarded_allocate(size_t size) {
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    size_t usable = (size + page) / page * page; /* at least one byte of canary */
+    struct guarded memory = {.size = size, .mapping_size = usable + page};
+    void *mapping = mmap(NULL, memory.mapping_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    assert_true(mapping != MAP_FAILED);
+    memory.mapping = mapping;
+    assert_int_equal(mprotect(memory.mapping + usable, page, PROT_NONE), 0);
+    memset(memory.mapping, CANARY, usable);
+    memory.data = memory.mapping + usable - size;
+    return memory;
+}
+
+void guarded_free(struct guarded *memory) {
+    for (unsigned char *p = memory->mapping; p < (unsigned char *)memory->data; p++) {
+        if (*p != CANARY) {
+            fail_msg("written %zu bytes before the buffer", (size_t)((unsigned char *)memory->data - p));
+        }
+    }
+    munmap(memory->mapping, memory->mapping_size);
+}
+
+void assert_same_floats(const float *actual, const float *expected, size_t count, const char *what) {
+    for (size_t i = 0; i < count; i++) {
+        if (memcmp(&actual[i], &expected[i], sizeof *actual) != 0 && !(isnan(actual[i]) && isnan(expected[i]))) {
+            fail_msg("%s: element %zu of %zu is %a, should be %a", what, i, count, (double)actual[i],
+                     (double)expected[i]);
+        }
+    }
+}

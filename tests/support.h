@@ -1,0 +1,60 @@
+/* What all tests share: seeds, nasty numbers, and memory that catches stray accesses. */
+#ifndef FFF_TESTS_SUPPORT_H
+#define FFF_TESTS_SUPPORT_H
+
+/* cmocka wants these before its header */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+/**/
+#include <cmocka.h>
+#include <fff/fff.h>
+#include <stdbool.h>
+
+#include "tools/random.h"
+
+/* The seed of this run: the environment's FFF_TEST_SEED, else from the clock. Printed once by
+ * test_start(), so that a failure can be repeated. */
+void test_start(const char *program);
+/* A fresh state for one test, derived from the run's seed and the test's name. */
+uint64_t test_random(const char *test);
+
+/* The kinds of numbers that kernels are fed. */
+enum fill {
+    FILL_NORMAL,
+    FILL_ANY_BITS, /* every pattern: denormals, infinities, NaNs */
+    FILL_SIGNED_ZEROS,
+    FILL_FEW_VALUES, /* -1, 0, 1: exact ties */
+    FILL_TINY,       /* products and sums that underflow */
+    FILL_HUGE,       /* sums that overflow */
+    FILL_MIXED_SCALES,
+    FILL_LARGEST,
+    FILL_KINDS,
+};
+void fill_floats(enum fill kind, float *values, size_t count, uint64_t *state);
+
+/* `size` bytes that end at a page nobody may touch; what lies before them, to the start of their page,
+ * is filled with a canary. Aligned to whatever size leaves. */
+struct guarded {
+    void *data;
+    size_t size;
+    unsigned char *mapping;
+    size_t mapping_size;
+};
+struct guarded guarded_allocate(size_t size);
+/* Fails the test if the canary before the data has changed. */
+void guarded_free(struct guarded *memory);
+
+/* Fails the test unless all bits agree; NaNs agree with each other. */
+void assert_same_floats(const float *actual, const float *expected, size_t count, const char *what);
+
+/* Whether this instruction set can run here; cmocka's skip() otherwise. */
+#define SKIP_UNLESS_USABLE(isa)                                                                                        \
+    do {                                                                                                               \
+        if (fff_isa_usable(isa) != FFF_OK) {                                                                           \
+            skip();                                                                                                    \
+        }                                                                                                              \
+    } while (0)
+
+#endif

@@ -1,0 +1,95 @@
+/* Choosing an instruction set. The environment's FFF_EXPECT_ISA, when set, is what this machine (or the
+ * emulated one the tests run on) must choose. */
+#include "tests/support.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void test_names(void **unused) {
+    (void)unused;
+    const char *names[FFF_ISA_COUNT] = {"auto", "generic", "x86_avx2", "x86_avx512", "arm_neon"};
+    for (int i = 0; i < FFF_ISA_COUNT; i++) {
+        fff_isa isa;
+        assert_string_equal(fff_isa_name((fff_isa)i), names[i]);
+        assert_int_equal(fff_isa_by_name(names[i], &isa), FFF_OK);
+        assert_int_equal(isa, i);
+    }
+    assert_null(fff_isa_name((fff_isa)FFF_ISA_COUNT));
+    assert_null(fff_isa_name((fff_isa)-1));
+    fff_isa untouched = FFF_ISA_ARM_NEON;
+    assert_int_equal(fff_isa_by_name("sse", &untouched), FFF_ERROR_ISA_UNKNOWN);
+    assert_int_equal(fff_isa_by_name("", &untouched), FFF_ERROR_ISA_UNKNOWN);
+    assert_int_equal(untouched, FFF_ISA_ARM_NEON);
+}
+
+static void test_features_decide(void **unused) {
+    (void)unused;
+    fff_cpu_feature features[32];
+    size_t count = fff_cpu_features(features, 32);
+    assert_true(count <= 32);
+    assert_int_equal(fff_cpu_features(NULL, 0), count);
+    assert_int_equal(fff_isa_usable(FFF_ISA_GENERIC), FFF_OK);
+    for (size_t i = 0; i < count; i++) {
+        fff_status usable = fff_isa_usable(features[i].isa);
+        if (!features[i].present && usable != FFF_ERROR_ISA_NOT_BUILT) {
+            assert_int_equal(usable, FFF_ERROR_ISA_NOT_SUPPORTED);
+        }
+    }
+}
+
+static void test_choice(void **unused) {
+    (void)unused;
+    fff_isa best;
+    unsetenv("FFF_ISA");
+    assert_int_equal(fff_isa_choose(FFF_ISA_AUTO, &best), FFF_OK);
+    for (int i = (int)best + 1; i < FFF_ISA_COUNT; i++) {
+        assert_int_not_equal(fff_isa_usable((fff_isa)i), FFF_OK);
+    }
+    const char *expected = getenv("FFF_EXPECT_ISA");
+    if (expected != NULL) {
+        assert_string_equal(fff_isa_name(best), expected);
+    }
+    for (int i = FFF_ISA_GENERIC; i < FFF_ISA_COUNT; i++) {
+        fff_isa chosen = FFF_ISA_AUTO;
+        fff_status usable = fff_isa_usable((fff_isa)i);
+        assert_int_equal(fff_isa_choose((fff_isa)i, &chosen), usable);
+        assert_int_equal(chosen, usable == FFF_OK ? i : FFF_ISA_AUTO);
+        setenv("FFF_ISA", fff_isa_name((fff_isa)i), 1);
+        chosen = FFF_ISA_AUTO;
+        assert_int_equal(fff_isa_choose(FFF_ISA_AUTO, &chosen), usable);
+        assert_int_equal(chosen, usable == FFF_OK ? i : FFF_ISA_AUTO);
+        /* what the caller names goes before what the environment names */
+        assert_int_equal(fff_isa_choose(FFF_ISA_GENERIC, &chosen), FFF_OK);
+        assert_int_equal(chosen, FFF_ISA_GENERIC);
+    }
+    fff_isa chosen = FFF_ISA_ARM_NEON;
+    setenv("FFF_ISA", "x87", 1);
+    assert_int_equal(fff_isa_choose(FFF_ISA_AUTO, &chosen), FFF_ERROR_ISA_UNKNOWN);
+    assert_int_equal(chosen, FFF_ISA_ARM_NEON);
+    const char *open[] = {"", "auto"};
+    for (int i = 0; i < 2; i++) {
+        setenv("FFF_ISA", open[i], 1);
+        assert_int_equal(fff_isa_choose(FFF_ISA_AUTO, &chosen), FFF_OK);
+        assert_int_equal(chosen, best);
+    }
+    unsetenv("FFF_ISA");
+}
+
+static void test_versions(void **unused) {
+    (void)unused;
+    char version[32];
+    snprintf(version, sizeof version, "%d.%d.%d", FFF_VERSION_MAJOR, FFF_VERSION_MINOR, FFF_VERSION_PATCH);
+    assert_string_equal(fff_version(), version);
+    assert_true(strlen(fff_sleef_version()) > 0);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_names),
+        cmocka_unit_test(test_features_decide),
+        cmocka_unit_test(test_choice),
+        cmocka_unit_test(test_versions),
+    };
+    return cmocka_run_group_tests_name("dispatch", tests, NULL, NULL);
+}

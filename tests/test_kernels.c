@@ -1,0 +1,221 @@
+/* Every kernel of every instruction set against the generic one, bit for bit. */
+#include "dispatch/dispatch.h"
+#include "tests/support.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const size_t LARGE_WIDTHS[] = {255, 256, 257, 511, 768, 1000, 1024, 3072, 4096, 4099};
+enum { SMALL_WIDTHS = 200, WIDTHS = SMALL_WIDTHS + sizeof LARGE_WIDTHS / sizeof *LARGE_WIDTHS };
+
+static size_t width_number(size_t i) {
+    return i < SMALL_WIDTHS ? i + 1 : LARGE_WIDTHS[i - SMALL_WIDTHS];
+}
+
+static size_t round_up(size_t value, size_t quantum) {
+    return (value + quantum - 1) / quantum * quantum;
+}
+
+/* Packed weights as the contract wants them, with nothing readable after the last row. */
+struct packed {
+    struct fff_trees_f32 trees;
+    struct guarded rows;
+    float *biases;
+};
+
+static struct packed pack_random(enum fill kind, size_t input_width, size_t output_width, size_t trees, size_t levels,
+                                 uint64_t *state) {
+    struct packed packed;
+    size_t nodes = ((size_t)1 << levels) - 1, rows = trees * nodes;
+    size_t padded_input = round_up(input_width, FFF_ROW_QUANTUM);
+    size_t stride = padded_input + round_up(output_width, FFF_ROW_QUANTUM);
+    packed.rows = guarded_allocate(rows * stride * sizeof(float));
+    packed.biases = malloc(rows * sizeof(float));
+    assert_non_null(packed.biases);
+    float *data = packed.rows.data;
+    assert_int_equal((uintptr_t)data % 64, 0);
+    memset(data, 0, rows * stride * sizeof(float));
+    for (size_t row = 0; row < rows; row++) {
+        fill_floats(kind, data + row * stride, input_width, state);
+        fill_floats(kind, data + row * stride + padded_input, output_width, state);
+    }
+    fill_floats(kind, packed.biases, rows, state);
+    packed.trees = (struct fff_trees_f32){
+        .input_rows = data,
+        .output_rows = data + padded_input,
+        .biases = packed.biases,
+        .row_stride = stride,
+        .input_width = input_width,
+        .output_width = output_width,
+        .trees = trees,
+        .levels = levels,
+        .nodes = nodes,
+        .zero_goes_right = random_below(state, 2) != 0,
+    };
+    return packed;
+}
+
+static void unpack(struct packed *packed) {
+    guarded_free(&packed->rows);
+    free(packed->biases);
+}
+
+static void check_descend(const struct fff_kernels *kernels, enum fill kind, size_t width, uint64_t *state) {
+    size_t trees = 1 + random_below(state, 3), levels = 1 + random_below(state, 4), path = trees * levels;
+    struct packed packed = pack_random(kind, width, 1 + random_below(state, 40), trees, levels, state);
+    struct guarded input = guarded_allocate(width * sizeof(float));
+    struct guarded nodes = guarded_allocate(path * sizeof(uint32_t));
+    struct guarded logits = guarded_allocate(path * sizeof(float));
+    uint32_t expected_nodes[3 * 4];
+    float expected_logits[3 * 4];
+    fill_floats(kind, input.data, width, state);
+    fff_kernels_generic.descend_f32(&packed.trees, input.data, false, expected_nodes, expected_logits);
+    kernels->descend_f32(&packed.trees, input.data, random_below(state, 2) != 0, nodes.data, logits.data);
+    assert_memory_equal(nodes.data, expected_nodes, path * sizeof(uint32_t));
+    assert_same_floats(logits.data, expected_logits, path, "logits");
+    guarded_free(&logits);
+    guarded_free(&nodes);
+    guarded_free(&input);
+    unpack(&packed);
+}
+
+static void check_node_dot(const struct fff_kernels *kernels, enum fill kind, size_t width, uint64_t *state) {
+    enum { TOKENS = 13 };
+    struct packed packed = pack_random(kind, width, 1, 1, 2, state);
+    size_t stride = width + random_below(state, 5), logit_stride = 1 + random_below(state, 3);
+    struct guarded inputs = guarded_allocate(((TOKENS - 1) * stride + width) * sizeof(float));
+    float expected[TOKENS * 3], actual[TOKENS * 3];
+    uint32_t tokens[TOKENS];
+    fill_floats(kind, inputs.data, (TOKENS - 1) * stride + width, state);
+    size_t count = random_below(state, TOKENS + 1), row = random_below(state, 3);
+    for (uint32_t i = 0; i < TOKENS; i++) { /* a random permutation, of which the first `count` take part */
+        size_t j = random_below(state, i + 1);
+        tokens[i] = tokens[j];
+        tokens[j] = i;
+    }
+    memset(expected, 0x77, sizeof expected);
+    memset(actual, 0x77, sizeof actual);
+    fff_kernels_generic.node_dot_f32(&packed.trees, row, count, tokens, inputs.data, stride, expected, logit_stride);
+    kernels->node_dot_f32(&packed.trees, row, count, tokens, inputs.data, stride, actual, logit_stride);
+    assert_same_floats(actual, expected, TOKENS * 3, "logits");
+    guarded_free(&inputs);
+    unpack(&packed);
+}
+
+static void check_accumulate(const struct fff_kernels *kernels, enum fill kind, size_t width, uint64_t *state) {
+    size_t trees = 1 + random_below(state, 3), levels = 1 + random_below(state, 4), path = trees * levels;
+    struct packed packed = pack_random(kind, 1 + random_below(state, 40), width, trees, levels, state);
+    struct guarded nodes = guarded_allocate(path * sizeof(uint32_t));
+    struct guarded activations = guarded_allocate(path * sizeof(float));
+    struct guarded output = guarded_allocate(width * sizeof(float));
+    float *expected = malloc(width * sizeof(float));
+    assert_non_null(expected);
+    for (size_t i = 0; i < path; i++) {
+        ((uint32_t *)nodes.data)[i] = (uint32_t)random_below(state, packed.trees.nodes);
+    }
+    fill_floats(kind, activations.data, path, state);
+    fff_kernels_generic.accumulate_f32(&packed.trees, nodes.data, activations.data, expected);
+    kernels->accumulate_f32(&packed.trees, nodes.data, activations.data, output.data);
+    assert_same_floats(output.data, expected, width, "output");
+    free(expected);
+    guarded_free(&output);
+    guarded_free(&activations);
+    guarded_free(&nodes);
+    unpack(&packed);
+}
+
+/* Calls a check for every width with every kind of numbers, twice for the small ones. */
+static void for_all_widths(const struct fff_kernels *kernels, const char *name,
+                           void (*check)(const struct fff_kernels *, enum fill, size_t, uint64_t *)) {
+    uint64_t state = test_random(name);
+    for (size_t i = 0; i < WIDTHS; i++) {
+        for (int kind = 0; kind < FILL_KINDS; kind++) {
+            for (int repeat = 0; repeat < (i < SMALL_WIDTHS ? 2 : 1); repeat++) {
+                check(kernels, (enum fill)kind, width_number(i), &state);
+            }
+        }
+    }
+}
+
+/* The instruction set under test; skipped here if the machine lacks it. */
+static const struct fff_kernels *kernels_under_test(void **test_state) {
+    fff_isa isa = (fff_isa) * (const int *)*test_state;
+    SKIP_UNLESS_USABLE(isa);
+    return fff_kernels_of(isa);
+}
+
+static void test_descend(void **test_state) {
+    for_all_widths(kernels_under_test(test_state), "descend_f32", check_descend);
+}
+
+static void test_node_dot(void **test_state) {
+    for_all_widths(kernels_under_test(test_state), "node_dot_f32", check_node_dot);
+}
+
+static void test_accumulate(void **test_state) {
+    for_all_widths(kernels_under_test(test_state), "accumulate_f32", check_accumulate);
+}
+
+static void test_activate(void **test_state) {
+    enum { COUNTS = 70, SWEEP = 1 << 20 };
+    const struct fff_kernels *kernels = kernels_under_test(test_state);
+    uint64_t state = test_random("activate_f32");
+    for (int a = 0; a < FFF_ACTIVATION_COUNT; a++) {
+        fff_activation activation = (fff_activation)a;
+        for (size_t count = 0; count <= COUNTS; count++) {
+            for (int kind = 0; kind < FILL_KINDS; kind++) {
+                struct guarded logits = guarded_allocate(count * sizeof(float));
+                struct guarded actual = guarded_allocate(count * sizeof(float));
+                float expected[COUNTS];
+                fill_floats((enum fill)kind, logits.data, count, &state);
+                fff_kernels_generic.activate_f32(activation, count, logits.data, expected);
+                kernels->activate_f32(activation, count, logits.data, actual.data);
+                assert_same_floats(actual.data, expected, count, "activations");
+                kernels->activate_f32(activation, count, logits.data, logits.data);
+                assert_same_floats(logits.data, expected, count, "activations in place");
+                guarded_free(&actual);
+                guarded_free(&logits);
+            }
+        }
+        /* A sweep over all bit patterns, evenly spaced from a random start. */
+        float *logits = malloc(SWEEP * sizeof(float)), *expected = malloc(SWEEP * sizeof(float));
+        assert_non_null(logits);
+        assert_non_null(expected);
+        uint32_t bits = (uint32_t)random_bits(&state);
+        for (size_t i = 0; i < SWEEP; i++, bits += UINT32_MAX / SWEEP) {
+            memcpy(&logits[i], &bits, sizeof bits);
+        }
+        fff_kernels_generic.activate_f32(activation, SWEEP, logits, expected);
+        kernels->activate_f32(activation, SWEEP, logits, logits);
+        assert_same_floats(logits, expected, SWEEP, "activations over all bit patterns");
+        free(logits);
+        free(expected);
+    }
+}
+
+int main(void) {
+    static const struct {
+        const char *name;
+        CMUnitTestFunction test;
+    } kernels[] = {
+        {"descend_f32", test_descend},
+        {"node_dot_f32", test_node_dot},
+        {"activate_f32", test_activate},
+        {"accumulate_f32", test_accumulate},
+    };
+    enum { KERNELS = sizeof kernels / sizeof *kernels, FIRST = FFF_ISA_GENERIC + 1, ISAS = FFF_ISA_COUNT - FIRST };
+    static int isas[FFF_ISA_COUNT];
+    static char names[KERNELS * ISAS][64];
+    struct CMUnitTest tests[KERNELS * ISAS];
+    size_t count = 0;
+    test_start("test_kernels");
+    for (int isa = FIRST; isa < FFF_ISA_COUNT; isa++) {
+        isas[isa] = isa;
+        for (size_t k = 0; k < KERNELS; k++, count++) {
+            snprintf(names[count], sizeof names[count], "%s/%s", kernels[k].name, fff_isa_name((fff_isa)isa));
+            tests[count] = (struct CMUnitTest){names[count], kernels[k].test, NULL, NULL, &isas[isa]};
+        }
+    }
+    return cmocka_run_group_tests_name("kernels", tests, NULL, NULL);
+}

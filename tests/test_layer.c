@@ -1,0 +1,553 @@
+/* The layer through its public interface: equal to its definition, whatever the way of computing it. */
+#include "tests/definition.h"
+#include "tests/support.h"
+
+#include <fenv.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#if defined(__x86_64__)
+#include <xmmintrin.h>
+#endif
+
+/* ---- A layer, its input, and what the definition says of them -------------------------------- */
+
+struct subject {
+    fff_layer_desc desc;
+    float *input_weights, *biases, *output_weights; /* what desc refers to */
+    size_t batch, path;
+    float *input; /* batch x input_width */
+    uint32_t *nodes;
+    float *logits, *output; /* by the definition */
+};
+
+struct shape {
+    size_t input_width, output_width, depth, trees, batch;
+};
+
+static void *allocate(size_t count, size_t size) {
+    void *memory = calloc(count + 1, size);
+    assert_non_null(memory);
+    return memory;
+}
+
+static size_t rows_of(const fff_layer_desc *desc) {
+    return desc->trees * fff_nodes_per_tree(desc->depth);
+}
+
+static void define_all(struct subject *s) {
+    for (size_t t = 0; t < s->batch; t++) {
+        define_token(&s->desc, s->input + t * s->desc.input_width, s->nodes + t * s->path, s->logits + t * s->path,
+                     s->output + t * s->desc.output_width);
+    }
+}
+
+/* Random weights in a random orientation, biases or none, any activation and routing rule. */
+static struct subject make_subject(struct shape shape, enum fill kind, uint64_t *state) {
+    size_t rows = shape.trees * fff_nodes_per_tree(shape.depth);
+    bool output_major = random_below(state, 2) != 0, input_transposed = random_below(state, 4) == 0;
+    struct subject s = {
+        .input_weights = allocate(rows * shape.input_width, sizeof(float)),
+        .biases = random_below(state, 3) == 0 ? NULL : allocate(rows, sizeof(float)),
+        .output_weights = allocate(rows * shape.output_width, sizeof(float)),
+        .batch = shape.batch,
+        .path = shape.trees * (shape.depth + 1),
+        .input = allocate(shape.batch * shape.input_width, sizeof(float)),
+    };
+    s.nodes = allocate(s.batch * s.path, sizeof(uint32_t));
+    s.logits = allocate(s.batch * s.path, sizeof(float));
+    s.output = allocate(s.batch * shape.output_width, sizeof(float));
+    s.desc = (fff_layer_desc){
+        .struct_size = sizeof(fff_layer_desc),
+        .input_width = shape.input_width,
+        .output_width = shape.output_width,
+        .depth = shape.depth,
+        .trees = shape.trees,
+        .activation = (fff_activation)random_below(state, FFF_ACTIVATION_COUNT),
+        .routing = (fff_routing)random_below(state, 2),
+        .input_weights = {s.input_weights, input_transposed ? 1 : shape.input_width, input_transposed ? rows : 1},
+        .biases = s.biases,
+        .output_weights = {s.output_weights, output_major ? 1 : shape.output_width, output_major ? rows : 1},
+    };
+    fill_floats(kind, s.input_weights, rows * shape.input_width, state);
+    fill_floats(kind, s.output_weights, rows * shape.output_width, state);
+    if (s.biases != NULL) {
+        fill_floats(kind, s.biases, rows, state);
+    }
+    fill_floats(kind, s.input, s.batch * shape.input_width, state);
+    if (s.batch > 2) { /* a token of zeros ties at every node without bias */
+        memset(s.input + shape.input_width, 0, shape.input_width * sizeof(float));
+    }
+    define_all(&s);
+    return s;
+}
+
+static void free_subject(struct subject *s) {
+    free(s->input_weights);
+    free(s->biases);
+    free(s->output_weights);
+    free(s->input);
+    free(s->nodes);
+    free(s->logits);
+    free(s->output);
+}
+
+static fff_layer *create(const struct subject *s, fff_isa isa) {
+    fff_layer_desc desc = s->desc;
+    desc.isa = isa;
+    fff_layer *layer = NULL;
+    assert_int_equal(fff_layer_create(&desc, &layer), FFF_OK);
+    assert_non_null(layer);
+    assert_int_equal(fff_layer_isa(layer), isa);
+    assert_int_equal(fff_layer_path_length(layer), s->path);
+    return layer;
+}
+
+/* A workspace that ends at an unmapped page and is as large as it must be, not a byte more. */
+static struct guarded workspace_for(const fff_layer *layer, size_t batch, size_t concurrency) {
+    size_t size = 0;
+    assert_int_equal(fff_workspace_size(layer, batch, concurrency, &size), FFF_OK);
+    return guarded_allocate(size);
+}
+
+/* Forward, route and accumulate of `batch` tokens from `first` on, with strides and canaries, against
+ * the definition. */
+static void check_range(const struct subject *s, const fff_layer *layer, size_t first, size_t batch,
+                        const fff_runner *runner, uint64_t *state) {
+    size_t in = s->desc.input_width, out = s->desc.output_width, path = s->path;
+    size_t in_stride = in + random_below(state, 3), out_stride = out + random_below(state, 3);
+    size_t node_stride = path + random_below(state, 3), logit_stride = path + random_below(state, 3);
+    struct guarded workspace = workspace_for(layer, batch, runner != NULL ? runner->concurrency : 1);
+    struct guarded input = guarded_allocate(((batch - 1) * in_stride + in) * sizeof(float));
+    struct guarded output = guarded_allocate(((batch - 1) * out_stride + out) * sizeof(float));
+    struct guarded again = guarded_allocate(((batch - 1) * out_stride + out) * sizeof(float));
+    struct guarded nodes = guarded_allocate(((batch - 1) * node_stride + path) * sizeof(uint32_t));
+    struct guarded logits = guarded_allocate(((batch - 1) * logit_stride + path) * sizeof(float));
+    for (size_t t = 0; t < batch; t++) {
+        memcpy((float *)input.data + t * in_stride, s->input + (first + t) * in, in * sizeof(float));
+    }
+    memset(output.data, 0x5a, output.size);
+    memset(again.data, 0x5a, again.size);
+    assert_int_equal(fff_forward(layer, batch, input.data, in_stride, output.data, out_stride, workspace.data,
+                                 workspace.size, runner),
+                     FFF_OK);
+    assert_int_equal(fff_route(layer, batch, input.data, in_stride, nodes.data, node_stride, logits.data, logit_stride,
+                               workspace.data, workspace.size, runner),
+                     FFF_OK);
+    assert_int_equal(fff_accumulate(layer, batch, nodes.data, node_stride, logits.data, logit_stride, again.data,
+                                    out_stride, workspace.data, workspace.size, runner),
+                     FFF_OK);
+    for (size_t t = 0; t < batch; t++) {
+        float *row = (float *)output.data + t * out_stride;
+        assert_same_floats(row, s->output + (first + t) * out, out, "forward");
+        assert_same_floats((float *)again.data + t * out_stride, row, out, "accumulate after route");
+        assert_same_floats((float *)logits.data + t * logit_stride, s->logits + (first + t) * path, path, "logits");
+        assert_memory_equal((uint32_t *)nodes.data + t * node_stride, s->nodes + (first + t) * path,
+                            path * sizeof(uint32_t));
+        for (size_t gap = out; t + 1 < batch && gap < out_stride; gap++) {
+            uint32_t bits;
+            memcpy(&bits, row + gap, sizeof bits);
+            assert_int_equal(bits, 0x5a5a5a5a); /* between the rows nothing is written */
+        }
+    }
+    guarded_free(&logits);
+    guarded_free(&nodes);
+    guarded_free(&again);
+    guarded_free(&output);
+    guarded_free(&input);
+    guarded_free(&workspace);
+}
+
+static void for_usable_isas(const struct subject *s,
+                            void (*check)(const struct subject *, const fff_layer *, uint64_t *), uint64_t *state) {
+    for (int isa = FFF_ISA_GENERIC; isa < FFF_ISA_COUNT; isa++) {
+        if (fff_isa_usable((fff_isa)isa) == FFF_OK) {
+            fff_layer *layer = create(s, (fff_isa)isa);
+            check(s, layer, state);
+            fff_layer_destroy(layer);
+        }
+    }
+}
+
+/* ---- Runners --------------------------------------------------------------------------------- */
+
+struct thread_task {
+    pthread_t thread;
+    void (*task)(void *argument, size_t index);
+    void *argument;
+    size_t index;
+};
+
+static void *run_thread_task(void *given) {
+    struct thread_task *t = given;
+    t->task(t->argument, t->index);
+    return NULL;
+}
+
+/* A thread a task: as much at once as can be. */
+static void run_on_threads(void *context, size_t count, void (*task)(void *argument, size_t index), void *argument) {
+    (void)context;
+    struct thread_task tasks[16];
+    assert_true(count <= 16);
+    for (size_t i = 0; i < count; i++) {
+        tasks[i] = (struct thread_task){.task = task, .argument = argument, .index = i};
+        assert_int_equal(pthread_create(&tasks[i].thread, NULL, run_thread_task, &tasks[i]), 0);
+    }
+    for (size_t i = 0; i < count; i++) {
+        pthread_join(tasks[i].thread, NULL);
+    }
+}
+
+/* ---- Tests ----------------------------------------------------------------------------------- */
+
+static const struct shape SHAPES[] = {
+    {1, 1, 0, 1, 5},      {1, 3, 5, 2, 40},     {17, 9, 3, 1, 33},    {31, 64, 2, 5, 20},  {32, 32, 4, 1, 64},
+    {33, 1, 6, 2, 70},    {40, 40, 0, 64, 19},  {96, 100, 7, 1, 130}, {100, 31, 1, 3, 50}, {130, 77, 3, 3, 29},
+    {768, 768, 4, 1, 24}, {200, 200, 2, 16, 9}, {5, 5, 9, 1, 300},    {64, 48, 5, 4, 1},
+};
+enum { SHAPE_COUNT = sizeof SHAPES / sizeof *SHAPES };
+
+static void check_splits(const struct subject *s, const fff_layer *layer, uint64_t *state) {
+    check_range(s, layer, 0, s->batch, NULL, state);
+    for (size_t piece = 1; piece < 10 && piece < s->batch; piece++) {
+        for (size_t first = 0; first < s->batch; first += piece) {
+            check_range(s, layer, first, s->batch - first < piece ? s->batch - first : piece, NULL, state);
+        }
+    }
+    for (size_t first = 0; first < s->batch;) { /* and pieces of random sizes */
+        size_t piece = 1 + random_below(state, s->batch - first);
+        check_range(s, layer, first, piece, NULL, state);
+        first += piece;
+    }
+}
+
+static void test_definition_any_split(void **unused) {
+    (void)unused;
+    uint64_t state = test_random("definition");
+    for (size_t i = 0; i < SHAPE_COUNT; i++) {
+        for (int kind = 0; kind < FILL_KINDS; kind++) {
+            struct shape shape = SHAPES[i];
+            shape.batch = kind == FILL_NORMAL ? shape.batch : 1 + shape.batch / 4;
+            struct subject s = make_subject(shape, (enum fill)kind, &state);
+            for_usable_isas(&s, check_splits, &state);
+            free_subject(&s);
+        }
+    }
+}
+
+static void check_threads(const struct subject *s, const fff_layer *layer, uint64_t *state) {
+    for (size_t threads = 1; threads <= 8; threads++) {
+        fff_runner runner = {run_on_threads, NULL, threads};
+        check_range(s, layer, 0, s->batch, &runner, state);
+    }
+}
+
+static void test_any_thread_count(void **unused) {
+    (void)unused;
+    uint64_t state = test_random("threads");
+    for (size_t i = 0; i < SHAPE_COUNT; i++) {
+        struct subject s = make_subject(SHAPES[i], FILL_NORMAL, &state);
+        for_usable_isas(&s, check_threads, &state);
+        free_subject(&s);
+    }
+}
+
+/* Tokens in another order give the same results in that order. */
+static void test_any_token_order(void **unused) {
+    (void)unused;
+    uint64_t state = test_random("order");
+    struct subject s = make_subject((struct shape){60, 45, 6, 2, 150}, FILL_NORMAL, &state);
+    size_t in = s.desc.input_width, out = s.desc.output_width;
+    float *shuffled = allocate(in, sizeof(float)), *result = allocate(out, sizeof(float));
+    for (size_t i = s.batch - 1; i > 0; i--) {
+        size_t j = random_below(&state, i + 1);
+        memcpy(shuffled, s.input + i * in, in * sizeof(float));
+        memcpy(s.input + i * in, s.input + j * in, in * sizeof(float));
+        memcpy(s.input + j * in, shuffled, in * sizeof(float));
+        memcpy(result, s.output + i * out, out * sizeof(float));
+        memcpy(s.output + i * out, s.output + j * out, out * sizeof(float));
+        memcpy(s.output + j * out, result, out * sizeof(float));
+        for (size_t e = 0; e < s.path; e++) {
+            uint32_t node = s.nodes[i * s.path + e];
+            float logit = s.logits[i * s.path + e];
+            s.nodes[i * s.path + e] = s.nodes[j * s.path + e];
+            s.logits[i * s.path + e] = s.logits[j * s.path + e];
+            s.nodes[j * s.path + e] = node;
+            s.logits[j * s.path + e] = logit;
+        }
+    }
+    for_usable_isas(&s, check_splits, &state);
+    free(shuffled);
+    free(result);
+    free_subject(&s);
+}
+
+/* K x 0 is a dense layer: a plain loop over all neurons, in the documented order. */
+static void test_depth_0_is_dense(void **unused) {
+    (void)unused;
+    uint64_t state = test_random("dense");
+    struct subject s = make_subject((struct shape){50, 30, 0, 200, 8}, FILL_NORMAL, &state);
+    for (size_t t = 0; t < s.batch; t++) {
+        for (size_t j = 0; j < s.desc.output_width; j++) {
+            float sum = 0;
+            for (size_t neuron = 0; neuron < s.desc.trees; neuron++) {
+                float activation;
+                assert_int_equal(
+                    fff_activate(FFF_ISA_GENERIC, s.desc.activation, 1, &s.logits[t * s.path + neuron], &activation),
+                    FFF_OK);
+                sum = __builtin_fmaf(activation,
+                                     s.output_weights[neuron * s.desc.output_weights.node_stride +
+                                                      j * s.desc.output_weights.column_stride],
+                                     sum);
+            }
+            s.output[t * s.desc.output_width + j] = sum;
+        }
+    }
+    for_usable_isas(&s, check_splits, &state);
+    free_subject(&s);
+}
+
+/* The heap index of a node's mirror image. */
+static size_t mirrored(size_t node) {
+    size_t first_of_level = 0;
+    while (2 * first_of_level + 1 <= node) {
+        first_of_level = 2 * first_of_level + 1;
+    }
+    return first_of_level + (first_of_level - (node - first_of_level));
+}
+
+/* Permuting siblings as rows permutes the result: with every node's weights negated and every pair of
+ * siblings exchanged, each token takes the mirrored path with negated logits, and with the identity as
+ * activation and negated output weights, the output keeps its bits. */
+static void test_siblings_permuted(void **unused) {
+    (void)unused;
+    uint64_t state = test_random("siblings");
+    struct subject s = make_subject((struct shape){45, 37, 6, 1, 100}, FILL_NORMAL, &state);
+    s.desc.activation = FFF_ACTIVATION_IDENTITY;
+    /* The zero token that make_subject() plants ties where there is no bias. */
+    fill_floats(FILL_NORMAL, s.input + s.desc.input_width, s.desc.input_width, &state);
+    define_all(&s);
+    size_t rows = rows_of(&s.desc);
+    struct subject m = s; /* mirrored; its own weights and results */
+    m.input_weights = allocate(rows * s.desc.input_width, sizeof(float));
+    m.output_weights = allocate(rows * s.desc.output_width, sizeof(float));
+    m.biases = s.biases != NULL ? allocate(rows, sizeof(float)) : NULL;
+    m.nodes = allocate(s.batch * s.path, sizeof(uint32_t));
+    m.logits = allocate(s.batch * s.path, sizeof(float));
+    m.output = allocate(s.batch * s.desc.output_width, sizeof(float));
+    for (size_t row = 0; row < rows; row++) {
+        size_t to = mirrored(row);
+        for (size_t i = 0; i < s.desc.input_width; i++) {
+            m.input_weights[to * s.desc.input_weights.node_stride + i * s.desc.input_weights.column_stride] =
+                -s.input_weights[row * s.desc.input_weights.node_stride + i * s.desc.input_weights.column_stride];
+        }
+        for (size_t j = 0; j < s.desc.output_width; j++) {
+            m.output_weights[to * s.desc.output_weights.node_stride + j * s.desc.output_weights.column_stride] =
+                -s.output_weights[row * s.desc.output_weights.node_stride + j * s.desc.output_weights.column_stride];
+        }
+        if (m.biases != NULL) {
+            m.biases[to] = -s.biases[row];
+        }
+    }
+    for (size_t i = 0; i < s.batch * s.path; i++) {
+        m.nodes[i] = (uint32_t)mirrored(s.nodes[i]);
+        m.logits[i] = -s.logits[i];
+    }
+    memcpy(m.output, s.output, s.batch * s.desc.output_width * sizeof(float));
+    m.desc.input_weights.data = m.input_weights;
+    m.desc.output_weights.data = m.output_weights;
+    m.desc.biases = m.biases;
+    for_usable_isas(&m, check_splits, &state);
+    free(m.input_weights);
+    free(m.output_weights);
+    free(m.biases);
+    free(m.nodes);
+    free(m.logits);
+    free(m.output);
+    free_subject(&s);
+}
+
+/* A zero input without biases: every logit is exactly 0, and the rule alone decides. */
+static void test_ties_follow_the_rule(void **unused) {
+    (void)unused;
+    uint64_t state = test_random("ties");
+    for (int rule = 0; rule < 2; rule++) {
+        struct subject s = make_subject((struct shape){20, 8, 4, 2, 1}, FILL_NORMAL, &state);
+        s.desc.routing = (fff_routing)rule;
+        s.desc.biases = NULL;
+        memset(s.input, 0, s.desc.input_width * sizeof(float));
+        define_all(&s);
+        /* all left ends at the first node of the last level, all right at the last */
+        assert_int_equal(s.nodes[s.path - 1], rule == FFF_ROUTING_GREATER ? 15 : 30);
+        for_usable_isas(&s, check_splits, &state);
+        free_subject(&s);
+    }
+}
+
+static void test_deep_tree(void **unused) {
+    (void)unused;
+    uint64_t state = test_random("deep");
+    struct subject s = make_subject((struct shape){7, 5, 20, 1, 200}, FILL_NORMAL, &state);
+    for (int isa = FFF_ISA_GENERIC; isa < FFF_ISA_COUNT; isa++) {
+        if (fff_isa_usable((fff_isa)isa) == FFF_OK) {
+            fff_layer *layer = create(&s, (fff_isa)isa);
+            check_range(&s, layer, 0, s.batch, NULL, &state);
+            check_range(&s, layer, 0, 1, NULL, &state);
+            fff_layer_destroy(layer);
+        }
+    }
+    free_subject(&s);
+}
+
+/* Batches larger than a block of the workspace. */
+static void test_large_batch(void **unused) {
+    (void)unused;
+    uint64_t state = test_random("large batch");
+    struct subject s = make_subject((struct shape){3, 2, 3, 1, 2500}, FILL_NORMAL, &state);
+    for (int isa = FFF_ISA_GENERIC; isa < FFF_ISA_COUNT; isa++) {
+        if (fff_isa_usable((fff_isa)isa) == FFF_OK) {
+            fff_layer *layer = create(&s, (fff_isa)isa);
+            fff_runner runner = {run_on_threads, NULL, 2};
+            check_range(&s, layer, 0, s.batch, NULL, &state);
+            check_range(&s, layer, 0, s.batch, &runner, &state);
+            fff_layer_destroy(layer);
+        }
+    }
+    free_subject(&s);
+}
+
+/* Input and output rows taking turns in one buffer. */
+static void test_interleaved_rows(void **unused) {
+    (void)unused;
+    uint64_t state = test_random("interleaved");
+    struct subject s = make_subject((struct shape){24, 16, 3, 1, 30}, FILL_NORMAL, &state);
+    fff_layer *layer = create(&s, FFF_ISA_GENERIC);
+    struct guarded workspace = workspace_for(layer, s.batch, 1);
+    float *both = allocate(s.batch * 40, sizeof(float));
+    for (size_t t = 0; t < s.batch; t++) {
+        memcpy(both + t * 40, s.input + t * 24, 24 * sizeof(float));
+    }
+    assert_int_equal(fff_forward(layer, s.batch, both, 40, both + 24, 40, workspace.data, workspace.size, NULL),
+                     FFF_OK);
+    for (size_t t = 0; t < s.batch; t++) {
+        assert_same_floats(both + t * 40, s.input + t * 24, 24, "input");
+        assert_same_floats(both + t * 40 + 24, s.output + t * 16, 16, "output");
+    }
+    free(both);
+    guarded_free(&workspace);
+    fff_layer_destroy(layer);
+    free_subject(&s);
+}
+
+/* A caller that flushes denormals and rounds upwards gets the same bits, and its settings back. */
+static void set_unusual_environment(void) {
+    fesetround(FE_UPWARD);
+#if defined(__x86_64__)
+    _mm_setcsr(_mm_getcsr() | 0x8040); /* flush to zero, denormals are zero */
+#elif defined(__aarch64__)
+    uint64_t fpcr;
+    __asm__ volatile("mrs %0, fpcr" : "=r"(fpcr));
+    __asm__ volatile("msr fpcr, %0" : : "r"(fpcr | 1u << 24));
+#endif
+}
+
+static uint64_t control_bits(void) {
+#if defined(__x86_64__)
+    return _mm_getcsr() & ~(uint32_t)0x3f;
+#elif defined(__aarch64__)
+    uint64_t fpcr;
+    __asm__ volatile("mrs %0, fpcr" : "=r"(fpcr));
+    return fpcr;
+#else
+    return (uint64_t)fegetround();
+#endif
+}
+
+static void check_unusual_environment(const struct subject *s, const fff_layer *layer, uint64_t *state) {
+    (void)state;
+    struct guarded workspace = workspace_for(layer, s->batch, 1);
+    float *output = allocate(s->batch * s->desc.output_width, sizeof(float));
+    float *activations = allocate(s->batch * s->path, sizeof(float));
+    float *expected = allocate(s->batch * s->path, sizeof(float));
+    assert_int_equal(fff_activate(fff_layer_isa(layer), s->desc.activation, s->batch * s->path, s->logits, expected),
+                     FFF_OK);
+    fenv_t usual;
+    fegetenv(&usual);
+    set_unusual_environment();
+    uint64_t before = control_bits();
+    fff_status status = fff_forward(layer, s->batch, s->input, s->desc.input_width, output, s->desc.output_width,
+                                    workspace.data, workspace.size, NULL);
+    fff_status activated =
+        fff_activate(fff_layer_isa(layer), s->desc.activation, s->batch * s->path, s->logits, activations);
+    uint64_t after = control_bits();
+    fesetenv(&usual);
+    assert_int_equal(status, FFF_OK);
+    assert_int_equal(activated, FFF_OK);
+    assert_int_equal(before, after);
+    assert_same_floats(output, s->output, s->batch * s->desc.output_width, "output");
+    assert_same_floats(activations, expected, s->batch * s->path, "activations");
+    free(expected);
+    free(activations);
+    free(output);
+    guarded_free(&workspace);
+}
+
+static void test_floating_point_environment(void **unused) {
+    (void)unused;
+    uint64_t state = test_random("environment");
+    for (int kind = 0; kind < FILL_KINDS; kind++) {
+        struct subject s = make_subject((struct shape){50, 50, 4, 2, 20}, (enum fill)kind, &state);
+        for_usable_isas(&s, check_unusual_environment, &state);
+        free_subject(&s);
+    }
+}
+
+/* Nodes that form no path are summed all the same: the primitive that product-key layers need. */
+static void test_accumulate_any_nodes(void **unused) {
+    (void)unused;
+    uint64_t state = test_random("any nodes");
+    struct subject s = make_subject((struct shape){10, 33, 5, 2, 6}, FILL_NORMAL, &state);
+    for (size_t i = 0; i < s.batch * s.path; i++) {
+        s.nodes[i] = (uint32_t)random_below(&state, fff_nodes_per_tree(s.desc.depth));
+    }
+    float *expected = allocate(s.batch * s.desc.output_width, sizeof(float));
+    float *actual = allocate(s.batch * s.desc.output_width, sizeof(float));
+    for (int isa = FFF_ISA_GENERIC; isa < FFF_ISA_COUNT; isa++) {
+        if (fff_isa_usable((fff_isa)isa) != FFF_OK) {
+            continue;
+        }
+        fff_layer *layer = create(&s, (fff_isa)isa);
+        struct guarded workspace = workspace_for(layer, s.batch, 1);
+        assert_int_equal(fff_accumulate(layer, s.batch, s.nodes, s.path, s.logits, s.path, actual, s.desc.output_width,
+                                        workspace.data, workspace.size, NULL),
+                         FFF_OK);
+        if (isa == FFF_ISA_GENERIC) {
+            memcpy(expected, actual, s.batch * s.desc.output_width * sizeof(float));
+        }
+        assert_same_floats(actual, expected, s.batch * s.desc.output_width, "accumulate");
+        guarded_free(&workspace);
+        fff_layer_destroy(layer);
+    }
+    free(actual);
+    free(expected);
+    free_subject(&s);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_definition_any_split),
+        cmocka_unit_test(test_any_thread_count),
+        cmocka_unit_test(test_any_token_order),
+        cmocka_unit_test(test_depth_0_is_dense),
+        cmocka_unit_test(test_siblings_permuted),
+        cmocka_unit_test(test_ties_follow_the_rule),
+        cmocka_unit_test(test_deep_tree),
+        cmocka_unit_test(test_large_batch),
+        cmocka_unit_test(test_interleaved_rows),
+        cmocka_unit_test(test_floating_point_environment),
+        cmocka_unit_test(test_accumulate_any_nodes),
+    };
+    test_start("test_layer");
+    return cmocka_run_group_tests_name("layer", tests, NULL, NULL);
+}
