@@ -16,6 +16,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #ifdef __FAST_MATH__
 #error "libfff's results are defined to the bit: compile without -ffast-math"
@@ -25,13 +26,13 @@
  * decides the bits. */
 #define FFF_PARTIAL_SUMS 32
 
-/* Rows of packed weights start at multiples of, and are padded with zeros to, this many floats
- * (64 bytes: a cache line, and the widest vector). */
-#define FFF_ROW_QUANTUM 16
+/* The floats of a cache line: what one prefetch fetches. */
+#define FFF_LINE_FLOATS 16
 
 /* The weights of a layer as kernels see them. Row r = tree * nodes + node has its input weights at
  * input_rows + r * row_stride and its output weights at output_rows + r * row_stride; both aligned to
- * 64 bytes, followed by zeros up to the next multiple of FFF_ROW_QUANTUM. */
+ * 64 bytes, followed by zeros up to the next multiple of FFF_PARTIAL_SUMS floats: kernels may read
+ * whole vectors of weights, but of the caller's input and output only what is there. */
 struct fff_trees_f32 {
     const float *input_rows;
     const float *output_rows;
@@ -40,9 +41,9 @@ struct fff_trees_f32 {
     size_t input_width;
     size_t output_width;
     size_t trees;
-    size_t levels; /* depth + 1 */
-    size_t nodes;  /* per tree: 2^levels - 1 */
-    bool zero_goes_right;
+    size_t levels;     /* depth + 1 */
+    size_t nodes;      /* per tree: 2^levels - 1 */
+    float right_above; /* a token goes right if its logit is above this: FFF_ABOVE_ZERO or FFF_FROM_ZERO */
 };
 
 struct fff_kernels {
@@ -72,10 +73,24 @@ extern const struct fff_kernels fff_kernels_x86_avx2;
 extern const struct fff_kernels fff_kernels_x86_avx512;
 extern const struct fff_kernels fff_kernels_arm_neon;
 
-/* The child that a logit leads to. NaN leads left. */
-static inline uint32_t fff_child(uint32_t node, float logit, bool zero_goes_right) {
-    uint32_t right = (uint32_t)(logit > 0.0f) | ((uint32_t)(logit == 0.0f) & (uint32_t)zero_goes_right);
-    return 2 * node + 1 + right;
+/* The two routing rules as one comparison: no float lies between the largest negative one and -0, so
+ * "above it" is ">= 0". */
+#define FFF_ABOVE_ZERO 0.0f
+#define FFF_FROM_ZERO (-0x1p-149f)
+
+/* The child that a logit leads to, without a branch to mispredict. NaN leads left. */
+static inline uint32_t fff_child(uint32_t node, float logit, float right_above) {
+    return 2 * node + 1 + (uint32_t)(logit > right_above);
+}
+
+/* The last, incomplete step of an input of `width` floats, completed with zeros. Empty, all zeros, if
+ * width is a multiple of FFF_PARTIAL_SUMS. For instruction sets without masked loads. */
+static inline void fff_pad_tail(const float *input, size_t width, float tail[FFF_PARTIAL_SUMS]) {
+    size_t whole = width / FFF_PARTIAL_SUMS * FFF_PARTIAL_SUMS;
+    memset(tail, 0, FFF_PARTIAL_SUMS * sizeof *tail);
+    if (whole < width) {
+        memcpy(tail, input + whole, (width - whole) * sizeof *tail);
+    }
 }
 
 /* The constants of the activations, so that all instruction sets round the same ones. */

@@ -123,8 +123,8 @@ struct plan {
 static bool make_plan(const fff_layer_desc *desc, struct plan *plan) {
     size_t output_padded, weights, floats;
     plan->rows = desc->trees * fff_nodes_per_tree(desc->depth);
-    if (!fff_size_round_up(desc->input_width, FFF_ROW_QUANTUM, &plan->output_offset) ||
-        !fff_size_round_up(desc->output_width, FFF_ROW_QUANTUM, &output_padded) ||
+    if (!fff_size_round_up(desc->input_width, FFF_PARTIAL_SUMS, &plan->output_offset) ||
+        !fff_size_round_up(desc->output_width, FFF_PARTIAL_SUMS, &output_padded) ||
         !fff_size_add(plan->output_offset, output_padded, &plan->row_stride) ||
         !fff_size_multiply(plan->rows, plan->row_stride, &weights) || !fff_size_add(weights, plan->rows, &floats) ||
         !fff_size_multiply(floats, sizeof(float), &plan->bytes)) {
@@ -205,7 +205,7 @@ fff_status fff_layer_create(const fff_layer_desc *given, fff_layer **layer) {
                 .trees = desc.trees,
                 .levels = desc.depth + 1,
                 .nodes = fff_nodes_per_tree(desc.depth),
-                .zero_goes_right = desc.routing == FFF_ROUTING_GREATER_EQUAL,
+                .right_above = desc.routing == FFF_ROUTING_GREATER ? FFF_ABOVE_ZERO : FFF_FROM_ZERO,
             },
         .kernels = fff_kernels_of(isa),
         .activation = desc.activation,

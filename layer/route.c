@@ -20,7 +20,7 @@ static void visit_node(const struct fff_layer *layer, size_t tree, size_t level,
     size_t left = 0, right = 0;
     for (size_t i = 0; i < count; i++) {
         uint32_t token = order[i];
-        uint32_t child = fff_child(node, logits[token * logit_stride + entry], trees->zero_goes_right);
+        uint32_t child = fff_child(node, logits[token * logit_stride + entry], trees->right_above);
         nodes[token * node_stride + entry + 1] = child;
         /* Write to both sides and advance one: no branch to mispredict. */
         bool goes_left = child == 2 * node + 1;

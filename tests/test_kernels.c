@@ -28,8 +28,8 @@ static struct packed pack_random(enum fill kind, size_t input_width, size_t outp
                                  uint64_t *state) {
     struct packed packed;
     size_t nodes = ((size_t)1 << levels) - 1, rows = trees * nodes;
-    size_t padded_input = round_up(input_width, FFF_ROW_QUANTUM);
-    size_t stride = padded_input + round_up(output_width, FFF_ROW_QUANTUM);
+    size_t padded_input = round_up(input_width, FFF_PARTIAL_SUMS);
+    size_t stride = padded_input + round_up(output_width, FFF_PARTIAL_SUMS);
     packed.rows = guarded_allocate(rows * stride * sizeof(float));
     packed.biases = malloc(rows * sizeof(float));
     assert_non_null(packed.biases);
@@ -51,7 +51,7 @@ static struct packed pack_random(enum fill kind, size_t input_width, size_t outp
         .trees = trees,
         .levels = levels,
         .nodes = nodes,
-        .zero_goes_right = random_below(state, 2) != 0,
+        .right_above = random_below(state, 2) != 0 ? FFF_ABOVE_ZERO : FFF_FROM_ZERO,
     };
     return packed;
 }

@@ -3,8 +3,6 @@
 
 #include "kernels/arm_neon/isa.h"
 
-#include <string.h>
-
 /* The 32 partial sums of one token are eight q registers: register v holds sums 4v to 4v + 3. */
 enum { DOT_VECTORS_ARM_NEON = FFF_PARTIAL_SUMS / 4 };
 
@@ -35,12 +33,13 @@ static inline float halve_to_1_arm_neon(sums_arm_neon sums) {
 }
 
 /* The logits of `tokens` (1 or 2) tokens against one row, into logits[0..tokens-1]; unrolled for each
- * number at compile time. Two tokens are 16 accumulators, 8 registers of the row and 8 of inputs: all
- * 32. NEON has no masked loads, so a tail goes through zero-padded copies on the stack. */
-static inline __attribute__((always_inline)) void
-logits_arm_neon(const struct fff_trees_f32 *trees, size_t row, int tokens, const float *const *input, float *logits) {
+ * number at compile time. tail[t] is fff_pad_tail() of input[t].
+ *
+ * Two tokens are 16 accumulators, 8 registers of the row and 8 of inputs: all 32. */
+static inline __attribute__((always_inline)) void logits_arm_neon(const struct fff_trees_f32 *trees, size_t row,
+                                                                  int tokens, const float *const *input,
+                                                                  const float *const *tail, float *logits) {
     const float *weights = trees->input_rows + row * trees->row_stride;
-    size_t width = trees->input_width;
     sums_arm_neon sums[2];
     for (int t = 0; t < tokens; t++) {
         for (int v = 0; v < DOT_VECTORS_ARM_NEON; v++) {
@@ -48,17 +47,15 @@ logits_arm_neon(const struct fff_trees_f32 *trees, size_t row, int tokens, const
         }
     }
     size_t i = 0;
-    for (; i + FFF_PARTIAL_SUMS <= width; i += FFF_PARTIAL_SUMS) {
+    for (; i + 2 * FFF_PARTIAL_SUMS <= trees->input_width; i += 2 * FFF_PARTIAL_SUMS) {
+        step_arm_neon(tokens, weights + i, input, i, sums);
+        step_arm_neon(tokens, weights + i + FFF_PARTIAL_SUMS, input, i + FFF_PARTIAL_SUMS, sums);
+    }
+    for (; i + FFF_PARTIAL_SUMS <= trees->input_width; i += FFF_PARTIAL_SUMS) {
         step_arm_neon(tokens, weights + i, input, i, sums);
     }
-    if (i < width) {
-        float padded[3][FFF_PARTIAL_SUMS] = {{0}};
-        const float *padded_input[2] = {padded[0], padded[1]};
-        for (int t = 0; t < tokens; t++) {
-            memcpy(padded[t], input[t] + i, (width - i) * sizeof(float));
-        }
-        memcpy(padded[2], weights + i, (width - i) * sizeof(float));
-        step_arm_neon(tokens, padded[2], padded_input, 0, sums);
+    if (i < trees->input_width) {
+        step_arm_neon(tokens, weights + i, tail, 0, sums);
     }
     for (int t = 0; t < tokens; t++) {
         logits[t] = halve_to_1_arm_neon(sums[t]) + trees->biases[row];

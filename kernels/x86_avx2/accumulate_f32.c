@@ -5,11 +5,10 @@
 
 enum { BLOCK = 8 };
 
-/* `vectors` registers of output columns from `column` on; `last` masks the last of them. */
+/* `vectors` registers of output columns from `column` on. */
 static inline __attribute__((always_inline)) void columns_x86_avx2(const struct fff_trees_f32 *trees,
                                                                    const uint32_t *nodes, const float *activations,
-                                                                   float *output, size_t column, int vectors,
-                                                                   __m256i last) {
+                                                                   float *output, size_t column, int vectors) {
     __m256 sums[BLOCK];
     for (int v = 0; v < vectors; v++) {
         sums[v] = _mm256_setzero_ps();
@@ -26,10 +25,9 @@ static inline __attribute__((always_inline)) void columns_x86_avx2(const struct 
             }
         }
     }
-    for (int v = 0; v < vectors - 1; v++) {
-        _mm256_storeu_ps(output + column + 8 * v, sums[v]);
+    for (int v = 0; v < vectors; v++) {
+        store_below_x86_avx2(output, column + 8 * v, trees->output_width, sums[v]);
     }
-    _mm256_maskstore_ps(output + column + 8 * (vectors - 1), last, sums[vectors - 1]);
 }
 
 void fff_accumulate_f32_x86_avx2(const struct fff_trees_f32 *trees, const uint32_t *nodes, const float *activations,
@@ -37,9 +35,9 @@ void fff_accumulate_f32_x86_avx2(const struct fff_trees_f32 *trees, const uint32
     size_t width = trees->output_width;
     size_t column = 0;
     for (; column + 8 * BLOCK <= width; column += 8 * BLOCK) {
-        columns_x86_avx2(trees, nodes, activations, output, column, BLOCK, _mm256_set1_epi32(-1));
+        columns_x86_avx2(trees, nodes, activations, output, column, BLOCK);
     }
     for (; column < width; column += 8) {
-        columns_x86_avx2(trees, nodes, activations, output, column, 1, lanes_below_x86_avx2(column, width));
+        columns_x86_avx2(trees, nodes, activations, output, column, 1);
     }
 }

@@ -40,8 +40,7 @@ static inline __m256 activate_x86_avx2(fff_activation activation, __m256 z) {
 
 void fff_activate_f32_x86_avx2(fff_activation activation, size_t count, const float *logits, float *activations) {
     for (size_t i = 0; i < count; i += 8) {
-        __m256i lanes = lanes_below_x86_avx2(i, count);
-        __m256 z = _mm256_maskload_ps(logits + i, lanes);
-        _mm256_maskstore_ps(activations + i, lanes, activate_x86_avx2(activation, z));
+        __m256 z = load_below_x86_avx2(logits, i, count);
+        store_below_x86_avx2(activations, i, count, activate_x86_avx2(activation, z));
     }
 }

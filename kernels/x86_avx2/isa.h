@@ -13,12 +13,31 @@ void fff_activate_f32_x86_avx2(fff_activation activation, size_t count, const fl
 void fff_accumulate_f32_x86_avx2(const struct fff_trees_f32 *trees, const uint32_t *nodes, const float *activations,
                                  float *output);
 
-/* A mask for the lanes of an 8-float vector that starts at `start` and lie below `width`, as
- * _mm256_maskload_ps and _mm256_maskstore_ps want it: they touch no memory of other lanes. */
-static inline __m256i lanes_below_x86_avx2(size_t start, size_t width) {
-    static const int32_t window[16] = {-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0};
-    size_t left = width > start ? width - start : 0;
-    return _mm256_loadu_si256((const __m256i *)(const void *)(window + 8 - (left < 8 ? left : 8)));
+/* The 8 floats from values[start] on, zeros from values[end] on, which is not touched; and back: those
+ * below end are written. A partial vector goes through the stack. Masked loads and stores would do,
+ * but they are slow on some CPUs (stores on AMD's before Zen 4; loads everywhere when a masked lane
+ * lies on an unmapped page), and QEMU up to 7.2 reads the masked lanes, too. */
+static inline __m256 load_below_x86_avx2(const float *values, size_t start, size_t end) {
+    if (start + 8 <= end) {
+        return _mm256_loadu_ps(values + start);
+    }
+    float padded[8] = {0};
+    for (size_t i = start; i < end; i++) {
+        padded[i - start] = values[i];
+    }
+    return _mm256_loadu_ps(padded);
+}
+
+static inline void store_below_x86_avx2(float *values, size_t start, size_t end, __m256 vector) {
+    if (start + 8 <= end) {
+        _mm256_storeu_ps(values + start, vector);
+        return;
+    }
+    float padded[8];
+    _mm256_storeu_ps(padded, vector);
+    for (size_t i = start; i < end; i++) {
+        values[i] = padded[i - start];
+    }
 }
 
 #endif

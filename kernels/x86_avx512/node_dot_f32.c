@@ -7,6 +7,18 @@
 #include "kernels/x86_avx512/dot_f32.h"
 #include "kernels/x86_avx512/isa.h"
 
+/* The 32 partial sums of one token: low (sums 0-15) and high (16-31). */
+typedef struct sums_x86_avx512 {
+    __m512 low, high;
+} sums_x86_avx512;
+
+/* The first steps of the halving tree, which pair whole registers: 32 sums to 16, to 8, to 4. */
+static inline __m128 halve_32_to_4_x86_avx512(sums_x86_avx512 sums) {
+    __m512 sixteen = _mm512_add_ps(sums.low, sums.high);
+    __m256 eight = _mm256_add_ps(_mm512_castps512_ps256(sixteen), _mm512_extractf32x8_ps(sixteen, 1));
+    return halve_8_to_4_x86_avx512(eight);
+}
+
 /* The logits of four tokens before the bias, from what is left of their partial sums: lane t holds
  * (t[0] + t[2]) + (t[1] + t[3]). */
 static inline __m128 halve_four_to_1_x86_avx512(__m128 a, __m128 b, __m128 c, __m128 d) {
@@ -36,15 +48,14 @@ static inline void four_tokens_x86_avx512(const struct fff_trees_f32 *trees, siz
     }
     if (i < width) {
         __mmask16 low_lanes = lanes_below_x86_avx512(i, width), high_lanes = lanes_below_x86_avx512(i + 16, width);
-        __m512 low = _mm512_maskz_loadu_ps(low_lanes, weights + i);
-        __m512 high = _mm512_maskz_loadu_ps(high_lanes, weights + i + 16);
+        __m512 low = _mm512_load_ps(weights + i), high = _mm512_load_ps(weights + i + 16);
         for (int t = 0; t < 4; t++) {
             sums[t].low = _mm512_fmadd_ps(_mm512_maskz_loadu_ps(low_lanes, input[t] + i), low, sums[t].low);
             sums[t].high = _mm512_fmadd_ps(_mm512_maskz_loadu_ps(high_lanes, input[t] + i + 16), high, sums[t].high);
         }
     }
-    __m128 dots = halve_four_to_1_x86_avx512(halve_to_4_x86_avx512(sums[0]), halve_to_4_x86_avx512(sums[1]),
-                                             halve_to_4_x86_avx512(sums[2]), halve_to_4_x86_avx512(sums[3]));
+    __m128 dots = halve_four_to_1_x86_avx512(halve_32_to_4_x86_avx512(sums[0]), halve_32_to_4_x86_avx512(sums[1]),
+                                             halve_32_to_4_x86_avx512(sums[2]), halve_32_to_4_x86_avx512(sums[3]));
     float four[4];
     _mm_storeu_ps(four, _mm_add_ps(dots, _mm_set1_ps(trees->biases[row])));
     for (int t = 0; t < 4; t++) {
