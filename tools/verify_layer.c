@@ -35,11 +35,17 @@ size_t usable_isas(fff_isa *isas) {
     return count;
 }
 
+static uint32_t bits_of(float value) {
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    return bits;
+}
+
 /* The number of floats whose bits differ; all NaNs count as the same. */
 static size_t differing_floats(const float *a, const float *b, size_t count) {
     size_t differing = 0;
     for (size_t i = 0; i < count; i++) {
-        differing += memcmp(&a[i], &b[i], sizeof *a) != 0 && !(isnan(a[i]) && isnan(b[i]));
+        differing += bits_of(a[i]) != bits_of(b[i]) && !(isnan(a[i]) && isnan(b[i]));
     }
     return differing;
 }

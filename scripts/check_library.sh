@@ -1,0 +1,56 @@
+#!/bin/sh
+# Checks what a build exports and contains.
+#
+#   scripts/check_library.sh BUILD
+#
+# 1. The shared library exports fff_ symbols and nothing else.
+# 2. No instruction of AVX or later (a VEX or EVEX encoding, which a CPU without it dies of) lies outside
+#    the functions of kernels/x86_*: by symbol in the linked library, where link-time optimisation may have
+#    moved code about; and by object file, where the objects are still machine code.
+set -eu
+build="$1"
+library="$build/libfff.so"
+failed=0
+
+foreign=$(nm -D --defined-only "$library" | awk '$3 !~ /^fff_/ { print $3 }')
+if [ -n "$foreign" ]; then
+    echo "exported, but not fff_: $foreign" >&2
+    failed=1
+fi
+count=$(nm -D --defined-only "$library" | wc -l)
+echo "$library exports $count symbols, all fff_"
+if [ "$count" -eq 0 ]; then
+    failed=1
+fi
+
+# Prints the functions that hold an instruction whose mnemonic begins with v (verr and verw, the only
+# others on x86, are none that a compiler emits) or that names a ymm, zmm or mask register.
+functions_with_avx() {
+    objdump -d --no-show-raw-insn "$1" | awk '
+        /^[0-9a-f]+ <.*>:$/ { name = $2; gsub(/[<>:]/, "", name) }
+        /^ +[0-9a-f]+:/ && ($2 ~ /^v/ || /%[yz]mm|%k[0-7]/) { found[name] = 1 }
+        END { for (name in found) print name }'
+}
+
+case "$(objdump -f "$library")" in
+*x86-64*)
+    inside=$(functions_with_avx "$library" | grep -cE '_x86_avx(2|512)([.]|$)' || true)
+    outside=$(functions_with_avx "$library" | grep -vE '_x86_avx(2|512)([.]|$)' || true)
+    if [ -n "$outside" ]; then
+        echo "AVX instructions in: $outside" >&2
+        failed=1
+    fi
+    echo "$library: AVX instructions in $inside functions, all of kernels/x86_*"
+    if [ "$inside" -eq 0 ]; then
+        echo "no AVX instruction at all: this check, or the build, is broken" >&2
+        failed=1
+    fi
+    for object in $(find "$build" -name '*.o' -not -path '*/kernels_x86_*' -not -path '*/libkernels_x86_*'); do
+        if [ -n "$(functions_with_avx "$object")" ]; then
+            echo "AVX instructions in $object: $(functions_with_avx "$object")" >&2
+            failed=1
+        fi
+    done
+    ;;
+esac
+exit $failed

@@ -1,0 +1,64 @@
+#!/bin/sh
+# Installs what is missing on Debian 12 or later; without root, says what to install.
+#
+#   scripts/setup.sh build   what building the library and the demo needs
+#   scripts/setup.sh test    and what `make test` needs: the other compiler, emulators, the other architecture
+set -eu
+
+build="gcc libc6-dev make meson ninja-build pkg-config python3 libsleef-dev libjansson-dev libopenblas-dev"
+test="git binutils clang libclang-rt-14-dev libcmocka-dev qemu-user clang-format clang-tidy cppcheck"
+case "$(uname -m)" in
+x86_64) own=amd64 other=arm64 cross=gcc-aarch64-linux-gnu ;;
+aarch64) own=arm64 other=amd64 cross=gcc-x86-64-linux-gnu ;;
+*) own='' other='' cross='' ;;
+esac
+foreign=''
+if [ -n "$other" ]; then
+    for name in libsleef-dev libjansson-dev libcmocka-dev; do
+        foreign="$foreign $name:$other"
+    done
+fi
+
+case "${1:-}" in
+build) wanted="$build" foreign='' ;;
+test) wanted="$build $test $cross" ;;
+*)
+    echo "usage: scripts/setup.sh build|test" >&2
+    exit 2
+    ;;
+esac
+
+if ! command -v dpkg-query >/dev/null 2>&1; then
+    echo "This is no Debian system: nothing is installed automatically. Needed, by Debian's names:"
+    echo "  $wanted$foreign"
+    exit 0
+fi
+
+missing=''
+for package in $wanted $foreign; do
+    # Once a foreign architecture is enabled, a name without one is ambiguous for some packages.
+    case "$package" in *:*) full="$package" ;; *) full="$package:$own" ;; esac
+    if ! dpkg-query -W -f='${Status}\n' "$full" 2>/dev/null | grep -q 'ok installed' &&
+        ! dpkg-query -W -f='${Status}\n' "$package" 2>/dev/null | grep -q 'ok installed'; then
+        missing="$missing $package"
+    fi
+done
+[ -z "$missing" ] && exit 0
+
+add_architecture=''
+if [ -n "$foreign" ] && ! dpkg --print-foreign-architectures | grep -qx "$other"; then
+    add_architecture="dpkg --add-architecture $other && "
+fi
+if [ "$(id -u)" -ne 0 ]; then
+    echo "Missing packages. As root, run:" >&2
+    echo "  ${add_architecture}apt-get update && apt-get install$missing" >&2
+    exit 1
+fi
+echo "Installing:$missing"
+if [ -n "$add_architecture" ]; then
+    dpkg --add-architecture "$other"
+fi
+export DEBIAN_FRONTEND=noninteractive
+apt-get update -qq
+# shellcheck disable=SC2086 # the list is meant to be split
+apt-get install -y -qq --no-install-recommends $missing >/dev/null
