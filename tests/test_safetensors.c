@@ -111,6 +111,12 @@ static void test_refuses_what_is_wrong(void **unused) {
         assert_null(fff_safetensors_open(path, error, sizeof error));
         check_error(error);
     }
+    unsigned char past_the_end[4096]; /* a header that goes on where the file, and its page, end */
+    memset(past_the_end, 'a', sizeof past_the_end);
+    memcpy(past_the_end, "\0\0\1\0\0\0\0\0{\"", 10);
+    write_bytes(past_the_end, sizeof past_the_end);
+    assert_null(fff_safetensors_open(path, error, sizeof error));
+    assert_non_null(strstr(error, "header length 65536 exceeds the file's 4096 bytes"));
     char deep[10001]; /* nested beyond all reason */
     memset(deep, '[', sizeof deep - 1);
     deep[sizeof deep - 1] = '\0';
