@@ -75,6 +75,7 @@ echo "Native, gcc, release"
 build build-gcc
 suite "native" build-gcc
 check "native: exports, and where AVX is" scripts/check_library.sh build-gcc
+check "header in C and C++, the README's program" scripts/check_header.sh build-gcc
 
 echo "Native, clang"
 CC=clang build build-clang -Dbuildtype=release

@@ -8,7 +8,7 @@
 
 static const double UNIT = 0x1p-24;             /* unit roundoff of float32 */
 static const double UNIT_F64 = 0x1p-53;         /* and of float64 */
-static const double UNDERFLOW_ERROR = 0x1p-149; /* more than one rounding below the normal range adds */
+static const double UNDERFLOW_ERROR = 0x1p-147; /* more than the few roundings of one step add below the normal range */
 static const double PARTIAL_SUMS = 32;          /* docs/numerics.md; log2 of it halvings */
 static const double HALVINGS = 5;
 
@@ -61,7 +61,7 @@ double activation_error_bound(fff_activation activation, double z, double logit_
     case FFF_ACTIVATION_GELU_TANH: return 1.13 * logit_error + 6 * UNIT * largest + UNDERFLOW_ERROR;
     case FFF_ACTIVATION_RELU: return logit_error;
     case FFF_ACTIVATION_RELU2:
-        return z + logit_error <= 0 ? 0 : logit_error * (2 * largest) + UNIT * largest * largest + UNDERFLOW_ERROR;
+        return z + logit_error <= 0 ? 0 : logit_error * (2 * largest) + 2 * UNIT * largest * largest + UNDERFLOW_ERROR;
     case FFF_ACTIVATION_SILU: return 1.1 * logit_error + 5 * UNIT * largest + 0x1p-120;
     case FFF_ACTIVATION_IDENTITY: return logit_error;
     }
