@@ -1,11 +1,11 @@
 #include "bert/safetensors.h"
 
+#include "bert/report.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
-#include <stdarg.h>
 #include <stdint.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -24,31 +24,6 @@ struct fff_safetensors {
     fff_tensor *tensors;
     size_t tensor_count;
 };
-
-/* Where errors go. */
-struct report {
-    const char *path;
-    char *text;
-    size_t size;
-};
-
-static bool fail(const struct report *report, const char *format, ...) __attribute__((format(printf, 2, 3)));
-static bool fail(const struct report *report, const char *format, ...) {
-    int used = snprintf(report->text, report->size, "%s: ", report->path);
-    if (used >= 0 && (size_t)used < report->size) {
-        va_list arguments;
-        va_start(arguments, format);
-        vsnprintf(report->text + used, report->size - (size_t)used, format, arguments);
-        va_end(arguments);
-    }
-    /* Names come from the file: keep the message one printable line. */
-    for (char *c = report->text; report->size > 0 && *c != '\0'; c++) {
-        if ((unsigned char)*c < ' ' || *c == 0x7f) {
-            *c = '?';
-        }
-    }
-    return false;
-}
 
 static const struct {
     const char *name;
@@ -71,14 +46,14 @@ static bool read_size(const json_t *value, size_t *size) {
     return true;
 }
 
-static bool read_tensor(const struct report *report, const char *name, const json_t *entry, size_t data_size,
+static bool read_tensor(const struct fff_report *report, const char *name, const json_t *entry, size_t data_size,
                         const unsigned char *data, fff_tensor *tensor) {
     *tensor = (fff_tensor){.name = name, .count = 1};
     const char *type_name = json_string_value(json_object_get(entry, "dtype"));
     const json_t *shape = json_object_get(entry, "shape");
     const json_t *offsets = json_object_get(entry, "data_offsets");
     if (type_name == NULL || !json_is_array(shape) || !json_is_array(offsets) || json_array_size(offsets) != 2) {
-        return fail(report, "tensor '%s' lacks a dtype, a shape or a pair of data_offsets", name);
+        return FFF_FAIL(report, "tensor '%s' lacks a dtype, a shape or a pair of data_offsets", name);
     }
     size_t element_size = 0;
     for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
@@ -89,26 +64,27 @@ static bool read_tensor(const struct report *report, const char *name, const jso
         }
     }
     if (element_size == 0) {
-        return fail(report, "tensor '%s' has the unknown dtype '%s'", name, type_name);
+        return FFF_FAIL(report, "tensor '%s' has the unknown dtype '%s'", name, type_name);
     }
     tensor->rank = json_array_size(shape);
     if (tensor->rank > FFF_TENSOR_MAX_RANK) {
-        return fail(report, "tensor '%s' has %zu dimensions, more than %d", name, tensor->rank, FFF_TENSOR_MAX_RANK);
+        return FFF_FAIL(report, "tensor '%s' has %zu dimensions, more than %d", name, tensor->rank,
+                        FFF_TENSOR_MAX_RANK);
     }
     for (size_t i = 0; i < tensor->rank; i++) {
         if (!read_size(json_array_get(shape, i), &tensor->shape[i]) ||
             __builtin_mul_overflow(tensor->count, tensor->shape[i], &tensor->count)) {
-            return fail(report, "tensor '%s': dimension %zu is no number or too large", name, i);
+            return FFF_FAIL(report, "tensor '%s': dimension %zu is no number or too large", name, i);
         }
     }
     size_t begin, end;
     if (!read_size(json_array_get(offsets, 0), &begin) || !read_size(json_array_get(offsets, 1), &end) || begin > end ||
         end > data_size) {
-        return fail(report, "tensor '%s': data_offsets do not lie within the %zu bytes of data", name, data_size);
+        return FFF_FAIL(report, "tensor '%s': data_offsets do not lie within the %zu bytes of data", name, data_size);
     }
     if (__builtin_mul_overflow(tensor->count, element_size, &tensor->bytes) || tensor->bytes != end - begin) {
-        return fail(report, "tensor '%s': dtype and shape need %zu x %zu bytes, data_offsets give %zu", name,
-                    tensor->count, element_size, end - begin);
+        return FFF_FAIL(report, "tensor '%s': dtype and shape need %zu x %zu bytes, data_offsets give %zu", name,
+                        tensor->count, element_size, end - begin);
     }
     tensor->data = data + begin;
     return true;
@@ -123,49 +99,49 @@ static int by_position(const void *a, const void *b) {
 }
 
 /* Tensors in order of position must follow each other without gap or overlap, and fill the data. */
-static bool check_tiling(const struct report *report, const fff_safetensors *file, const unsigned char *data,
+static bool check_tiling(const struct fff_report *report, const fff_safetensors *file, const unsigned char *data,
                          size_t data_size) {
     const unsigned char *end = data;
     for (size_t i = 0; i < file->tensor_count; i++) {
         const unsigned char *begin = file->tensors[i].data;
         if (begin != end) {
-            return fail(report, "tensor '%s' begins at byte %zu of the data, but the one before ends at %zu",
-                        file->tensors[i].name, (size_t)(begin - data), (size_t)(end - data));
+            return FFF_FAIL(report, "tensor '%s' begins at byte %zu of the data, but the one before ends at %zu",
+                            file->tensors[i].name, (size_t)(begin - data), (size_t)(end - data));
         }
         end = begin + file->tensors[i].bytes;
     }
     if (end != data + data_size) {
-        return fail(report, "the tensors end at byte %zu of %zu bytes of data", (size_t)(end - data), data_size);
+        return FFF_FAIL(report, "the tensors end at byte %zu of %zu bytes of data", (size_t)(end - data), data_size);
     }
     return true;
 }
 
-static bool read_header(const struct report *report, fff_safetensors *file) {
+static bool read_header(const struct fff_report *report, fff_safetensors *file) {
     const unsigned char *bytes = file->mapping;
     uint64_t length = 0;
     for (int i = LENGTH_BYTES - 1; i >= 0; i--) {
         length = length << 8 | bytes[i];
     }
     if (length > file->size - LENGTH_BYTES || length > LARGEST_HEADER) {
-        return fail(report, "header length %llu exceeds the file's %zu bytes or the limit of %d",
-                    (unsigned long long)length, file->size, (int)LARGEST_HEADER);
+        return FFF_FAIL(report, "header length %llu exceeds the file's %zu bytes or the limit of %d",
+                        (unsigned long long)length, file->size, (int)LARGEST_HEADER);
     }
     const char *text = (const char *)bytes + LENGTH_BYTES;
     const unsigned char *data = bytes + LENGTH_BYTES + length;
     size_t data_size = file->size - LENGTH_BYTES - (size_t)length;
     json_error_t json_error;
     if (length == 0 || text[0] != '{') {
-        return fail(report, "the header is not a JSON object");
+        return FFF_FAIL(report, "the header is not a JSON object");
     }
     file->header = json_loadb(text, (size_t)length, JSON_REJECT_DUPLICATES, &json_error);
     if (file->header == NULL) {
-        return fail(report, "header, line %d, column %d: %s", json_error.line, json_error.column, json_error.text);
+        return FFF_FAIL(report, "header, line %d, column %d: %s", json_error.line, json_error.column, json_error.text);
     }
     const char *name;
     json_t *entry;
     file->tensors = calloc(json_object_size(file->header) + 1, sizeof *file->tensors);
     if (file->tensors == NULL) {
-        return fail(report, "out of memory");
+        return FFF_FAIL(report, "out of memory");
     }
     json_object_foreach(file->header, name, entry) {
         if (strcmp(name, "__metadata__") == 0) {
@@ -180,24 +156,24 @@ static bool read_header(const struct report *report, fff_safetensors *file) {
     return check_tiling(report, file, data, data_size);
 }
 
-static bool map_file(const struct report *report, const char *path, fff_safetensors *file) {
+static bool map_file(const struct fff_report *report, const char *path, fff_safetensors *file) {
     int descriptor = open(path, O_RDONLY | O_CLOEXEC);
     if (descriptor < 0) {
-        return fail(report, "%s", strerror(errno));
+        return FFF_FAIL(report, "%s", strerror(errno));
     }
     struct stat status;
     bool ok = false;
     if (fstat(descriptor, &status) != 0) {
-        fail(report, "%s", strerror(errno));
+        fff_report(report, "%s", strerror(errno));
     } else if (!S_ISREG(status.st_mode)) {
-        fail(report, "not a regular file");
+        fff_report(report, "not a regular file");
     } else if (status.st_size < LENGTH_BYTES) {
-        fail(report, "%lld bytes are too few for a safetensors file", (long long)status.st_size);
+        fff_report(report, "%lld bytes are too few for a safetensors file", (long long)status.st_size);
     } else {
         file->size = (size_t)status.st_size;
         void *mapping = mmap(NULL, file->size, PROT_READ, MAP_PRIVATE, descriptor, 0);
         if (mapping == MAP_FAILED) {
-            fail(report, "%s", strerror(errno));
+            fff_report(report, "%s", strerror(errno));
         } else {
             file->mapping = mapping;
             ok = true;
@@ -208,10 +184,10 @@ static bool map_file(const struct report *report, const char *path, fff_safetens
 }
 
 fff_safetensors *fff_safetensors_open(const char *path, char *error, size_t error_size) {
-    struct report report = {path, error, error_size};
+    struct fff_report report = {path, error, error_size};
     fff_safetensors *file = calloc(1, sizeof *file);
     if (file == NULL) {
-        fail(&report, "out of memory");
+        fff_report(&report, "out of memory");
         return NULL;
     }
     if (!map_file(&report, path, file) || !read_header(&report, file)) {

@@ -1,11 +1,10 @@
 #include "tools/layer_data.h"
 
+#include "bert/report.h"
 #include "bert/safetensors.h"
 #include "tools/random.h"
 
-#include <stdarg.h>
 #include <stdbool.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -31,23 +30,9 @@ static void fill_normal(float *values, size_t count, float scale, uint64_t *stat
 /* ---- Reading a file -------------------------------------------------------------------------- */
 
 struct loading {
-    const char *path;
     const fff_safetensors *file;
-    char *error;
-    size_t error_size;
+    struct fff_report report;
 };
-
-static bool fail(const struct loading *loading, const char *format, ...) __attribute__((format(printf, 2, 3)));
-static bool fail(const struct loading *loading, const char *format, ...) {
-    int used = snprintf(loading->error, loading->error_size, "%s: ", loading->path);
-    if (used >= 0 && (size_t)used < loading->error_size) {
-        va_list arguments;
-        va_start(arguments, format);
-        vsnprintf(loading->error + used, loading->error_size - (size_t)used, format, arguments);
-        va_end(arguments);
-    }
-    return false;
-}
 
 /* Copies a tensor of 4-byte elements with the given type and shape. A tensor that is absent is an
  * error if `required`, else leaves *copy NULL. */
@@ -55,24 +40,25 @@ static bool copy_tensor(const struct loading *loading, const char *name, bool re
                         size_t rank, const size_t *shape, void *copy) {
     const fff_tensor *tensor = fff_safetensors_find(loading->file, name);
     if (tensor == NULL) {
-        return !required || fail(loading, "tensor '%s' is missing", name);
+        return !required || FFF_FAIL(&loading->report, "tensor '%s' is missing", name);
     }
     if (tensor->type != type) {
-        return fail(loading, "tensor '%s' has dtype %s where %s is expected", name, tensor->type_name,
-                    type == FFF_TENSOR_F32 ? "F32" : "I32");
+        return FFF_FAIL(&loading->report, "tensor '%s' has dtype %s where %s is expected", name, tensor->type_name,
+                        type == FFF_TENSOR_F32 ? "F32" : "I32");
     }
     if (tensor->rank != rank) {
-        return fail(loading, "tensor '%s' has %zu dimensions where %zu are expected", name, tensor->rank, rank);
+        return FFF_FAIL(&loading->report, "tensor '%s' has %zu dimensions where %zu are expected", name, tensor->rank,
+                        rank);
     }
     for (size_t i = 0; i < rank; i++) {
         if (tensor->shape[i] != shape[i]) {
-            return fail(loading, "tensor '%s': dimension %zu is %zu where %zu is expected", name, i, tensor->shape[i],
-                        shape[i]);
+            return FFF_FAIL(&loading->report, "tensor '%s': dimension %zu is %zu where %zu is expected", name, i,
+                            tensor->shape[i], shape[i]);
         }
     }
     void *values = malloc(tensor->bytes > 0 ? tensor->bytes : 1);
     if (values == NULL) {
-        return fail(loading, "out of memory");
+        return FFF_FAIL(&loading->report, "out of memory");
     }
     memcpy(values, tensor->data, tensor->bytes);
     memcpy(copy, &values, sizeof values);
@@ -83,10 +69,10 @@ static bool copy_tensor(const struct loading *loading, const char *name, bool re
 static bool find_matrix(const struct loading *loading, const char *name, const fff_tensor **tensor) {
     *tensor = fff_safetensors_find(loading->file, name);
     if (*tensor == NULL) {
-        return fail(loading, "tensor '%s' is missing", name);
+        return FFF_FAIL(&loading->report, "tensor '%s' is missing", name);
     }
     if ((*tensor)->rank != 2 || (*tensor)->count == 0) {
-        return fail(loading, "tensor '%s' is not a matrix, or is empty", name);
+        return FFF_FAIL(&loading->report, "tensor '%s' is not a matrix, or is empty", name);
     }
     return true;
 }
@@ -94,12 +80,12 @@ static bool find_matrix(const struct loading *loading, const char *name, const f
 static bool read_count(const struct loading *loading, const char *key, size_t largest, size_t *count) {
     const char *text = fff_safetensors_metadata(loading->file, key);
     if (text == NULL) {
-        return fail(loading, "the metadata lack '%s'", key);
+        return FFF_FAIL(&loading->report, "the metadata lack '%s'", key);
     }
     char *end;
     unsigned long long value = strtoull(text, &end, 10);
     if (text[0] < '0' || text[0] > '9' || *end != '\0' || value > largest) {
-        return fail(loading, "metadata '%s' is not a number from 0 to %zu", key, largest);
+        return FFF_FAIL(&loading->report, "metadata '%s' is not a number from 0 to %zu", key, largest);
     }
     *count = (size_t)value;
     return true;
@@ -115,7 +101,7 @@ static bool read_options(const struct loading *loading, struct layer_data *data)
     };
     const char *variant = fff_safetensors_metadata(loading->file, "variant");
     if (variant != NULL && strcmp(variant, "path") != 0) {
-        return fail(loading, "metadata 'variant' is not 'path', the only variant supported");
+        return FFF_FAIL(&loading->report, "metadata 'variant' is not 'path', the only variant supported");
     }
     const char *name = fff_safetensors_metadata(loading->file, "activation");
     const char *route = fff_safetensors_metadata(loading->file, "route");
@@ -127,14 +113,15 @@ static bool read_options(const struct loading *loading, struct layer_data *data)
         }
     }
     if (!known) {
-        return fail(loading, "metadata 'activation' is none of GELU, GELU_tanh, ReLU, ReLU2, SiLU, identity");
+        return FFF_FAIL(&loading->report,
+                        "metadata 'activation' is none of GELU, GELU_tanh, ReLU, ReLU2, SiLU, identity");
     }
     if (route == NULL || strstr(route, "> 0") != NULL) {
         data->routing = FFF_ROUTING_GREATER;
     } else if (strstr(route, ">= 0") != NULL) {
         data->routing = FFF_ROUTING_GREATER_EQUAL;
     } else {
-        return fail(loading, "metadata 'route' says neither '> 0' nor '>= 0'");
+        return FFF_FAIL(&loading->report, "metadata 'route' says neither '> 0' nor '>= 0'");
     }
     return true;
 }
@@ -152,8 +139,9 @@ static bool read_layer(const struct loading *loading, struct layer_data *data) {
     size_t rows;
     if (data->trees == 0 || __builtin_mul_overflow(data->trees, fff_nodes_per_tree(data->depth), &rows) ||
         rows != data->rows) {
-        return fail(loading, "tensor 'linear_in.weight' has %zu rows where %zu trees of depth %zu have %zu each",
-                    data->rows, data->trees, data->depth, fff_nodes_per_tree(data->depth));
+        return FFF_FAIL(&loading->report,
+                        "tensor 'linear_in.weight' has %zu rows where %zu trees of depth %zu have %zu each", data->rows,
+                        data->trees, data->depth, fff_nodes_per_tree(data->depth));
     }
     if (!copy_tensor(loading, "linear_in.weight", true, FFF_TENSOR_F32, 2, (size_t[]){data->rows, data->input_width},
                      &data->input_weights) ||
@@ -168,7 +156,7 @@ static bool read_layer(const struct loading *loading, struct layer_data *data) {
         data->batch = DEFAULT_BATCH;
         data->input = allocate_matrix(data->batch, data->input_width);
         if (data->input == NULL) {
-            return fail(loading, "out of memory");
+            return FFF_FAIL(&loading->report, "out of memory");
         }
         fill_normal(data->input, data->batch * data->input_width, 1.0f, &state);
         return true;
@@ -188,7 +176,7 @@ int layer_data_load(const char *path, struct layer_data *data, char *error, size
     if (file == NULL) {
         return -1;
     }
-    struct loading loading = {path, file, error, error_size};
+    struct loading loading = {file, {path, error, error_size}};
     bool ok = read_layer(&loading, data);
     fff_safetensors_close(file);
     if (!ok) {

@@ -62,4 +62,12 @@ static inline __attribute__((always_inline)) void logits_arm_neon(const struct f
     }
 }
 
+/* The logit of one row for one token. */
+static inline __attribute__((always_inline)) float logit_arm_neon(const struct fff_trees_f32 *trees, size_t row,
+                                                                  const float *input, const float *tail) {
+    float logit;
+    logits_arm_neon(trees, row, 1, &input, &tail, &logit);
+    return logit;
+}
+
 #endif

@@ -22,6 +22,6 @@ void fff_node_dot_f32_arm_neon(const struct fff_trees_f32 *trees, size_t row, si
     if (i < count) {
         const float *input = inputs + tokens[i] * input_stride;
         fff_pad_tail(input, width, padded[0]);
-        logits_arm_neon(trees, row, 1, &input, tail, &logits[tokens[i] * logit_stride]);
+        logits[tokens[i] * logit_stride] = logit_arm_neon(trees, row, input, padded[0]);
     }
 }

@@ -61,4 +61,12 @@ static inline __attribute__((always_inline)) void logits_x86_avx2(const struct f
     }
 }
 
+/* The logit of one row for one token. */
+static inline __attribute__((always_inline)) float logit_x86_avx2(const struct fff_trees_f32 *trees, size_t row,
+                                                                  const float *input, const float *tail) {
+    float logit;
+    logits_x86_avx2(trees, row, 1, &input, &tail, &logit);
+    return logit;
+}
+
 #endif

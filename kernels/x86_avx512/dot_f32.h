@@ -26,7 +26,9 @@ static inline void step_x86_avx512(const float *weights, const float *input, uin
  * Four ymm registers rather than two zmm: the sums are the same 32, but with the row on its way from
  * L2 or beyond, two loads a cache line and twice the chains in flight took 10 % less time than one load
  * a line, and two steps an iteration another 2 % (docs/design.md). */
-static inline float logit_x86_avx512(const struct fff_trees_f32 *trees, size_t row, const float *input) {
+static inline __attribute__((always_inline)) float logit_x86_avx512(const struct fff_trees_f32 *trees, size_t row,
+                                                                    const float *input, const float *tail) {
+    (void)tail; /* masks do */
     const float *weights = trees->input_rows + row * trees->row_stride;
     size_t width = trees->input_width;
     __m256 sums[4] = {_mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps()};

@@ -70,6 +70,6 @@ void fff_node_dot_f32_x86_avx512(const struct fff_trees_f32 *trees, size_t row, 
         four_tokens_x86_avx512(trees, row, tokens + i, inputs, input_stride, logits, logit_stride);
     }
     for (; i < count; i++) {
-        logits[tokens[i] * logit_stride] = logit_x86_avx512(trees, row, inputs + tokens[i] * input_stride);
+        logits[tokens[i] * logit_stride] = logit_x86_avx512(trees, row, inputs + tokens[i] * input_stride, NULL);
     }
 }

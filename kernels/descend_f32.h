@@ -1,0 +1,76 @@
+/* The shape of descend_f32, shared by the vector instruction sets: they differ only in their dot product.
+ *
+ * What bounds it: the rows come from L2, L3 or memory (a 768-wide row is 48 lines, a layer 25 MB), and
+ * a tree's next row is known only when the last dot product is done. So:
+ * - The child is computed, not branched to: a mispredicted branch a level would cost more than the
+ *   reduction it waits for. A single tree keeps its node in a register.
+ * - Several trees advance level by level, not one after another: their dot products are independent, and
+ *   the out-of-order window overlaps their rows.
+ * - A node's output row is prefetched once its dot product has been issued, so the fetch fills the
+ *   time the reduction takes and never delays the row that everything waits for.
+ * Tried and lost: prefetching both children's rows (twice the traffic), prefetching the output row
+ * before the dot product, prefetching the row's own lines. docs/design.md has the figures.
+ *
+ * Everything here is inlined into the one function of a folder that uses it; no copy is left to the
+ * linker. */
+#ifndef FFF_KERNELS_DESCEND_F32_H
+#define FFF_KERNELS_DESCEND_F32_H
+
+#include "kernels/kernels.h"
+
+/* The logit of one row for one token; `tail` is fff_pad_tail() of the input. */
+typedef float fff_logit_function(const struct fff_trees_f32 *trees, size_t row, const float *input, const float *tail);
+
+/* One token's way, as descend_f32 is given it. */
+struct fff_descent {
+    const struct fff_trees_f32 *trees;
+    const float *input, *tail;
+    size_t fetched; /* the floats of an output row to prefetch */
+    uint32_t *nodes;
+    float *logits;
+};
+
+/* One node: its logit, and the child that it leads to. */
+static inline __attribute__((always_inline)) uint32_t
+fff_visit(const struct fff_descent *descent, size_t tree, size_t level, uint32_t node, fff_logit_function *logit_of) {
+    const struct fff_trees_f32 *trees = descent->trees;
+    size_t entry = tree * trees->levels + level;
+    size_t row = tree * trees->nodes + node;
+    float logit = logit_of(trees, row, descent->input, descent->tail);
+    descent->nodes[entry] = node;
+    descent->logits[entry] = logit;
+    const float *output_row = trees->output_rows + row * trees->row_stride;
+    for (size_t i = 0; i < descent->fetched; i += FFF_LINE_FLOATS) {
+        __builtin_prefetch(output_row + i);
+    }
+    return fff_child(node, logit, trees->right_above);
+}
+
+static inline __attribute__((always_inline)) void fff_descend(const struct fff_trees_f32 *trees, const float *input,
+                                                              bool fetch_output, uint32_t *nodes, float *logits,
+                                                              fff_logit_function *logit_of) {
+    float tail[FFF_PARTIAL_SUMS];
+    fff_pad_tail(input, trees->input_width, tail);
+    const struct fff_descent descent = {trees, input, tail, fetch_output ? trees->output_width : 0, nodes, logits};
+    if (trees->trees == 1) {
+        uint32_t node = 0;
+        for (size_t level = 0; level < trees->levels; level++) {
+            node = fff_visit(&descent, 0, level, node, logit_of);
+        }
+        return;
+    }
+    for (size_t tree = 0; tree < trees->trees; tree++) {
+        nodes[tree * trees->levels] = 0;
+    }
+    for (size_t level = 0; level < trees->levels; level++) {
+        for (size_t tree = 0; tree < trees->trees; tree++) {
+            uint32_t *node = &nodes[tree * trees->levels + level];
+            uint32_t child = fff_visit(&descent, tree, level, *node, logit_of);
+            if (level + 1 < trees->levels) {
+                node[1] = child;
+            }
+        }
+    }
+}
+
+#endif
