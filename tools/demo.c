@@ -26,6 +26,7 @@ enum { BATCH_COUNT = sizeof BATCHES / sizeof *BATCHES };
 struct side {
     fff_layer *layer; /* NULL: dense */
     enum dense_blas_way way;
+    float *checked; /* dense: a result that agrees with float64, for the batch size at hand */
     double seconds_per_token[ROUNDS];
 };
 
@@ -79,6 +80,7 @@ static void stay_on_this_core(void) {
 static void demo_free(struct demo *demo) {
     for (size_t i = 0; i < demo->side_count; i++) {
         fff_layer_destroy(demo->sides[i].layer);
+        free(demo->sides[i].checked);
     }
     dense_f64_destroy(demo->dense_f64);
     dense_blas_free(&demo->dense);
@@ -114,23 +116,41 @@ static fff_status prepare(struct demo *demo, const fff_isa *isas, size_t isa_cou
         return FFF_ERROR_OUT_OF_MEMORY;
     }
     for (int way = 0; dense_blas_version() != NULL && way < DENSE_WAYS; way++) {
-        demo->sides[demo->side_count++] = (struct side){.way = (enum dense_blas_way)way};
+        float *checked = malloc((size_t)TOKENS * WIDTH * sizeof(float));
+        if (checked == NULL) {
+            return FFF_ERROR_OUT_OF_MEMORY;
+        }
+        demo->sides[demo->side_count++] = (struct side){.way = (enum dense_blas_way)way, .checked = checked};
     }
     return fff_forward(demo->sides[0].layer, TOKENS, demo->data.input, WIDTH, demo->verified, WIDTH, demo->workspace,
                        demo->workspace_size, NULL);
 }
 
-/* Whether a dense result agrees with float64 within the bound of any order of summation. */
-static bool dense_is_right(struct demo *demo, size_t tokens) {
+/* Whether a dense result agrees with float64, in some of its tokens, within the bound of any order of
+ * summation. */
+static bool dense_agrees(struct demo *demo) {
     uint32_t *roots = calloc(demo->dense_data.trees, sizeof *roots);
     struct agreement agreement = {0};
-    for (size_t token = 0; roots != NULL && token < tokens && token < CHECKED_DENSE; token++) {
+    for (size_t token = 0; roots != NULL && token < CHECKED_DENSE; token++) {
         dense_f64_evaluate(demo->dense_f64, token);
         dense_f64_check(demo->dense_f64, roundings_of_any_order(&demo->dense_data), roots, NULL,
                         demo->output + token * WIDTH, &agreement);
     }
     free(roots);
-    return agreement.tokens > 0 && agreement_holds(&agreement);
+    return agreement.tokens == CHECKED_DENSE && agreement_holds(&agreement);
+}
+
+/* Whether what a side has just computed for `tokens` tokens is right. */
+static bool output_is_right(struct demo *demo, struct side *side, size_t tokens, bool first_round) {
+    size_t bytes = tokens * WIDTH * sizeof(float);
+    if (side->layer != NULL) {
+        return memcmp(demo->output, demo->verified, bytes) == 0;
+    }
+    if (!first_round) { /* the same every time, so one check is enough */
+        return memcmp(demo->output, side->checked, bytes) == 0;
+    }
+    memcpy(side->checked, demo->output, bytes);
+    return dense_agrees(demo);
 }
 
 /* One side's result for the first `tokens` tokens, `batch` at a time. */
@@ -157,10 +177,7 @@ static bool time_side(struct demo *demo, struct side *side, size_t batch, size_t
     double start = now();
     fff_status status = run_side(demo, side, batch, tokens);
     side->seconds_per_token[round] = (now() - start) / (double)tokens;
-    if (side->layer != NULL) {
-        return status == FFF_OK && memcmp(demo->output, demo->verified, tokens * WIDTH * sizeof(float)) == 0;
-    }
-    return round > 0 || dense_is_right(demo, tokens);
+    return status == FFF_OK && output_is_right(demo, side, tokens, round == 0);
 }
 
 /* Is it worth timing? OpenBLAS's matrix-vector product is for one token. */
@@ -256,7 +273,8 @@ static int run(struct demo *demo) {
         }
         print_batch(demo, BATCHES[i]);
     }
-    puts("\nEvery timed output was checked: the layer's bit for bit, the dense layer's within its bound.");
+    puts("\nEvery timed output was checked: the layer's bit for bit against the verified ones, the dense layer's\n"
+         "against a result that agrees with float64 within its bound.");
     return EXIT_HOLDS;
 }
 
