@@ -79,13 +79,14 @@ extern const struct fff_kernels fff_kernels_arm_neon;
 #define FFF_FROM_ZERO (-0x1p-149f)
 
 /* The child that a logit leads to, without a branch to mispredict. NaN leads left. */
-static inline uint32_t fff_child(uint32_t node, float logit, float right_above) {
+static inline __attribute__((always_inline)) uint32_t fff_child(uint32_t node, float logit, float right_above) {
     return 2 * node + 1 + (uint32_t)(logit > right_above);
 }
 
 /* The last, incomplete step of an input of `width` floats, completed with zeros. Empty, all zeros, if
  * width is a multiple of FFF_PARTIAL_SUMS. For instruction sets without masked loads. */
-static inline void fff_pad_tail(const float *input, size_t width, float tail[FFF_PARTIAL_SUMS]) {
+static inline __attribute__((always_inline)) void fff_pad_tail(const float *input, size_t width,
+                                                               float tail[FFF_PARTIAL_SUMS]) {
     size_t whole = width / FFF_PARTIAL_SUMS * FFF_PARTIAL_SUMS;
     memset(tail, 0, FFF_PARTIAL_SUMS * sizeof *tail);
     if (whole < width) {
