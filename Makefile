@@ -24,7 +24,7 @@ $(BUILD)/build.ninja:
 	meson setup $(BUILD)
 
 format:
-	clang-format -i $$(git ls-files '*.c' '*.h')
+	clang-format -i $$(git ls-files '*.c' '*.h' '*.cc')
 
 clean:
 	rm -rf build build-*

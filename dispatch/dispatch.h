@@ -6,8 +6,16 @@
 
 #include <fff/fff.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* The table of an instruction set, NULL if the library was built without it. Says nothing about
  * whether this CPU can run it: fff_isa_usable() does. */
 const struct fff_kernels *fff_kernels_of(fff_isa isa);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

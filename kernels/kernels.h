@@ -68,10 +68,16 @@ struct fff_kernels {
                            float *output);
 };
 
+#ifdef __cplusplus
+extern "C" {
+#endif
 extern const struct fff_kernels fff_kernels_generic;
 extern const struct fff_kernels fff_kernels_x86_avx2;
 extern const struct fff_kernels fff_kernels_x86_avx512;
 extern const struct fff_kernels fff_kernels_arm_neon;
+#ifdef __cplusplus
+}
+#endif
 
 /* The two routing rules as one comparison: no float lies between the largest negative one and -0, so
  * "above it" is ">= 0". */

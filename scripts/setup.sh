@@ -6,7 +6,7 @@
 set -eu
 
 build="gcc libc6-dev make meson ninja-build pkg-config python3 libsleef-dev libjansson-dev libopenblas-dev"
-test="git binutils g++ clang libclang-rt-14-dev libcmocka-dev qemu-user clang-format clang-tidy cppcheck"
+test="git binutils g++ clang libclang-rt-14-dev libcmocka-dev libbenchmark-dev qemu-user clang-format clang-tidy cppcheck"
 case "$(uname -m)" in
 x86_64) own=amd64 other=arm64 cross="gcc-aarch64-linux-gnu libc6-dev-arm64-cross" ;;
 aarch64) own=arm64 other=amd64 cross="gcc-x86-64-linux-gnu libc6-dev-amd64-cross" ;;

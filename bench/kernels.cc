@@ -1,0 +1,222 @@
+// Every entry of the kernel table, on every usable instruction set, with weights in L1, L2, L3 and DRAM.
+//
+//     node_dot_f32/x86_avx512/h768/t4/L2    four tokens against each row of a working set half of L2
+//
+// bytes/s counts the weights read; FLOP/s two for each multiply-add. Every result is compared with the generic
+// kernel's, bit for bit, before it is timed.
+#include "bench/common.h"
+#include "dispatch/dispatch.h"
+#include "tools/random.h"
+
+#include <benchmark/benchmark.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <numeric>
+
+namespace bench {
+namespace {
+
+const size_t PATH = 12; // rows that accumulate sums: the path length of depth 11
+
+// Packed weights of `rows` rows side by side, as kernels see them, and inputs.
+struct Weights {
+    Buffer rows, biases, inputs;
+    fff_trees_f32 trees{};
+    std::vector<uint32_t> order; // all rows, shuffled: so that no prefetcher knows the next
+
+    Weights(size_t width, size_t trees_count, size_t levels, size_t nodes, size_t tokens)
+        : rows(trees_count * nodes * 2 * padded(width)), biases(trees_count * nodes), inputs(tokens * width),
+          order(trees_count * nodes) {
+        // Weights beyond the first 16 MB repeat: what matters is where they lie, not what they are.
+        uint64_t seed = 1;
+        size_t own = std::min(rows.size(), size_t{4} << 20);
+        float scale = 1.0f / std::sqrt(static_cast<float>(width));
+        for (size_t i = 0; i < own; i++) {
+            rows.data()[i] = i % padded(width) < width ? scale * random_normal(&seed) : 0.0f;
+        }
+        for (size_t i = own / (2 * padded(width)) * (2 * padded(width)); i < rows.size(); i++) {
+            rows.data()[i] = rows.data()[i % (own / (2 * padded(width)) * (2 * padded(width)))];
+        }
+        fill_normal(inputs, 1.0f, 2);
+        trees = {rows.data(),   rows.data() + padded(width),
+                 biases.data(), 2 * padded(width),
+                 width,         width,
+                 trees_count,   levels,
+                 nodes,         FFF_ABOVE_ZERO};
+        std::iota(order.begin(), order.end(), 0u);
+        for (size_t i = order.size() - 1; i > 0; i--) {
+            std::swap(order[i], order[random_below(&seed, i + 1)]);
+        }
+    }
+    static size_t padded(size_t width) {
+        return (width + FFF_PARTIAL_SUMS - 1) / FFF_PARTIAL_SUMS * FFF_PARTIAL_SUMS;
+    }
+    size_t row_bytes() const {
+        return trees.row_stride * sizeof(float);
+    }
+};
+
+// The weights of the last benchmark, kept while the next one wants the same.
+const Weights &weights_for(size_t width, size_t trees, size_t levels, size_t nodes, size_t tokens) {
+    static std::unique_ptr<Weights> kept;
+    if (!kept || kept->trees.input_width != width || kept->trees.trees != trees || kept->trees.levels != levels ||
+        kept->trees.nodes != nodes || kept->inputs.size() != tokens * width) {
+        kept.reset(); // before the next is allocated
+        kept = std::make_unique<Weights>(width, trees, levels, nodes, tokens);
+    }
+    return *kept;
+}
+
+void set_rates(benchmark::State &state, double bytes, double multiply_adds) {
+    using benchmark::Counter;
+    double iterations = static_cast<double>(state.iterations());
+    state.counters["bytes/s"] = Counter(bytes * iterations, Counter::kIsRate, Counter::kIs1024);
+    state.counters["FLOP/s"] = Counter(2 * multiply_adds * iterations, Counter::kIsRate);
+}
+
+bool same_bits(const float *a, const float *b, size_t count) {
+    return std::memcmp(a, b, count * sizeof *a) == 0;
+}
+
+// Rows of the working set in random order, each against `tokens` tokens.
+void node_dot(benchmark::State &state, fff_isa isa, size_t width, size_t tokens, size_t bytes) {
+    const fff_kernels *kernels = fff_kernels_of(isa);
+    size_t row_bytes = Weights::padded(width) * 2 * sizeof(float);
+    const Weights &w = weights_for(width, std::max<size_t>(1, bytes / row_bytes), 1, 1, 16);
+    std::vector<uint32_t> which(tokens);
+    std::iota(which.begin(), which.end(), 0u);
+    std::vector<float> logits(tokens), expected(tokens);
+    for (size_t i = 0; i < std::min<size_t>(w.order.size(), 100); i++) {
+        kernels->node_dot_f32(&w.trees, w.order[i], tokens, which.data(), w.inputs.data(), width, logits.data(), 1);
+        fff_kernels_generic.node_dot_f32(&w.trees, w.order[i], tokens, which.data(), w.inputs.data(), width,
+                                         expected.data(), 1);
+        if (!same_bits(logits.data(), expected.data(), tokens)) {
+            state.SkipWithError("differs from the generic kernel");
+            return;
+        }
+    }
+    size_t next = 0;
+    for (auto _ : state) {
+        kernels->node_dot_f32(&w.trees, w.order[next], tokens, which.data(), w.inputs.data(), width, logits.data(), 1);
+        benchmark::DoNotOptimize(logits.data());
+        next = next + 1 < w.order.size() ? next + 1 : 0;
+    }
+    set_rates(state, static_cast<double>(width * sizeof(float)), static_cast<double>(width * tokens));
+}
+
+// Tokens in turn down one tree as deep as the working set allows; enough tokens to visit most of it.
+void descend(benchmark::State &state, fff_isa isa, size_t width, size_t bytes) {
+    const fff_kernels *kernels = fff_kernels_of(isa);
+    size_t rows = bytes / (Weights::padded(width) * 2 * sizeof(float)), levels = 1;
+    while ((size_t{2} << levels) - 1 <= rows && levels < FFF_MAX_DEPTH) {
+        levels++;
+    }
+    size_t tokens = std::min<size_t>(std::max<size_t>(64, 2 * rows / levels), 65536);
+    const Weights &w = weights_for(width, 1, levels, (size_t{1} << levels) - 1, tokens);
+    std::vector<uint32_t> nodes(levels), expected_nodes(levels);
+    std::vector<float> logits(levels), expected(levels);
+    for (size_t t = 0; t < 64; t++) {
+        const float *input = w.inputs.data() + t * width;
+        kernels->descend_f32(&w.trees, input, false, nodes.data(), logits.data());
+        fff_kernels_generic.descend_f32(&w.trees, input, false, expected_nodes.data(), expected.data());
+        if (nodes != expected_nodes || !same_bits(logits.data(), expected.data(), levels)) {
+            state.SkipWithError("differs from the generic kernel");
+            return;
+        }
+    }
+    size_t next = 0;
+    for (auto _ : state) {
+        kernels->descend_f32(&w.trees, w.inputs.data() + next * width, false, nodes.data(), logits.data());
+        benchmark::DoNotOptimize(logits.data());
+        next = next + 1 < tokens ? next + 1 : 0;
+    }
+    state.counters["levels"] = static_cast<double>(levels);
+    set_rates(state, static_cast<double>(levels * width * sizeof(float)), static_cast<double>(levels * width));
+}
+
+// PATH rows of the working set, in random order, summed.
+void accumulate(benchmark::State &state, fff_isa isa, size_t width, size_t bytes) {
+    const fff_kernels *kernels = fff_kernels_of(isa);
+    size_t rows = std::max<size_t>(1, bytes / (Weights::padded(width) * 2 * sizeof(float)));
+    const Weights &w = weights_for(width, 1, PATH, rows, 1); // any nodes may be summed: the tree need not be whole
+    std::vector<float> activations(PATH), output(width), expected(width);
+    uint64_t seed = 3;
+    for (float &a : activations) {
+        a = random_normal(&seed);
+    }
+    std::vector<uint32_t> nodes(w.order);
+    while (nodes.size() < PATH) {
+        nodes.push_back(nodes[nodes.size() % rows]);
+    }
+    kernels->accumulate_f32(&w.trees, nodes.data(), activations.data(), output.data());
+    fff_kernels_generic.accumulate_f32(&w.trees, nodes.data(), activations.data(), expected.data());
+    if (!same_bits(output.data(), expected.data(), width)) {
+        state.SkipWithError("differs from the generic kernel");
+        return;
+    }
+    size_t next = 0;
+    for (auto _ : state) {
+        kernels->accumulate_f32(&w.trees, nodes.data() + next, activations.data(), output.data());
+        benchmark::DoNotOptimize(output.data());
+        next = next + 2 * PATH <= nodes.size() ? next + PATH : 0;
+    }
+    set_rates(state, static_cast<double>(PATH * width * sizeof(float)), static_cast<double>(PATH * width));
+}
+
+void activate(benchmark::State &state, fff_isa isa, fff_activation activation, size_t count) {
+    const fff_kernels *kernels = fff_kernels_of(isa);
+    Buffer logits(count), activations(count), expected(count);
+    fill_normal(logits, 1.0f, 4);
+    kernels->activate_f32(activation, count, logits.data(), activations.data());
+    fff_kernels_generic.activate_f32(activation, count, logits.data(), expected.data());
+    if (!same_bits(activations.data(), expected.data(), count)) {
+        state.SkipWithError("differs from the generic kernel");
+        return;
+    }
+    for (auto _ : state) {
+        kernels->activate_f32(activation, count, logits.data(), activations.data());
+        benchmark::DoNotOptimize(activations.data());
+    }
+    state.SetItemsProcessed(static_cast<int64_t>(state.iterations()) * static_cast<int64_t>(count));
+}
+
+} // namespace
+
+void register_kernels() {
+    static const size_t widths[] = {256, 768, 1024, 4096};
+    static const char *activation_names[FFF_ACTIVATION_COUNT] = {"gelu",  "gelu_tanh", "relu",
+                                                                 "relu2", "silu",      "identity"};
+    // Working sets outermost, so that neighbours in a run share their weights.
+    for (const WorkingSet &set : working_sets()) {
+        for (size_t width : widths) {
+            for (fff_isa isa : usable_isas()) {
+                std::string where = std::string("/") + fff_isa_name(isa) + "/h" + std::to_string(width);
+                size_t bytes = set.bytes;
+                for (size_t tokens : {1, 4, 16}) {
+                    std::string name = "node_dot_f32" + where + "/t" + std::to_string(tokens) + "/" + set.name;
+                    benchmark::RegisterBenchmark(
+                        name.c_str(), [=](benchmark::State &state) { node_dot(state, isa, width, tokens, bytes); });
+                }
+                benchmark::RegisterBenchmark(("descend_f32" + where + "/" + set.name).c_str(),
+                                             [=](benchmark::State &state) { descend(state, isa, width, bytes); });
+                benchmark::RegisterBenchmark(("accumulate_f32" + where + "/" + set.name).c_str(),
+                                             [=](benchmark::State &state) { accumulate(state, isa, width, bytes); });
+            }
+        }
+    }
+    for (fff_isa isa : usable_isas()) {
+        for (int a = 0; a < FFF_ACTIVATION_COUNT; a++) {
+            for (size_t count : {12, 4096}) {
+                fff_activation activation = static_cast<fff_activation>(a);
+                std::string name = std::string("activate_f32/") + fff_isa_name(isa) + "/" + activation_names[a] + "/n" +
+                                   std::to_string(count);
+                benchmark::RegisterBenchmark(name.c_str(),
+                                             [=](benchmark::State &state) { activate(state, isa, activation, count); });
+            }
+        }
+    }
+}
+
+} // namespace bench
