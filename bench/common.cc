@@ -66,6 +66,10 @@ std::vector<WorkingSet> working_sets() {
             {"DRAM", 4 * cache_bytes(3)}};
 }
 
+std::string temperature_and_routes(bool cold, bool one_path) {
+    return std::string(cold ? "/cold" : "/warm") + (one_path ? "/one_path" : "/uniform");
+}
+
 // The first line of a file, or what stands behind "key : " in it; "unknown" if there is none.
 static std::string read_line(const char *path, const std::string &key = "") {
     std::ifstream file(path);

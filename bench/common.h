@@ -54,9 +54,13 @@ std::vector<WorkingSet> working_sets();
 // What a run's context records: CPU, features, caches, governor, versions. Adds it to Google Benchmark's.
 void add_context();
 
+// "/cold/one_path" and the like: the end of a name.
+std::string temperature_and_routes(bool cold, bool one_path);
+
 // Registers the benchmarks of one file.
 void register_kernels();
 void register_layers();
+void register_limits();
 
 } // namespace bench
 

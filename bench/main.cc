@@ -17,6 +17,7 @@ int main(int argc, char **argv) {
     benchmark::AddCustomContext("dense_peers", bench::describe_peers());
     bench::register_kernels();
     bench::register_layers();
+    bench::register_limits();
     if (benchmark::RunSpecifiedBenchmarks() == 0) {
         return 2; // no benchmark has such a name; Google Benchmark has said so
     }

@@ -14,19 +14,6 @@ enum { ROW_MAJOR = 101, NO_TRANSPOSE = 111, TRANSPOSE = 112 };
 enum { PACK_B = 162 }; // MKL's CblasBMatrix
 enum { PACKED = 151 }; // MKL's CblasPacked
 
-// CBLAS with 32-bit integers, from a shared library.
-struct Cblas {
-    std::string name, version;
-    void (*sgemm)(int, int, int, int, int, int, float, const float *, int, const float *, int, float, float *,
-                  int) = nullptr;
-    void (*sgemv)(int, int, int, int, float, const float *, int, const float *, int, float, float *, int) = nullptr;
-    // MKL only: weights packed once.
-    size_t (*pack_size)(int, int, int, int) = nullptr;
-    void (*pack)(int, int, int, int, int, int, float, const float *, int, float *) = nullptr;
-    void (*compute)(int, int, int, int, int, int, const float *, int, const float *, int, float, float *,
-                    int) = nullptr;
-};
-
 template <class Function> bool load(void *library, const char *name, Function &function) {
     void *symbol = dlsym(library, name);
     std::memcpy(&function, &symbol, sizeof symbol);
@@ -59,6 +46,8 @@ const Cblas *openblas() {
             char *(*config)() = nullptr;
             if (load(library, (prefix + "cblas_sgemm").c_str(), blas.sgemm) &&
                 load(library, (prefix + "cblas_sgemv").c_str(), blas.sgemv) &&
+                load(library, (prefix + "cblas_sdot").c_str(), blas.sdot) &&
+                load(library, (prefix + "cblas_saxpy").c_str(), blas.saxpy) &&
                 load(library, (prefix + "openblas_set_num_threads").c_str(), set_threads) &&
                 load(library, (prefix + "openblas_get_config").c_str(), config)) {
                 set_threads(1);
@@ -80,7 +69,8 @@ const Cblas *mkl() {
         void (*set_threads)(int) = nullptr;
         void (*version)(char *, int) = nullptr;
         if (library == nullptr || !load(library, "cblas_sgemm", blas.sgemm) ||
-            !load(library, "cblas_sgemv", blas.sgemv) || !load(library, "MKL_Set_Num_Threads", set_threads)) {
+            !load(library, "cblas_sgemv", blas.sgemv) || !load(library, "cblas_sdot", blas.sdot) ||
+            !load(library, "cblas_saxpy", blas.saxpy) || !load(library, "MKL_Set_Num_Threads", set_threads)) {
             return false;
         }
         load(library, "cblas_sgemm_pack_get_size", blas.pack_size);
@@ -247,12 +237,19 @@ DenseWeights::DenseWeights(size_t w, size_t n, uint64_t seed)
     }
 }
 
+std::vector<const Cblas *> find_blas() {
+    std::vector<const Cblas *> found;
+    for (const Cblas *blas : {openblas(), mkl()}) {
+        if (blas != nullptr) {
+            found.push_back(blas);
+        }
+    }
+    return found;
+}
+
 std::vector<std::unique_ptr<Peer>> find_peers() {
     std::vector<std::unique_ptr<Peer>> peers;
-    for (const Cblas *blas : {openblas(), mkl()}) {
-        if (blas == nullptr) {
-            continue;
-        }
+    for (const Cblas *blas : find_blas()) {
         for (bool node_major : {false, true}) {
             peers.push_back(std::make_unique<Gemm>(*blas, node_major));
             peers.push_back(std::make_unique<Gemv>(*blas, node_major));

@@ -31,8 +31,26 @@ class Peer {
     virtual void forward(const float *input, float *output) = 0;
 };
 
-// All ways of all libraries found. FFF_BENCH_OPENBLAS and FFF_BENCH_MKL name the shared libraries where
-// the loader does not find them, or others are wanted.
+// CBLAS with 32-bit integers, from a shared library, on one thread.
+struct Cblas {
+    std::string name, version; // "openblas", "OpenBLAS 0.3.34 ..."
+    float (*sdot)(int, const float *, int, const float *, int) = nullptr;
+    void (*saxpy)(int, float, const float *, int, float *, int) = nullptr;
+    void (*sgemm)(int, int, int, int, int, int, float, const float *, int, const float *, int, float, float *,
+                  int) = nullptr;
+    void (*sgemv)(int, int, int, int, float, const float *, int, const float *, int, float, float *, int) = nullptr;
+    // MKL only: weights packed once.
+    size_t (*pack_size)(int, int, int, int) = nullptr;
+    void (*pack)(int, int, int, int, int, int, float, const float *, int, float *) = nullptr;
+    void (*compute)(int, int, int, int, int, int, const float *, int, const float *, int, float, float *,
+                    int) = nullptr;
+};
+
+// OpenBLAS and MKL, as far as found. FFF_BENCH_OPENBLAS and FFF_BENCH_MKL name the shared libraries where the loader
+// does not find them, or others are wanted.
+std::vector<const Cblas *> find_blas();
+
+// All ways of all libraries found.
 std::vector<std::unique_ptr<Peer>> find_peers();
 
 // "OpenBLAS 0.3.34 ...; MKL not found": for the context.
