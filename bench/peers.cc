@@ -107,7 +107,7 @@ class CblasPeer : public Peer {
                         weights_->neurons * sizeof(float));
         }
         in(input);
-        fff_activate(FFF_ISA_AUTO, FFF_ACTIVATION_GELU, batch_ * weights_->neurons, hidden_.data(), hidden_.data());
+        fff_activate(best_, FFF_ACTIVATION_GELU, batch_ * weights_->neurons, hidden_.data(), hidden_.data());
         out(output);
     }
 
@@ -131,6 +131,7 @@ class CblasPeer : public Peer {
   private:
     std::string name_;
     size_t batch_ = 0;
+    fff_isa best_ = usable_isas().back(); // whatever FFF_ISA says: the dense side gets the best
 };
 
 class Gemm : public CblasPeer {

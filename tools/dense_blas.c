@@ -1,5 +1,7 @@
 #include "tools/dense_blas.h"
 
+#include "tools/verify_layer.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -39,6 +41,8 @@ int dense_blas_prepare(struct dense_blas *dense, const struct layer_data *data, 
         }
     }
     openblas_set_num_threads(1);
+    fff_isa isas[FFF_ISA_COUNT];
+    dense->best = isas[usable_isas(isas) - 1];
     return 0;
 }
 
@@ -61,7 +65,7 @@ void dense_blas_forward(const struct dense_blas *dense, enum dense_blas_way way,
                         input + token * data->input_width, 1, 1, hidden + token * data->rows, 1);
         }
     }
-    fff_activate(FFF_ISA_AUTO, data->activation, batch * data->rows, hidden, hidden);
+    fff_activate(dense->best, data->activation, batch * data->rows, hidden, hidden);
     switch (way) {
     case DENSE_GEMM:
         cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, tokens, out, rows, 1, hidden, rows, data->output_weights,

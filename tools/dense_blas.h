@@ -14,6 +14,7 @@ struct dense_blas {
     const struct layer_data *data;
     float *output_weights_node_major; /* rows x output_width */
     float *activations;               /* largest batch x rows */
+    fff_isa best;                     /* for GELU, whatever FFF_ISA says: the dense side gets the best */
 };
 
 /* "OpenBLAS 0.3.21 ...", or NULL if built without it; the functions below then do nothing. */
