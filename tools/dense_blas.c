@@ -42,7 +42,8 @@ int dense_blas_prepare(struct dense_blas *dense, const struct layer_data *data, 
     }
     openblas_set_num_threads(1);
     fff_isa isas[FFF_ISA_COUNT];
-    dense->best = isas[usable_isas(isas) - 1];
+    size_t count = usable_isas(isas);
+    dense->best = isas[count - 1];
     return 0;
 }
 
