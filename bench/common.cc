@@ -2,7 +2,7 @@
 
 #include "tools/random.h"
 
-#include <benchmark/benchmark.h>
+#include <sched.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -66,8 +66,39 @@ std::vector<WorkingSet> working_sets() {
             {"DRAM", 4 * cache_bytes(3)}};
 }
 
-std::string temperature_and_routes(bool cold, bool one_path) {
-    return std::string(cold ? "/cold" : "/warm") + (one_path ? "/one_path" : "/uniform");
+int pin_to_one_cpu() {
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof set, &set) == 0 && CPU_COUNT(&set) == 1) {
+        int cpu = 0;
+        while (!CPU_ISSET(cpu, &set)) {
+            cpu++;
+        }
+        return cpu;
+    }
+    int cpu = sched_getcpu();
+    if (cpu < 0) {
+        return -1;
+    }
+    CPU_ZERO(&set);
+    CPU_SET(cpu, &set);
+    return sched_setaffinity(0, sizeof set, &set) == 0 ? cpu : -1;
+}
+
+static bool wrong = false;
+
+void wrong_output(benchmark::State &state, const char *what) {
+    state.SkipWithError(what);
+    wrong = true;
+}
+
+bool any_wrong_output() {
+    return wrong;
+}
+
+void count_tokens(benchmark::State &state, size_t batch) {
+    using benchmark::Counter;
+    state.counters["s_per_token"] = Counter(static_cast<double>(state.iterations()) * static_cast<double>(batch),
+                                            static_cast<Counter::Flags>(Counter::kIsRate | Counter::kInvert));
 }
 
 // The first line of a file, or what stands behind "key : " in it; "unknown" if there is none.
@@ -85,7 +116,7 @@ static std::string read_line(const char *path, const std::string &key = "") {
     return "unknown";
 }
 
-void add_context() {
+void add_context(int pinned_cpu) {
     std::string features, isas;
     fff_cpu_feature found[32];
     size_t count = fff_cpu_features(found, 32);
@@ -106,6 +137,7 @@ void add_context() {
     benchmark::AddCustomContext("libfff", fff_version());
     benchmark::AddCustomContext("sleef", fff_sleef_version());
     benchmark::AddCustomContext("threads", "1");
+    benchmark::AddCustomContext("pinned_cpu", pinned_cpu >= 0 ? std::to_string(pinned_cpu) : "none");
 }
 
 } // namespace bench

@@ -4,6 +4,8 @@
 
 #include <fff/fff.h>
 
+#include <benchmark/benchmark.h>
+
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -52,10 +54,24 @@ struct WorkingSet {
 std::vector<WorkingSet> working_sets();
 
 // What a run's context records: CPU, features, caches, governor, versions. Adds it to Google Benchmark's.
-void add_context();
+void add_context(int pinned_cpu);
 
-// "/cold/one_path" and the like: the end of a name.
-std::string temperature_and_routes(bool cold, bool one_path);
+// Keeps this process on the CPU it runs on, unless it is already kept on one: before any library looks at how many
+// there are. The number of that CPU, or -1.
+int pin_to_one_cpu();
+
+// Ends a benchmark whose output is wrong; the program will fail.
+void wrong_output(benchmark::State &state, const char *what);
+bool any_wrong_output();
+
+// Time a token, in seconds, as the counter s_per_token.
+void count_tokens(benchmark::State &state, size_t batch);
+
+// Registers one benchmark. It is timed by the clock on the wall, because some libraries compute in a thread of their
+// own; Google Benchmark adds "/real_time" to the name for that.
+template <class Function> void add(const std::string &name, Function function) {
+    benchmark::RegisterBenchmark(name.c_str(), function)->UseRealTime();
+}
 
 // Registers the benchmarks of one file.
 void register_kernels();

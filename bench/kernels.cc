@@ -8,8 +8,6 @@
 #include "dispatch/dispatch.h"
 #include "tools/random.h"
 
-#include <benchmark/benchmark.h>
-
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -93,7 +91,7 @@ void node_dot(benchmark::State &state, fff_isa isa, size_t width, size_t tokens,
         fff_kernels_generic.node_dot_f32(&w.trees, w.order[i], tokens, which.data(), w.inputs.data(), width,
                                          expected.data(), 1);
         if (!same_bits(logits.data(), expected.data(), tokens)) {
-            state.SkipWithError("differs from the generic kernel");
+            wrong_output(state, "differs from the generic kernel");
             return;
         }
     }
@@ -122,7 +120,7 @@ void descend(benchmark::State &state, fff_isa isa, size_t width, size_t bytes) {
         kernels->descend_f32(&w.trees, input, false, nodes.data(), logits.data());
         fff_kernels_generic.descend_f32(&w.trees, input, false, expected_nodes.data(), expected.data());
         if (nodes != expected_nodes || !same_bits(logits.data(), expected.data(), levels)) {
-            state.SkipWithError("differs from the generic kernel");
+            wrong_output(state, "differs from the generic kernel");
             return;
         }
     }
@@ -153,7 +151,7 @@ void accumulate(benchmark::State &state, fff_isa isa, size_t width, size_t bytes
     kernels->accumulate_f32(&w.trees, nodes.data(), activations.data(), output.data());
     fff_kernels_generic.accumulate_f32(&w.trees, nodes.data(), activations.data(), expected.data());
     if (!same_bits(output.data(), expected.data(), width)) {
-        state.SkipWithError("differs from the generic kernel");
+        wrong_output(state, "differs from the generic kernel");
         return;
     }
     size_t next = 0;
@@ -172,7 +170,7 @@ void activate(benchmark::State &state, fff_isa isa, fff_activation activation, s
     kernels->activate_f32(activation, count, logits.data(), activations.data());
     fff_kernels_generic.activate_f32(activation, count, logits.data(), expected.data());
     if (!same_bits(activations.data(), expected.data(), count)) {
-        state.SkipWithError("differs from the generic kernel");
+        wrong_output(state, "differs from the generic kernel");
         return;
     }
     for (auto _ : state) {
@@ -196,13 +194,12 @@ void register_kernels() {
                 size_t bytes = set.bytes;
                 for (size_t tokens : {1, 4, 16}) {
                     std::string name = "node_dot_f32" + where + "/t" + std::to_string(tokens) + "/" + set.name;
-                    benchmark::RegisterBenchmark(
-                        name.c_str(), [=](benchmark::State &state) { node_dot(state, isa, width, tokens, bytes); });
+                    add(name, [=](benchmark::State &state) { node_dot(state, isa, width, tokens, bytes); });
                 }
-                benchmark::RegisterBenchmark(("descend_f32" + where + "/" + set.name).c_str(),
-                                             [=](benchmark::State &state) { descend(state, isa, width, bytes); });
-                benchmark::RegisterBenchmark(("accumulate_f32" + where + "/" + set.name).c_str(),
-                                             [=](benchmark::State &state) { accumulate(state, isa, width, bytes); });
+                add("descend_f32" + where + "/" + set.name,
+                    [=](benchmark::State &state) { descend(state, isa, width, bytes); });
+                add("accumulate_f32" + where + "/" + set.name,
+                    [=](benchmark::State &state) { accumulate(state, isa, width, bytes); });
             }
         }
     }
@@ -212,8 +209,7 @@ void register_kernels() {
                 fff_activation activation = static_cast<fff_activation>(a);
                 std::string name = std::string("activate_f32/") + fff_isa_name(isa) + "/" + activation_names[a] + "/n" +
                                    std::to_string(count);
-                benchmark::RegisterBenchmark(name.c_str(),
-                                             [=](benchmark::State &state) { activate(state, isa, activation, count); });
+                add(name, [=](benchmark::State &state) { activate(state, isa, activation, count); });
             }
         }
     }

@@ -2,64 +2,67 @@
 //
 //     layer/path_1x11/x86_avx512/h768/b64/warm/uniform
 //     fff_by_blas/openblas/path_1x11/h768/b64/warm/uniform
-//     dense_4095/openblas_sgemm/h768/b64
+//     dense_4095/openblas_sgemm/h768/b64/warm
 //
-// warm: one layer, again and again. cold: as many layers in turn as together exceed the last cache, as in a model.
-// uniform: tokens spread over all leaves. one_path: different tokens, all on one path. The counter s_per_token is
-// the time a token takes, in seconds. FFF outputs are compared with the generic kernels', bit for bit, dense outputs
-// with float64, before they are timed.
+// warm: one layer, again and again. cold: as many layers in turn as together exceed the last cache twice, as in a
+// model. Routes: see Routes in setting.h. The counter s_per_token is the time a token takes, in seconds. What the timed
+// loop computed is checked after it: FFF against the generic kernels, bit for bit, dense layers against float64.
+#include "bench/blas.h"
 #include "bench/peers.h"
 #include "bench/setting.h"
-
-#include <benchmark/benchmark.h>
 
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <map>
+#include <set>
 
 namespace bench {
 namespace {
 
-void count_tokens(benchmark::State &state, size_t batch) {
-    using benchmark::Counter;
-    state.counters["s_per_token"] = Counter(static_cast<double>(state.iterations()) * static_cast<double>(batch),
-                                            static_cast<Counter::Flags>(Counter::kIsRate | Counter::kInvert));
-}
-
-void fff(benchmark::State &state, const Shape &shape, fff_isa isa, size_t batch, bool cold, bool one_path) {
-    Setting &setting = setting_for(shape, cold, one_path);
-    const std::vector<Layer> &layers = setting.layers_for(isa);
-    for (const Layer &layer : layers) {
-        std::vector<float> found(setting.expected.size());
-        if (!setting.run(layer.get(), CHECKED_TOKENS, batch, found.data()) ||
-            std::memcmp(found.data(), setting.expected.data(), found.size() * sizeof(float)) != 0) {
-            state.SkipWithError("differs from the generic kernels");
-            return;
-        }
-    }
-    size_t size = 0;
-    fff_workspace_size(layers[0].get(), batch, 1, &size);
-    Buffer workspace(size / sizeof(float) + 1);
-    size_t first = 0, layer = 0;
+// Tokens in turn, all of the setting's; layers in turn. What `run` computed is checked afterwards.
+template <class Run>
+void time_fff(benchmark::State &state, Setting &setting, size_t layers, size_t batch, float tolerance, Run run) {
+    setting.clear_outputs();
+    size_t first = 0, layer = 0, done = 0;
     for (auto _ : state) {
-        fff_forward(layers[layer].get(), batch, setting.input.data() + first * shape.width, shape.width,
-                    setting.output.data() + first * shape.width, shape.width, workspace.data(), size, nullptr);
+        run(layer, setting.input.data() + first * setting.of.shape.width,
+            setting.output.data() + first * setting.of.shape.width);
         benchmark::DoNotOptimize(setting.output.data());
-        first = first + 2 * batch <= MOST_TOKENS ? first + batch : 0;
-        layer = layer + 1 < layers.size() ? layer + 1 : 0;
+        done = std::max(done, first + batch);
+        first = first + 2 * batch <= setting.tokens ? first + batch : 0;
+        layer = layer + 1 < layers ? layer + 1 : 0;
     }
     count_tokens(state, batch);
+    if (!setting.outputs_are_right(done, tolerance)) {
+        wrong_output(state, "differs from the generic kernels");
+    }
+}
+
+void fff(benchmark::State &state, const Case &of, fff_isa isa, size_t batch) {
+    Setting &setting = setting_for(of, batch);
+    const std::vector<Layer> &layers = setting.layers_for(isa);
+    size_t size = 0;
+    fff_status status = fff_workspace_size(layers[0].get(), batch, 1, &size);
+    Buffer workspace(size / sizeof(float) + 1);
+    time_fff(state, setting, layers.size(), batch, 0, [&](size_t layer, const float *input, float *output) {
+        status = fff_forward(layers[layer].get(), batch, input, of.shape.width, output, of.shape.width,
+                             workspace.data(), size, nullptr);
+    });
+    if (status != FFF_OK) {
+        wrong_output(state, fff_status_text(status));
+    }
 }
 
 // The layer as the published benchmark means it: calls of BLAS level 1, a token after the other, a dot product and a
 // scaled addition a level, on separate matrices, with the activation of plain C.
-void forward_by_blas(const Cblas &blas, Setting &setting, size_t first, size_t batch) {
-    const Shape &shape = setting.shape;
+void forward_by_blas(const Cblas &blas, const Setting &setting, size_t batch, const float *inputs, float *outputs) {
+    const Shape &shape = setting.of.shape;
     int width = static_cast<int>(shape.width);
     size_t per_tree = fff_nodes_per_tree(shape.depth);
-    for (size_t token = first; token < first + batch; token++) {
-        const float *input = setting.input.data() + token * shape.width;
-        float *output = setting.output.data() + token * shape.width;
+    for (size_t token = 0; token < batch; token++) {
+        const float *input = inputs + token * shape.width;
+        float *output = outputs + token * shape.width;
         std::memset(output, 0, shape.width * sizeof(float));
         for (size_t tree = 0; tree < shape.trees; tree++) {
             size_t node = 0;
@@ -75,42 +78,30 @@ void forward_by_blas(const Cblas &blas, Setting &setting, size_t first, size_t b
     }
 }
 
-void fff_by_blas(benchmark::State &state, const Cblas &blas, const Shape &shape, size_t batch, bool one_path) {
-    Setting &setting = setting_for(shape, false, one_path);
-    forward_by_blas(blas, setting, 0, CHECKED_TOKENS);
-    for (size_t i = 0; i < setting.expected.size(); i++) { // another order of summation
-        if (!(std::fabs(setting.output.data()[i] - setting.expected[i]) <=
-              1e-4f * (1 + std::fabs(setting.expected[i])))) {
-            state.SkipWithError("differs from the generic kernels");
-            return;
-        }
-    }
-    size_t first = 0;
-    for (auto _ : state) {
-        forward_by_blas(blas, setting, first, batch);
-        benchmark::DoNotOptimize(setting.output.data());
-        first = first + 2 * batch <= MOST_TOKENS ? first + batch : 0;
-    }
-    count_tokens(state, batch);
+void fff_by_blas(benchmark::State &state, const Cblas &blas, const Case &of, size_t batch) {
+    Setting &setting = setting_for(of, batch);
+    time_fff(state, setting, 1, batch, 1e-4f,
+             [&](size_t, const float *input, float *output) { forward_by_blas(blas, setting, batch, input, output); });
 }
 
-// The first token's output in float64, and how far float32 may be off: many times what rounding explains, and a
+// One token's output in float64, and how far float32 may be off: many times what rounding explains, and a
 // small part of what a wrong weight, bias or activation would change.
-bool dense_is_right(const DenseWeights &weights, const float *input, const float *output) {
-    std::vector<double> sums(weights.width), magnitudes(weights.width);
-    for (size_t neuron = 0; neuron < weights.neurons; neuron++) {
+bool dense_is_right(const DenseLayers &layers, const float *input, const float *output) {
+    const DenseWeights &weights = layers.weights[0];
+    std::vector<double> sums(layers.width), magnitudes(layers.width);
+    for (size_t neuron = 0; neuron < layers.neurons; neuron++) {
         double z = static_cast<double>(weights.biases.data()[neuron]);
-        for (size_t i = 0; i < weights.width; i++) {
-            z += static_cast<double>(input[i]) * static_cast<double>(weights.in.data()[neuron * weights.width + i]);
+        for (size_t i = 0; i < layers.width; i++) {
+            z += static_cast<double>(input[i]) * static_cast<double>(weights.in.data()[neuron * layers.width + i]);
         }
         double activation = 0.5 * z * std::erfc(-z * std::sqrt(0.5));
-        for (size_t j = 0; j < weights.width; j++) {
-            double term = activation * static_cast<double>(weights.out_node_major.data()[neuron * weights.width + j]);
+        for (size_t j = 0; j < layers.width; j++) {
+            double term = activation * static_cast<double>(weights.out_node_major.data()[neuron * layers.width + j]);
             sums[j] += term;
             magnitudes[j] += std::fabs(term);
         }
     }
-    for (size_t j = 0; j < weights.width; j++) {
+    for (size_t j = 0; j < layers.width; j++) {
         if (!(std::fabs(static_cast<double>(output[j]) - sums[j]) <= 1e-5 * magnitudes[j] + 1e-6)) {
             return false;
         }
@@ -118,76 +109,95 @@ bool dense_is_right(const DenseWeights &weights, const float *input, const float
     return true;
 }
 
-void dense(benchmark::State &state, Peer &peer, size_t width, size_t neurons, size_t batch) {
-    static std::unique_ptr<DenseWeights> kept;
-    static Buffer input, output;
-    if (!kept || kept->width != width || kept->neurons != neurons) {
-        kept.reset();
-        kept = std::make_unique<DenseWeights>(width, neurons, 7);
-        input = Buffer(MOST_TOKENS * width);
-        output = Buffer(MOST_TOKENS * width);
-        fill_normal(input, 1.0f, 3);
+// What the dense benchmarks share; the last layers are kept while the next benchmark wants the same.
+class Dense {
+  public:
+    Dense() : peers(find_peers()) {
     }
-    peer.prepare(*kept, batch);
-    peer.forward(input.data(), output.data());
-    if (!dense_is_right(*kept, input.data(), output.data())) {
-        state.SkipWithError("differs from float64");
-        return;
+    const Peers peers;
+
+    void run(benchmark::State &state, Peer &peer, size_t width, size_t neurons, bool cold, size_t batch) {
+        if (!layers_ || layers_->width != width || layers_->neurons != neurons || layers_->cold != cold ||
+            input_.size() < batch * width) {
+            for (const std::unique_ptr<Peer> &each : peers) {
+                each->release();
+            }
+            prepared_.clear();
+            layers_.reset();
+            layers_ = std::make_unique<DenseLayers>(width, neurons, cold);
+            tokens_ = std::max<size_t>(batch, MOST_TOKENS / 4);
+            input_ = Buffer(tokens_ * width);
+            output_ = Buffer(tokens_ * width);
+            fill_normal(input_, 1.0f, 3);
+        }
+        if (prepared_[&peer] != batch) {
+            peer.prepare(*layers_, batch);
+            prepared_[&peer] = batch;
+        }
+        std::fill_n(output_.data(), output_.size(), std::nanf(""));
+        size_t first = 0, last = 0, layer = 0;
+        for (auto _ : state) {
+            peer.forward(layer, input_.data() + first * width, output_.data() + first * width);
+            benchmark::DoNotOptimize(output_.data());
+            last = first;
+            first = first + 2 * batch <= tokens_ ? first + batch : 0;
+            layer = layer + 1 < layers_->weights.size() ? layer + 1 : 0;
+        }
+        count_tokens(state, batch);
+        for (size_t token : {size_t{0}, last + batch - 1}) {
+            if (!dense_is_right(*layers_, input_.data() + token * width, output_.data() + token * width)) {
+                wrong_output(state, "differs from float64");
+            }
+        }
     }
-    for (auto _ : state) {
-        peer.forward(input.data(), output.data());
-        benchmark::DoNotOptimize(output.data());
-    }
-    count_tokens(state, batch);
-}
+
+  private:
+    std::unique_ptr<DenseLayers> layers_;
+    std::map<const Peer *, size_t> prepared_; // for that batch
+    size_t tokens_ = 0;
+    Buffer input_, output_;
+};
 
 } // namespace
 
 void register_layers() {
-    static std::vector<std::unique_ptr<Peer>> peers = find_peers();
-    static const size_t dense_neurons[] = {4095, 3072, 12};
+    static Dense dense;
+    for (const Case &of : cases()) {
+        for (size_t batch = 1; batch <= MOST_TOKENS; batch *= 2) {
+            for (fff_isa isa : usable_isas()) {
+                std::string name = "layer/" + of.shape.name() + "/" + fff_isa_name(isa) + of.name(batch);
+                add(name, [=](benchmark::State &state) { fff(state, of, isa, batch); });
+            }
+            for (const Cblas *blas : found_blas()) {
+                if (of.cold) {
+                    break; // its weights are one layer's
+                }
+                std::string name = "fff_by_blas/" + blas->name + "/" + of.shape.name() + of.name(batch);
+                add(name, [=](benchmark::State &state) { fff_by_blas(state, *blas, of, batch); });
+            }
+        }
+    }
+    // As many neurons as the shapes have at their width, and fewer: the paper's usual layer, and one that costs what a
+    // path costs.
+    std::set<std::pair<size_t, size_t>> sizes;
     for (const Shape &shape : shapes()) {
+        for (size_t neurons : {shape.rows(), size_t{3072}, size_t{12}}) {
+            sizes.insert({shape.width, neurons});
+        }
+    }
+    for (const auto &[width, neurons] : sizes) {
         for (bool cold : {false, true}) {
-            for (bool one_path : {false, true}) {
-                for (fff_isa isa : usable_isas()) {
-                    for (size_t batch = 1; batch <= MOST_TOKENS; batch *= 2) {
-                        std::string name = "layer/" + shape.name() + "/" + fff_isa_name(isa) + "/h" +
-                                           std::to_string(shape.width) + "/b" + std::to_string(batch) +
-                                           temperature_and_routes(cold, one_path);
-                        benchmark::RegisterBenchmark(name.c_str(), [=](benchmark::State &state) {
-                            fff(state, shape, isa, batch, cold, one_path);
-                        });
-                    }
-                }
-            }
-        }
-    }
-    for (const Shape &shape : shapes()) {
-        for (bool one_path : {false, true}) {
-            for (const Cblas *blas : find_blas()) {
-                for (size_t batch = 1; batch <= MOST_TOKENS; batch *= 2) {
-                    std::string name = "fff_by_blas/" + blas->name + "/" + shape.name() + "/h" +
-                                       std::to_string(shape.width) + "/b" + std::to_string(batch) +
-                                       temperature_and_routes(false, one_path);
-                    benchmark::RegisterBenchmark(name.c_str(), [=](benchmark::State &state) {
-                        fff_by_blas(state, *blas, shape, batch, one_path);
-                    });
-                }
-            }
-        }
-    }
-    for (size_t width : {768, 256, 512, 1024, 2048, 4096}) {
-        for (size_t neurons : dense_neurons) {
-            for (const std::unique_ptr<Peer> &peer : peers) {
-                for (size_t batch = 1; batch <= MOST_TOKENS; batch *= 2) {
+            for (size_t batch = 1; batch <= MOST_TOKENS; batch *= 2) {
+                for (const std::unique_ptr<Peer> &peer : dense.peers) {
                     if (!peer->takes(batch)) {
                         continue;
                     }
                     std::string name = "dense_" + std::to_string(neurons) + "/" + peer->name() + "/h" +
-                                       std::to_string(width) + "/b" + std::to_string(batch);
+                                       std::to_string(width) + "/b" + std::to_string(batch) +
+                                       (cold ? "/cold" : "/warm");
                     Peer *way = peer.get();
-                    benchmark::RegisterBenchmark(
-                        name.c_str(), [=](benchmark::State &state) { dense(state, *way, width, neurons, batch); });
+                    size_t w = width, n = neurons;
+                    add(name, [=](benchmark::State &state) { dense.run(state, *way, w, n, cold, batch); });
                 }
             }
         }

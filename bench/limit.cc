@@ -8,12 +8,12 @@
 // side. A layer's limit is the larger of this time and its multiply-adds at the peak.
 #include "bench/setting.h"
 
-#include <benchmark/benchmark.h>
-
-#include <algorithm>
 #include <cstring>
+#include <stdexcept>
 #if defined(__x86_64__)
 #include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
 #endif
 
 namespace bench {
@@ -81,27 +81,40 @@ size_t padded(size_t width) {
     return (width + 63) / 64 * 64;
 }
 
-// The distinct rows that each batch of the tokens visits, in order.
-std::vector<std::vector<uint32_t>> visited_rows(Setting &setting, size_t batch) {
-    const Shape &shape = setting.shape;
+// The distinct rows that each batch of the tokens visits, in order. The last case's are kept.
+const std::vector<std::vector<uint32_t>> &visited_rows(Setting &setting, size_t batch) {
+    static std::vector<std::vector<uint32_t>> batches;
+    static std::string kept;
+    const Shape &shape = setting.of.shape;
+    std::string wanted = shape.name() + setting.of.name(batch);
+    if (kept == wanted) {
+        return batches;
+    }
+    kept = wanted;
+    batches.clear();
     const fff_layer *layer = setting.layers_for(usable_isas().back())[0].get();
     size_t path = shape.path(), levels = shape.depth + 1, per_tree = fff_nodes_per_tree(shape.depth), size = 0;
-    fff_workspace_size(layer, batch, 1, &size);
+    if (fff_workspace_size(layer, batch, 1, &size) != FFF_OK) {
+        throw std::runtime_error("no workspace for routing");
+    }
     std::vector<unsigned char> workspace(size);
     std::vector<uint32_t> nodes(batch * path);
     std::vector<float> logits(batch * path);
-    std::vector<std::vector<uint32_t>> batches;
-    for (size_t first = 0; first + batch <= MOST_TOKENS; first += batch) {
+    for (size_t first = 0; first + batch <= setting.tokens; first += batch) {
         if (fff_route(layer, batch, setting.input.data() + first * shape.width, shape.width, nodes.data(), path,
                       logits.data(), path, workspace.data(), size, nullptr) != FFF_OK) {
-            return {};
+            throw std::runtime_error("routing failed");
         }
-        std::vector<uint32_t> rows(nodes.size());
+        std::vector<bool> visited(shape.rows());
         for (size_t i = 0; i < nodes.size(); i++) {
-            rows[i] = static_cast<uint32_t>(i % path / levels * per_tree) + nodes[i];
+            visited[i % path / levels * per_tree + nodes[i]] = true;
         }
-        std::sort(rows.begin(), rows.end());
-        rows.erase(std::unique(rows.begin(), rows.end()), rows.end());
+        std::vector<uint32_t> rows;
+        for (size_t row = 0; row < visited.size(); row++) {
+            if (visited[row]) {
+                rows.push_back(static_cast<uint32_t>(row));
+            }
+        }
         batches.push_back(std::move(rows));
         if (batches.size() * batch * path > size_t{1} << 22) {
             break; // enough different batches
@@ -110,22 +123,20 @@ std::vector<std::vector<uint32_t>> visited_rows(Setting &setting, size_t batch) 
     return batches;
 }
 
-void limit(benchmark::State &state, const Shape &shape, Reader reader, size_t batch, bool cold, bool one_path) {
-    Setting &setting = setting_for(shape, cold, one_path);
-    std::vector<std::vector<uint32_t>> batches = visited_rows(setting, batch);
-    if (batches.empty()) {
-        state.SkipWithError("routing failed");
-        return;
-    }
+void limit(benchmark::State &state, const Case &of, Reader reader, size_t batch) {
+    Setting &setting = setting_for(of, batch);
+    const Shape &shape = of.shape;
+    const std::vector<std::vector<uint32_t>> &batches = visited_rows(setting, batch);
     size_t width = padded(shape.width), row = 2 * width, copies = 1;
-    while (cold && copies * shape.rows() * row * sizeof(float) < 2 * cache_bytes(3)) {
+    while (of.cold && copies * shape.rows() * row * sizeof(float) < 2 * cache_bytes(3)) {
         copies++;
     }
     Buffer rows(copies * shape.rows() * row);
-    Buffer inputs(MOST_TOKENS * width); // padded, for the reader
-    size_t next = 0, first = 0, copy = 0;
+    Buffer inputs(setting.tokens * width); // padded, for the reader
+    size_t next = 0, copy = 0;
     for (auto _ : state) {
         const float *weights = rows.data() + copy * shape.rows() * row;
+        size_t first = next * batch;
         float sum = 0;
         for (uint32_t visited : batches[next]) {
             sum += reader(weights + visited * row, row);
@@ -135,27 +146,25 @@ void limit(benchmark::State &state, const Shape &shape, Reader reader, size_t ba
         std::memset(setting.output.data() + first * shape.width, 0, batch * shape.width * sizeof(float));
         benchmark::ClobberMemory();
         next = next + 1 < batches.size() ? next + 1 : 0;
-        first = next * batch;
         copy = copy + 1 < copies ? copy + 1 : 0;
     }
     double distinct = 0;
     for (const std::vector<uint32_t> &rows_of_batch : batches) {
         distinct += static_cast<double>(rows_of_batch.size()) / static_cast<double>(batches.size());
     }
-    using benchmark::Counter;
     state.counters["distinct_rows"] = distinct;
     state.counters["multiply_adds_per_token"] = static_cast<double>(2 * shape.path() * shape.width);
-    state.counters["s_per_token"] = Counter(static_cast<double>(state.iterations()) * static_cast<double>(batch),
-                                            static_cast<Counter::Flags>(Counter::kIsRate | Counter::kInvert));
+    count_tokens(state, batch);
 }
 
 // ---- Multiply-adds as fast as the core can --------------------------------------------------------------------
 
 const size_t FMA_ROUNDS = 1000;
+const size_t FMA_CHAINS = 12; // independent: enough for any latency and number of units
 
 #if defined(__x86_64__)
 __attribute__((target("avx2,fma"))) float fma_avx2() {
-    __m256 sums[12], factor = _mm256_set1_ps(0.5f);
+    __m256 sums[FMA_CHAINS], factor = _mm256_set1_ps(0.5f);
     for (__m256 &s : sums) {
         s = _mm256_set1_ps(1.0f);
     }
@@ -166,14 +175,14 @@ __attribute__((target("avx2,fma"))) float fma_avx2() {
         __asm__ volatile("" : "+x"(factor)); // stays in its register, but no round may be left out
     }
     __m256 sum = sums[0];
-    for (size_t v = 1; v < 12; v++) {
+    for (size_t v = 1; v < FMA_CHAINS; v++) {
         sum = _mm256_add_ps(sum, sums[v]);
     }
     return _mm256_cvtss_f32(sum);
 }
 
 __attribute__((target("avx512f"))) float fma_avx512() {
-    __m512 sums[12], factor = _mm512_set1_ps(0.5f);
+    __m512 sums[FMA_CHAINS], factor = _mm512_set1_ps(0.5f);
     for (__m512 &s : sums) {
         s = _mm512_set1_ps(1.0f);
     }
@@ -184,10 +193,30 @@ __attribute__((target("avx512f"))) float fma_avx512() {
         __asm__ volatile("" : "+v"(factor));
     }
     __m512 sum = sums[0];
-    for (size_t v = 1; v < 12; v++) {
+    for (size_t v = 1; v < FMA_CHAINS; v++) {
         sum = _mm512_add_ps(sum, sums[v]);
     }
     return _mm512_cvtss_f32(sum);
+}
+#endif
+
+#if defined(__aarch64__)
+float fma_neon() {
+    float32x4_t sums[FMA_CHAINS], factor = vdupq_n_f32(0.5f);
+    for (float32x4_t &s : sums) {
+        s = vdupq_n_f32(1.0f);
+    }
+    for (size_t round = 0; round < FMA_ROUNDS; round++) {
+        for (float32x4_t &s : sums) {
+            s = vfmaq_f32(factor, s, factor);
+        }
+        __asm__ volatile("" : "+w"(factor));
+    }
+    float32x4_t sum = sums[0];
+    for (size_t v = 1; v < FMA_CHAINS; v++) {
+        sum = vaddq_f32(sum, sums[v]);
+    }
+    return vgetq_lane_f32(sum, 0);
 }
 #endif
 
@@ -196,34 +225,29 @@ void peak_fma(benchmark::State &state, float (*loop)(), size_t lanes) {
         benchmark::DoNotOptimize(loop());
     }
     state.counters["multiply_adds/s"] = benchmark::Counter(
-        static_cast<double>(state.iterations() * FMA_ROUNDS * 12 * lanes), benchmark::Counter::kIsRate);
+        static_cast<double>(state.iterations() * FMA_ROUNDS * FMA_CHAINS * lanes), benchmark::Counter::kIsRate);
 }
 
 } // namespace
 
 void register_limits() {
+#if defined(__aarch64__)
+    add("peak_fma/arm_neon", [](benchmark::State &state) { peak_fma(state, fma_neon, 4); });
+#endif
 #if defined(__x86_64__)
     if (fff_isa_usable(FFF_ISA_X86_AVX2) == FFF_OK) {
-        benchmark::RegisterBenchmark("peak_fma/x86_avx2", peak_fma, fma_avx2, size_t{8});
+        add("peak_fma/x86_avx2", [](benchmark::State &state) { peak_fma(state, fma_avx2, 8); });
     }
     if (fff_isa_usable(FFF_ISA_X86_AVX512) == FFF_OK) {
-        benchmark::RegisterBenchmark("peak_fma/x86_avx512", peak_fma, fma_avx512, size_t{16});
+        add("peak_fma/x86_avx512", [](benchmark::State &state) { peak_fma(state, fma_avx512, 16); });
     }
 #endif
-    for (const Shape &shape : shapes()) {
-        for (bool cold : {false, true}) {
-            for (bool one_path : {false, true}) {
-                for (size_t batch = 1; batch <= MOST_TOKENS; batch *= 2) {
-                    for (const auto &reader : readers()) {
-                        std::string name = "limit/" + shape.name() + "/" + reader.first + "/h" +
-                                           std::to_string(shape.width) + "/b" + std::to_string(batch) +
-                                           temperature_and_routes(cold, one_path);
-                        Reader read = reader.second;
-                        benchmark::RegisterBenchmark(name.c_str(), [=](benchmark::State &state) {
-                            limit(state, shape, read, batch, cold, one_path);
-                        });
-                    }
-                }
+    for (const Case &of : cases()) {
+        for (const auto &reader : readers()) {
+            for (size_t batch = 1; batch <= MOST_TOKENS; batch *= 2) {
+                std::string name = "limit/" + of.shape.name() + "/" + reader.first + of.name(batch);
+                Reader read = reader.second;
+                add(name, [=](benchmark::State &state) { limit(state, of, read, batch); });
             }
         }
     }

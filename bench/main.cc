@@ -1,26 +1,84 @@
 // fff_bench: Google Benchmark over the kernels and whole layers. All of its flags work, e.g.
 //
-//     fff_bench --benchmark_filter='layer/path_1x11/.*/h768/b(1|64)/warm/uniform|dense_4095/.*/h768/b(1|64)$'
+//     fff_bench --benchmark_filter='(layer/path_1x11/.*|dense_4095/.*)/h768/b(1|64)/warm(/uniform)?$'
 //               --benchmark_repetitions=9 --benchmark_enable_random_interleaving=true
 //               --benchmark_report_aggregates_only=true --benchmark_format=json
-#include "bench/common.h"
+//
+// Exit status: 0; 1 if an output was wrong; 2 for arguments or files that make no sense.
 #include "bench/peers.h"
+#include "bench/setting.h"
 
-#include <benchmark/benchmark.h>
+#include <exception>
+#include <iostream>
+#include <set>
+
+namespace {
+
+// What a filter can name.
+void explain_names() {
+    auto list = [](const char *what, const std::set<std::string> &names) {
+        std::cerr << what;
+        for (const std::string &name : names) {
+            std::cerr << " " << name;
+        }
+        std::cerr << "\n";
+    };
+    std::set<std::string> isas, others, shapes, peers;
+    for (int isa = FFF_ISA_GENERIC; isa < FFF_ISA_COUNT; isa++) {
+        bool usable = fff_isa_usable(static_cast<fff_isa>(isa)) == FFF_OK;
+        (usable ? isas : others).insert(fff_isa_name(static_cast<fff_isa>(isa)));
+    }
+    for (const bench::Shape &shape : bench::shapes()) {
+        shapes.insert(shape.name());
+    }
+    for (const std::unique_ptr<bench::Peer> &peer : bench::find_peers()) {
+        peers.insert(peer->name());
+    }
+    std::cerr << "fff_bench: no benchmark has such a name. A filter is a regular expression; the names are\n"
+                 "  layer/SHAPE/ISA/hWIDTH/bBATCH/TEMPERATURE/ROUTES\n"
+                 "  limit/SHAPE/{plain,avx2,avx512}/hWIDTH/bBATCH/TEMPERATURE/ROUTES\n"
+                 "  fff_by_blas/{openblas,mkl}/SHAPE/hWIDTH/bBATCH/warm/ROUTES\n"
+                 "  dense_NEURONS/PEER/hWIDTH/bBATCH/TEMPERATURE\n"
+                 "  node_dot_f32/ISA/hWIDTH/{t1,t4,t16}/{L1,L2,L3,DRAM}\n"
+                 "  descend_f32/ISA/hWIDTH/{L1,L2,L3,DRAM}\n"
+                 "  accumulate_f32/ISA/hWIDTH/{L1,L2,L3,DRAM}\n"
+                 "  activate_f32/ISA/{gelu,gelu_tanh,relu,relu2,silu,identity}/{n12,n4096}\n"
+                 "  peak_fma/ISA\n"
+                 "with\n";
+    list("  ISA         ", isas);
+    list("              not usable on this machine or not built:", others);
+    list("  SHAPE       ", shapes);
+    list("  PEER        ", peers);
+    std::cerr << "  WIDTH        256, 512, 768, 1024, 2048 or 4096 for path_1x11; else 768\n"
+                 "  BATCH        1, 2, 4 and so on to 16384\n"
+                 "  TEMPERATURE  warm or cold\n"
+                 "  ROUTES       uniform, one_path; recorded with FFF_BENCH_ROUTES=FILE\n"
+                 "--benchmark_list_tests lists all.\n";
+}
+
+} // namespace
 
 int main(int argc, char **argv) {
     benchmark::Initialize(&argc, argv);
     if (benchmark::ReportUnrecognizedArguments(argc, argv)) {
         return 2;
     }
-    bench::add_context();
-    benchmark::AddCustomContext("dense_peers", bench::describe_peers());
-    bench::register_kernels();
-    bench::register_layers();
-    bench::register_limits();
-    if (benchmark::RunSpecifiedBenchmarks() == 0) {
-        return 2; // no benchmark has such a name; Google Benchmark has said so
+    int cpu = bench::pin_to_one_cpu();
+    try {
+        bench::read_recorded_routes();
+        bench::add_context(cpu);
+        benchmark::AddCustomContext("dense_peers", bench::describe_peers());
+        bench::register_kernels();
+        bench::register_layers();
+        bench::register_limits();
+        if (benchmark::RunSpecifiedBenchmarks() == 0) {
+            explain_names();
+            return 2;
+        }
+    } catch (const std::exception &error) {
+        std::cerr << "fff_bench: " << error.what() << "\n";
+        return 2;
     }
     benchmark::Shutdown();
-    return 0;
+    return bench::any_wrong_output() ? 1 : 0;
 }

@@ -1,21 +1,105 @@
 #include "bench/setting.h"
 
+#include "bert/safetensors.h"
+
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
+#include <cstring>
 #include <stdexcept>
 
 namespace bench {
+
+// ---- Cases ------------------------------------------------------------------------------------------------------
+
+// What FFF_BENCH_ROUTES names.
+static struct {
+    Shape shape{0, 0, 768};
+    size_t tokens = 0;
+    std::vector<uint32_t> nodes; // tokens x trees x levels
+} recorded;
 
 std::string Shape::name() const {
     return "path_" + std::to_string(trees) + "x" + std::to_string(depth);
 }
 
 const std::vector<Shape> &shapes() {
-    static const std::vector<Shape> all = {{1, 11, 768}, {3072, 0, 768}, {512, 2, 768}, {128, 4, 768},
-                                           {32, 6, 768}, {8, 8, 768},    {1, 15, 768},  {1, 11, 256},
-                                           {1, 11, 512}, {1, 11, 1024},  {1, 11, 2048}, {1, 11, 4096}};
+    static const std::vector<Shape> all = [] {
+        std::vector<Shape> list = {{1, 11, 768},  {3072, 0, 768}, {512, 2, 768}, {128, 4, 768}, {32, 6, 768},
+                                   {8, 8, 768},   {1, 15, 768},   {1, 1, 768},   {1, 3, 768},   {1, 5, 768},
+                                   {1, 7, 768},   {1, 9, 768},    {1, 13, 768},  {1, 11, 256},  {1, 11, 512},
+                                   {1, 11, 1024}, {1, 11, 2048},  {1, 11, 4096}};
+        const Shape &wanted = recorded.shape;
+        auto is_wanted = [&](const Shape &s) { return s.trees == wanted.trees && s.depth == wanted.depth; };
+        if (recorded.tokens > 0 && std::none_of(list.begin(), list.end(), is_wanted)) {
+            list.push_back(wanted);
+        }
+        return list;
+    }();
     return all;
 }
+
+std::string Case::name(size_t batch) const {
+    static const char *const names[] = {"uniform", "one_path", "recorded"};
+    return "/h" + std::to_string(shape.width) + "/b" + std::to_string(batch) + (cold ? "/cold/" : "/warm/") +
+           names[static_cast<int>(routes)];
+}
+
+std::vector<Case> cases() {
+    std::vector<Case> all;
+    for (const Shape &shape : shapes()) {
+        for (bool cold : {false, true}) {
+            for (Routes routes : {Routes::UNIFORM, Routes::ONE_PATH, Routes::RECORDED}) {
+                bool possible =
+                    routes != Routes::RECORDED ||
+                    (recorded.tokens > 0 && shape.trees == recorded.shape.trees && shape.depth == recorded.shape.depth);
+                if (possible) {
+                    all.push_back({shape, cold, routes});
+                }
+            }
+        }
+    }
+    return all;
+}
+
+void read_recorded_routes() {
+    const char *path = std::getenv("FFF_BENCH_ROUTES");
+    if (path == nullptr) {
+        return;
+    }
+    char error[500];
+    std::unique_ptr<fff_safetensors, void (*)(fff_safetensors *)> file(fff_safetensors_open(path, error, sizeof error),
+                                                                       fff_safetensors_close);
+    if (!file) {
+        throw std::runtime_error(error);
+    }
+    auto wrong = [&](const std::string &what) { return std::runtime_error(std::string(path) + ": " + what); };
+    const fff_tensor *tensor = fff_safetensors_find(file.get(), "path");
+    if (tensor == nullptr || tensor->type != FFF_TENSOR_I32 || tensor->rank != 3 || tensor->count == 0) {
+        throw wrong("has no tensor 'path' of type I32 and shape tokens x trees x levels");
+    }
+    size_t trees = tensor->shape[1], levels = tensor->shape[2];
+    size_t largest = 20; // deep enough for any model; 2^20 nodes of 768 floats fill 6 GB
+    if (levels > largest || trees > (size_t{1} << largest) / fff_nodes_per_tree(levels - 1)) {
+        throw wrong("'path' is of too many nodes to time: at most 2^20 in all trees");
+    }
+    recorded.shape = {trees, levels - 1, 768};
+    recorded.tokens = tensor->shape[0];
+    recorded.nodes.resize(tensor->count);
+    std::memcpy(recorded.nodes.data(), tensor->data, tensor->bytes);
+    for (size_t i = 0; i < tensor->count; i++) {
+        uint32_t node = recorded.nodes[i];
+        bool root = i % levels == 0;
+        if (root ? node != 0 : (node != 2 * recorded.nodes[i - 1] + 1 && node != 2 * recorded.nodes[i - 1] + 2)) {
+            throw wrong("'path' of token " + std::to_string(i / (trees * levels)) + ", tree " +
+                        std::to_string(i / levels % trees) + ", level " + std::to_string(i % levels) + " is node " +
+                        std::to_string(static_cast<int32_t>(node)) + ", which is not " +
+                        (root ? "the root, 0" : "a child of the node before"));
+        }
+    }
+}
+
+// ---- Settings ---------------------------------------------------------------------------------------------------
 
 static Layer make_layer(const Shape &shape, fff_isa isa, const Buffer &in, const Buffer &biases, const Buffer &out) {
     fff_layer_desc desc{};
@@ -35,47 +119,137 @@ static Layer make_layer(const Shape &shape, fff_isa isa, const Buffer &in, const
     return Layer(layer);
 }
 
-Setting::Setting(const Shape &s, bool is_cold, bool is_one_path)
-    : shape(s), cold(is_cold), one_path(is_one_path), in(s.rows() * s.width), biases(s.rows()), out(s.rows() * s.width),
-      input(MOST_TOKENS * s.width), output(MOST_TOKENS * s.width), expected(CHECKED_TOKENS * s.width) {
-    float scale = 1.0f / std::sqrt(static_cast<float>(s.width));
+Setting::Setting(const Case &c, size_t token_count)
+    : of(c), tokens(token_count), in(c.shape.rows() * c.shape.width), biases(c.shape.rows()),
+      out(c.shape.rows() * c.shape.width), input(token_count * c.shape.width), output(token_count * c.shape.width) {
+    const Shape &shape = of.shape;
+    float scale = 1.0f / std::sqrt(static_cast<float>(shape.width));
     fill_normal(in, scale, 1);
     fill_normal(out, scale, 2);
     fill_normal(input, 1.0f, 3);
-    std::fill_n(biases.data(), biases.size(), one_path ? 100.0f : 0.0f); // far above any sum: all go right
+    if (of.routes == Routes::ONE_PATH) {
+        std::fill_n(biases.data(), biases.size(), 100.0f); // far above any sum: all go right
+    }
+    if (of.routes == Routes::RECORDED) {
+        follow_recorded_routes();
+    }
+    size_t count = std::min<size_t>(64, tokens), size = 0;
     Layer generic = make_layer(shape, FFF_ISA_GENERIC, in, biases, out);
-    run(generic.get(), CHECKED_TOKENS, CHECKED_TOKENS, expected.data());
+    fff_status status = fff_workspace_size(generic.get(), 1, 1, &size);
+    std::vector<unsigned char> workspace(size);
+    expected.resize(count * shape.width);
+    for (size_t i = 0; i < count && status == FFF_OK; i++) {
+        looked_at.push_back(i * (tokens / count));
+        status = fff_forward(generic.get(), 1, input.data() + looked_at[i] * shape.width, shape.width,
+                             expected.data() + i * shape.width, shape.width, workspace.data(), size, nullptr);
+        if (status == FFF_OK && of.routes == Routes::RECORDED && !takes_recorded_route(generic.get(), looked_at[i])) {
+            throw std::runtime_error("an input does not take the recorded route");
+        }
+    }
+    if (status != FFF_OK) {
+        throw std::runtime_error(fff_status_text(status));
+    }
+}
+
+// Changes x until each node on the way sends it to the next: mirrored at the hyperplane of a node that does not.
+// Rows of more nodes than x is wide cannot all be satisfied.
+bool Setting::follow(const uint32_t *nodes, float *x) const {
+    const Shape &shape = of.shape;
+    size_t per_tree = fff_nodes_per_tree(shape.depth), levels = shape.depth + 1;
+    for (int sweep = 0; sweep < 1000; sweep++) {
+        bool all_right = true;
+        for (size_t i = 0; i < shape.path(); i++) {
+            if (i % levels == shape.depth) {
+                continue; // nothing is routed by a leaf
+            }
+            const float *row = in.data() + (i / levels * per_tree + nodes[i]) * shape.width;
+            float dot = 0, square = 0;
+            for (size_t j = 0; j < shape.width; j++) {
+                dot += x[j] * row[j];
+                square += row[j] * row[j];
+            }
+            bool right = nodes[i + 1] == 2 * nodes[i] + 2;
+            if (right ? dot < 0.01f : dot > -0.01f) { // far enough from zero for any order of summation
+                float step = (right ? std::fabs(dot) + 0.02f : -std::fabs(dot) - 0.02f) - dot;
+                for (size_t j = 0; j < shape.width; j++) {
+                    x[j] += step / square * row[j];
+                }
+                all_right = false;
+            }
+        }
+        if (all_right) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static const uint32_t *recorded_route(const Shape &shape, size_t token) {
+    return recorded.nodes.data() + token % recorded.tokens * shape.path();
+}
+
+bool Setting::takes_recorded_route(const fff_layer *layer, size_t token) const {
+    size_t path = of.shape.path(), size = 0;
+    std::vector<uint32_t> nodes(path);
+    std::vector<float> logits(path);
+    if (fff_workspace_size(layer, 1, 1, &size) != FFF_OK) {
+        return false;
+    }
+    std::vector<unsigned char> workspace(size);
+    return fff_route(layer, 1, input.data() + token * of.shape.width, of.shape.width, nodes.data(), path, logits.data(),
+                     path, workspace.data(), size, nullptr) == FFF_OK &&
+           std::equal(nodes.begin(), nodes.end(), recorded_route(of.shape, token));
+}
+
+void Setting::follow_recorded_routes() {
+    for (size_t token = 0; token < tokens; token++) {
+        const uint32_t *nodes = recorded_route(of.shape, token);
+        if (!follow(nodes, input.data() + token * of.shape.width)) {
+            throw std::runtime_error("no inputs found that take the recorded routes");
+        }
+    }
 }
 
 const std::vector<Layer> &Setting::layers_for(fff_isa isa) {
-    if (layers_.count(isa) == 0) {
-        layers_.clear(); // cold layers fill gigabytes
-        std::vector<Layer> &made = layers_[isa];
-        do {
-            made.push_back(make_layer(shape, isa, in, biases, out));
-        } while (cold && made.size() * fff_layer_memory(made[0].get()) < 2 * cache_bytes(3));
+    std::vector<Layer> &made = layers_[isa];
+    while (made.empty() || (of.cold && made.size() * fff_layer_memory(made[0].get()) < 2 * cache_bytes(3))) {
+        made.push_back(make_layer(of.shape, isa, in, biases, out));
     }
-    return layers_[isa];
+    return made;
 }
 
-bool Setting::run(const fff_layer *layer, size_t tokens, size_t batch, float *result) const {
-    size_t size = 0;
-    bool ok = fff_workspace_size(layer, batch, 1, &size) == FFF_OK;
-    std::vector<unsigned char> workspace(size);
-    for (size_t first = 0; ok && first < tokens; first += batch) {
-        size_t count = std::min(batch, tokens - first);
-        ok = fff_forward(layer, count, input.data() + first * shape.width, shape.width, result + first * shape.width,
-                         shape.width, workspace.data(), size, nullptr) == FFF_OK;
+void Setting::clear_outputs() {
+    for (size_t token : looked_at) {
+        std::fill_n(output.data() + token * of.shape.width, of.shape.width, std::nanf(""));
     }
-    return ok;
 }
 
-Setting &setting_for(const Shape &shape, bool cold, bool one_path) {
+bool Setting::outputs_are_right(size_t count, float tolerance) const {
+    size_t width = of.shape.width;
+    for (size_t i = 0; i < looked_at.size() && looked_at[i] < count; i++) {
+        const float *found = output.data() + looked_at[i] * width, *right = expected.data() + i * width;
+        for (size_t j = 0; tolerance != 0 && j < width; j++) {
+            if (!(std::fabs(found[j] - right[j]) <= tolerance * (1 + std::fabs(right[j])))) {
+                return false;
+            }
+        }
+        if (tolerance == 0 && std::memcmp(found, right, width * sizeof *right) != 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
+Setting &setting_for(const Case &of, size_t batch) {
     static std::unique_ptr<Setting> kept;
-    if (!kept || kept->shape.name() != shape.name() || kept->shape.width != shape.width || kept->cold != cold ||
-        kept->one_path != one_path) {
+    size_t tokens = MOST_TOKENS;
+    while (tokens > batch && tokens * of.shape.width * sizeof(float) > size_t{64} << 20) {
+        tokens /= 2;
+    }
+    if (!kept || kept->of.name(batch) != of.name(batch) || kept->of.shape.name() != of.shape.name() ||
+        kept->tokens != tokens) {
         kept.reset(); // before the next is allocated
-        kept = std::make_unique<Setting>(shape, cold, one_path);
+        kept = std::make_unique<Setting>(of, tokens);
     }
     return *kept;
 }

@@ -9,7 +9,6 @@
 namespace bench {
 
 const size_t MOST_TOKENS = 16384;
-const size_t CHECKED_TOKENS = 64; // of an FFF result; a dense result's first one is compared
 
 struct Shape {
     size_t trees, depth, width;
@@ -22,8 +21,30 @@ struct Shape {
     }
 };
 
-// The shapes of the paper's list, a deeper one, and other widths.
+// The shapes of the paper's list, other depths, other widths; and that of the recorded routes.
 const std::vector<Shape> &shapes();
+
+enum class Routes {
+    UNIFORM,  // random inputs: spread over all leaves
+    ONE_PATH, // different inputs, all on one path
+    RECORDED, // the node sequences of a file
+};
+
+// What is timed but for the batch: how often each node is visited, and where weights come from.
+struct Case {
+    Shape shape;
+    bool cold; // as many layers in turn as together exceed the last cache twice; else one, again and again
+    Routes routes;
+    std::string name(size_t batch) const; // "/h768/b64/cold/uniform"
+};
+
+// All that there are.
+std::vector<Case> cases();
+
+// Reads the node sequences that FFF_BENCH_ROUTES names, a safetensors file whose tensor `path` (I32, tokens x trees x
+// levels, as in a layer file of `fff verify`) holds node indices, 0 being a tree's root. Throws std::runtime_error,
+// saying what is wrong with the file. Nothing happens without FFF_BENCH_ROUTES.
+void read_recorded_routes();
 
 struct DestroyLayer {
     void operator()(fff_layer *layer) const {
@@ -32,26 +53,36 @@ struct DestroyLayer {
 };
 using Layer = std::unique_ptr<fff_layer, DestroyLayer>;
 
-// Throws std::runtime_error where a layer cannot be made.
-struct Setting {
-    Shape shape;
-    bool cold;     // as many layers in turn as together exceed the last cache
-    bool one_path; // all tokens on one path; else spread over all leaves
-    Buffer in, biases, out, input, output;
-    std::vector<float> expected; // of the first CHECKED_TOKENS, by the generic kernels
+// Throws std::runtime_error where a layer cannot be made, or recorded routes cannot be had.
+class Setting {
+  public:
+    Setting(const Case &of, size_t tokens);
 
-    Setting(const Shape &shape, bool cold, bool one_path);
-    // One instruction set's at a time.
+    const Case of;
+    const size_t tokens; // those of `input`: a multiple of every batch up to it
+    Buffer in, biases, out, input, output;
+
+    // One instruction set's layers, all with the same weights. Kept.
     const std::vector<Layer> &layers_for(fff_isa isa);
-    // `tokens` tokens in batches; true if all succeeded.
-    bool run(const fff_layer *layer, size_t tokens, size_t batch, float *result) const;
+    // Overwrites what outputs_are_right will look at.
+    void clear_outputs();
+    // Whether those of the first `count` tokens' outputs that are looked at, 64 spread over all, equal the generic
+    // kernels' bit for bit; `tolerance` if other than 0 allows for another order of summation.
+    bool outputs_are_right(size_t count, float tolerance) const;
 
   private:
+    void follow_recorded_routes();
+    bool follow(const uint32_t *nodes, float *x) const;
+    bool takes_recorded_route(const fff_layer *layer, size_t token) const;
+
+    std::vector<size_t> looked_at;
+    std::vector<float> expected; // of those
     std::map<fff_isa, std::vector<Layer>> layers_;
 };
 
-// The last one is kept while the next benchmark wants the same.
-Setting &setting_for(const Shape &shape, bool cold, bool one_path);
+// As many tokens as a batch needs, and enough to visit most leaves. The last one is kept while the next benchmark
+// wants the same.
+Setting &setting_for(const Case &of, size_t batch);
 
 } // namespace bench
 

@@ -10,6 +10,10 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 enum { FFF_TENSOR_MAX_RANK = 8 };
 
 typedef enum fff_tensor_type {
@@ -45,5 +49,9 @@ const fff_tensor *fff_safetensors_find(const fff_safetensors *file, const char *
 
 /* A value of the header's __metadata__ object, or NULL. */
 const char *fff_safetensors_metadata(const fff_safetensors *file, const char *key);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

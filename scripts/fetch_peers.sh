@@ -1,21 +1,56 @@
 #!/bin/sh
-# Fetches the newest OpenBLAS and MKL, as Python wheels, for the benchmarks to load:
+# Fetches the newest OpenBLAS, MKL and oneDNN, as Python wheels, for the benchmarks to load:
 #
-#   eval "$(scripts/fetch_peers.sh)"          into build/peers
+#   eval "$(scripts/fetch_peers.sh)"          into build/peers, about 3 GB
 #   eval "$(scripts/fetch_peers.sh FOLDER)"
 #
-# Prints the settings that make fff_bench use them. Needs pip; nothing is installed.
+# Prints the settings that make fff_bench use them. Needs pip; nothing is installed. What cannot be had (no network, no
+# wheel for this architecture) is said, and left out.
 set -eu
 folder="${1:-build/peers}"
 mkdir -p "$folder"
 folder=$(cd "$folder" && pwd)
-for package in scipy-openblas32 mkl; do
-    if ! ls "$folder/$package".done >/dev/null 2>&1; then
-        python3 -m pip download --quiet --disable-pip-version-check --no-deps --only-binary :all: -d "$folder" "$package" >&2
-        python3 -m zipfile -e "$folder/$(echo "$package" | tr - _)"-[0-9]*.whl "$folder/$package"
-        touch "$folder/$package.done"
+
+# get NAME PACKAGE...: the shared libraries of the packages, and what lies beside them, in $folder/NAME.
+get() {
+    name="$1"
+    shift
+    [ -f "$folder/$name.done" ] && return
+    work="$folder/$name.part"
+    rm -rf "$work"
+    mkdir -p "$work/wheels" "$work/files" "$folder/$name"
+    if ! python3 -m pip download --quiet --disable-pip-version-check --no-deps --only-binary :all: \
+        -d "$work/wheels" "$@" >&2; then
+        echo "fetch_peers: cannot get $*; the benchmarks do without $name" >&2
+        rm -rf "$work"
+        return
     fi
-done
-openblas=$(find "$folder/scipy-openblas32" -name 'libscipy_openblas.so' | head -n 1)
-mkl=$(find "$folder/mkl" -name 'libmkl_rt.so.*' | head -n 1)
-echo "export FFF_BENCH_OPENBLAS='$openblas' FFF_BENCH_MKL='$mkl'"
+    for wheel in "$work"/wheels/*.whl; do
+        python3 -m zipfile -e "$wheel" "$work/files"
+    done
+    find "$work/files" -type d -name lib -exec cp -R {}/. "$folder/$name/" \;
+    rm -rf "$work"
+    touch "$folder/$name.done"
+}
+
+# setting VARIABLE FOLDER PATTERN: names the library.
+setting() {
+    library=$(find "$folder/$2" -name "$3" 2>/dev/null | sort | head -n 1)
+    [ -z "$library" ] || echo "export $1='$library'"
+}
+
+get openblas scipy-openblas32
+get mkl mkl
+# The newest oneDNN runs on the CPU through SYCL, which needs all of these; the last one for OpenMP, which has less
+# to do for each call, is of 2023. The harness times both.
+get onednn onednn intel-sycl-rt intel-cmplr-lib-rt intel-cmplr-lib-ur intel-opencl-rt tbb umf
+get onednn-omp onednn-cpu-gomp
+setting FFF_BENCH_OPENBLAS openblas 'libscipy_openblas.so'
+setting FFF_BENCH_MKL mkl 'libmkl_rt.so.*'
+setting FFF_BENCH_ONEDNN onednn 'libdnnl.so.3'
+setting FFF_BENCH_ONEDNN_OMP onednn-omp 'libdnnl.so.3'
+if [ -f "$folder/onednn.done" ]; then
+    echo "export LD_LIBRARY_PATH='$folder/onednn'\${LD_LIBRARY_PATH:+:\$LD_LIBRARY_PATH}"
+    setting OCL_ICD_FILENAMES onednn 'libintelocl.so'
+    echo "export ONEAPI_DEVICE_SELECTOR=opencl:cpu"
+fi
