@@ -1,7 +1,7 @@
-# Two commands do everything: `make demo` and `make test`.
+# Three commands do everything: `make demo`, `make test` and `make bench`.
 BUILD ?= build
 
-.PHONY: all demo test format clean
+.PHONY: all demo test bench format clean
 
 all: $(BUILD)/build.ninja
 	ninja -C $(BUILD)
@@ -19,6 +19,12 @@ demo:
 test:
 	scripts/setup.sh test
 	scripts/test.sh
+
+# FFF against dense layers of the newest OpenBLAS, MKL and oneDNN, on every instruction set, in some 12 minutes; writes
+# bench/results/. FILTER=REGEX, ISA=NAME and ROUTES=FILE select a part.
+bench:
+	scripts/setup.sh bench
+	scripts/bench.sh $(BUILD) $(if $(FILTER),--filter '$(FILTER)') $(if $(ISA),--isa '$(ISA)') $(if $(ROUTES),--routes '$(ROUTES)')
 
 $(BUILD)/build.ninja:
 	meson setup $(BUILD)

@@ -2,11 +2,13 @@
 # Installs what is missing on Debian 12 or later; without root, says what to install.
 #
 #   scripts/setup.sh build   what building the library and the demo needs
+#   scripts/setup.sh bench   and what `make bench` needs
 #   scripts/setup.sh test    and what `make test` needs: the other compiler, emulators, the other architecture
 set -eu
 
 build="gcc libc6-dev make meson ninja-build pkg-config python3 libsleef-dev libjansson-dev libopenblas-dev"
 test="git binutils g++ clang libclang-rt-14-dev libcmocka-dev libbenchmark-dev qemu-user clang-format clang-tidy cppcheck"
+bench="g++ libbenchmark-dev python3-pip python3-matplotlib"
 case "$(uname -m)" in
 x86_64) own=amd64 other=arm64 cross="gcc-aarch64-linux-gnu libc6-dev-arm64-cross" ;;
 aarch64) own=arm64 other=amd64 cross="gcc-x86-64-linux-gnu libc6-dev-amd64-cross" ;;
@@ -21,9 +23,10 @@ fi
 
 case "${1:-}" in
 build) wanted="$build" foreign='' ;;
+bench) wanted="$build $bench" foreign='' ;;
 test) wanted="$build $test $cross" ;;
 *)
-    echo "usage: scripts/setup.sh build|test" >&2
+    echo "usage: scripts/setup.sh build|bench|test" >&2
     exit 2
     ;;
 esac

@@ -1,0 +1,159 @@
+"""The pictures of a benchmark report, as SVG."""
+
+import os
+
+import matplotlib
+
+matplotlib.use("svg")
+matplotlib.rcParams.update({"svg.hashsalt": "fff", "font.size": 10, "axes.grid": True, "grid.alpha": 0.3,
+                            "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False})
+import matplotlib.pyplot as plt  # noqa: E402  pylint: disable=wrong-import-position
+
+COLOURS = {"x86_avx512": "#0072b2", "x86_avx2": "#d55e00", "arm_neon": "#009e73", "generic": "#777777"}
+DENSE, LIMIT, OTHER = "#cc79a7", "#000000", "#e69f00"
+
+
+def pick(rows, **wanted):
+    return [row for row in rows if all(row[key] == value for key, value in wanted.items())]
+
+
+def isas_of(rows):
+    return [isa for isa in COLOURS if any(row["isa"] == isa for row in rows)]
+
+
+def series(rows, isa, x, y):
+    chosen = sorted((row for row in rows if row["isa"] == isa and row[y] is not None), key=lambda row: row[x])
+    return [row[x] for row in chosen], [row[y] for row in chosen], chosen
+
+
+def powers_of_two(axis, values):
+    axis.set_xscale("log", base=2)
+    axis.set_xticks(values, [str(value) for value in values], rotation=45)
+    axis.minorticks_off()
+
+
+def save(figure, folder, name):
+    figure.tight_layout()
+    figure.savefig(os.path.join(folder, name), metadata={"Date": None})
+    plt.close(figure)
+
+
+def speedup(rows, folder, flop_ratio):
+    rows = [row for row in pick(rows, model="1x11", width=768, weights="warm", routes="uniform") if row["speedup"]]
+    if len({row["batch"] for row in rows}) < 3:
+        return None
+    figure, axis = plt.subplots(figsize=(8, 5))
+    for isa in isas_of(rows):
+        x, y, chosen = series(rows, isa, "batch", "speedup")
+        low = [row["speedup"] - row["speedup_spread"][0] for row in chosen]
+        high = [row["speedup_spread"][1] - row["speedup"] for row in chosen]
+        axis.errorbar(x, y, yerr=[low, high], marker="o", markersize=4, capsize=3, color=COLOURS[isa], label="FFF, " + isa)
+    x, _, chosen = series(rows, isas_of(rows)[0], "batch", "limit_us_per_token")
+    axis.plot(x, [row["dense_best_us_per_token"] / row["limit_us_per_token"] for row in chosen], "--", color=LIMIT,
+              label="this machine's limit for these routes")
+    x, y, chosen = series(rows, isas_of(rows)[0], "batch", "fff_by_blas_us_per_token")
+    if x:
+        axis.plot(x, [row["dense_best_us_per_token"] / row["fff_by_blas_us_per_token"] for row in chosen], ":", color=OTHER,
+                  label="FFF by BLAS calls, a token after the other")
+    axis.axhline(flop_ratio, color=DENSE, linewidth=1)
+    axis.text(x[-1] if x else 1, flop_ratio * 1.03, "341: multiplications saved", ha="right", va="bottom", color=DENSE)
+    axis.set_yscale("log")
+    ticks = [5, 10, 20, 50, 100, 200, 500]
+    axis.set_yticks(ticks, [str(tick) for tick in ticks])
+    axis.minorticks_off()
+    powers_of_two(axis, sorted({row["batch"] for row in rows}))
+    axis.set_xlabel("tokens in a batch")
+    axis.set_ylabel("times faster than the best dense layer of 4095 neurons")
+    axis.set_title("1x11, 768 wide, one thread, by batch")
+    axis.legend(loc="lower left")
+    save(figure, folder, "speedup.svg")
+    return "How many times faster than the best dense layer, by batch", "speedup.svg"
+
+
+def depth(rows, folder):
+    rows = [row for row in pick(rows, width=768, weights="warm", routes="uniform", batch=1) if row["model"].startswith("1x")]
+    rows = [dict(row, depth=int(row["model"][2:])) for row in rows]
+    depths = sorted({row["depth"] for row in rows})
+    if len(depths) < 3:
+        return None
+    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.5))
+    for isa in isas_of(rows):
+        x, y, _ = series(rows, isa, "depth", "fff_us_per_token")
+        if isa != "generic":
+            left.plot(x, y, "o-", markersize=4, color=COLOURS[isa], label="FFF, " + isa)
+        right.plot(x, y, "o-", markersize=4, color=COLOURS[isa], label="FFF, " + isa)
+    x, y, _ = series(rows, isas_of(rows)[0], "depth", "limit_us_per_token")
+    left.plot(x, y, "--", color=LIMIT, label="this machine's limit")
+    x, y, _ = series(rows, isas_of(rows)[0], "depth", "dense_best_us_per_token")
+    right.plot(x, y, "s-", markersize=4, color=DENSE, label="best dense layer of as many neurons")
+    right.set_yscale("log")
+    neurons = [f"{d}\n{2 ** (d + 1) - 1}" for d in depths]
+    for axis in (left, right):
+        axis.set_xticks(depths, neurons)
+        axis.set_xlabel("depth, and neurons in the tree")
+        axis.set_ylabel("µs a token")
+        axis.legend()
+    left.set_ylim(bottom=0)
+    left.set_title("one tree, batch 1: linear in depth")
+    right.set_title("the same and dense, logarithmic")
+    save(figure, folder, "depth.svg")
+    return "Time a token against depth: it grows by one step a level while the neurons double", "depth.svg"
+
+
+def trees(rows, folder):
+    models = ["3072x0", "512x2", "128x4", "32x6", "8x8", "1x11"]
+    rows = [row for row in pick(rows, width=768, weights="warm", routes="uniform") if row["model"] in models]
+    models = [model for model in models if pick(rows, model=model)]
+    batches = sorted(set.intersection(*({row["batch"] for row in pick(rows, model=model)} for model in models))) if models else []
+    if len(models) < 3 or not batches:
+        return None
+    isa = isas_of(rows)[0]
+    figure, axes = plt.subplots(1, len(batches), figsize=(4 * len(batches), 4.5), sharey=True, squeeze=False)
+    for axis, batch in zip(axes[0], batches):
+        chosen = [pick(rows, model=model, batch=batch, isa=isa)[0] for model in models]
+        places = range(len(models))
+        axis.bar([p - 0.2 for p in places], [row["fff_us_per_token"] for row in chosen], 0.4, color=COLOURS[isa], label="FFF, " + isa)
+        if all(row["dense_best_us_per_token"] for row in chosen):
+            axis.bar([p + 0.2 for p in places], [row["dense_best_us_per_token"] for row in chosen], 0.4, color=DENSE,
+                     label="best dense layer of as many neurons")
+        axis.plot(places, [row["limit_us_per_token"] for row in chosen], "_", markersize=22, color=LIMIT, label="this machine's limit")
+        used = [int(m.split("x")[0]) * (int(m.split("x")[1]) + 1) for m in models]
+        axis.set_xticks(places, [f"{model}\n{count}" for model, count in zip(models, used)])
+        axis.set_yscale("log")
+        axis.set_title(f"batch {batch}")
+        axis.set_xlabel("trees x depth, and neurons used by a token")
+    axes[0][0].set_ylabel("µs a token")
+    axes[0][0].legend()
+    save(figure, folder, "trees.svg")
+    return "Several trees or one deep tree?", "trees.svg"
+
+
+def instruction_sets(rows, folder):
+    rows = pick(rows, model="1x11", width=768, weights="warm", routes="uniform")
+    batches = [batch for batch in (1, 8, 64, 512, 4096) if pick(rows, batch=batch)]
+    isas = isas_of(rows)
+    if len(isas) < 2 or not batches:
+        return None
+    figure, axis = plt.subplots(figsize=(8, 4.5))
+    wide = 0.8 / len(isas)
+    for index, isa in enumerate(reversed(isas)):
+        chosen = [pick(rows, batch=batch, isa=isa)[0] for batch in batches]
+        places = [p - 0.4 + wide * (index + 0.5) for p in range(len(batches))]
+        bars = axis.bar(places, [row["fff_us_per_token"] for row in chosen], wide, color=COLOURS[isa], label=isa)
+        axis.bar_label(bars, [f"{row['fff_us_per_token']:.1f}" for row in chosen], fontsize=8)
+    for p, batch in enumerate(batches):
+        limit = pick(rows, batch=batch)[0]["limit_us_per_token"]
+        axis.plot([p - 0.4, p + 0.4], [limit, limit], "--", color=LIMIT, label="this machine's limit" if p == 0 else None)
+    axis.set_yscale("log")
+    axis.set_xticks(range(len(batches)), [f"batch {batch}" for batch in batches])
+    axis.set_ylabel("µs a token")
+    axis.set_title("1x11, 768 wide, one thread: the same bits at different speeds")
+    axis.legend()
+    save(figure, folder, "isas.svg")
+    return "Instruction sets side by side", "isas.svg"
+
+
+def draw(rows, folder, flop_ratio):
+    """Writes those pictures that the rows suffice for; returns [(title, file name)]."""
+    pictures = [speedup(rows, folder, flop_ratio), depth(rows, folder), trees(rows, folder), instruction_sets(rows, folder)]
+    return [picture for picture in pictures if picture]

@@ -1,0 +1,460 @@
+#!/usr/bin/env python3
+"""Runs a selection of fff_bench and writes bench/results/: what was measured, how sure it is, tables and pictures.
+
+    report.py --bench build/bench/fff_bench --out bench/results [--filter REGEX] [--isa NAME,NAME] [--routes FILE]
+
+A layer is compared with the fastest dense layer of as many neurons. First every way of every dense library is tried
+once at that size and batch; then the fastest few, the FFF layers and the limit run in one process, their repetitions
+interleaved at random. A ratio is taken between repetitions of the same index in the same process; shown are the median
+of all, and the smallest and the largest. Several processes, because where memory happens to lie changes times more
+than repetitions do.
+
+Exit status: 0; 1 if a timed output was wrong; 2 for arguments that make no sense.
+"""
+
+import argparse
+import collections
+import json
+import os
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+# What `make bench` runs: batches by the rest of a layer's name.
+DEFAULT = [
+    # The published shape, by batch.
+    r"layer/path_1x11/\w+/h768/b(1|2|4|8|16|32|64|128|256|512|1024|4096|16384)/warm/uniform",
+    # Each layer from memory, as in a model; all tokens alike.
+    r"layer/path_1x11/x86.*/h768/b(1|64|1024)/cold/uniform",
+    r"layer/path_1x11/arm.*/h768/b(1|64|1024)/cold/uniform",
+    r"layer/path_1x11/\w+/h768/b(1|64|4096)/warm/one_path",
+    # Other depths, numbers of trees, widths.
+    r"layer/path_1x(1|3|5|7|9|13|15)/\w+/h768/b1/warm/uniform",
+    r"layer/path_(3072x0|512x2|128x4|32x6|8x8)/\w+/h768/b(1|64|1024)/warm/uniform",
+    r"layer/path_1x11/\w+/h(256|512|1024|2048|4096)/b(1|64)/warm/uniform",
+    # Whatever routes were given.
+    r"layer/path_\w+/\w+/h768/b(1|64|4096)/warm/recorded",
+    # Every entry of the kernel tables.
+    r"(node_dot|descend|accumulate)_f32/\w+/h768/.*",
+    r"activate_f32/.*",
+]
+FLOP_RATIO = 4095 / 12  # of the published shape: multiplications saved
+NOISY = 0.2  # a row whose smallest and largest ratio differ by more than this part of the median
+CANDIDATES = 3  # dense layers timed against FFF: the fastest ones of the trial, if close
+CLOSE = 1.12
+LARGE = 2048  # batches from here on run fewer candidates in fewer processes: a dense layer takes seconds
+
+LAYER = re.compile(r"layer/path_(\d+)x(\d+)/(\w+)/h(\d+)/b(\d+)/(warm|cold)/(\w+)")
+KERNEL = re.compile(r"(node_dot|descend|accumulate|activate)_f32/")
+Case = collections.namedtuple("Case", "trees depth width batch weights routes")
+
+
+class WrongOutput(Exception):
+    """A benchmark said that what it computed is wrong."""
+
+
+class Harness:
+    """fff_bench, and all that it reported."""
+
+    def __init__(self, path, min_time):
+        self.path, self.min_time = path, min_time
+        self.context, self.runs = None, []
+
+    def names(self):
+        listed = subprocess.run([self.path, "--benchmark_list_tests"], check=False, stdout=subprocess.PIPE, text=True)
+        if listed.returncode != 0:
+            sys.exit(2)  # it has said why
+        return [without_suffix(line) for line in listed.stdout.splitlines()]
+
+    def explain(self, pattern):
+        subprocess.run([self.path, "--benchmark_filter=" + pattern], check=False)
+
+    def run(self, names, repetitions, interleave=True, **labels):
+        """Runs these names; returns {name: [run, ...]} by repetition index."""
+        pattern = "^(" + "|".join(re.escape(name) for name in names) + ")/real_time$"
+        with tempfile.NamedTemporaryFile(suffix=".json") as out:
+            done = subprocess.run(
+                [self.path, "--benchmark_filter=" + pattern, f"--benchmark_repetitions={repetitions}",
+                 f"--benchmark_min_time={self.min_time}", "--benchmark_out=" + out.name, "--benchmark_out_format=json",
+                 f"--benchmark_enable_random_interleaving={str(interleave).lower()}"],
+                check=False, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+            if done.returncode not in (0, 1):
+                sys.exit(f"{self.path} failed, status {done.returncode}:\n{done.stderr}")
+            report = json.load(open(out.name, encoding="utf-8"))
+        self.context = self.context or report["context"]
+        found = {}
+        for run in report["benchmarks"]:
+            if run.get("run_type") == "aggregate":
+                continue
+            if run.get("error_occurred"):
+                raise WrongOutput(f"{run['name']}: {run.get('error_message')}")
+            run["name"] = without_suffix(run["name"])
+            run.update(labels)
+            self.runs.append(run)
+            found.setdefault(run["name"], []).append(run)
+        for runs in found.values():
+            runs.sort(key=lambda run: run["repetition_index"])
+        if done.returncode == 1:
+            raise WrongOutput("an output was wrong")
+        return found
+
+
+def without_suffix(name):
+    return name[: -len("/real_time")] if name.endswith("/real_time") else name
+
+
+def us(runs):
+    return [1e6 * run["s_per_token"] for run in runs]
+
+
+def neurons_of(case):
+    return case.trees * (2 ** (case.depth + 1) - 1)
+
+
+def case_name(case, middle):
+    return f"path_{case.trees}x{case.depth}/{middle}/h{case.width}/b{case.batch}/{case.weights}/{case.routes}"
+
+
+# ---- What to run ----------------------------------------------------------------------------------------------------
+
+
+def select(names, wanted, isas):
+    """The layer cases with their instruction sets, and the other names, that `wanted` (of a name) tells."""
+    cases, others = {}, []
+    for name in names:
+        if not wanted(name):
+            continue
+        layer = LAYER.fullmatch(name)
+        if layer:
+            trees, depth, isa, width, batch, weights, routes = layer.groups()
+            if not isas or isa in isas:
+                case = Case(int(trees), int(depth), int(width), int(batch), weights, routes)
+                cases.setdefault(case, []).append(isa)
+        elif not isas or any("/" + isa + "/" in name + "/" for isa in isas):
+            others.append(name)
+    if cases:  # what they are compared with is run anyway
+        others = [name for name in others if KERNEL.match(name)]
+    return cases, others
+
+
+def dense_names(names, neurons, case):
+    end = f"/h{case.width}/b{case.batch}/{case.weights}"
+    return [name for name in names if name.startswith(f"dense_{neurons}/") and name.endswith(end)]
+
+
+class Trials:
+    """Which dense layers are worth timing: each is run once at each size and batch."""
+
+    def __init__(self, harness, names):
+        self.harness, self.names, self.known = harness, names, {}
+
+    def fastest(self, neurons, case, most):
+        key = (neurons, case.width, case.batch, case.weights)
+        if key not in self.known:
+            names = dense_names(self.names, neurons, case)
+            found = self.harness.run(names, 1, trial=True) if names else {}
+            self.known[key] = sorted((us(runs)[0], name) for name, runs in found.items())
+        ranked = self.known[key]
+        return [name for time_taken, name in ranked if time_taken <= CLOSE * ranked[0][0]][:most]
+
+
+# ---- Measuring one case ---------------------------------------------------------------------------------------------
+
+
+def measure(harness, trials, names, case, isas, repetitions, processes):
+    """All that belongs to one case, in `processes` processes: {name: [[run, ...] of each process]}."""
+    large = case.batch >= LARGE
+    wanted = ["layer/" + case_name(case, isa) for isa in isas]
+    wanted += [name for name in names if name.startswith("limit/") and name.endswith(case_name(case, "").split("//")[1])
+               and name.startswith(f"limit/path_{case.trees}x{case.depth}/")]
+    wanted += [name for name in names if name.startswith("peak_fma/")]
+    wanted += [name for name in names if name.startswith("fff_by_blas/") and
+               name.endswith("/" + case_name(case, "").replace("//", "/"))]
+    wanted += trials.fastest(neurons_of(case), case, 2 if large else CANDIDATES)
+    if (case.trees, case.depth, case.width, case.weights, case.routes) == (1, 11, 768, "warm", "uniform"):
+        wanted += trials.fastest(3072, case, 1) + trials.fastest(12, case, 1)
+    merged = collections.defaultdict(list)
+    for process in range(2 if large else processes):
+        for name, runs in harness.run(wanted, repetitions, process=process, case=case_name(case, "").replace("//", "/")).items():
+            merged[name].append(runs)
+    return merged
+
+
+def all_us(processes):
+    return [value for runs in processes for value in us(runs)]
+
+
+def median_us(processes):
+    return statistics.median(all_us(processes)) if processes else None
+
+
+def best(measured, prefix):
+    """The name with that beginning whose median is the smallest, or None."""
+    return min((name for name in measured if name.startswith(prefix)), key=lambda n: median_us(measured[n]), default=None)
+
+
+def ratios(above, below):
+    """Of repetitions of the same index in the same process."""
+    return [a / b for process_a, process_b in zip(above, below) for a, b in zip(us(process_a), us(process_b))]
+
+
+def limit_us(measured):
+    """The memory's and the multiply-adds' limit, whichever is larger."""
+    limit = best(measured, "limit/")
+    if limit is None:
+        return None
+    memory = median_us(measured[limit])
+    peaks = [run["multiply_adds/s"] for name in measured if name.startswith("peak_fma/")
+             for runs in measured[name] for run in runs]
+    multiply_adds = measured[limit][0][0]["multiply_adds_per_token"]
+    return max(memory, 1e6 * multiply_adds / max(peaks)) if peaks else memory
+
+
+def rows_of(case, isas, measured):
+    """The rows of summary.json for one case."""
+    dense = best(measured, f"dense_{neurons_of(case)}/")
+    limit = limit_us(measured)
+    rows = []
+    for isa in isas:
+        fff = measured["layer/" + case_name(case, isa)]
+        row = {
+            "model": f"{case.trees}x{case.depth}", "isa": isa, "batch": case.batch, "threads": 1,
+            "weights": case.weights, "routes": case.routes,
+            "fff_us_per_token": median_us(fff),
+            "dense_best_us_per_token": None, "dense_best_peer": None, "speedup": None, "speedup_spread": None,
+            "limit_us_per_token": limit,
+            "percent_of_limit": 100 * limit / median_us(fff) if limit else None,
+            "width": case.width, "neurons": neurons_of(case), "noisy": False,
+        }
+        if dense:
+            paired = ratios(measured[dense], fff)
+            row["dense_best_us_per_token"] = median_us(measured[dense])
+            row["dense_best_peer"] = dense.split("/")[1]
+            row["speedup"] = statistics.median(paired)
+            row["speedup_spread"] = [min(paired), max(paired)]
+            row["noisy"] = max(paired) - min(paired) > NOISY * row["speedup"]
+        else:
+            times = all_us(fff)
+            row["noisy"] = max(times) - min(times) > NOISY * row["fff_us_per_token"]
+        for key, prefix in (("dense_3072_us_per_token", "dense_3072/"), ("dense_12_us_per_token", "dense_12/"),
+                            ("fff_by_blas_us_per_token", "fff_by_blas/")):
+            name = best(measured, prefix)
+            row[key] = median_us(measured[name]) if name else None
+        rows.append(row)
+    return rows
+
+
+# ---- What to be told ------------------------------------------------------------------------------------------------
+
+
+def read(path):
+    try:
+        with open(path, encoding="utf-8") as file:
+            return file.read().strip()
+    except OSError:
+        return ""
+
+
+def warnings(context, load_before):
+    """What makes the figures less sure, or fewer, than they could be."""
+    found = []
+    governor = read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
+    if governor and governor != "performance":
+        found.append(f"The CPU's frequency is scaled (governor {governor}): times depend on what ran before. "
+                     "`cpupower frequency-set -g performance` stops that.")
+    if read("/sys/devices/system/cpu/cpufreq/boost") == "1" or read("/sys/devices/system/cpu/intel_pstate/no_turbo") == "0":
+        found.append("The CPU may raise its frequency for a while: short measurements flatter.")
+    if (os.cpu_count() or 1) == 1:
+        found.append("This machine has one core: everything else that runs disturbs the measurements.")
+    if load_before > 0.5:
+        found.append(f"The machine was busy when this began (load {load_before:.1f}).")
+    peers = context.get("dense_peers", "")
+    for library, package in (("OpenBLAS", "libopenblas0 or scipy-openblas32"), ("MKL", "mkl"), ("oneDNN", "onednn")):
+        if "no " + library in peers:
+            found.append(f"{library} was not found, so dense layers by it are missing: install {package}, or run "
+                         '`eval "$(scripts/fetch_peers.sh)"` first.')
+    return found
+
+
+# ---- Tables ---------------------------------------------------------------------------------------------------------
+
+
+def number(value, digits=2):
+    return "" if value is None else f"{value:.{digits}f}"
+
+
+def significant(value):
+    return "" if value is None else f"{value:.{max(0, 2 - len(str(int(value))) + 1)}f}"
+
+
+def layer_table(rows):
+    lines = ["| Model | Width | Batch | Weights | Routes | Instruction set | FFF µs/token | Dense best µs/token | by | "
+             "Times faster | Spread | Limit µs/token | % of limit |",
+             "|--|--:|--:|--|--|--|--:|--:|--|--:|--|--:|--:|"]
+    for r in rows:
+        spread = "" if r["speedup_spread"] is None else "{} to {}".format(*map(significant, r["speedup_spread"]))
+        lines.append(f"| {r['model']} | {r['width']} | {r['batch']} | {r['weights']} | {r['routes']} | {r['isa']} | "
+                     f"{number(r['fff_us_per_token'])} | {number(r['dense_best_us_per_token'], 1)} | "
+                     f"{r['dense_best_peer'] or 'none found'} | {significant(r['speedup'])}{' (noisy)' if r['noisy'] else ''} | "
+                     f"{spread} | {number(r['limit_us_per_token'])} | {number(r['percent_of_limit'], 0)} |")
+    return lines
+
+
+def cost_table(rows):
+    """The published shape against the other dense layers, best instruction set."""
+    lines = ["| Batch | FFF | FFF by BLAS calls | Dense 12 | Dense 3072 | Dense 4095 |", "|--:|--:|--:|--:|--:|--:|"]
+    for r in rows:
+        lines.append(f"| {r['batch']} | {number(r['fff_us_per_token'])} | {number(r['fff_by_blas_us_per_token'])} | "
+                     f"{number(r['dense_12_us_per_token'])} | {number(r['dense_3072_us_per_token'], 1)} | "
+                     f"{number(r['dense_best_us_per_token'], 1)} |")
+    return lines
+
+
+def kernel_table(runs_by_name):
+    lines = ["| Kernel | ns a call | spread | GB/s | GFLOP/s |", "|--|--:|--|--:|--:|"]
+    for name, runs in runs_by_name.items():
+        times = [run["real_time"] for run in runs]
+        rate = lambda key: statistics.median(run[key] for run in runs) / 1e9 if key in runs[0] else None
+        lines.append(f"| {name} | {statistics.median(times):.1f} | {min(times):.1f} to {max(times):.1f} | "
+                     f"{number(rate('bytes/s'), 1)} | {number(rate('FLOP/s'), 1)} |")
+    return lines
+
+
+def preferred(isas):
+    """The last in the harness's order of preference."""
+    return [isa for isa in ("generic", "arm_neon", "x86_avx2", "x86_avx512") if isa in isas][-1]
+
+
+def main_rows(rows):
+    """The published shape by batch, best instruction set."""
+    wanted = [r for r in rows if (r["model"], r["width"], r["weights"], r["routes"]) == ("1x11", 768, "warm", "uniform")]
+    return [r for r in wanted if r["isa"] == preferred({r["isa"] for r in wanted})]
+
+
+def markdown(context, notes, rows, kernels, pictures, pytorch, seconds):
+    lines = ["# Benchmark results", "",
+             f"{context.get('cpu', 'unknown CPU')}, {context['date'][:10]}, one thread on one core; instruction sets: "
+             f"{context.get('instruction_sets')}. Compiler {context.get('compiler')}, libfff {context.get('libfff')}, "
+             f"SLEEF {context.get('sleef')}. Dense layers by {context.get('dense_peers')}. Took {seconds / 60:.0f} minutes.", ""]
+    lines += [f"**Warning:** {note}" + "\n" for note in notes]
+    if rows:
+        lines += ["Ratios are medians of pairs within one process, with the smallest and the largest. Rows whose spread exceeds "
+                  f"{100 * NOISY:.0f} % of the median are marked noisy.", ""]
+        lines += [f"![{title}]({file})\n" for title, file in pictures]
+        lines += ["## Layers", ""] + layer_table(rows) + [""]
+    if main_rows(rows):
+        lines += ["## The same work otherwise", "",
+                  "Microseconds a token, 1x11 at 768 wide, best instruction set: the layer; the layer by calls of BLAS level 1; "
+                  "a dense layer that costs as much as a path; the usual BERT width; as many neurons as the tree.", ""]
+        lines += cost_table(main_rows(rows)) + [""]
+    if pytorch:
+        lines += ["## PyTorch", "", f"The layer by batched matrix products in PyTorch {pytorch['torch']}, one thread, in one process "
+                  "with libfff, in turn:", "", "| Batch | PyTorch µs/token | libfff µs/token | Times faster | Spread |",
+                  "|--:|--:|--:|--:|--|"]
+        lines += [f"| {r['batch']} | {r['torch_us_per_token']:.1f} | {r['fff_us_per_token']:.2f} | {significant(r['speedup'])} | "
+                  f"{significant(r['speedup_spread'][0])} to {significant(r['speedup_spread'][1])} |" for r in pytorch["rows"]]
+        lines += [""]
+    if kernels:
+        lines += ["## Kernels", ""] + kernel_table(kernels) + [""]
+    return "\n".join(lines)
+
+
+def run_pytorch(arguments):
+    """The result of pytorch_peer.py, or None where PyTorch is not installed."""
+    script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "pytorch_peer.py")
+    library = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(arguments.bench))), "libfff.so")
+    for python in dict.fromkeys([sys.executable, "/usr/bin/python3"]):
+        try:
+            done = subprocess.run([python, script, library], check=False, stdout=subprocess.PIPE, text=True)
+        except OSError:
+            continue
+        if done.returncode == 0:
+            return json.loads(done.stdout)
+        if done.returncode != 77:  # 77: no PyTorch
+            raise WrongOutput("pytorch_peer.py failed")
+    return None
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--bench", default="build/bench/fff_bench")
+    parser.add_argument("--out", default="bench/results")
+    parser.add_argument("--filter", help="a regular expression to find in names")
+    parser.add_argument("--isa", help="instruction sets, with commas between; all that are usable by default")
+    parser.add_argument("--routes", help="a file with recorded routes (see bench/README.md)")
+    parser.add_argument("--repetitions", type=int, default=3)
+    parser.add_argument("--processes", type=int, default=3)
+    parser.add_argument("--min-time", type=float, default=0.03, help="seconds for a repetition")
+    arguments = parser.parse_args()
+    if arguments.routes:
+        os.environ["FFF_BENCH_ROUTES"] = os.path.abspath(arguments.routes)
+    began, load_before = time.time(), os.getloadavg()[0]
+    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})  # for all that is started, too
+
+    harness = Harness(arguments.bench, arguments.min_time)
+    names = harness.names()
+    isas = arguments.isa.split(",") if arguments.isa else None
+    usable = sorted({match.group(3) for match in map(LAYER.fullmatch, names) if match})
+    for isa in isas or []:
+        if isa not in usable:
+            sys.exit(f"report.py: instruction set '{isa}' is not usable here; these are: {', '.join(usable)}")
+    try:
+        wanted = re.compile(arguments.filter).search if arguments.filter else re.compile("|".join(DEFAULT)).fullmatch
+        cases, others = select(names, wanted, isas)
+    except re.error as error:
+        sys.exit(f"report.py: '{arguments.filter}' is no regular expression: {error}")
+    if not cases and not others:
+        harness.explain(arguments.filter)
+        return 2
+
+    rows, kernels, pytorch = [], {}, None
+    trials = Trials(harness, names)
+    try:
+        for index, (case, case_isas) in enumerate(cases.items()):
+            print(f"[{time.time() - began:4.0f} s] {index + 1}/{len(cases)} {case_name(case, '').replace('//', '/')}", flush=True)
+            measured = measure(harness, trials, names, case, case_isas, arguments.repetitions, arguments.processes)
+            rows += rows_of(case, case_isas, measured)
+        if others:
+            print(f"[{time.time() - began:4.0f} s] {len(others)} kernels", flush=True)
+            kernels = harness.run(others, arguments.repetitions, interleave=False)
+        if not arguments.filter:
+            print(f"[{time.time() - began:4.0f} s] PyTorch", flush=True)
+            pytorch = run_pytorch(arguments)
+    except WrongOutput as error:
+        print(f"report.py: {error}", file=sys.stderr)
+        return 1
+
+    os.makedirs(arguments.out, exist_ok=True)
+    notes = warnings(harness.context, load_before)
+    if pytorch is None and not arguments.filter:
+        notes.append("PyTorch was not found, so the layer by its batched products is missing: install python3-torch.")
+    try:
+        import plots  # pylint: disable=import-outside-toplevel
+        pictures = plots.draw(rows, arguments.out, FLOP_RATIO)
+    except ImportError:
+        notes.append("matplotlib was not found, so there are no pictures: install python3-matplotlib.")
+        pictures = []
+
+    def write(name, text):
+        with open(os.path.join(arguments.out, name), "w", encoding="utf-8") as file:
+            file.write(text)
+
+    report = markdown(harness.context, notes, rows, kernels, pictures, pytorch, time.time() - began)
+    write("benchmark.json", json.dumps({"context": harness.context, "benchmarks": harness.runs}, indent=1))
+    write("summary.json", json.dumps(rows, indent=1))
+    write("report.md", report)
+    if pytorch:
+        write("pytorch.json", json.dumps(pytorch, indent=1))
+    for note in notes:
+        print("warning: " + note)
+    print("\n".join(layer_table(main_rows(rows) or rows)))
+    print(f"\nWritten to {arguments.out}: report.md, summary.json, benchmark.json" +
+          "".join(f", {file}" for _, file in pictures) + f"; {(time.time() - began) / 60:.1f} minutes")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
