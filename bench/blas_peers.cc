@@ -26,7 +26,7 @@ class CblasPeer : public Peer {
             std::memcpy(hidden_.data() + token * biases.size(), biases.data(), biases.size() * sizeof(float));
         }
         in(layer, input);
-        fff_activate(best_, FFF_ACTIVATION_GELU, hidden_.size(), hidden_.data(), hidden_.data());
+        gelu(hidden_);
         out(layer, output);
     }
     void release() override {
@@ -57,7 +57,6 @@ class CblasPeer : public Peer {
   private:
     std::string name_;
     size_t batch_ = 0;
-    fff_isa best_ = usable_isas().back(); // whatever FFF_ISA says: the dense side gets the best
 };
 
 class Gemm : public CblasPeer {

@@ -56,6 +56,10 @@ size_t cache_bytes(int level) {
     return bytes > 0 ? static_cast<size_t>(bytes) : guesses[level - 1];
 }
 
+bool come_from_memory(size_t bytes) {
+    return bytes >= 2 * cache_bytes(3);
+}
+
 std::vector<WorkingSet> working_sets() {
     // Half of L1 and L2 leaves room for inputs and outputs. A shared L3 may be huge, and only partly ours: four
     // times L2 is surely beyond L2 and within any L3. Four times L3 is surely beyond it, even for a kernel that reads

@@ -46,6 +46,9 @@ std::vector<fff_isa> usable_isas();
 // Bytes of the cache of that level (1 to 3) of this core, as the operating system tells; a guess if it does not.
 size_t cache_bytes(int level);
 
+// Whether layers of so many bytes in all, used in turn, each come from memory: they exceed the last cache twice.
+bool come_from_memory(size_t bytes);
+
 // A place for weights to come from: a working set of that many bytes.
 struct WorkingSet {
     std::string name; // "L1", "L2", "L3", "DRAM"

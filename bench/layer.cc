@@ -20,18 +20,28 @@
 namespace bench {
 namespace {
 
+// Which tokens and which layer come next: all in turn.
+struct Turn {
+    const size_t tokens, layers, batch;
+    size_t first = 0, layer = 0;
+    void next() {
+        first = first + 2 * batch <= tokens ? first + batch : 0;
+        layer = layer + 1 < layers ? layer + 1 : 0;
+    }
+};
+
 // Tokens in turn, all of the setting's; layers in turn. What `run` computed is checked afterwards.
 template <class Run>
 void time_fff(benchmark::State &state, Setting &setting, size_t layers, size_t batch, float tolerance, Run run) {
     setting.clear_outputs();
-    size_t first = 0, layer = 0, done = 0;
+    Turn turn{setting.tokens, layers, batch};
+    size_t done = 0;
     for (auto _ : state) {
-        run(layer, setting.input.data() + first * setting.of.shape.width,
-            setting.output.data() + first * setting.of.shape.width);
+        size_t at = turn.first * setting.of.shape.width;
+        run(turn.layer, setting.input.data() + at, setting.output.data() + at);
         benchmark::DoNotOptimize(setting.output.data());
-        done = std::max(done, first + batch);
-        first = first + 2 * batch <= setting.tokens ? first + batch : 0;
-        layer = layer + 1 < layers ? layer + 1 : 0;
+        done = std::max(done, turn.first + batch);
+        turn.next();
     }
     count_tokens(state, batch);
     if (!setting.outputs_are_right(done, tolerance)) {
@@ -135,13 +145,13 @@ class Dense {
             prepared_[&peer] = batch;
         }
         std::fill_n(output_.data(), output_.size(), std::nanf(""));
-        size_t first = 0, last = 0, layer = 0;
+        Turn turn{tokens_, layers_->weights.size(), batch};
+        size_t last = 0;
         for (auto _ : state) {
-            peer.forward(layer, input_.data() + first * width, output_.data() + first * width);
+            peer.forward(turn.layer, input_.data() + turn.first * width, output_.data() + turn.first * width);
             benchmark::DoNotOptimize(output_.data());
-            last = first;
-            first = first + 2 * batch <= tokens_ ? first + batch : 0;
-            layer = layer + 1 < layers_->weights.size() ? layer + 1 : 0;
+            last = turn.first;
+            turn.next();
         }
         count_tokens(state, batch);
         for (size_t token : {size_t{0}, last + batch - 1}) {

@@ -9,7 +9,6 @@
 #include "bench/setting.h"
 
 #include <cstring>
-#include <stdexcept>
 #if defined(__x86_64__)
 #include <immintrin.h>
 #elif defined(__aarch64__)
@@ -93,18 +92,9 @@ const std::vector<std::vector<uint32_t>> &visited_rows(Setting &setting, size_t 
     kept = wanted;
     batches.clear();
     const fff_layer *layer = setting.layers_for(usable_isas().back())[0].get();
-    size_t path = shape.path(), levels = shape.depth + 1, per_tree = fff_nodes_per_tree(shape.depth), size = 0;
-    if (fff_workspace_size(layer, batch, 1, &size) != FFF_OK) {
-        throw std::runtime_error("no workspace for routing");
-    }
-    std::vector<unsigned char> workspace(size);
-    std::vector<uint32_t> nodes(batch * path);
-    std::vector<float> logits(batch * path);
+    size_t path = shape.path(), levels = shape.depth + 1, per_tree = fff_nodes_per_tree(shape.depth);
     for (size_t first = 0; first + batch <= setting.tokens; first += batch) {
-        if (fff_route(layer, batch, setting.input.data() + first * shape.width, shape.width, nodes.data(), path,
-                      logits.data(), path, workspace.data(), size, nullptr) != FFF_OK) {
-            throw std::runtime_error("routing failed");
-        }
+        std::vector<uint32_t> nodes = setting.route(layer, first, batch);
         std::vector<bool> visited(shape.rows());
         for (size_t i = 0; i < nodes.size(); i++) {
             visited[i % path / levels * per_tree + nodes[i]] = true;
@@ -128,7 +118,7 @@ void limit(benchmark::State &state, const Case &of, Reader reader, size_t batch)
     const Shape &shape = of.shape;
     const std::vector<std::vector<uint32_t>> &batches = visited_rows(setting, batch);
     size_t width = padded(shape.width), row = 2 * width, copies = 1;
-    while (of.cold && copies * shape.rows() * row * sizeof(float) < 2 * cache_bytes(3)) {
+    while (of.cold && !come_from_memory(copies * shape.rows() * row * sizeof(float))) {
         copies++;
     }
     Buffer rows(copies * shape.rows() * row);

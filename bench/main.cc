@@ -1,6 +1,6 @@
 // fff_bench: Google Benchmark over the kernels and whole layers. All of its flags work, e.g.
 //
-//     fff_bench --benchmark_filter='(layer/path_1x11/.*|dense_4095/.*)/h768/b(1|64)/warm(/uniform)?$'
+//     fff_bench --benchmark_filter='(layer/path_1x11/.*|dense_4095/.*)/h768/b(1|64)/warm/(uniform/)?real'
 //               --benchmark_repetitions=9 --benchmark_enable_random_interleaving=true
 //               --benchmark_report_aggregates_only=true --benchmark_format=json
 //

@@ -24,7 +24,6 @@ struct Argument {
 // The beginning of dnnl_version_t.
 struct Version {
     int major, minor, patch;
-    const char *hash;
 };
 
 void check(int status, const char *what) {
@@ -216,7 +215,7 @@ class OnednnPeer : public Peer {
         in_->run(input_.get(), layer.in_memory.get(), layer.biases.get(), hidden_of_in_.get());
         if (!own_gelu_) {
             check(dnn_.stream_wait(dnn_.stream), "matrix product");
-            fff_activate(best_, FFF_ACTIVATION_GELU, hidden_.size(), hidden_.data(), hidden_.data());
+            gelu(hidden_);
         }
         out_->run(hidden_of_out_.get(), layer.out_memory.get(), nullptr, output_.get());
         check(dnn_.stream_wait(dnn_.stream), "matrix product");
@@ -239,7 +238,6 @@ class OnednnPeer : public Peer {
     const Onednn &dnn_;
     bool own_gelu_;
     std::string name_;
-    fff_isa best_ = usable_isas().back(); // whatever FFF_ISA says: the dense side gets the best
     Buffer hidden_;
     std::unique_ptr<Product> in_, out_;
     Handle input_{nullptr, nullptr}, hidden_of_in_{nullptr, nullptr}, hidden_of_out_{nullptr, nullptr},

@@ -20,7 +20,7 @@ DenseLayers::DenseLayers(size_t w, size_t n, bool is_cold) : width(w), neurons(n
     }
     weights.push_back(std::move(first));
     size_t bytes = 2 * n * w * sizeof(float);
-    while (cold && weights.size() * bytes < 2 * cache_bytes(3)) {
+    while (cold && !come_from_memory(weights.size() * bytes)) {
         const DenseWeights &like = weights[0];
         DenseWeights copy{Buffer(n * w), Buffer(n), Buffer(n * w), Buffer(n * w)};
         std::memcpy(copy.in.data(), like.in.data(), n * w * sizeof(float));
@@ -29,6 +29,11 @@ DenseLayers::DenseLayers(size_t w, size_t n, bool is_cold) : width(w), neurons(n
         std::memcpy(copy.out.data(), like.out.data(), n * w * sizeof(float));
         weights.push_back(std::move(copy));
     }
+}
+
+void gelu(Buffer &hidden) {
+    static const fff_isa best = usable_isas().back();
+    fff_activate(best, FFF_ACTIVATION_GELU, hidden.size(), hidden.data(), hidden.data());
 }
 
 Peers find_peers() {

@@ -39,6 +39,10 @@ class Peer {
     virtual void release() = 0;
 };
 
+// What a dense layer applies between its products where a library brings none of its own: the GELU of SLEEF by the best
+// instruction set of this machine, whatever FFF_ISA says.
+void gelu(Buffer &hidden);
+
 using Peers = std::vector<std::unique_ptr<Peer>>;
 
 // All ways of all libraries found.

@@ -114,8 +114,21 @@ def neurons_of(case):
     return case.trees * (2 ** (case.depth + 1) - 1)
 
 
-def case_name(case, middle):
-    return f"path_{case.trees}x{case.depth}/{middle}/h{case.width}/b{case.batch}/{case.weights}/{case.routes}"
+def model_of(case):
+    return f"{case.trees}x{case.depth}"
+
+
+def rest_of(case):
+    """What follows the model, and an instruction set or reader if there is one, in a name."""
+    return f"/h{case.width}/b{case.batch}/{case.weights}/{case.routes}"
+
+
+def layer_name(case, isa):
+    return f"layer/path_{model_of(case)}/{isa}{rest_of(case)}"
+
+
+def label(case):
+    return f"path_{model_of(case)}{rest_of(case)}"
 
 
 # ---- What to run ----------------------------------------------------------------------------------------------------
@@ -167,18 +180,16 @@ class Trials:
 def measure(harness, trials, names, case, isas, repetitions, processes):
     """All that belongs to one case, in `processes` processes: {name: [[run, ...] of each process]}."""
     large = case.batch >= LARGE
-    wanted = ["layer/" + case_name(case, isa) for isa in isas]
-    wanted += [name for name in names if name.startswith("limit/") and name.endswith(case_name(case, "").split("//")[1])
-               and name.startswith(f"limit/path_{case.trees}x{case.depth}/")]
-    wanted += [name for name in names if name.startswith("peak_fma/")]
-    wanted += [name for name in names if name.startswith("fff_by_blas/") and
-               name.endswith("/" + case_name(case, "").replace("//", "/"))]
+    wanted = [layer_name(case, isa) for isa in isas]
+    wanted += [name for name in names if name.startswith("peak_fma/") or
+               name.startswith(f"limit/path_{model_of(case)}/") and name.endswith(rest_of(case)) or
+               name.startswith("fff_by_blas/") and name.endswith("/" + label(case))]
     wanted += trials.fastest(neurons_of(case), case, 2 if large else CANDIDATES)
     if (case.trees, case.depth, case.width, case.weights, case.routes) == (1, 11, 768, "warm", "uniform"):
         wanted += trials.fastest(3072, case, 1) + trials.fastest(12, case, 1)
     merged = collections.defaultdict(list)
     for process in range(2 if large else processes):
-        for name, runs in harness.run(wanted, repetitions, process=process, case=case_name(case, "").replace("//", "/")).items():
+        for name, runs in harness.run(wanted, repetitions, process=process, case=label(case)).items():
             merged[name].append(runs)
     return merged
 
@@ -219,9 +230,9 @@ def rows_of(case, isas, measured):
     limit = limit_us(measured)
     rows = []
     for isa in isas:
-        fff = measured["layer/" + case_name(case, isa)]
+        fff = measured[layer_name(case, isa)]
         row = {
-            "model": f"{case.trees}x{case.depth}", "isa": isa, "batch": case.batch, "threads": 1,
+            "model": model_of(case), "isa": isa, "batch": case.batch, "threads": 1,
             "weights": case.weights, "routes": case.routes,
             "fff_us_per_token": median_us(fff),
             "dense_best_us_per_token": None, "dense_best_peer": None, "speedup": None, "speedup_spread": None,
@@ -414,7 +425,7 @@ def main():
     trials = Trials(harness, names)
     try:
         for index, (case, case_isas) in enumerate(cases.items()):
-            print(f"[{time.time() - began:4.0f} s] {index + 1}/{len(cases)} {case_name(case, '').replace('//', '/')}", flush=True)
+            print(f"[{time.time() - began:4.0f} s] {index + 1}/{len(cases)} {label(case)}", flush=True)
             measured = measure(harness, trials, names, case, case_isas, arguments.repetitions, arguments.processes)
             rows += rows_of(case, case_isas, measured)
         if others:

@@ -19,6 +19,14 @@ static struct {
     std::vector<uint32_t> nodes; // tokens x trees x levels
 } recorded;
 
+static bool has_recorded_routes(const Shape &shape) {
+    return recorded.tokens > 0 && shape.trees == recorded.shape.trees && shape.depth == recorded.shape.depth;
+}
+
+static const uint32_t *recorded_route(const Shape &shape, size_t token) {
+    return recorded.nodes.data() + token % recorded.tokens * shape.path();
+}
+
 std::string Shape::name() const {
     return "path_" + std::to_string(trees) + "x" + std::to_string(depth);
 }
@@ -29,10 +37,8 @@ const std::vector<Shape> &shapes() {
                                    {8, 8, 768},   {1, 15, 768},   {1, 1, 768},   {1, 3, 768},   {1, 5, 768},
                                    {1, 7, 768},   {1, 9, 768},    {1, 13, 768},  {1, 11, 256},  {1, 11, 512},
                                    {1, 11, 1024}, {1, 11, 2048},  {1, 11, 4096}};
-        const Shape &wanted = recorded.shape;
-        auto is_wanted = [&](const Shape &s) { return s.trees == wanted.trees && s.depth == wanted.depth; };
-        if (recorded.tokens > 0 && std::none_of(list.begin(), list.end(), is_wanted)) {
-            list.push_back(wanted);
+        if (recorded.tokens > 0 && std::none_of(list.begin(), list.end(), has_recorded_routes)) {
+            list.push_back(recorded.shape);
         }
         return list;
     }();
@@ -50,10 +56,7 @@ std::vector<Case> cases() {
     for (const Shape &shape : shapes()) {
         for (bool cold : {false, true}) {
             for (Routes routes : {Routes::UNIFORM, Routes::ONE_PATH, Routes::RECORDED}) {
-                bool possible =
-                    routes != Routes::RECORDED ||
-                    (recorded.tokens > 0 && shape.trees == recorded.shape.trees && shape.depth == recorded.shape.depth);
-                if (possible) {
+                if (routes != Routes::RECORDED || has_recorded_routes(shape)) {
                     all.push_back({shape, cold, routes});
                 }
             }
@@ -142,8 +145,11 @@ Setting::Setting(const Case &c, size_t token_count)
         looked_at.push_back(i * (tokens / count));
         status = fff_forward(generic.get(), 1, input.data() + looked_at[i] * shape.width, shape.width,
                              expected.data() + i * shape.width, shape.width, workspace.data(), size, nullptr);
-        if (status == FFF_OK && of.routes == Routes::RECORDED && !takes_recorded_route(generic.get(), looked_at[i])) {
-            throw std::runtime_error("an input does not take the recorded route");
+        if (of.routes == Routes::RECORDED) {
+            std::vector<uint32_t> nodes = route(generic.get(), looked_at[i], 1);
+            if (!std::equal(nodes.begin(), nodes.end(), recorded_route(shape, looked_at[i]))) {
+                throw std::runtime_error("an input does not take the recorded route");
+            }
         }
     }
     if (status != FFF_OK) {
@@ -184,21 +190,20 @@ bool Setting::follow(const uint32_t *nodes, float *x) const {
     return false;
 }
 
-static const uint32_t *recorded_route(const Shape &shape, size_t token) {
-    return recorded.nodes.data() + token % recorded.tokens * shape.path();
-}
-
-bool Setting::takes_recorded_route(const fff_layer *layer, size_t token) const {
+std::vector<uint32_t> Setting::route(const fff_layer *layer, size_t first, size_t count) const {
     size_t path = of.shape.path(), size = 0;
-    std::vector<uint32_t> nodes(path);
-    std::vector<float> logits(path);
-    if (fff_workspace_size(layer, 1, 1, &size) != FFF_OK) {
-        return false;
-    }
+    std::vector<uint32_t> nodes(count * path);
+    std::vector<float> logits(count * path);
+    fff_status status = fff_workspace_size(layer, count, 1, &size);
     std::vector<unsigned char> workspace(size);
-    return fff_route(layer, 1, input.data() + token * of.shape.width, of.shape.width, nodes.data(), path, logits.data(),
-                     path, workspace.data(), size, nullptr) == FFF_OK &&
-           std::equal(nodes.begin(), nodes.end(), recorded_route(of.shape, token));
+    if (status == FFF_OK) {
+        status = fff_route(layer, count, input.data() + first * of.shape.width, of.shape.width, nodes.data(), path,
+                           logits.data(), path, workspace.data(), size, nullptr);
+    }
+    if (status != FFF_OK) {
+        throw std::runtime_error(fff_status_text(status));
+    }
+    return nodes;
 }
 
 void Setting::follow_recorded_routes() {
@@ -212,7 +217,7 @@ void Setting::follow_recorded_routes() {
 
 const std::vector<Layer> &Setting::layers_for(fff_isa isa) {
     std::vector<Layer> &made = layers_[isa];
-    while (made.empty() || (of.cold && made.size() * fff_layer_memory(made[0].get()) < 2 * cache_bytes(3))) {
+    while (made.empty() || (of.cold && !come_from_memory(made.size() * fff_layer_memory(made[0].get())))) {
         made.push_back(make_layer(of.shape, isa, in, biases, out));
     }
     return made;

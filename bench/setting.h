@@ -64,6 +64,8 @@ class Setting {
 
     // One instruction set's layers, all with the same weights. Kept.
     const std::vector<Layer> &layers_for(fff_isa isa);
+    // The nodes that `count` tokens from `first` on visit, by one of these layers: count x path.
+    std::vector<uint32_t> route(const fff_layer *layer, size_t first, size_t count) const;
     // Overwrites what outputs_are_right will look at.
     void clear_outputs();
     // Whether those of the first `count` tokens' outputs that are looked at, 64 spread over all, equal the generic
@@ -73,7 +75,6 @@ class Setting {
   private:
     void follow_recorded_routes();
     bool follow(const uint32_t *nodes, float *x) const;
-    bool takes_recorded_route(const fff_layer *layer, size_t token) const;
 
     std::vector<size_t> looked_at;
     std::vector<float> expected; // of those
