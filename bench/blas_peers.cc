@@ -29,10 +29,6 @@ class CblasPeer : public Peer {
         gelu(hidden_);
         out(layer, output);
     }
-    void release() override {
-        layers_ = nullptr;
-        hidden_ = Buffer();
-    }
 
   protected:
     virtual void in(size_t layer, const float *input) = 0; // hidden += input . in^T
@@ -137,10 +133,6 @@ class PackedGemm : public CblasPeer {
                        neurons(), packed.out.data());
             packed_.push_back(std::move(packed));
         }
-    }
-    void release() override {
-        CblasPeer::release();
-        packed_.clear();
     }
 
   protected:

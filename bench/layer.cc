@@ -119,34 +119,27 @@ bool dense_is_right(const DenseLayers &layers, const float *input, const float *
     return true;
 }
 
-// What the dense benchmarks share; the last layers are kept while the next benchmark wants the same.
+// Dense layers of one size, all ways to compute them, and inputs.
 class Dense {
   public:
-    Dense() : peers(find_peers()) {
+    Dense(size_t width, size_t neurons, bool cold, size_t batch)
+        : layers_(width, neurons, cold), peers_(find_peers()), prepared_(peers_.size()),
+          tokens_(std::max<size_t>(batch, MOST_TOKENS / 4)), input_(tokens_ * width), output_(tokens_ * width) {
+        fill_normal(input_, 1.0f, 3);
     }
-    const Peers peers;
+    bool serves(size_t width, bool cold, size_t batch) const {
+        return layers_.width == width && layers_.cold == cold && batch <= tokens_;
+    }
 
-    void run(benchmark::State &state, Peer &peer, size_t width, size_t neurons, bool cold, size_t batch) {
-        if (!layers_ || layers_->width != width || layers_->neurons != neurons || layers_->cold != cold ||
-            input_.size() < batch * width) {
-            for (const std::unique_ptr<Peer> &each : peers) {
-                each->release();
-            }
-            prepared_.clear();
-            layers_.reset();
-            layers_ = std::make_unique<DenseLayers>(width, neurons, cold);
-            tokens_ = std::max<size_t>(batch, MOST_TOKENS / 4);
-            input_ = Buffer(tokens_ * width);
-            output_ = Buffer(tokens_ * width);
-            fill_normal(input_, 1.0f, 3);
-        }
-        if (prepared_[&peer] != batch) {
-            peer.prepare(*layers_, batch);
-            prepared_[&peer] = batch;
+    void run(benchmark::State &state, size_t way, size_t batch) {
+        Peer &peer = *peers_[way];
+        if (prepared_[way] != batch) {
+            peer.prepare(layers_, batch);
+            prepared_[way] = batch;
         }
         std::fill_n(output_.data(), output_.size(), std::nanf(""));
-        Turn turn{tokens_, layers_->weights.size(), batch};
-        size_t last = 0;
+        Turn turn{tokens_, layers_.weights.size(), batch};
+        size_t last = 0, width = layers_.width;
         for (auto _ : state) {
             peer.forward(turn.layer, input_.data() + turn.first * width, output_.data() + turn.first * width);
             benchmark::DoNotOptimize(output_.data());
@@ -155,23 +148,35 @@ class Dense {
         }
         count_tokens(state, batch);
         for (size_t token : {size_t{0}, last + batch - 1}) {
-            if (!dense_is_right(*layers_, input_.data() + token * width, output_.data() + token * width)) {
+            if (!dense_is_right(layers_, input_.data() + token * width, output_.data() + token * width)) {
                 wrong_output(state, "differs from float64");
             }
         }
     }
 
   private:
-    std::unique_ptr<DenseLayers> layers_;
-    std::map<const Peer *, size_t> prepared_; // for that batch
-    size_t tokens_ = 0;
+    DenseLayers layers_;
+    Peers peers_;
+    std::vector<size_t> prepared_; // for that batch
+    size_t tokens_;
     Buffer input_, output_;
 };
+
+// Up to three warm sizes of one width are kept, since their benchmarks may come in any order; only one cold.
+Dense &dense_for(size_t width, size_t neurons, bool cold, size_t batch) {
+    static std::map<size_t, Dense> kept; // by neurons
+    if (!kept.empty() && !kept.begin()->second.serves(width, cold, batch)) {
+        kept.clear();
+    }
+    if (kept.count(neurons) == 0 && kept.size() == (cold ? 1 : 3)) {
+        kept.clear(); // before the next is allocated
+    }
+    return kept.try_emplace(neurons, width, neurons, cold, batch).first->second;
+}
 
 } // namespace
 
 void register_layers() {
-    static Dense dense;
     for (const Case &of : cases()) {
         for (size_t batch = 1; batch <= MOST_TOKENS; batch *= 2) {
             for (fff_isa isa : usable_isas()) {
@@ -195,19 +200,19 @@ void register_layers() {
             sizes.insert({shape.width, neurons});
         }
     }
+    Peers ways = find_peers();
     for (const auto &[width, neurons] : sizes) {
         for (bool cold : {false, true}) {
             for (size_t batch = 1; batch <= MOST_TOKENS; batch *= 2) {
-                for (const std::unique_ptr<Peer> &peer : dense.peers) {
-                    if (!peer->takes(batch)) {
+                for (size_t way = 0; way < ways.size(); way++) {
+                    if (!ways[way]->takes(batch)) {
                         continue;
                     }
-                    std::string name = "dense_" + std::to_string(neurons) + "/" + peer->name() + "/h" +
+                    std::string name = "dense_" + std::to_string(neurons) + "/" + ways[way]->name() + "/h" +
                                        std::to_string(width) + "/b" + std::to_string(batch) +
                                        (cold ? "/cold" : "/warm");
-                    Peer *way = peer.get();
                     size_t w = width, n = neurons;
-                    add(name, [=](benchmark::State &state) { dense.run(state, *way, w, n, cold, batch); });
+                    add(name, [=](benchmark::State &state) { dense_for(w, n, cold, batch).run(state, way, batch); });
                 }
             }
         }

@@ -191,7 +191,7 @@ class OnednnPeer : public Peer {
         return true;
     }
     void prepare(const DenseLayers &layers, size_t batch) override {
-        release();
+        layers_.clear();
         hidden_ = Buffer(batch * layers.neurons);
         in_ = std::make_unique<Product>(dnn_, batch, layers.width, layers.neurons, true, own_gelu_);
         out_ = std::make_unique<Product>(dnn_, batch, layers.neurons, layers.width, false, false);
@@ -219,15 +219,6 @@ class OnednnPeer : public Peer {
         }
         out_->run(hidden_of_out_.get(), layer.out_memory.get(), nullptr, output_.get());
         check(dnn_.stream_wait(dnn_.stream), "matrix product");
-    }
-    void release() override {
-        layers_.clear();
-        for (Handle *memory : {&input_, &hidden_of_in_, &hidden_of_out_, &output_}) {
-            memory->reset();
-        }
-        in_.reset();
-        out_.reset();
-        hidden_ = Buffer();
     }
 
   private:

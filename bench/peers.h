@@ -30,13 +30,11 @@ class Peer {
     virtual const std::string &name() const = 0; // e.g. "openblas_sgemm"
     // Whether it is worth timing at this batch.
     virtual bool takes(size_t batch) const = 0;
-    // Keeps what it needs of the weights (packed where the library offers it) and memory for `batch` tokens. The
-    // layers must outlive its use. Throws std::runtime_error.
+    // Keeps what it needs of the weights (packed where the library offers it) and memory for `batch` tokens, and drops
+    // what it kept before. The layers must outlive its use. Throws std::runtime_error.
     virtual void prepare(const DenseLayers &layers, size_t batch) = 0;
     // output = gelu(input . in^T + biases) . out of that layer, `batch` tokens (as prepared) of `width`.
     virtual void forward(size_t layer, const float *input, float *output) = 0;
-    // Frees what it keeps.
-    virtual void release() = 0;
 };
 
 // What a dense layer applies between its products where a library brings none of its own: the GELU of SLEEF by the best
