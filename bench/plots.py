@@ -5,7 +5,7 @@ import os
 import matplotlib
 
 matplotlib.use("svg")
-matplotlib.rcParams.update({"svg.hashsalt": "fff", "font.size": 10, "axes.grid": True, "grid.alpha": 0.3,
+matplotlib.rcParams.update({"svg.hashsalt": "fff", "svg.fonttype": "none", "font.size": 10, "axes.grid": True, "grid.alpha": 0.3,
                             "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False})
 import matplotlib.pyplot as plt  # noqa: E402  pylint: disable=wrong-import-position
 
@@ -32,9 +32,14 @@ def powers_of_two(axis, values):
     axis.minorticks_off()
 
 
+def legend_below(figure, axis):
+    handles, labels = axis.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="upper center", bbox_to_anchor=(0.5, 0.0), ncol=min(3, len(labels)))
+
+
 def save(figure, folder, name):
     figure.tight_layout()
-    figure.savefig(os.path.join(folder, name), metadata={"Date": None})
+    figure.savefig(os.path.join(folder, name), metadata={"Date": None}, bbox_inches="tight")
     plt.close(figure)
 
 
@@ -65,7 +70,7 @@ def speedup(rows, folder, flop_ratio):
     axis.set_xlabel("tokens in a batch")
     axis.set_ylabel("times faster than the best dense layer of 4095 neurons")
     axis.set_title("1x11, 768 wide, one thread, by batch")
-    axis.legend(loc="lower left")
+    legend_below(figure, axis)
     save(figure, folder, "speedup.svg")
     return "How many times faster than the best dense layer, by batch", "speedup.svg"
 
@@ -79,8 +84,9 @@ def depth(rows, folder):
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.5))
     for isa in isas_of(rows):
         x, y, _ = series(rows, isa, "depth", "fff_us_per_token")
-        if isa != "generic":
-            left.plot(x, y, "o-", markersize=4, color=COLOURS[isa], label="FFF, " + isa)
+        if len(x) < 3:
+            continue
+        left.plot(x, y, "o-", markersize=4, color=COLOURS[isa], label="FFF, " + isa)
         right.plot(x, y, "o-", markersize=4, color=COLOURS[isa], label="FFF, " + isa)
     x, y, _ = series(rows, isas_of(rows)[0], "depth", "limit_us_per_token")
     left.plot(x, y, "--", color=LIMIT, label="this machine's limit")
@@ -94,10 +100,10 @@ def depth(rows, folder):
         axis.set_ylabel("µs a token")
         axis.legend()
     left.set_ylim(bottom=0)
-    left.set_title("one tree, batch 1: linear in depth")
+    left.set_title("one tree, batch 1: a step a level, dearer when rows leave a cache")
     right.set_title("the same and dense, logarithmic")
     save(figure, folder, "depth.svg")
-    return "Time a token against depth: it grows by one step a level while the neurons double", "depth.svg"
+    return "Time a token against depth: one step a level, while the neurons double", "depth.svg"
 
 
 def trees(rows, folder):
@@ -123,7 +129,7 @@ def trees(rows, folder):
         axis.set_title(f"batch {batch}")
         axis.set_xlabel("trees x depth, and neurons used by a token")
     axes[0][0].set_ylabel("µs a token")
-    axes[0][0].legend()
+    legend_below(figure, axes[0][0])
     save(figure, folder, "trees.svg")
     return "Several trees or one deep tree?", "trees.svg"
 
@@ -148,7 +154,7 @@ def instruction_sets(rows, folder):
     axis.set_xticks(range(len(batches)), [f"batch {batch}" for batch in batches])
     axis.set_ylabel("µs a token")
     axis.set_title("1x11, 768 wide, one thread: the same bits at different speeds")
-    axis.legend()
+    legend_below(figure, axis)
     save(figure, folder, "isas.svg")
     return "Instruction sets side by side", "isas.svg"
 

@@ -1,0 +1,262 @@
+"""bench/report.py and bench/compare.py against a fff_bench whose every figure is known.
+
+usage: test_report.py BENCH_FOLDER
+"""
+
+import json
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import tempfile
+import textwrap
+import unittest
+
+BENCH = pathlib.Path(sys.argv[1]).resolve()
+sys.path.insert(0, str(BENCH))
+sys.dont_write_bytecode = True
+import compare  # noqa: E402  pylint: disable=wrong-import-position
+import report  # noqa: E402  pylint: disable=wrong-import-position
+
+# Stands in for fff_bench: `times` holds seconds a token by repetition, by name. Like Google Benchmark with random
+# interleaving, it reports repetitions in no order.
+FAKE = """\
+    #!{python}
+    import json, re, sys
+    scenario = json.load(open({scenario!r}))
+    flags = dict(a[2:].split("=", 1) if "=" in a else (a[2:], "") for a in sys.argv[1:])
+    names = [name + "/real_time" for name in scenario["times"]]
+    if "benchmark_list_tests" in flags:
+        print("\\n".join(names))
+        sys.exit(0)
+    chosen = [name for name in names if re.search(flags["benchmark_filter"], name)]
+    if not chosen:
+        print("no benchmark is named so", file=sys.stderr)
+        sys.exit(2)
+    runs = []
+    for name in chosen:
+        times = scenario["times"][name[:-len("/real_time")]]
+        for repetition in reversed(range(int(flags["benchmark_repetitions"]))):
+            time = times[repetition % len(times)]
+            run = dict(name=name, run_type="iteration", repetition_index=repetition, real_time=time * 1e9, iterations=1,
+                       time_unit="ns", s_per_token=time)
+            run.update(scenario.get("counters", {{}}).get(name[:-len("/real_time")], {{}}))
+            if name[:-len("/real_time")] in scenario.get("wrong", []):
+                run.update(error_occurred=True, error_message="differs from float64")
+            runs.append(run)
+    context = dict(date="2026-01-01T00:00:00", cpu="a CPU", instruction_sets="some", compiler="cc", libfff="0", sleef="3",
+                   dense_peers=scenario.get("peers", "OpenBLAS 1; MKL 2; oneDNN 3"))
+    json.dump(dict(context=context, benchmarks=runs), open(flags["benchmark_out"], "w"))
+    sys.exit(1 if scenario.get("wrong") else 0)
+"""
+REST = "/h768/b64/warm/uniform"
+FFF = "layer/path_1x11/{}" + REST
+
+
+class Report(unittest.TestCase):
+    def setUp(self):
+        self.folder = tempfile.TemporaryDirectory()
+        self.addCleanup(self.folder.cleanup)
+        self.out = os.path.join(self.folder.name, "out")
+
+    def report(self, *arguments, **scenario):
+        bench, file = (os.path.join(self.folder.name, name) for name in ("fff_bench", "scenario.json"))
+        with open(file, "w", encoding="utf-8") as stream:
+            json.dump(scenario, stream)
+        with open(bench, "w", encoding="utf-8") as stream:
+            stream.write(textwrap.dedent(FAKE).format(python=sys.executable, scenario=file))
+        os.chmod(bench, 0o755)
+        return subprocess.run([sys.executable, str(BENCH / "report.py"), "--bench", bench, "--out", self.out,
+                               *arguments], capture_output=True, text=True, timeout=300, check=False)
+
+    def result(self, name="summary.json"):
+        with open(os.path.join(self.out, name), encoding="utf-8") as stream:
+            return json.load(stream) if name.endswith("json") else stream.read()
+
+    def summary_of(self, **scenario):
+        answer = self.report("--filter", "layer/", "--processes", "2", **scenario)
+        self.assertEqual(answer.returncode, 0, answer.stdout + answer.stderr)
+        return self.result()
+
+    def test_ratios_are_of_the_same_repetition(self):
+        # Both drift by a factor of four: only pairs show that the ratio is always 10, or 20.
+        rows = self.summary_of(times={FFF.format("x86_avx2"): [1e-6, 2e-6, 4e-6],
+                                      FFF.format("generic"): [0.5e-6, 1e-6, 2e-6],
+                                      "dense_4095/mkl_sgemm/h768/b64/warm": [10e-6, 20e-6, 40e-6]})
+        by_isa = {row["isa"]: row for row in rows}
+        self.assertEqual(set(by_isa), {"x86_avx2", "generic"})
+        for isa, ratio in (("x86_avx2", 10), ("generic", 20)):
+            row = by_isa[isa]
+            self.assertAlmostEqual(row["speedup"], ratio)
+            self.assertAlmostEqual(row["speedup_spread"][0], ratio)
+            self.assertAlmostEqual(row["speedup_spread"][1], ratio)
+            self.assertFalse(row["noisy"])
+        self.assertAlmostEqual(by_isa["x86_avx2"]["fff_us_per_token"], 2)
+        self.assertAlmostEqual(by_isa["x86_avx2"]["dense_best_us_per_token"], 20)
+        for key, value in {"model": "1x11", "batch": 64, "threads": 1, "weights": "warm", "routes": "uniform",
+                           "dense_best_peer": "mkl_sgemm", "width": 768, "neurons": 4095}.items():
+            self.assertEqual(by_isa["x86_avx2"][key], value)
+
+    def test_spread_and_noise(self):
+        (row,) = self.summary_of(times={FFF.format("x86_avx2"): [1e-6, 1e-6, 1e-6],
+                                        "dense_4095/mkl_sgemm/h768/b64/warm": [30e-6, 50e-6, 40e-6]})
+        self.assertAlmostEqual(row["speedup"], 40)
+        self.assertAlmostEqual(row["speedup_spread"][0], 30)
+        self.assertAlmostEqual(row["speedup_spread"][1], 50)
+        self.assertTrue(row["noisy"])
+        self.assertIn("(noisy)", self.result("report.md"))
+
+    def test_dense_best_is_the_fastest_of_as_many_neurons(self):
+        (row,) = self.summary_of(times={FFF.format("x86_avx2"): [1e-6],
+                                        "dense_4095/openblas_sgemm/h768/b64/warm": [80e-6],
+                                        "dense_4095/mkl_sgemm/h768/b64/warm": [70e-6],
+                                        "dense_4095/onednn_3/h768/b64/warm": [90e-6],
+                                        "dense_4095/mkl_sgemm/h768/b32/warm": [1e-6],
+                                        "dense_4095/mkl_sgemm/h768/b64/cold": [1e-6],
+                                        "dense_3072/mkl_sgemm/h768/b64/warm": [60e-6],
+                                        "dense_12/mkl_sgemm/h768/b64/warm": [0.5e-6]})
+        self.assertEqual(row["dense_best_peer"], "mkl_sgemm")
+        self.assertAlmostEqual(row["speedup"], 70)
+        self.assertAlmostEqual(row["dense_3072_us_per_token"], 60)
+        self.assertAlmostEqual(row["dense_12_us_per_token"], 0.5)
+
+    def test_limit_is_the_larger_of_memory_and_multiply_adds(self):
+        limits = {f"limit/path_1x11/{reader}" + REST: {"multiply_adds_per_token": 1e5} for reader in ("plain", "avx2")}
+        for peak, limit in ((1e12, 0.6), (1e11, 1.0)):
+            (row,) = self.summary_of(
+                times={FFF.format("x86_avx2"): [2e-6], "peak_fma/x86_avx2": [1],
+                       "limit/path_1x11/plain" + REST: [0.9e-6], "limit/path_1x11/avx2" + REST: [0.6e-6]},
+                counters={**limits, "peak_fma/x86_avx2": {"multiply_adds/s": peak}})
+            self.assertAlmostEqual(row["limit_us_per_token"], limit)
+            self.assertAlmostEqual(row["percent_of_limit"], 50 * limit)
+
+    def test_no_peers(self):
+        answer = self.report("--filter", "layer/", times={FFF.format("x86_avx2"): [1e-6]},
+                             peers="no OpenBLAS; no MKL; no oneDNN")
+        self.assertEqual(answer.returncode, 0, answer.stderr)
+        (row,) = self.result()
+        for key in ("dense_best_us_per_token", "dense_best_peer", "speedup", "speedup_spread"):
+            self.assertIsNone(row[key])
+        self.assertAlmostEqual(row["fff_us_per_token"], 1)
+        for said in (answer.stdout, self.result("report.md")):
+            for library, package in (("OpenBLAS", "libopenblas0"), ("MKL", "mkl"), ("oneDNN", "onednn")):
+                self.assertRegex(said, f"{library} was not found.* install {package}")
+            self.assertIn("none found", said)
+
+    def test_wrong_output_fails(self):
+        dense = "dense_4095/mkl_sgemm/h768/b64/warm"
+        answer = self.report("--filter", "layer/", times={FFF.format("x86_avx2"): [1e-6], dense: [1e-6]}, wrong=[dense])
+        self.assertEqual(answer.returncode, 1)
+        self.assertIn(dense, answer.stderr)
+        self.assertIn("differs from float64", answer.stderr)
+        self.assertFalse(os.path.exists(self.out))
+
+    def test_unknown_names(self):
+        times = {FFF.format("x86_avx2"): [1e-6], FFF.format("generic"): [1e-6]}
+        answer = self.report("--isa", "altivec", times=times)
+        self.assertEqual(answer.returncode, 2)
+        self.assertIn("'altivec' is not usable here; these are: generic, x86_avx2", answer.stderr)
+        answer = self.report("--filter", "no_such", times=times)
+        self.assertEqual(answer.returncode, 2)
+        self.assertIn("no benchmark is named so", answer.stderr)
+        answer = self.report("--filter", "*", times=times)
+        self.assertEqual(answer.returncode, 2)
+        self.assertIn("'*' is no regular expression", answer.stderr)
+        answer = self.report("--filter", "layer/", "--isa", "generic", times=times)
+        self.assertEqual([row["isa"] for row in self.result()], ["generic"])
+
+    def test_kernels(self):
+        answer = self.report("--filter", "node_dot", times={"node_dot_f32/x86_avx2/h768/t1/L1": [4e-8, 5e-8, 6e-8]},
+                             counters={"node_dot_f32/x86_avx2/h768/t1/L1": {"bytes/s": 3e9, "FLOP/s": 7e9}})
+        self.assertEqual(answer.returncode, 0, answer.stderr)
+        self.assertIn("| node_dot_f32/x86_avx2/h768/t1/L1 | 50.0 | 40.0 to 60.0 | 3.0 | 7.0 |", self.result("report.md"))
+        self.assertEqual(self.result(), [])
+
+    def test_pictures(self):
+        try:
+            import matplotlib  # noqa: F401  pylint: disable=import-outside-toplevel,unused-import
+        except ImportError:
+            self.skipTest("matplotlib is not installed")
+        times = {}
+        for isa, time in (("x86_avx2", 1e-6), ("generic", 9e-6)):
+            for batch in (1, 8, 64):
+                times[f"layer/path_1x11/{isa}/h768/b{batch}/warm/uniform"] = [time]
+                times[f"dense_4095/mkl_sgemm/h768/b{batch}/warm"] = [1e-4]
+            for depth in (1, 3):
+                times[f"layer/path_1x{depth}/{isa}/h768/b1/warm/uniform"] = [time]
+            for model in ("3072x0", "8x8"):
+                times[f"layer/path_{model}/{isa}/h768/b1/warm/uniform"] = [time]
+        counters = {}
+        for name in list(times):
+            if name.startswith("layer/"):
+                limit = name.replace("layer/", "limit/")
+                times[limit], counters[limit] = [5e-7], {"multiply_adds_per_token": 1}
+        answer = self.report("--filter", "layer/", "--processes", "1", times=times, counters=counters)
+        self.assertEqual(answer.returncode, 0, answer.stderr)
+        for file in ("speedup.svg", "depth.svg", "trees.svg", "isas.svg"):
+            self.assertIn("</svg>", self.result(file))
+            self.assertIn(f"({file})", self.result("report.md"))
+
+
+class Selection(unittest.TestCase):
+    def test_default_leaves_the_generic_set_out_of_the_long_runs(self):
+        names = [f"layer/path_{model}/{isa}/h768/b1/warm/uniform" for model in ("1x11", "3072x0")
+                 for isa in ("generic", "x86_avx2")] + ["node_dot_f32/generic/h768/t1/L1", "limit/path_1x11/x/y"]
+        cases, others = report.select(names, report.default_selection(["generic", "x86_avx2"]).fullmatch, None)
+        self.assertEqual({report.model_of(case): isas for case, isas in cases.items()},
+                         {"1x11": ["generic", "x86_avx2"], "3072x0": ["x86_avx2"]})
+        self.assertEqual(others, ["node_dot_f32/generic/h768/t1/L1"])
+        cases, _ = report.select(names, report.default_selection(["generic"]).fullmatch, None)
+        self.assertEqual(len(cases), 2)
+
+    def test_candidates_are_close_to_the_fastest(self):
+        class Harness:
+            runs_made = 0
+
+            def run(self, names, _repetitions, **_labels):
+                self.runs_made += 1
+                return {name: [{"s_per_token": time}] for name, time in zip(names, (3.0, 1.0, 1.1, 1.05, 1.5))}
+
+        names = [f"dense_7/way{i}/h768/b1/warm" for i in range(5)]
+        harness, case = Harness(), report.Case(1, 2, 768, 1, "warm", "uniform")
+        trials = report.Trials(harness, names)
+        self.assertEqual(trials.fastest(7, case, 3), [names[1], names[3], names[2]])
+        self.assertEqual(trials.fastest(7, case, 1), [names[1]])
+        self.assertEqual(harness.runs_made, 1)
+
+    def test_median_of_pairs(self):
+        pairs = report.ratios([[{"s_per_token": 4.0}, {"s_per_token": 9.0}]], [[{"s_per_token": 2.0}, {"s_per_token": 3.0}]])
+        self.assertEqual([round(pair, 9) for pair in pairs], [2, 3])
+        self.assertAlmostEqual(statistics.median(pairs), 2.5)
+
+
+class Compare(unittest.TestCase):
+    def rows(self, *speedups):
+        file = tempfile.NamedTemporaryFile("w", suffix=".json", delete=False)
+        self.addCleanup(os.unlink, file.name)
+        with file:
+            json.dump([{"model": "1x11", "width": 768, "isa": "generic", "batch": batch, "threads": 1, "weights": "warm",
+                        "routes": "uniform", "speedup": speedup, "speedup_spread": speedup and [0.9 * speedup, 1.1 * speedup]}
+                       for batch, speedup in enumerate(speedups)], file)
+        return file.name
+
+    def compare(self, *files):
+        return subprocess.run([sys.executable, str(BENCH / "compare.py"), *files], capture_output=True, text=True, check=False)
+
+    def test_compares(self):
+        answer = self.compare(self.rows(10, 20, None), self.rows(10.9, 18.1, None))
+        self.assertEqual((answer.returncode, answer.stdout), (0, "2 of 2 medians lie within the first run's spread\n"))
+        answer = self.compare(self.rows(10, 20), self.rows(10.9, 17))
+        self.assertEqual(answer.returncode, 1)
+        self.assertIn("1x11 768 generic 1 1 warm uniform: 17, before 20 (18 to 22), -15.0 %", answer.stdout)
+        self.assertIn("1 of 2", answer.stdout)
+        self.assertEqual(len(compare.outside(*map(compare.read_rows, (self.rows(10), self.rows(12))))), 1)
+
+    def test_what_cannot_be_compared(self):
+        for files in ([], [self.rows(1)], [self.rows(1), "/nonexistent"], [self.rows(None), self.rows(1)]):
+            self.assertEqual(self.compare(*files).returncode, 2, files)
+
+
+if __name__ == "__main__":
+    unittest.main(argv=sys.argv[:1], verbosity=2)
