@@ -148,15 +148,15 @@ void accumulate(benchmark::State &state, fff_isa isa, size_t width, size_t bytes
     while (nodes.size() < PATH) {
         nodes.push_back(nodes[nodes.size() % rows]);
     }
-    kernels->accumulate_f32(&w.trees, nodes.data(), activations.data(), output.data());
-    fff_kernels_generic.accumulate_f32(&w.trees, nodes.data(), activations.data(), expected.data());
+    kernels->accumulate_f32(&w.trees, nodes.data(), activations.data(), 0, output.data());
+    fff_kernels_generic.accumulate_f32(&w.trees, nodes.data(), activations.data(), 0, expected.data());
     if (!same_bits(output.data(), expected.data(), width)) {
         wrong_output(state, "differs from the generic kernel");
         return;
     }
     size_t next = 0;
     for (auto _ : state) {
-        kernels->accumulate_f32(&w.trees, nodes.data() + next, activations.data(), output.data());
+        kernels->accumulate_f32(&w.trees, nodes.data() + next, activations.data(), 0, output.data());
         benchmark::DoNotOptimize(output.data());
         next = next + 2 * PATH <= nodes.size() ? next + PATH : 0;
     }

@@ -46,6 +46,9 @@ struct fff_trees_f32 {
     float right_above; /* a token goes right if its logit is above this: FFF_ABOVE_ZERO or FFF_FROM_ZERO */
 };
 
+/* How accumulate_f32 is to write. */
+enum { FFF_CONTINUE = 1, FFF_STREAM = 2 };
+
 struct fff_kernels {
     /* One token down all trees. Writes trees * levels entries, entry tree * levels + level: the node
      * visited and its logit. `input` has input_width floats, at any alignment.
@@ -61,11 +64,14 @@ struct fff_kernels {
     /* activations[i] = activation(logits[i]); the two may be the same memory. */
     void (*activate_f32)(fff_activation activation, size_t count, const float *logits, float *activations);
 
-    /* One token's output: output[j] = the fused chain over trees, then levels, from +0, of
-     * activations[tree * levels + level] * output row (tree, nodes[tree * levels + level]) column j.
-     * Writes output_width floats, at any alignment; they share no memory with the arguments. */
+    /* One token's output: output[j] = the fused chain over trees, then levels, of
+     * activations[tree * levels + level] * output row (tree, nodes[tree * levels + level]) column j,
+     * from +0 or, if `how` has FFF_CONTINUE, from what output[j] is: so a layer's trees may come in several
+     * calls. Writes output_width floats, at any alignment; they share no memory with the arguments.
+     * FFF_STREAM tells that the output will not be read soon, and may go past the caches; it changes no bit.
+     * Whoever asks for it calls fff_store_fence() before another thread may read. */
     void (*accumulate_f32)(const struct fff_trees_f32 *trees, const uint32_t *nodes, const float *activations,
-                           float *output);
+                           unsigned how, float *output);
 };
 
 #ifdef __cplusplus
@@ -98,6 +104,13 @@ static inline __attribute__((always_inline)) void fff_pad_tail(const float *inpu
     if (whole < width) {
         memcpy(tail, input + whole, (width - whole) * sizeof *tail);
     }
+}
+
+/* Makes streamed output visible to other threads. */
+static inline void fff_store_fence(void) {
+#if defined(__x86_64__)
+    __builtin_ia32_sfence();
+#endif
 }
 
 /* The constants of the activations, so that all instruction sets round the same ones. */

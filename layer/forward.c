@@ -1,79 +1,47 @@
-/* Forward, route and accumulate: check the arguments, split the batch into tasks, and each task's
- * tokens into blocks that fit its slice of the workspace. */
+/* Forward, route and accumulate: check the arguments, plan the batch, share the work.
+ *
+ * Three ways, by what tokens have to share:
+ * - A few tokens go down one after the other.
+ * - Every task has tokens of its own and takes them block by block. A block's inputs stay in L2 while it goes down a
+ *   group of trees, and so do its outputs and the group's output rows while they are added up.
+ * - More tokens than a block and a tree larger than L2: all tasks walk together. First each block goes down the upper
+ *   levels, whose rows stay in L2; then all tokens are sorted by the subtree they have reached; then each subtree is
+ *   finished, with its rows fetched once for all its tokens. */
 #include "dispatch/fp_environment.h"
 #include "layer/layer.h"
-#include "layer/route.h"
+#include "layer/plan.h"
 #include "layer/size.h"
+#include "layer/walk.h"
 
-enum {
-    CACHE_LINE = 64,
-    /* A block's inputs, nodes and logits stay in L2 while its tokens walk down level by level. At 768 wide
-     * these are 257 tokens; 1024 took 20 % longer, and 64 took 7 %. */
-    BLOCK_BYTES = 800 << 10,
-    BLOCK_TOKENS = 1024,
-};
+#include <string.h>
 
-/* ---- The workspace --------------------------------------------------------------------------- */
-
-/* How a batch is cut, and what lies where in a task's slice of the workspace (byte offsets). */
-struct plan {
-    size_t tasks, block; /* tasks at most; tokens a block */
-    size_t logits_offset, order_offset, scratch_offset;
-    size_t slice; /* bytes a task */
-};
-
-/* path_length is at most 2^32, so nothing here overflows but the sum over tasks. */
-static struct plan make_plan(const fff_layer *layer, size_t batch, size_t concurrency) {
-    struct plan plan;
-    plan.tasks = concurrency < 1 ? 1 : concurrency;
-    if (plan.tasks > batch) {
-        plan.tasks = batch;
-    }
-    size_t own_bytes = layer->path_length * (sizeof(uint32_t) + sizeof(float)) + 2 * sizeof(uint32_t);
-    plan.block = BLOCK_BYTES / (own_bytes + layer->trees.input_width * sizeof(float));
-    if (plan.block > BLOCK_TOKENS) {
-        plan.block = BLOCK_TOKENS;
-    }
-    if (plan.block > batch) {
-        plan.block = batch;
-    }
-    if (plan.block < 1) {
-        plan.block = 1;
-    }
-    plan.logits_offset = plan.block * layer->path_length * sizeof(uint32_t);
-    plan.order_offset = plan.logits_offset + plan.block * layer->path_length * sizeof(float);
-    plan.scratch_offset = plan.order_offset + plan.block * sizeof(uint32_t);
-    size_t used = plan.scratch_offset + plan.block * sizeof(uint32_t);
-    plan.slice = (used + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE;
-    return plan;
-}
-
-/* The whole workspace, with room to align its start. */
-static bool plan_size(const struct plan *plan, size_t *size) {
-    return fff_size_multiply(plan->tasks, plan->slice, size) && fff_size_add(*size, CACHE_LINE - 1, size);
-}
+enum { FEWEST_TO_SHARE = 4 }; /* fewer tokens than this share little but the root, and go one after the other */
 
 fff_status fff_workspace_size(const fff_layer *layer, size_t batch, size_t concurrency, size_t *size) {
     if (layer == NULL || size == NULL) {
         return FFF_ERROR_NULL_POINTER;
     }
-    struct plan plan = make_plan(layer, batch, concurrency);
-    size_t bytes;
-    if (!plan_size(&plan, &bytes)) {
+    if (batch == 0) {
+        *size = 0;
+        return FFF_OK;
+    }
+    struct fff_plan plan;
+    size_t bytes = fff_plan_batch(layer, batch, concurrency, &plan);
+    if (bytes == 0) {
         return FFF_ERROR_OVERFLOW;
     }
-    *size = batch == 0 ? 0 : bytes;
+    *size = bytes;
     return FFF_OK;
 }
 
 /* ---- One call's work ------------------------------------------------------------------------- */
 
-/* What a call is to do. A whole forward has nodes and logits only in the workspace: its `nodes` and
- * `logits` are NULL. Routing has no output, accumulation no input. */
+/* What a call is to do. Routing has no output, accumulation no input. */
 struct job {
     const fff_layer *layer;
-    struct plan plan;
+    struct fff_plan plan;
     unsigned char *workspace; /* aligned */
+    const fff_runner *runner; /* NULL: the calling thread */
     size_t batch;
     const float *input;
     size_t input_stride;
@@ -86,66 +54,252 @@ struct job {
     size_t output_stride;
 };
 
-/* `activations` has room for the path lengths of all `count` tokens. */
-static void accumulate_block(const fff_layer *layer, size_t count, const uint32_t *nodes, size_t node_stride,
-                             const float *logits, size_t logit_stride, float *activations, float *output,
-                             size_t output_stride) {
-    size_t path_length = layer->path_length;
-    if (logit_stride == path_length) {
-        layer->kernels->activate_f32(layer->activation, count * path_length, logits, activations);
+/* Where in the workspace a task's slice is. */
+static unsigned char *slice_of(const struct job *job, size_t task) {
+    return job->workspace + job->plan.slices + task * job->plan.slice;
+}
+
+static float *activations_of(const struct job *job, size_t task) {
+    return (float *)(void *)(slice_of(job, task) + job->plan.activations);
+}
+
+static uint32_t *path_of(const struct job *job, size_t task) {
+    return (uint32_t *)(void *)(slice_of(job, task) + job->plan.path);
+}
+
+/* The first of task `index`'s even share of `count`; the last of its share is the first of the next one's. */
+static size_t share_start(size_t count, size_t tasks, size_t index) {
+    size_t share = count / tasks, extra = count % tasks;
+    return index * share + (index < extra ? index : extra);
+}
+
+static void run_tasks(const struct job *job, void (*task)(void *, size_t), void *argument) {
+    if (job->plan.tasks == 1) {
+        task(argument, 0);
     } else {
-        for (size_t t = 0; t < count; t++) {
-            layer->kernels->activate_f32(layer->activation, path_length, logits + t * logit_stride,
-                                         activations + t * path_length);
+        job->runner->run(job->runner->context, job->plan.tasks, task, argument);
+    }
+}
+
+/* `count` of a layer's trees, from `first` on. */
+static struct fff_trees_f32 some_trees(const struct fff_trees_f32 *all, size_t first, size_t count) {
+    struct fff_trees_f32 some = *all;
+    size_t rows = first * all->nodes;
+    some.input_rows += rows * all->row_stride;
+    some.output_rows += rows * all->row_stride;
+    some.biases += rows;
+    some.trees = count;
+    return some;
+}
+
+/* How a group of trees adds to the outputs. Output that L2 would not hold until the call returns is streamed past it,
+ * unless the next group is to add to it. */
+static unsigned how_to_write(const struct job *job, size_t first_tree, size_t trees) {
+    const fff_layer *layer = job->layer;
+    bool large = job->batch > layer->l2_bytes / 2 / sizeof(float) / layer->trees.output_width;
+    return (first_tree > 0 ? FFF_CONTINUE : 0u) | (large && trees == layer->trees.trees ? FFF_STREAM : 0u);
+}
+
+/* A walk of the tokens from `first` on down a group of trees, with its arrays in `memory`. */
+static struct fff_walk make_walk(const struct job *job, size_t first, size_t first_tree, size_t trees,
+                                 unsigned char *memory) {
+    const fff_layer *layer = job->layer;
+    struct fff_walk walk = {
+        .kernels = layer->kernels,
+        .trees = some_trees(&layer->trees, first_tree, trees),
+        .input = job->input + first * job->input_stride,
+        .input_stride = job->input_stride,
+        .nodes = (uint32_t *)(void *)memory,
+        .activation = layer->activation,
+        .finish_tokens = job->plan.finish_tokens,
+    };
+    if (job->routed_nodes != NULL) {
+        size_t entry = first_tree * layer->trees.levels;
+        walk.finish = fff_finish_route;
+        walk.logits = job->routed_logits + first * job->logit_stride + entry;
+        walk.logit_stride = job->logit_stride;
+        walk.routed_nodes = job->routed_nodes + first * job->node_stride + entry;
+        walk.routed_stride = job->node_stride;
+    } else {
+        walk.finish = fff_finish_forward;
+        walk.logits = (float *)(void *)(memory + job->plan.walk.logits);
+        walk.logit_stride = trees * layer->trees.levels;
+        walk.output = job->output + first * job->output_stride;
+        walk.output_stride = job->output_stride;
+        walk.how = how_to_write(job, first_tree, trees);
+    }
+    return walk;
+}
+
+/* `count` tokens from `first` on stand at the root of a tree, in their own order. */
+static void start_at_root(const struct fff_walk *walk, size_t tree, size_t first, size_t count, uint32_t *order) {
+    for (size_t i = 0; i < count; i++) {
+        order[i] = (uint32_t)(first + i);
+        walk->nodes[(first + i) * walk->trees.trees + tree] = 0;
+    }
+}
+
+/* ---- Every task with tokens of its own ------------------------------------------------------- */
+
+/* A token on its own, down all trees. */
+static void run_token(const struct job *job, size_t token, unsigned char *slice) {
+    const fff_layer *layer = job->layer;
+    const struct fff_kernels *kernels = layer->kernels;
+    const float *input = job->input + token * job->input_stride;
+    if (job->routed_nodes != NULL) {
+        kernels->descend_f32(&layer->trees, input, false, job->routed_nodes + token * job->node_stride,
+                             job->routed_logits + token * job->logit_stride);
+        return;
+    }
+    uint32_t *nodes = (uint32_t *)(void *)slice;
+    float *logits = (float *)(void *)(nodes + layer->path_length);
+    kernels->descend_f32(&layer->trees, input, true, nodes, logits);
+    kernels->activate_f32(layer->activation, layer->path_length, logits, logits);
+    kernels->accumulate_f32(&layer->trees, nodes, logits, 0, job->output + token * job->output_stride);
+}
+
+/* A block of tokens, group of trees by group of trees. */
+static void run_block(const struct job *job, size_t first, size_t count, size_t task) {
+    unsigned char *slice = slice_of(job, task);
+    uint32_t *order = (uint32_t *)(void *)(slice + job->plan.walk.order);
+    uint32_t *scratch = (uint32_t *)(void *)(slice + job->plan.walk.scratch);
+    size_t all = job->layer->trees.trees;
+    for (size_t tree = 0, trees; tree < all; tree += trees) {
+        trees = all - tree < job->plan.group ? all - tree : job->plan.group;
+        struct fff_walk walk = make_walk(job, first, tree, trees, slice);
+        for (size_t t = 0; t < trees; t++) {
+            start_at_root(&walk, t, 0, count, order);
+            fff_walk_subtree(&walk, t, 0, count, order, scratch, trees == 1 ? activations_of(job, task) : NULL,
+                             path_of(job, task));
+        }
+        if (trees > 1) {
+            fff_walk_finish(&walk, count, order, activations_of(job, task), path_of(job, task));
         }
     }
-    for (size_t t = 0; t < count; t++) {
-        layer->kernels->accumulate_f32(&layer->trees, nodes + t * node_stride, activations + t * path_length,
-                                       output + t * output_stride);
-    }
 }
 
-/* Tokens first to first + count - 1 of a job, count at most the plan's block. */
-static void run_block(const struct job *job, unsigned char *slice, size_t first, size_t count) {
+/* A block of tokens whose nodes and logits are given. */
+static void accumulate_block(const struct job *job, size_t first, size_t count, size_t task) {
     const fff_layer *layer = job->layer;
-    uint32_t *own_nodes = (uint32_t *)(void *)slice;
-    float *own_logits = (float *)(void *)(slice + job->plan.logits_offset);
-    uint32_t *order = (uint32_t *)(void *)(slice + job->plan.order_offset);
-    uint32_t *scratch = (uint32_t *)(void *)(slice + job->plan.scratch_offset);
-
-    if (job->nodes != NULL) {
-        accumulate_block(layer, count, job->nodes + first * job->node_stride, job->node_stride,
-                         job->logits + first * job->logit_stride, job->logit_stride, own_logits,
-                         job->output + first * job->output_stride, job->output_stride);
-    } else if (job->routed_nodes != NULL) {
-        fff_route_block(layer, count, job->input + first * job->input_stride, job->input_stride, false,
-                        job->routed_nodes + first * job->node_stride, job->node_stride,
-                        job->routed_logits + first * job->logit_stride, job->logit_stride, order, scratch);
-    } else {
-        fff_route_block(layer, count, job->input + first * job->input_stride, job->input_stride, true, own_nodes,
-                        layer->path_length, own_logits, layer->path_length, order, scratch);
-        accumulate_block(layer, count, own_nodes, layer->path_length, own_logits, layer->path_length, own_logits,
-                         job->output + first * job->output_stride, job->output_stride);
+    size_t all = layer->trees.trees, levels = layer->trees.levels;
+    float *activations = activations_of(job, task);
+    for (size_t tree = 0, trees; tree < all; tree += trees) {
+        trees = all - tree < job->plan.group ? all - tree : job->plan.group;
+        const struct fff_trees_f32 some = some_trees(&layer->trees, tree, trees);
+        size_t entries = trees * levels;
+        for (size_t token = first; token < first + count; token++) {
+            layer->kernels->activate_f32(layer->activation, entries,
+                                         job->logits + token * job->logit_stride + tree * levels, activations);
+            layer->kernels->accumulate_f32(&some, job->nodes + token * job->node_stride + tree * levels, activations,
+                                           how_to_write(job, tree, trees), job->output + token * job->output_stride);
+        }
     }
 }
 
-/* Task `index`: its even share of the tokens, block by block. Every token costs the same, whatever
- * its route, so even shares are balanced. */
-static void run_task(void *argument, size_t index) {
+/* Task `index`: its even share of the tokens. Every token costs the same, whatever its route. */
+static void run_own_tokens(void *argument, size_t index) {
     const struct job *job = argument;
-    size_t tasks = job->plan.tasks;
-    size_t share = job->batch / tasks, extra = job->batch % tasks;
-    size_t first = index * share + (index < extra ? index : extra);
-    size_t end = first + share + (index < extra ? 1 : 0);
-    unsigned char *slice = job->workspace + index * job->plan.slice;
+    size_t first = share_start(job->batch, job->plan.tasks, index);
+    size_t end = share_start(job->batch, job->plan.tasks, index + 1);
+    bool alone = end - first < FEWEST_TO_SHARE && job->nodes == NULL;
 
     fff_fp_environment callers = fff_fp_enter();
     while (first < end) {
-        size_t count = end - first < job->plan.block ? end - first : job->plan.block;
-        run_block(job, slice, first, count);
+        size_t count = end - first < job->plan.chunk ? end - first : job->plan.chunk;
+        if (alone) {
+            count = 1;
+            run_token(job, first, slice_of(job, index));
+        } else if (job->nodes != NULL) {
+            accumulate_block(job, first, count, index);
+        } else {
+            run_block(job, first, count, index);
+        }
         first += count;
     }
+    fff_store_fence();
     fff_fp_leave(callers);
+}
+
+/* ---- All tasks together ---------------------------------------------------------------------- */
+
+/* A chunk of tokens on its way down one tree. */
+struct chunk {
+    const struct job *job;
+    struct fff_walk walk;
+    size_t count;
+    uint32_t *order, *scratch, *starts;
+};
+
+/* Task `index`: its share of the chunk down the upper levels, block by block. */
+static void run_upper_levels(void *argument, size_t index) {
+    const struct chunk *chunk = argument;
+    const struct fff_plan *plan = &chunk->job->plan;
+    size_t block = chunk->job->layer->block;
+    size_t end = share_start(chunk->count, plan->tasks, index + 1);
+    fff_fp_environment callers = fff_fp_enter();
+    for (size_t first = share_start(chunk->count, plan->tasks, index), count; first < end; first += count) {
+        count = end - first < block ? end - first : block;
+        start_at_root(&chunk->walk, 0, first, count, chunk->order + first);
+        fff_walk_levels(&chunk->walk, 0, 0, plan->split, count, chunk->order + first, chunk->scratch + first);
+    }
+    fff_fp_leave(callers);
+}
+
+/* Orders a chunk's tokens by the node that they have reached, all of one level. */
+static void sort_by_node(struct chunk *chunk) {
+    size_t subtrees = (size_t)1 << chunk->job->plan.split, first_node = subtrees - 1;
+    const uint32_t *nodes = chunk->walk.nodes;
+    uint32_t *starts = chunk->starts;
+    memset(starts, 0, (subtrees + 1) * sizeof *starts);
+    for (size_t token = 0; token < chunk->count; token++) {
+        starts[nodes[token] - first_node + 1]++;
+    }
+    for (size_t i = 0; i < subtrees; i++) {
+        starts[i + 1] += starts[i];
+    }
+    for (size_t token = 0; token < chunk->count; token++) {
+        chunk->order[starts[nodes[token] - first_node]++] = (uint32_t)token;
+    }
+}
+
+/* Task `index`: its share of the sorted tokens, subtree by subtree, to the end. A subtree that many tokens have reached
+ * is taken block by block, so that shares are even and inputs stay in L2, however skewed the routes. */
+static void run_subtrees(void *argument, size_t index) {
+    const struct chunk *chunk = argument;
+    const struct job *job = chunk->job;
+    size_t end = share_start(chunk->count, job->plan.tasks, index + 1);
+    fff_fp_environment callers = fff_fp_enter();
+    for (size_t first = share_start(chunk->count, job->plan.tasks, index), count; first < end; first += count) {
+        uint32_t *order = chunk->order + first;
+        size_t most = end - first < job->layer->block ? end - first : job->layer->block;
+        for (count = 1; count < most && chunk->walk.nodes[order[count]] == chunk->walk.nodes[order[0]];) {
+            count++;
+        }
+        fff_walk_subtree(&chunk->walk, 0, job->plan.split, count, order, chunk->scratch + first,
+                         activations_of(job, index), path_of(job, index));
+    }
+    fff_store_fence();
+    fff_fp_leave(callers);
+}
+
+static void run_together(const struct job *job) {
+    const struct fff_walk_layout *layout = &job->plan.walk;
+    for (size_t first = 0, count; first < job->batch; first += count) {
+        count = job->batch - first < job->plan.chunk ? job->batch - first : job->plan.chunk;
+        for (size_t tree = 0; tree < job->layer->trees.trees; tree++) {
+            struct chunk chunk = {
+                .job = job,
+                .walk = make_walk(job, first, tree, 1, job->workspace),
+                .count = count,
+                .order = (uint32_t *)(void *)(job->workspace + layout->order),
+                .scratch = (uint32_t *)(void *)(job->workspace + layout->scratch),
+                .starts = (uint32_t *)(void *)(job->workspace + layout->starts),
+            };
+            run_tasks(job, run_upper_levels, &chunk);
+            sort_by_node(&chunk);
+            run_tasks(job, run_subtrees, &chunk);
+        }
+    }
 }
 
 static fff_status run_job(struct job *job, void *workspace, size_t workspace_size, const fff_runner *runner) {
@@ -153,9 +307,9 @@ static fff_status run_job(struct job *job, void *workspace, size_t workspace_siz
     if (shared && runner->run == NULL) {
         return FFF_ERROR_NULL_POINTER;
     }
-    job->plan = make_plan(job->layer, job->batch, shared ? runner->concurrency : 1);
-    size_t needed;
-    if (!plan_size(&job->plan, &needed)) {
+    job->runner = runner;
+    size_t needed = fff_plan_batch(job->layer, job->batch, shared ? runner->concurrency : 1, &job->plan);
+    if (needed == 0) {
         return FFF_ERROR_OVERFLOW;
     }
     if (workspace == NULL) {
@@ -164,12 +318,12 @@ static fff_status run_job(struct job *job, void *workspace, size_t workspace_siz
     if (workspace_size < needed) {
         return FFF_ERROR_WORKSPACE;
     }
-    size_t misaligned = (uintptr_t)workspace % CACHE_LINE;
-    job->workspace = (unsigned char *)workspace + (misaligned == 0 ? 0 : CACHE_LINE - misaligned);
-    if (job->plan.tasks == 1) {
-        run_task(job, 0);
+    size_t misaligned = (uintptr_t)workspace % FFF_WORKSPACE_ALIGNMENT;
+    job->workspace = (unsigned char *)workspace + (misaligned == 0 ? 0 : FFF_WORKSPACE_ALIGNMENT - misaligned);
+    if (job->plan.together && job->nodes == NULL) {
+        run_together(job);
     } else {
-        runner->run(runner->context, job->plan.tasks, run_task, job);
+        run_tasks(job, run_own_tokens, job);
     }
     return FFF_OK;
 }

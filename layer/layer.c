@@ -2,11 +2,13 @@
 #include "layer/layer.h"
 
 #include "dispatch/dispatch.h"
+#include "layer/plan.h"
 #include "layer/size.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 enum {
     CACHE_LINE = 64,
@@ -35,6 +37,18 @@ static void release_to_c_library(void *context, void *memory, size_t size) {
     (void)context;
     (void)size;
     free(memory);
+}
+
+/* The size of the second-level cache, within reason; a guess where the system does not tell. */
+static size_t l2_bytes(void) {
+    long bytes = 0;
+#ifdef _SC_LEVEL2_CACHE_SIZE
+    bytes = sysconf(_SC_LEVEL2_CACHE_SIZE);
+#endif
+    if (bytes <= 0) {
+        return 1 << 20;
+    }
+    return bytes < 256 << 10 ? 256 << 10 : bytes > 8 << 20 ? 8 << 20 : (size_t)bytes;
 }
 
 static const fff_allocator c_library = {allocate_from_c_library, release_to_c_library, NULL};
@@ -210,11 +224,13 @@ fff_status fff_layer_create(const fff_layer_desc *given, fff_layer **layer) {
         .kernels = fff_kernels_of(isa),
         .activation = desc.activation,
         .isa = isa,
+        .l2_bytes = l2_bytes(),
         .path_length = desc.trees * (desc.depth + 1), /* at most the number of rows */
         .memory_size = plan.bytes,
         .memory = memory,
         .allocator = allocator,
     };
+    fff_plan_layer(made);
     *layer = made;
     return FFF_OK;
 }

@@ -103,6 +103,21 @@ static void check_node_dot(const struct fff_kernels *kernels, enum fill kind, si
     unpack(&packed);
 }
 
+/* Streaming stores are for aligned output, which a guarded array seldom is. */
+static void check_streamed(const struct fff_kernels *kernels, const struct fff_trees_f32 *trees, const uint32_t *nodes,
+                           const float *activations, float *expected) {
+    size_t width = trees->output_width;
+    float *output = aligned_alloc(64, (width * sizeof(float) + 127) / 64 * 64);
+    assert_non_null(output);
+    float beyond = output[width] = 1.5f;
+    kernels->accumulate_f32(trees, nodes, activations, FFF_STREAM, output);
+    fff_store_fence();
+    fff_kernels_generic.accumulate_f32(trees, nodes, activations, 0, expected);
+    assert_same_floats(output, expected, width, "streamed output");
+    assert_same_floats(output + width, &beyond, 1, "what is beyond");
+    free(output);
+}
+
 static void check_accumulate(const struct fff_kernels *kernels, enum fill kind, size_t width, uint64_t *state) {
     size_t trees = 1 + random_below(state, 3), levels = 1 + random_below(state, 4), path = trees * levels;
     struct packed packed = pack_random(kind, 1 + random_below(state, 40), width, trees, levels, state);
@@ -115,9 +130,13 @@ static void check_accumulate(const struct fff_kernels *kernels, enum fill kind, 
         ((uint32_t *)nodes.data)[i] = (uint32_t)random_below(state, packed.trees.nodes);
     }
     fill_floats(kind, activations.data, path, state);
-    fff_kernels_generic.accumulate_f32(&packed.trees, nodes.data, activations.data, expected);
-    kernels->accumulate_f32(&packed.trees, nodes.data, activations.data, output.data);
+    fff_kernels_generic.accumulate_f32(&packed.trees, nodes.data, activations.data, 0, expected);
+    kernels->accumulate_f32(&packed.trees, nodes.data, activations.data, 0, output.data);
     assert_same_floats(output.data, expected, width, "output");
+    fff_kernels_generic.accumulate_f32(&packed.trees, nodes.data, activations.data, FFF_CONTINUE, expected);
+    kernels->accumulate_f32(&packed.trees, nodes.data, activations.data, FFF_CONTINUE | FFF_STREAM, output.data);
+    assert_same_floats(output.data, expected, width, "continued output");
+    check_streamed(kernels, &packed.trees, nodes.data, activations.data, expected);
     free(expected);
     guarded_free(&output);
     guarded_free(&activations);

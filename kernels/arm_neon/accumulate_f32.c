@@ -10,10 +10,11 @@ enum { BLOCK = 16 };
 /* `vectors` registers of output columns from `column` on, written to `output`. */
 static inline __attribute__((always_inline)) void columns_arm_neon(const struct fff_trees_f32 *trees,
                                                                    const uint32_t *nodes, const float *activations,
-                                                                   size_t column, int vectors, float *output) {
+                                                                   unsigned how, size_t column, int vectors,
+                                                                   float *output) {
     float32x4_t sums[BLOCK];
     for (int v = 0; v < vectors; v++) {
-        sums[v] = vdupq_n_f32(0.0f);
+        sums[v] = (how & FFF_CONTINUE) != 0 ? vld1q_f32(output + 4 * v) : vdupq_n_f32(0.0f);
     }
     for (size_t tree = 0; tree < trees->trees; tree++) {
         const float *tree_rows = trees->output_rows + tree * trees->nodes * trees->row_stride + column;
@@ -33,18 +34,21 @@ static inline __attribute__((always_inline)) void columns_arm_neon(const struct 
 }
 
 void fff_accumulate_f32_arm_neon(const struct fff_trees_f32 *trees, const uint32_t *nodes, const float *activations,
-                                 float *output) {
+                                 unsigned how, float *output) {
     size_t width = trees->output_width;
     size_t column = 0;
     for (; column + 4 * BLOCK <= width; column += 4 * BLOCK) {
-        columns_arm_neon(trees, nodes, activations, column, BLOCK, output + column);
+        columns_arm_neon(trees, nodes, activations, how, column, BLOCK, output + column);
     }
     for (; column + 4 <= width; column += 4) {
-        columns_arm_neon(trees, nodes, activations, column, 1, output + column);
+        columns_arm_neon(trees, nodes, activations, how, column, 1, output + column);
     }
     if (column < width) {
-        float last[4];
-        columns_arm_neon(trees, nodes, activations, column, 1, last);
+        float last[4] = {0};
+        if ((how & FFF_CONTINUE) != 0) {
+            memcpy(last, output + column, (width - column) * sizeof(float));
+        }
+        columns_arm_neon(trees, nodes, activations, how, column, 1, last);
         memcpy(output + column, last, (width - column) * sizeof(float));
     }
 }

@@ -3,8 +3,8 @@
 #include <math.h>
 
 void fff_accumulate_f32_generic(const struct fff_trees_f32 *trees, const uint32_t *nodes, const float *activations,
-                                float *output) {
-    for (size_t column = 0; column < trees->output_width; column++) {
+                                unsigned how, float *output) {
+    for (size_t column = 0; column < trees->output_width && (how & FFF_CONTINUE) == 0; column++) {
         output[column] = 0.0f;
     }
     for (size_t tree = 0; tree < trees->trees; tree++) {

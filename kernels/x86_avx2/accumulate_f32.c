@@ -8,10 +8,12 @@ enum { BLOCK = 8 };
 /* `vectors` registers of output columns from `column` on. */
 static inline __attribute__((always_inline)) void columns_x86_avx2(const struct fff_trees_f32 *trees,
                                                                    const uint32_t *nodes, const float *activations,
-                                                                   float *output, size_t column, int vectors) {
+                                                                   unsigned how, float *output, size_t column,
+                                                                   int vectors) {
     __m256 sums[BLOCK];
     for (int v = 0; v < vectors; v++) {
-        sums[v] = _mm256_setzero_ps();
+        sums[v] = (how & FFF_CONTINUE) != 0 ? load_below_x86_avx2(output, column + 8 * v, trees->output_width)
+                                            : _mm256_setzero_ps();
     }
     for (size_t tree = 0; tree < trees->trees; tree++) {
         const float *tree_rows = trees->output_rows + tree * trees->nodes * trees->row_stride + column;
@@ -25,19 +27,28 @@ static inline __attribute__((always_inline)) void columns_x86_avx2(const struct 
             }
         }
     }
+    if ((how & FFF_STREAM) != 0 && vectors == BLOCK) {
+        for (int v = 0; v < vectors; v++) {
+            _mm256_stream_ps(output + column + 8 * v, sums[v]);
+        }
+        return;
+    }
     for (int v = 0; v < vectors; v++) {
         store_below_x86_avx2(output, column + 8 * v, trees->output_width, sums[v]);
     }
 }
 
 void fff_accumulate_f32_x86_avx2(const struct fff_trees_f32 *trees, const uint32_t *nodes, const float *activations,
-                                 float *output) {
+                                 unsigned how, float *output) {
     size_t width = trees->output_width;
     size_t column = 0;
+    if ((uintptr_t)output % 64 != 0) {
+        how &= ~(unsigned)FFF_STREAM; /* streaming stores want whole cache lines */
+    }
     for (; column + 8 * BLOCK <= width; column += 8 * BLOCK) {
-        columns_x86_avx2(trees, nodes, activations, output, column, BLOCK);
+        columns_x86_avx2(trees, nodes, activations, how, output, column, BLOCK);
     }
     for (; column < width; column += 8) {
-        columns_x86_avx2(trees, nodes, activations, output, column, 1);
+        columns_x86_avx2(trees, nodes, activations, how, output, column, 1);
     }
 }

@@ -11,11 +11,17 @@ enum { BLOCK = 8 };
 /* `vectors` registers of output columns from `column` on; `last` masks the last of them. */
 static inline __attribute__((always_inline)) void columns_x86_avx512(const struct fff_trees_f32 *trees,
                                                                      const uint32_t *nodes, const float *activations,
-                                                                     float *output, size_t column, int vectors,
-                                                                     __mmask16 last) {
+                                                                     unsigned how, float *output, size_t column,
+                                                                     int vectors, __mmask16 last) {
     __m512 sums[BLOCK];
     for (int v = 0; v < vectors; v++) {
         sums[v] = _mm512_setzero_ps();
+    }
+    if ((how & FFF_CONTINUE) != 0) {
+        for (int v = 0; v < vectors - 1; v++) {
+            sums[v] = _mm512_loadu_ps(output + column + 16 * v);
+        }
+        sums[vectors - 1] = _mm512_maskz_loadu_ps(last, output + column + 16 * (vectors - 1));
     }
     for (size_t tree = 0; tree < trees->trees; tree++) {
         const float *tree_rows = trees->output_rows + tree * trees->nodes * trees->row_stride + column;
@@ -29,6 +35,12 @@ static inline __attribute__((always_inline)) void columns_x86_avx512(const struc
             }
         }
     }
+    if ((how & FFF_STREAM) != 0 && vectors == BLOCK) {
+        for (int v = 0; v < vectors; v++) {
+            _mm512_stream_ps(output + column + 16 * v, sums[v]);
+        }
+        return;
+    }
     for (int v = 0; v < vectors - 1; v++) {
         _mm512_storeu_ps(output + column + 16 * v, sums[v]);
     }
@@ -36,13 +48,16 @@ static inline __attribute__((always_inline)) void columns_x86_avx512(const struc
 }
 
 void fff_accumulate_f32_x86_avx512(const struct fff_trees_f32 *trees, const uint32_t *nodes, const float *activations,
-                                   float *output) {
+                                   unsigned how, float *output) {
     size_t width = trees->output_width;
     size_t column = 0;
+    if ((uintptr_t)output % 64 != 0) {
+        how &= ~(unsigned)FFF_STREAM; /* streaming stores want whole cache lines */
+    }
     for (; column + 16 * BLOCK <= width; column += 16 * BLOCK) {
-        columns_x86_avx512(trees, nodes, activations, output, column, BLOCK, 0xffff);
+        columns_x86_avx512(trees, nodes, activations, how, output, column, BLOCK, 0xffff);
     }
     for (; column < width; column += 16) {
-        columns_x86_avx512(trees, nodes, activations, output, column, 1, lanes_below_x86_avx512(column, width));
+        columns_x86_avx512(trees, nodes, activations, how, output, column, 1, lanes_below_x86_avx512(column, width));
     }
 }

@@ -1,0 +1,32 @@
+/* How a batch is cut into walks and tasks, and what lies where in the workspace. */
+#ifndef FFF_PLAN_H
+#define FFF_PLAN_H
+
+#include "layer/layer.h"
+
+/* Byte offsets of the arrays of a walk (layer/walk.h), and their size in all. `nodes` comes first. */
+struct fff_walk_layout {
+    size_t logits, order, scratch, starts, bytes;
+};
+
+struct fff_plan {
+    bool together;        /* all tasks share each walk; else every task has walks of its own */
+    size_t tasks;         /* at most */
+    size_t chunk;         /* tokens of a walk, at most */
+    size_t split;         /* together: the level at which tokens are sorted */
+    size_t group;         /* trees of a walk, at most */
+    size_t finish_tokens; /* tokens whose activations are at hand */
+    struct fff_walk_layout walk;
+    size_t activations, path; /* byte offsets in a task's slice; a walk of its own comes first */
+    size_t slices, slice;     /* where the tasks' slices begin, after a shared walk; bytes of each */
+};
+
+/* What of all plans for a layer is the same, from its l2_bytes. */
+void fff_plan_layer(struct fff_layer *layer);
+
+/* The plan for that many tokens, at least 1, and tasks at once. Returns the bytes of workspace, with room to align
+ * its start to FFF_WORKSPACE_ALIGNMENT, or 0 if that overflows. More tokens or tasks never need less. */
+enum { FFF_WORKSPACE_ALIGNMENT = 64 };
+size_t fff_plan_batch(const struct fff_layer *layer, size_t batch, size_t concurrency, struct fff_plan *plan);
+
+#endif

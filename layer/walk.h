@@ -1,0 +1,57 @@
+/* A batch's way down one tree, and what is done at its end. */
+#ifndef FFF_WALK_H
+#define FFF_WALK_H
+
+#include "layer/layer.h"
+
+/* Some tokens and some trees: what a walk reads and writes. Arrays that are indexed by token begin with
+ * the first token of the walk; token numbers are 32 bits. */
+struct fff_walk {
+    const struct fff_kernels *kernels;
+    struct fff_trees_f32 trees; /* those of the walk: a view of the layer's */
+    const float *input;         /* token t at input + t * input_stride */
+    size_t input_stride;
+    uint32_t *nodes; /* token t's node in tree k: nodes[t * trees.trees + k]; in the end, its leaf */
+    float *logits;   /* token t's entry e (tree by tree, level by level): logits[t * logit_stride + e] */
+    size_t logit_stride;
+
+    /* What is done with tokens that have reached their leaves in all trees of the walk. */
+    void (*finish)(const struct fff_walk *walk, size_t count, const uint32_t *tokens, float *activations,
+                   uint32_t *path);
+    uint32_t *routed_nodes; /* fff_route: token t's entry e at routed_nodes[t * routed_stride + e] */
+    size_t routed_stride;
+    float *output; /* fff_forward: token t's output at output + t * output_stride */
+    size_t output_stride;
+    fff_activation activation;
+    unsigned how;         /* as accumulate_f32 takes it */
+    size_t finish_tokens; /* as many at once as finish() has memory for */
+};
+
+enum {
+    /* Groups of this many tokens or fewer go down level by level, larger ones depth first. Fewer would leave no
+     * independent dot products to overlap at the lower levels; more would lose the rows and inputs at hand. */
+    FFF_SMALL_GROUP = 24,
+};
+
+/* The tokens order[0..count-1], all at `nodes` of level `from` in tree `tree`, from there to before level `to`,
+ * level by level. They end in order of their nodes. `scratch` has room for as many tokens. */
+void fff_walk_levels(const struct fff_walk *walk, size_t tree, size_t from, size_t to, size_t count, uint32_t *order,
+                     uint32_t *scratch);
+
+/* The tokens order[0..count-1], all at one node of level `from`, to their leaves, subtree by subtree. They end in
+ * order of their leaves. With `activations` other than NULL each is finished once there: activations and path have
+ * room for finish_tokens paths and one path of the walk's trees. */
+void fff_walk_subtree(const struct fff_walk *walk, size_t tree, size_t from, size_t count, uint32_t *order,
+                      uint32_t *scratch, float *activations, uint32_t *path);
+
+/* Calls finish for any number of tokens. */
+void fff_walk_finish(const struct fff_walk *walk, size_t count, const uint32_t *tokens, float *activations,
+                     uint32_t *path);
+
+/* The two ways to finish. */
+void fff_finish_route(const struct fff_walk *walk, size_t count, const uint32_t *tokens, float *activations,
+                      uint32_t *path);
+void fff_finish_forward(const struct fff_walk *walk, size_t count, const uint32_t *tokens, float *activations,
+                        uint32_t *path);
+
+#endif
