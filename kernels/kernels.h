@@ -72,6 +72,16 @@ struct fff_kernels {
      * Whoever asks for it calls fff_store_fence() before another thread may read. */
     void (*accumulate_f32)(const struct fff_trees_f32 *trees, const uint32_t *nodes, const float *activations,
                            unsigned how, float *output);
+
+    /* `count` tokens against the roots of all trees: logits[t * logit_stride + tree * levels] = the logit of tree's
+     * root for the token at inputs + t * input_stride. */
+    void (*roots_f32)(const struct fff_trees_f32 *trees, size_t count, const float *inputs, size_t input_stride,
+                      float *logits, size_t logit_stride);
+
+    /* For trees of one level, which are all root: what accumulate_f32 writes for each of `count` tokens, token t's
+     * activation of a tree being activations[t * activation_stride + tree]. FFF_STREAM is not for this. */
+    void (*add_roots_f32)(const struct fff_trees_f32 *trees, size_t count, const float *activations,
+                          size_t activation_stride, unsigned how, float *output, size_t output_stride);
 };
 
 #ifdef __cplusplus

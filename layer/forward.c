@@ -167,6 +167,16 @@ static void run_block(const struct job *job, size_t first, size_t count, size_t 
     for (size_t tree = 0, trees; tree < all; tree += trees) {
         trees = all - tree < job->plan.group ? all - tree : job->plan.group;
         struct fff_walk walk = make_walk(job, first, tree, trees, slice);
+        if (trees > 1) {
+            walk.kernels->roots_f32(&walk.trees, count, walk.input, walk.input_stride, walk.logits, walk.logit_stride);
+            walk.roots_known = true;
+        }
+        if (trees > 1 && walk.trees.levels == 1 && walk.output != NULL) { /* a dense layer */
+            walk.kernels->activate_f32(walk.activation, count * trees, walk.logits, walk.logits);
+            walk.kernels->add_roots_f32(&walk.trees, count, walk.logits, trees, walk.how, walk.output,
+                                        walk.output_stride);
+            continue;
+        }
         for (size_t t = 0; t < trees; t++) {
             start_at_root(&walk, t, 0, count, order);
             fff_walk_subtree(&walk, t, 0, count, order, scratch, trees == 1 ? activations_of(job, task) : NULL,

@@ -5,12 +5,14 @@
 enum {
     LEAST_BLOCK = 16,
     MOST_BLOCK = 1024,
-    MOST_CHUNK = 1 << 16,    /* tokens that walk together: 5 MB of workspace at depth 15 */
-    TOKENS_A_LEAF = 8,       /* enough in a chunk: more share a leaf's row no better to speak of */
-    SUBTREES_A_TASK = 8,     /* at least, so that few are cut between two tasks */
+    MOST_CHUNK = 1 << 16, /* tokens that walk together: 5 MB of workspace at depth 15 */
+    L2_TO_L1 = 32,           /* a group's output rows stay in L1, or nearly: 64 KB of 2 MB */
+    TOKENS_A_LEAF = 8,    /* enough in a chunk: more share a leaf's row no better to speak of */
+    SUBTREES_A_TASK = 8,  /* at least, so that few are cut between two tasks */
     MOST_SPLIT = 12,
-    FINISH_FLOATS = 512,     /* activations at hand: those of a few paths down one tree, or of one down many */
-    CACHES_OF_SMALL_TREE = 4 /* one of many trees walks alone, all inputs and outputs read anew for it, only if larger */
+    FINISH_FLOATS = 512, /* activations at hand: those of a few paths down one tree, or of one down many */
+    CACHES_OF_SMALL_TREE =
+        4 /* one of many trees walks alone, all inputs and outputs read anew for it, only if larger */
 };
 
 static size_t at_most(size_t value, size_t limit) {
@@ -25,7 +27,8 @@ static size_t at_least(size_t value, size_t limit) {
  * bounded by those of the layer's weights, which are in memory, and by the constants above. */
 static size_t reserve(size_t *end, size_t count) {
     size_t start = *end;
-    *end += (count * sizeof(uint32_t) + FFF_WORKSPACE_ALIGNMENT - 1) / FFF_WORKSPACE_ALIGNMENT * FFF_WORKSPACE_ALIGNMENT;
+    *end +=
+        (count * sizeof(uint32_t) + FFF_WORKSPACE_ALIGNMENT - 1) / FFF_WORKSPACE_ALIGNMENT * FFF_WORKSPACE_ALIGNMENT;
     return start;
 }
 
@@ -46,11 +49,12 @@ void fff_plan_layer(struct fff_layer *layer) {
     size_t floats = layer->l2_bytes / 5 * 2 / sizeof(float); /* as much for tokens as for rows, and some for the rest */
     size_t token_floats = trees->input_width + (trees->trees > 1 ? trees->output_width : 0);
     layer->block = at_most(at_least(floats / token_floats, LEAST_BLOCK), MOST_BLOCK);
-    size_t by_rows = floats / trees->nodes / trees->output_width;
+    size_t by_rows = layer->l2_bytes / L2_TO_L1 / sizeof(float) / trees->nodes / trees->output_width;
     size_t by_logits = floats / layer->block / (trees->levels + 1);
     layer->group = at_most(at_least(at_most(by_rows, by_logits), 1), trees->trees);
     size_t tree_bytes = trees->nodes * trees->row_stride * sizeof(float);
-    layer->large_trees = tree_bytes > (trees->trees == 1 ? layer->l2_bytes / 2 : layer->l2_bytes * CACHES_OF_SMALL_TREE);
+    layer->large_trees =
+        tree_bytes > (trees->trees == 1 ? layer->l2_bytes / 2 : layer->l2_bytes * CACHES_OF_SMALL_TREE);
 }
 
 /* Tokens walk together where the trees are large and they are more than a block. */
@@ -72,8 +76,8 @@ size_t fff_plan_batch(const struct fff_layer *layer, size_t batch, size_t concur
     plan->chunk = at_most(layer->block, batch / plan->tasks + (batch % plan->tasks != 0));
     plan->finish_tokens = at_least(FINISH_FLOATS / (plan->group * levels), 1);
 
-    /* What is needed if tasks have walks of their own: also the least that is asked for if they walk together, so that a
-     * workspace for many tokens serves for fewer. */
+    /* What is needed if tasks have walks of their own: also the least that is asked for if they walk together, so that
+     * a workspace for many tokens serves for fewer. */
     struct fff_walk_layout own = lay_out(plan, levels, plan->chunk);
     size_t end = own.bytes;
     plan->activations = reserve(&end, plan->finish_tokens * plan->group * levels);

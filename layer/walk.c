@@ -11,8 +11,10 @@ static size_t visit_node(const struct fff_walk *walk, size_t tree, size_t level,
                          uint32_t *order, uint32_t *scratch) {
     const struct fff_trees_f32 *trees = &walk->trees;
     float *logits = walk->logits + tree * trees->levels + level;
-    walk->kernels->node_dot_f32(trees, tree * trees->nodes + node, count, order, walk->input, walk->input_stride,
-                                logits, walk->logit_stride);
+    if (level > 0 || !walk->roots_known) {
+        walk->kernels->node_dot_f32(trees, tree * trees->nodes + node, count, order, walk->input, walk->input_stride,
+                                    logits, walk->logit_stride);
+    }
     if (level + 1 == trees->levels) {
         return count;
     }

@@ -14,6 +14,7 @@ struct fff_walk {
     uint32_t *nodes; /* token t's node in tree k: nodes[t * trees.trees + k]; in the end, its leaf */
     float *logits;   /* token t's entry e (tree by tree, level by level): logits[t * logit_stride + e] */
     size_t logit_stride;
+    bool roots_known; /* the logits of level 0 are there already */
 
     /* What is done with tokens that have reached their leaves in all trees of the walk. */
     void (*finish)(const struct fff_walk *walk, size_t count, const uint32_t *tokens, float *activations,

@@ -12,5 +12,9 @@ void fff_node_dot_f32_arm_neon(const struct fff_trees_f32 *trees, size_t row, si
 void fff_activate_f32_arm_neon(fff_activation activation, size_t count, const float *logits, float *activations);
 void fff_accumulate_f32_arm_neon(const struct fff_trees_f32 *trees, const uint32_t *nodes, const float *activations,
                                  unsigned how, float *output);
+void fff_roots_f32_arm_neon(const struct fff_trees_f32 *trees, size_t count, const float *inputs, size_t input_stride,
+                            float *logits, size_t logit_stride);
+void fff_add_roots_f32_arm_neon(const struct fff_trees_f32 *trees, size_t count, const float *activations,
+                                size_t activation_stride, unsigned how, float *output, size_t output_stride);
 
 #endif

@@ -5,4 +5,6 @@ const struct fff_kernels fff_kernels_generic = {
     .node_dot_f32 = fff_node_dot_f32_generic,
     .activate_f32 = fff_activate_f32_generic,
     .accumulate_f32 = fff_accumulate_f32_generic,
+    .roots_f32 = fff_roots_f32_generic,
+    .add_roots_f32 = fff_add_roots_f32_generic,
 };

@@ -5,4 +5,6 @@ const struct fff_kernels fff_kernels_x86_avx2 = {
     .node_dot_f32 = fff_node_dot_f32_x86_avx2,
     .activate_f32 = fff_activate_f32_x86_avx2,
     .accumulate_f32 = fff_accumulate_f32_x86_avx2,
+    .roots_f32 = fff_roots_f32_x86_avx2,
+    .add_roots_f32 = fff_add_roots_f32_x86_avx2,
 };

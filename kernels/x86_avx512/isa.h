@@ -12,6 +12,10 @@ void fff_node_dot_f32_x86_avx512(const struct fff_trees_f32 *trees, size_t row, 
 void fff_activate_f32_x86_avx512(fff_activation activation, size_t count, const float *logits, float *activations);
 void fff_accumulate_f32_x86_avx512(const struct fff_trees_f32 *trees, const uint32_t *nodes, const float *activations,
                                    unsigned how, float *output);
+void fff_roots_f32_x86_avx512(const struct fff_trees_f32 *trees, size_t count, const float *inputs, size_t input_stride,
+                              float *logits, size_t logit_stride);
+void fff_add_roots_f32_x86_avx512(const struct fff_trees_f32 *trees, size_t count, const float *activations,
+                                  size_t activation_stride, unsigned how, float *output, size_t output_stride);
 
 /* The lanes of a 16-float vector that starts at `start` and lie below `width`. */
 static inline __mmask16 lanes_below_x86_avx512(size_t start, size_t width) {

@@ -1,0 +1,66 @@
+/* Several tokens' outputs from the roots of all trees: a matrix product whose every element is a fused chain over the
+ * trees.
+ *
+ * Four tokens by three registers of columns at a time: 12 accumulators, 3 registers of a row and the activation, so 7
+ * loads for 12 FMAs. The rows come from L2, once for four tokens. */
+#include "kernels/x86_avx2/isa.h"
+
+enum { TOKENS = 4, VECTORS = 3 };
+
+/* The outputs of TOKENS tokens, `vectors` registers from `column` on. */
+static inline __attribute__((always_inline)) void tile_x86_avx2(const struct fff_trees_f32 *trees,
+                                                                const float *const activations[TOKENS], unsigned how,
+                                                                float *const output[TOKENS], size_t column,
+                                                                int vectors) {
+    __m256 sums[TOKENS][VECTORS];
+    for (int t = 0; t < TOKENS; t++) {
+        for (int v = 0; v < vectors; v++) {
+            sums[t][v] = (how & FFF_CONTINUE) != 0 ? load_below_x86_avx2(output[t], column + 8 * v, trees->output_width)
+                                                   : _mm256_setzero_ps();
+        }
+    }
+    const float *weights = trees->output_rows + column;
+    for (size_t tree = 0; tree < trees->trees; tree++, weights += trees->row_stride) {
+        __m256 row[VECTORS];
+        for (int v = 0; v < vectors; v++) {
+            row[v] = _mm256_load_ps(weights + 8 * v);
+        }
+        for (int t = 0; t < TOKENS; t++) {
+            __m256 activation = _mm256_broadcast_ss(activations[t] + tree);
+            for (int v = 0; v < vectors; v++) {
+                sums[t][v] = _mm256_fmadd_ps(activation, row[v], sums[t][v]);
+            }
+        }
+    }
+    for (int t = 0; t < TOKENS; t++) {
+        for (int v = 0; v < vectors; v++) {
+            if (vectors == VECTORS) {
+                _mm256_storeu_ps(output[t] + column + 8 * v, sums[t][v]);
+            } else {
+                store_below_x86_avx2(output[t], column + 8 * v, trees->output_width, sums[t][v]);
+            }
+        }
+    }
+}
+
+void fff_add_roots_f32_x86_avx2(const struct fff_trees_f32 *trees, size_t count, const float *activations,
+                                size_t activation_stride, unsigned how, float *output, size_t output_stride) {
+    size_t width = trees->output_width;
+    for (size_t first = 0; first < count; first += TOKENS) {
+        size_t tokens = count - first < TOKENS ? count - first : TOKENS;
+        const float *of_token[TOKENS];
+        float *to[TOKENS];
+        for (size_t t = 0; t < TOKENS; t++) { /* where there are fewer, the last is computed again */
+            size_t token = first + (t < tokens ? t : tokens - 1);
+            of_token[t] = activations + token * activation_stride;
+            to[t] = output + token * output_stride;
+        }
+        size_t column = 0;
+        for (; column + 8 * VECTORS <= width; column += 8 * VECTORS) {
+            tile_x86_avx2(trees, of_token, how, to, column, VECTORS);
+        }
+        for (; column < width; column += 8) {
+            tile_x86_avx2(trees, of_token, how, to, column, 1);
+        }
+    }
+}
