@@ -11,13 +11,14 @@ struct fff_layer {
     const struct fff_kernels *kernels;
     fff_activation activation;
     fff_isa isa;
-    size_t path_length; /* trees * levels */
-    size_t l2_bytes;    /* of this machine's second-level cache */
-    size_t block;       /* tokens whose inputs, and outputs if there are several trees, stay in L2 */
-    size_t group;       /* trees whose output rows stay in L2 */
-    bool large_trees;   /* a tree exceeds L2, so it is worth while to fetch its rows once for many blocks of tokens */
-    size_t memory_size; /* of `memory`, in bytes */
-    void *memory;       /* rows, each with input and output weights side by side; then biases */
+    size_t path_length;   /* trees * levels */
+    size_t l2_bytes;      /* of this machine's second-level cache */
+    size_t block;         /* tokens whose inputs, and outputs if there are several trees, stay in L2 */
+    size_t group;         /* trees whose output rows stay in L2 */
+    size_t finish_tokens; /* tokens whose activations of such a group are at hand */
+    bool large_trees;     /* a tree exceeds L2, so it is worth while to fetch its rows once for many blocks of tokens */
+    size_t memory_size;   /* of `memory`, in bytes */
+    void *memory;         /* rows, each with input and output weights side by side; then biases */
     fff_allocator allocator;
 };
 

@@ -6,9 +6,10 @@ enum {
     LEAST_BLOCK = 16,
     MOST_BLOCK = 1024,
     MOST_CHUNK = 1 << 16, /* tokens that walk together: 5 MB of workspace at depth 15 */
-    L2_TO_L1 = 32,           /* a group's output rows stay in L1, or nearly: 64 KB of 2 MB */
+    L2_TO_L1 = 32,        /* a group's output rows stay in L1, or nearly: 64 KB of 2 MB */
     TOKENS_A_LEAF = 8,    /* enough in a chunk: more share a leaf's row no better to speak of */
-    SUBTREES_A_TASK = 8,  /* at least, so that few are cut between two tasks */
+    SUBTREES_A_TASK = 16, /* at least, so that few are cut between two tasks */
+    TOKENS_A_TASK = 48,   /* at least, for more than one task to walk together */
     MOST_SPLIT = 12,
     FINISH_FLOATS = 512, /* activations at hand: those of a few paths down one tree, or of one down many */
     CACHES_OF_SMALL_TREE =
@@ -32,18 +33,6 @@ static size_t reserve(size_t *end, size_t count) {
     return start;
 }
 
-static struct fff_walk_layout lay_out(const struct fff_plan *plan, size_t levels, size_t tokens) {
-    struct fff_walk_layout layout;
-    size_t end = 0;
-    reserve(&end, tokens * plan->group); /* nodes */
-    layout.logits = reserve(&end, tokens * plan->group * levels);
-    layout.order = reserve(&end, tokens);
-    layout.scratch = reserve(&end, tokens);
-    layout.starts = reserve(&end, plan->together ? ((size_t)1 << plan->split) + 1 : 0);
-    layout.bytes = end;
-    return layout;
-}
-
 void fff_plan_layer(struct fff_layer *layer) {
     const struct fff_trees_f32 *trees = &layer->trees;
     size_t floats = layer->l2_bytes / 5 * 2 / sizeof(float); /* as much for tokens as for rows, and some for the rest */
@@ -52,61 +41,66 @@ void fff_plan_layer(struct fff_layer *layer) {
     size_t by_rows = layer->l2_bytes / L2_TO_L1 / sizeof(float) / trees->nodes / trees->output_width;
     size_t by_logits = floats / layer->block / (trees->levels + 1);
     layer->group = at_most(at_least(at_most(by_rows, by_logits), 1), trees->trees);
+    layer->finish_tokens = at_least(FINISH_FLOATS / (layer->group * trees->levels), 1);
     size_t tree_bytes = trees->nodes * trees->row_stride * sizeof(float);
     layer->large_trees =
         tree_bytes > (trees->trees == 1 ? layer->l2_bytes / 2 : layer->l2_bytes * CACHES_OF_SMALL_TREE);
 }
 
-/* Tokens walk together where the trees are large and they are more than a block. */
+/* All tasks together: how many tokens, and at which level to sort them. */
 static void plan_together(const struct fff_layer *layer, size_t batch, struct fff_plan *plan) {
     const struct fff_trees_f32 *trees = &layer->trees;
     size_t leaves = (trees->nodes + 1) / 2, subtrees = plan->tasks > 1 ? SUBTREES_A_TASK * plan->tasks : 1;
     plan->together = true;
-    plan->chunk = at_most(batch, at_most(at_least(TOKENS_A_LEAF * leaves, 4 * layer->block), MOST_CHUNK));
     plan->group = 1;
+    plan->finish_tokens = at_least(FINISH_FLOATS / trees->levels, 1);
+    plan->chunk = at_most(batch, at_most(at_least(TOKENS_A_LEAF * leaves, 4 * layer->block), MOST_CHUNK));
     while (plan->split + 1 < trees->levels && plan->split < MOST_SPLIT &&
            (plan->chunk >> plan->split > layer->block || (size_t)1 << plan->split < subtrees)) {
         plan->split++;
     }
 }
 
-size_t fff_plan_batch(const struct fff_layer *layer, size_t batch, size_t concurrency, struct fff_plan *plan) {
-    size_t levels = layer->trees.levels;
-    *plan = (struct fff_plan){.tasks = at_most(at_least(concurrency, 1), batch), .group = layer->group};
-    plan->chunk = at_most(layer->block, batch / plan->tasks + (batch % plan->tasks != 0));
-    plan->finish_tokens = at_least(FINISH_FLOATS / (plan->group * levels), 1);
-
-    /* What is needed if tasks have walks of their own: also the least that is asked for if they walk together, so that
-     * a workspace for many tokens serves for fewer. */
-    struct fff_walk_layout own = lay_out(plan, levels, plan->chunk);
-    size_t end = own.bytes;
-    plan->activations = reserve(&end, plan->finish_tokens * plan->group * levels);
-    plan->path = reserve(&end, plan->group * levels);
-    size_t one_token = 0; /* that goes alone has nodes and logits of a whole path in place of all that */
-    reserve(&one_token, layer->path_length);
-    reserve(&one_token, layer->path_length);
-    plan->walk = own;
-    plan->slice = at_least(end, one_token);
-    size_t apart_bytes;
-    if (!fff_size_multiply(plan->tasks, plan->slice, &apart_bytes)) {
-        return 0;
-    }
-
-    size_t together_bytes = 0;
-    if (layer->large_trees && batch > layer->block) {
-        plan_together(layer, batch, plan);
-        plan->finish_tokens = at_least(FINISH_FLOATS / levels, 1);
-        plan->walk = lay_out(plan, levels, plan->chunk);
-        plan->slices = plan->walk.bytes;
+/* Lays out the workspace of a plan; its bytes, 0 if they overflow. */
+static size_t lay_out(const struct fff_layer *layer, struct fff_plan *plan) {
+    size_t entries = plan->group * layer->trees.levels, end = 0;
+    reserve(&end, plan->chunk * plan->group); /* nodes */
+    plan->walk.logits = reserve(&end, plan->chunk * entries);
+    plan->walk.order = reserve(&end, plan->chunk);
+    plan->walk.scratch = reserve(&end, plan->chunk);
+    plan->walk.starts = reserve(&end, plan->together ? ((size_t)1 << plan->split) + 1 : 0);
+    if (plan->together) { /* one walk, then a slice for each task */
+        plan->slices = end;
         end = 0;
-        plan->activations = reserve(&end, plan->finish_tokens * levels);
-        plan->path = reserve(&end, levels);
-        plan->slice = end;
-        if (!fff_size_multiply(plan->tasks, plan->slice, &together_bytes) ||
-            !fff_size_add(together_bytes, plan->slices, &together_bytes)) {
-            return 0;
-        }
     }
+    plan->activations = reserve(&end, plan->finish_tokens * entries);
+    plan->path = reserve(&end, entries);
+    size_t one_token = 0; /* a token that goes alone has nodes and logits of a whole path in place of all that */
+    reserve(&one_token, layer->path_length);
+    reserve(&one_token, layer->path_length);
+    plan->slice = at_least(end, one_token);
     size_t bytes;
-    return fff_size_add(at_least(apart_bytes, together_bytes), FFF_WORKSPACE_ALIGNMENT - 1, &bytes) ? bytes : 0;
+    return fff_size_multiply(plan->tasks, plan->slice, &bytes) && fff_size_add(bytes, plan->slices, &bytes) &&
+                   fff_size_add(bytes, FFF_WORKSPACE_ALIGNMENT - 1, &bytes)
+               ? bytes
+               : 0;
+}
+
+size_t fff_plan_batch(const struct fff_layer *layer, size_t batch, size_t concurrency, struct fff_plan *plan) {
+    *plan = (struct fff_plan){.tasks = at_most(at_least(concurrency, 1), batch), .group = layer->group};
+    plan->chunk = plan->tasks == 1 ? batch : batch / plan->tasks + (batch % plan->tasks != 0);
+    plan->chunk = at_most(plan->chunk, layer->block);
+    plan->finish_tokens = layer->finish_tokens;
+    size_t bytes = lay_out(layer, plan);
+    if (!layer->large_trees || batch < 2 * TOKENS_A_TASK || bytes == 0) {
+        return bytes;
+    }
+    /* Both ways are provided for, whichever is taken: a workspace for many tokens and tasks serves for fewer. */
+    struct fff_plan together = {.tasks = plan->tasks};
+    plan_together(layer, batch, &together);
+    size_t together_bytes = lay_out(layer, &together);
+    if (batch > layer->block || (plan->tasks > 1 && batch / plan->tasks >= TOKENS_A_TASK)) {
+        *plan = together;
+    }
+    return together_bytes == 0 ? 0 : at_least(bytes, together_bytes);
 }

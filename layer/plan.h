@@ -4,9 +4,9 @@
 
 #include "layer/layer.h"
 
-/* Byte offsets of the arrays of a walk (layer/walk.h), and their size in all. `nodes` comes first. */
+/* Byte offsets of the arrays of a walk (layer/walk.h). `nodes` comes first. */
 struct fff_walk_layout {
-    size_t logits, order, scratch, starts, bytes;
+    size_t logits, order, scratch, starts;
 };
 
 struct fff_plan {
