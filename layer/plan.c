@@ -12,8 +12,8 @@ enum {
     TOKENS_A_TASK = 48,   /* at least, for more than one task to walk together */
     MOST_SPLIT = 12,
     FINISH_FLOATS = 512, /* activations at hand: those of a few paths down one tree, or of one down many */
-    CACHES_OF_SMALL_TREE =
-        4 /* one of many trees walks alone, all inputs and outputs read anew for it, only if larger */
+    /* Several trees walk one by one, all inputs and outputs read anew for each, only if each is so much larger. */
+    SMALL_TREE_CACHES = 4,
 };
 
 static size_t at_most(size_t value, size_t limit) {
@@ -43,8 +43,7 @@ void fff_plan_layer(struct fff_layer *layer) {
     layer->group = at_most(at_least(at_most(by_rows, by_logits), 1), trees->trees);
     layer->finish_tokens = at_least(FINISH_FLOATS / (layer->group * trees->levels), 1);
     size_t tree_bytes = trees->nodes * trees->row_stride * sizeof(float);
-    layer->large_trees =
-        tree_bytes > (trees->trees == 1 ? layer->l2_bytes / 2 : layer->l2_bytes * CACHES_OF_SMALL_TREE);
+    layer->large_trees = tree_bytes > (trees->trees == 1 ? layer->l2_bytes / 2 : layer->l2_bytes * SMALL_TREE_CACHES);
 }
 
 /* All tasks together: how many tokens, and at which level to sort them. */
@@ -88,14 +87,14 @@ static size_t lay_out(const struct fff_layer *layer, struct fff_plan *plan) {
 
 size_t fff_plan_batch(const struct fff_layer *layer, size_t batch, size_t concurrency, struct fff_plan *plan) {
     *plan = (struct fff_plan){.tasks = at_most(at_least(concurrency, 1), batch), .group = layer->group};
-    plan->chunk = plan->tasks == 1 ? batch : batch / plan->tasks + (batch % plan->tasks != 0);
-    plan->chunk = at_most(plan->chunk, layer->block);
+    plan->chunk = at_most(batch, layer->block); /* for each task, so that fewer tasks never need more */
     plan->finish_tokens = layer->finish_tokens;
     size_t bytes = lay_out(layer, plan);
     if (!layer->large_trees || batch < 2 * TOKENS_A_TASK || bytes == 0) {
         return bytes;
     }
-    /* Both ways are provided for, whichever is taken: a workspace for many tokens and tasks serves for fewer. */
+    /* Both ways are provided for, whichever is taken, so that a workspace for many tokens and tasks serves for fewer.
+     */
     struct fff_plan together = {.tasks = plan->tasks};
     plan_together(layer, batch, &together);
     size_t together_bytes = lay_out(layer, &together);

@@ -1,6 +1,7 @@
 #include "tests/support.h"
 
 #include <math.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -84,5 +85,33 @@ void assert_same_floats(const float *actual, const float *expected, size_t count
             fail_msg("%s: element %zu of %zu is %a, should be %a", what, i, count, (double)actual[i],
                      (double)expected[i]);
         }
+    }
+}
+
+/* ---- Threads --------------------------------------------------------------------------------- */
+
+struct thread_task {
+    pthread_t thread;
+    void (*task)(void *argument, size_t index);
+    void *argument;
+    size_t index;
+};
+
+static void *run_thread_task(void *given) {
+    struct thread_task *t = given;
+    t->task(t->argument, t->index);
+    return NULL;
+}
+
+void test_run_on_threads(void *context, size_t count, void (*task)(void *argument, size_t index), void *argument) {
+    (void)context;
+    struct thread_task tasks[TEST_MOST_THREADS];
+    assert_true(count <= TEST_MOST_THREADS);
+    for (size_t i = 0; i < count; i++) {
+        tasks[i] = (struct thread_task){.task = task, .argument = argument, .index = i};
+        assert_int_equal(pthread_create(&tasks[i].thread, NULL, run_thread_task, &tasks[i]), 0);
+    }
+    for (size_t i = 0; i < count; i++) {
+        pthread_join(tasks[i].thread, NULL);
     }
 }

@@ -49,6 +49,10 @@ void guarded_free(struct guarded *memory);
 /* Fails the test unless all bits agree; NaNs agree with each other. */
 void assert_same_floats(const float *actual, const float *expected, size_t count, const char *what);
 
+/* A runner's `run` that starts a thread a task, at most TEST_MOST_THREADS: as much at once as can be. */
+enum { TEST_MOST_THREADS = 16 };
+void test_run_on_threads(void *context, size_t count, void (*task)(void *argument, size_t index), void *argument);
+
 /* Whether this instruction set can run here; cmocka's skip() otherwise. */
 #define SKIP_UNLESS_USABLE(isa)                                                                                        \
     do {                                                                                                               \

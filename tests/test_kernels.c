@@ -144,6 +144,53 @@ static void check_accumulate(const struct fff_kernels *kernels, enum fill kind, 
     unpack(&packed);
 }
 
+static void check_roots(const struct fff_kernels *kernels, enum fill kind, size_t width, uint64_t *state) {
+    size_t trees = 1 + random_below(state, 8), levels = 1 + random_below(state, 3), count = 1 + random_below(state, 11);
+    struct packed packed = pack_random(kind, width, 1 + random_below(state, 40), trees, levels, state);
+    size_t input_stride = width + random_below(state, 5), logit_stride = trees * levels + random_below(state, 5);
+    size_t logit_bytes = ((count - 1) * logit_stride + (trees - 1) * levels + 1) * sizeof(float);
+    struct guarded input = guarded_allocate(((count - 1) * input_stride + width) * sizeof(float));
+    struct guarded logits = guarded_allocate(logit_bytes);
+    float *expected = malloc(logit_bytes);
+    assert_non_null(expected);
+    fill_floats(kind, input.data, input.size / sizeof(float), state);
+    memset(logits.data, 0x5a, logit_bytes);
+    memset(expected, 0x5a, logit_bytes);
+    fff_kernels_generic.roots_f32(&packed.trees, count, input.data, input_stride, expected, logit_stride);
+    kernels->roots_f32(&packed.trees, count, input.data, input_stride, logits.data, logit_stride);
+    assert_same_floats(logits.data, expected, logit_bytes / sizeof(float), "logits, and what is between them");
+    free(expected);
+    guarded_free(&logits);
+    guarded_free(&input);
+    unpack(&packed);
+}
+
+static void check_add_roots(const struct fff_kernels *kernels, enum fill kind, size_t width, uint64_t *state) {
+    size_t trees = 1 + random_below(state, 8), count = 1 + random_below(state, 19);
+    struct packed packed = pack_random(kind, 1 + random_below(state, 40), width, trees, 1, state);
+    size_t activation_stride = trees + random_below(state, 5), output_stride = width + random_below(state, 5);
+    size_t output_bytes = ((count - 1) * output_stride + width) * sizeof(float);
+    struct guarded activations = guarded_allocate(((count - 1) * activation_stride + trees) * sizeof(float));
+    struct guarded output = guarded_allocate(output_bytes);
+    float *expected = malloc(output_bytes);
+    assert_non_null(expected);
+    fill_floats(kind, activations.data, activations.size / sizeof(float), state);
+    memset(output.data, 0x5a, output_bytes);
+    memset(expected, 0x5a, output_bytes);
+    const unsigned hows[] = {0, FFF_CONTINUE};
+    for (int i = 0; i < 2; i++) {
+        fff_kernels_generic.add_roots_f32(&packed.trees, count, activations.data, activation_stride, hows[i], expected,
+                                          output_stride);
+        kernels->add_roots_f32(&packed.trees, count, activations.data, activation_stride, hows[i], output.data,
+                               output_stride);
+        assert_same_floats(output.data, expected, output_bytes / sizeof(float), "outputs, and what is between them");
+    }
+    free(expected);
+    guarded_free(&output);
+    guarded_free(&activations);
+    unpack(&packed);
+}
+
 /* Calls a check for every width with every kind of numbers, twice for the small ones. */
 static void for_all_widths(const struct fff_kernels *kernels, const char *name,
                            void (*check)(const struct fff_kernels *, enum fill, size_t, uint64_t *)) {
@@ -174,6 +221,14 @@ static void test_node_dot(void **test_state) {
 
 static void test_accumulate(void **test_state) {
     for_all_widths(kernels_under_test(test_state), "accumulate_f32", check_accumulate);
+}
+
+static void test_roots(void **test_state) {
+    for_all_widths(kernels_under_test(test_state), "roots_f32", check_roots);
+}
+
+static void test_add_roots(void **test_state) {
+    for_all_widths(kernels_under_test(test_state), "add_roots_f32", check_add_roots);
 }
 
 static void test_activate(void **test_state) {
@@ -218,10 +273,8 @@ int main(void) {
         const char *name;
         CMUnitTestFunction test;
     } kernels[] = {
-        {"descend_f32", test_descend},
-        {"node_dot_f32", test_node_dot},
-        {"activate_f32", test_activate},
-        {"accumulate_f32", test_accumulate},
+        {"descend_f32", test_descend},       {"node_dot_f32", test_node_dot}, {"activate_f32", test_activate},
+        {"accumulate_f32", test_accumulate}, {"roots_f32", test_roots},       {"add_roots_f32", test_add_roots},
     };
     enum { KERNELS = sizeof kernels / sizeof *kernels, FIRST = FFF_ISA_GENERIC + 1, ISAS = FFF_ISA_COUNT - FIRST };
     static int isas[FFF_ISA_COUNT];

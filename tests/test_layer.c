@@ -170,35 +170,6 @@ static void for_usable_isas(const struct subject *s,
     }
 }
 
-/* ---- Runners --------------------------------------------------------------------------------- */
-
-struct thread_task {
-    pthread_t thread;
-    void (*task)(void *argument, size_t index);
-    void *argument;
-    size_t index;
-};
-
-static void *run_thread_task(void *given) {
-    struct thread_task *t = given;
-    t->task(t->argument, t->index);
-    return NULL;
-}
-
-/* A thread a task: as much at once as can be. */
-static void run_on_threads(void *context, size_t count, void (*task)(void *argument, size_t index), void *argument) {
-    (void)context;
-    struct thread_task tasks[16];
-    assert_true(count <= 16);
-    for (size_t i = 0; i < count; i++) {
-        tasks[i] = (struct thread_task){.task = task, .argument = argument, .index = i};
-        assert_int_equal(pthread_create(&tasks[i].thread, NULL, run_thread_task, &tasks[i]), 0);
-    }
-    for (size_t i = 0; i < count; i++) {
-        pthread_join(tasks[i].thread, NULL);
-    }
-}
-
 /* ---- Tests ----------------------------------------------------------------------------------- */
 
 static const struct shape SHAPES[] = {
@@ -238,7 +209,7 @@ static void test_definition_any_split(void **unused) {
 
 static void check_threads(const struct subject *s, const fff_layer *layer, uint64_t *state) {
     for (size_t threads = 1; threads <= 8; threads++) {
-        fff_runner runner = {run_on_threads, NULL, threads};
+        fff_runner runner = {test_run_on_threads, NULL, threads};
         check_range(s, layer, 0, s->batch, &runner, state);
     }
 }
@@ -408,7 +379,7 @@ static void test_large_batch(void **unused) {
     for (int isa = FFF_ISA_GENERIC; isa < FFF_ISA_COUNT; isa++) {
         if (fff_isa_usable((fff_isa)isa) == FFF_OK) {
             fff_layer *layer = create(&s, (fff_isa)isa);
-            fff_runner runner = {run_on_threads, NULL, 2};
+            fff_runner runner = {test_run_on_threads, NULL, 2};
             check_range(&s, layer, 0, s.batch, NULL, &state);
             check_range(&s, layer, 0, s.batch, &runner, &state);
             fff_layer_destroy(layer);

@@ -1,0 +1,286 @@
+/* Batches against the same tokens one at a time, bit for bit, on every way that a batch can be cut.
+ *
+ * The plan depends on the size of L2. Layers here are small, so the size that they were planned for is set from 4 KB
+ * (trees are large, blocks are few tokens, groups are one tree) to what the machine has. */
+#include "layer/plan.h"
+#include "tests/support.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- Layers and inputs ----------------------------------------------------------------------- */
+
+enum routes {
+    UNIFORM,
+    ONE_PATH,
+    ALL_LEAVES, /* each token to another leaf than the tokens before it */
+    TIES,       /* every logit is zero */
+    ROUTE_KINDS
+};
+
+struct shape {
+    size_t input_width, output_width, depth, trees, tokens;
+};
+
+struct subject {
+    fff_layer_desc desc;
+    float *in, *biases, *out;
+    size_t tokens, path;
+    float *input;
+    /* by the generic kernels, one token at a time */
+    uint32_t *nodes;
+    float *logits, *output;
+};
+
+static void *allocate(size_t count, size_t size) {
+    void *memory = calloc(count + 1, size);
+    assert_non_null(memory);
+    return memory;
+}
+
+static fff_layer *create(const struct subject *s, fff_isa isa) {
+    fff_layer_desc desc = s->desc;
+    desc.isa = isa;
+    fff_layer *layer = NULL;
+    assert_int_equal(fff_layer_create(&desc, &layer), FFF_OK);
+    return layer;
+}
+
+/* Node `node` of level l asks for the sign of input l alone, so that an input's signs are its path. */
+static void ask_for_signs(struct subject *s) {
+    size_t nodes = fff_nodes_per_tree(s->desc.depth), width = s->desc.input_width;
+    memset(s->in, 0, s->desc.trees * nodes * width * sizeof(float));
+    for (size_t row = 0; row < s->desc.trees * nodes; row++) {
+        size_t level = 0;
+        for (size_t node = row % nodes; node > 0; node = (node - 1) / 2) {
+            level++;
+        }
+        s->in[row * width + level] = 1.0f;
+    }
+    for (size_t t = 0; t < s->tokens; t++) {
+        for (size_t level = 0; level <= s->desc.depth; level++) {
+            s->input[t * width + level] = (t >> level & 1) != 0 ? 1.0f : -1.0f;
+        }
+    }
+}
+
+static struct subject make_subject(struct shape shape, enum routes routes, uint64_t *state) {
+    size_t rows = shape.trees * fff_nodes_per_tree(shape.depth);
+    struct subject s = {
+        .in = allocate(rows * shape.input_width, sizeof(float)),
+        .biases = allocate(rows, sizeof(float)),
+        .out = allocate(rows * shape.output_width, sizeof(float)),
+        .tokens = shape.tokens,
+        .path = shape.trees * (shape.depth + 1),
+        .input = allocate(shape.tokens * shape.input_width, sizeof(float)),
+    };
+    s.nodes = allocate(s.tokens * s.path, sizeof(uint32_t));
+    s.logits = allocate(s.tokens * s.path, sizeof(float));
+    s.output = allocate(s.tokens * shape.output_width, sizeof(float));
+    fill_floats(FILL_NORMAL, s.in, rows * shape.input_width, state);
+    fill_floats(FILL_NORMAL, s.out, rows * shape.output_width, state);
+    fill_floats(FILL_NORMAL, s.input, s.tokens * shape.input_width, state);
+    for (size_t row = 0; row < rows && routes == ONE_PATH; row++) {
+        s.biases[row] = row % 3 == 0 ? -1e6f : 1e6f;
+    }
+    s.desc = (fff_layer_desc){
+        .struct_size = sizeof(fff_layer_desc),
+        .input_width = shape.input_width,
+        .output_width = shape.output_width,
+        .depth = shape.depth,
+        .trees = shape.trees,
+        .input_weights = {s.in, shape.input_width, 1},
+        .biases = s.biases,
+        .output_weights = {s.out, shape.output_width, 1},
+    };
+    if (routes == ALL_LEAVES) {
+        ask_for_signs(&s);
+    } else if (routes == TIES) {
+        memset(s.input, 0, s.tokens * shape.input_width * sizeof(float));
+    }
+
+    fff_layer *generic = create(&s, FFF_ISA_GENERIC);
+    size_t size = 0;
+    assert_int_equal(fff_workspace_size(generic, 1, 1, &size), FFF_OK);
+    void *workspace = allocate(size, 1);
+    for (size_t t = 0; t < s.tokens; t++) {
+        const float *input = s.input + t * shape.input_width;
+        assert_int_equal(fff_forward(generic, 1, input, shape.input_width, s.output + t * shape.output_width,
+                                     shape.output_width, workspace, size, NULL),
+                         FFF_OK);
+        assert_int_equal(fff_route(generic, 1, input, shape.input_width, s.nodes + t * s.path, s.path,
+                                   s.logits + t * s.path, s.path, workspace, size, NULL),
+                         FFF_OK);
+    }
+    free(workspace);
+    fff_layer_destroy(generic);
+    if (routes == ALL_LEAVES && shape.depth > 0 && s.tokens > 1) { /* else this would test nothing */
+        assert_int_not_equal(s.nodes[shape.depth], s.nodes[s.path + shape.depth]);
+    }
+    return s;
+}
+
+static void free_subject(struct subject *s) {
+    free(s->in);
+    free(s->biases);
+    free(s->out);
+    free(s->input);
+    free(s->nodes);
+    free(s->logits);
+    free(s->output);
+}
+
+/* ---- One batch ------------------------------------------------------------------------------- */
+
+/* The first `batch` tokens, with strides, canaries between the rows, and a workspace of the very size asked for. */
+static void check_batch(const struct subject *s, const fff_layer *layer, size_t batch, size_t threads) {
+    size_t in = s->desc.input_width, out = s->desc.output_width, path = s->path;
+    size_t in_stride = in + batch % 3, out_stride = batch % 2 == 0 ? (out + 15) / 16 * 16 : out + 1;
+    size_t size = 0;
+    fff_runner runner = {test_run_on_threads, NULL, threads};
+    assert_int_equal(fff_workspace_size(layer, batch, threads, &size), FFF_OK);
+    struct guarded workspace = guarded_allocate(size);
+    struct guarded input = guarded_allocate(((batch - 1) * in_stride + in) * sizeof(float));
+    float *output = aligned_alloc(64, (batch * out_stride * sizeof(float) + 63) / 64 * 64); /* streaming wants that */
+    uint32_t *nodes = allocate(batch * path, sizeof *nodes);
+    float *logits = allocate(batch * path, sizeof *logits);
+    assert_non_null(output);
+    for (size_t t = 0; t < batch; t++) {
+        memcpy((float *)input.data + t * in_stride, s->input + t * in, in * sizeof(float));
+    }
+    memset(output, 0x5a, batch * out_stride * sizeof(float));
+    assert_int_equal(
+        fff_forward(layer, batch, input.data, in_stride, output, out_stride, workspace.data, workspace.size, &runner),
+        FFF_OK);
+    for (size_t t = 0; t < batch; t++) {
+        assert_same_floats(output + t * out_stride, s->output + t * out, out, "forward");
+        for (size_t gap = out; gap < out_stride; gap++) {
+            uint32_t bits;
+            memcpy(&bits, output + t * out_stride + gap, sizeof bits);
+            assert_int_equal(bits, 0x5a5a5a5a);
+        }
+    }
+    assert_int_equal(fff_route(layer, batch, input.data, in_stride, nodes, path, logits, path, workspace.data,
+                               workspace.size, &runner),
+                     FFF_OK);
+    assert_memory_equal(nodes, s->nodes, batch * path * sizeof *nodes);
+    assert_same_floats(logits, s->logits, batch * path, "logits");
+    memset(output, 0x5a, batch * out_stride * sizeof(float));
+    assert_int_equal(fff_accumulate(layer, batch, nodes, path, logits, path, output, out_stride, workspace.data,
+                                    workspace.size, &runner),
+                     FFF_OK);
+    for (size_t t = 0; t < batch; t++) {
+        assert_same_floats(output + t * out_stride, s->output + t * out, out, "accumulate");
+    }
+    free(logits);
+    free(nodes);
+    free(output);
+    guarded_free(&input);
+    guarded_free(&workspace);
+}
+
+/* ---- Tests ----------------------------------------------------------------------------------- */
+
+/* A layer planned for an L2 of that size; 0 for the machine's own. */
+static fff_layer *create_for_cache(const struct subject *s, fff_isa isa, size_t l2_bytes) {
+    fff_layer *layer = create(s, isa);
+    if (l2_bytes > 0) {
+        layer->l2_bytes = l2_bytes;
+        fff_plan_layer(layer);
+    }
+    return layer;
+}
+
+static const size_t CACHES[] = {4 << 10, 64 << 10, 0};
+
+/* Every batch up to `batches` and some larger ones, on 1 to 8 threads in turn. */
+static void check_shape(struct shape shape, size_t batches, const char *name) {
+    uint64_t state = test_random(name);
+    for (int routes = 0; routes < ROUTE_KINDS; routes++) {
+        struct subject s = make_subject(shape, (enum routes)routes, &state);
+        for (int isa = FFF_ISA_GENERIC; isa < FFF_ISA_COUNT; isa++) {
+            if (fff_isa_usable((fff_isa)isa) != FFF_OK) {
+                continue;
+            }
+            for (size_t c = 0; c < sizeof CACHES / sizeof *CACHES; c++) {
+                fff_layer *layer = create_for_cache(&s, (fff_isa)isa, CACHES[c]);
+                /* Each batch on one cache's plan or another's; between the instruction sets, on all. */
+                for (size_t batch = 1 + ((size_t)isa + c) % 3; batch <= batches; batch += 3) {
+                    check_batch(&s, layer, batch, 1 + random_below(&state, 8));
+                }
+                check_batch(&s, layer, s.tokens, 1);
+                check_batch(&s, layer, s.tokens, 2 + random_below(&state, 7));
+                fff_layer_destroy(layer);
+            }
+        }
+        free_subject(&s);
+    }
+}
+
+static void test_one_deep_tree(void **unused) {
+    (void)unused;
+    check_shape((struct shape){17, 33, 8, 1, 1000}, 300, "one deep tree");
+}
+
+static void test_odd_widths(void **unused) {
+    (void)unused;
+    check_shape((struct shape){67, 1, 5, 1, 301}, 100, "odd widths");
+    check_shape((struct shape){11, 130, 10, 1, 700}, 40, "odd widths, deep");
+}
+
+static void test_several_trees(void **unused) {
+    (void)unused;
+    check_shape((struct shape){33, 50, 4, 5, 400}, 100, "several trees");
+    check_shape((struct shape){40, 31, 7, 3, 600}, 40, "several deep trees");
+}
+
+static void test_many_shallow_trees(void **unused) {
+    (void)unused;
+    check_shape((struct shape){48, 96, 0, 70, 300}, 100, "dense");
+    check_shape((struct shape){37, 45, 0, 1, 40}, 20, "one neuron");
+    check_shape((struct shape){35, 20, 2, 25, 300}, 60, "shallow");
+}
+
+static void test_large_batches(void **unused) {
+    (void)unused;
+    for (size_t tokens = 1000; tokens <= 16384; tokens = tokens == 1000 ? 4096 : 4 * tokens) {
+        check_shape((struct shape){16, 16, 7, 1, tokens}, 0, "large batches");
+    }
+}
+
+/* A workspace for more tokens and tasks serves for fewer. */
+static void test_workspace_grows(void **unused) {
+    (void)unused;
+    uint64_t state = test_random("workspace");
+    const struct shape shapes[] = {{64, 64, 8, 1, 1}, {16, 16, 3, 20, 1}, {8, 8, 0, 300, 1}, {8, 40, 9, 2, 1}};
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
+        struct subject s = make_subject(shapes[i], UNIFORM, &state);
+        for (size_t c = 0; c < sizeof CACHES / sizeof *CACHES; c++) {
+            fff_layer *layer = create_for_cache(&s, FFF_ISA_GENERIC, CACHES[c]);
+            for (size_t threads = 1; threads <= 9; threads++) {
+                size_t before = 0;
+                for (size_t batch = 1; batch < 3000; batch++) {
+                    size_t size = 0, fewer = 0;
+                    assert_int_equal(fff_workspace_size(layer, batch, threads, &size), FFF_OK);
+                    assert_int_equal(fff_workspace_size(layer, batch, threads - 1, &fewer), FFF_OK);
+                    assert_true(size >= before);
+                    assert_true(size >= fewer);
+                    before = size;
+                }
+            }
+            fff_layer_destroy(layer);
+        }
+        free_subject(&s);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_one_deep_tree), cmocka_unit_test(test_odd_widths),
+        cmocka_unit_test(test_several_trees), cmocka_unit_test(test_many_shallow_trees),
+        cmocka_unit_test(test_large_batches), cmocka_unit_test(test_workspace_grows),
+    };
+    test_start("test_batch");
+    return cmocka_run_group_tests_name("batch", tests, NULL, NULL);
+}
