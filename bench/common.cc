@@ -70,9 +70,27 @@ std::vector<WorkingSet> working_sets() {
             {"DRAM", 4 * cache_bytes(3)}};
 }
 
+static cpu_set_t allowed; // to begin with
+
+AllCpus::AllCpus() {
+    (void)sched_setaffinity(0, sizeof allowed, &allowed);
+}
+
+AllCpus::~AllCpus() {
+    (void)pin_to_one_cpu();
+}
+
+size_t AllCpus::count() {
+    return static_cast<size_t>(CPU_COUNT(&allowed));
+}
+
 int pin_to_one_cpu() {
     cpu_set_t set;
-    if (sched_getaffinity(0, sizeof set, &set) == 0 && CPU_COUNT(&set) == 1) {
+    bool known = sched_getaffinity(0, sizeof set, &set) == 0;
+    if (known && CPU_COUNT(&allowed) == 0) {
+        allowed = set;
+    }
+    if (known && CPU_COUNT(&set) == 1) {
         int cpu = 0;
         while (!CPU_ISSET(cpu, &set)) {
             cpu++;

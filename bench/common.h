@@ -63,6 +63,16 @@ void add_context(int pinned_cpu);
 // there are. The number of that CPU, or -1.
 int pin_to_one_cpu();
 
+// While it lives, this thread may run on all CPUs that the process was allowed to begin with.
+class AllCpus {
+  public:
+    AllCpus();
+    ~AllCpus();
+    AllCpus(const AllCpus &) = delete;
+    AllCpus &operator=(const AllCpus &) = delete;
+    static size_t count();
+};
+
 // Ends a benchmark whose output is wrong; the program will fail.
 void wrong_output(benchmark::State &state, const char *what);
 bool any_wrong_output();

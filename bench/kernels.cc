@@ -163,6 +163,54 @@ void accumulate(benchmark::State &state, fff_isa isa, size_t width, size_t bytes
     set_rates(state, static_cast<double>(PATH * width * sizeof(float)), static_cast<double>(PATH * width));
 }
 
+// Sixteen tokens against sixteen trees that are all root, then the next sixteen of the working set: both halves of a
+// dense layer.
+const size_t ROOTS = 16;
+
+fff_trees_f32 some_roots(const fff_trees_f32 &all, size_t first) {
+    fff_trees_f32 some = all;
+    some.input_rows += first * all.row_stride;
+    some.output_rows += first * all.row_stride;
+    some.biases += first;
+    some.trees = std::min(ROOTS, all.trees);
+    return some;
+}
+
+void roots(benchmark::State &state, fff_isa isa, size_t width, size_t bytes, bool add) {
+    const fff_kernels *kernels = fff_kernels_of(isa);
+    const Weights &w =
+        weights_for(width, std::max<size_t>(1, bytes / (Weights::padded(width) * 2 * sizeof(float))), 1, 1, ROOTS);
+    fff_trees_f32 trees = some_roots(w.trees, 0);
+    Buffer logits(ROOTS * trees.trees), outputs(ROOTS * width);
+    auto run = [&](const fff_kernels &with) {
+        if (add) {
+            with.add_roots_f32(&trees, ROOTS, logits.data(), trees.trees, 0, outputs.data(), width);
+        } else {
+            with.roots_f32(&trees, ROOTS, w.inputs.data(), width, logits.data(), trees.trees);
+        }
+    };
+    if (add) {
+        fill_normal(logits, 1.0f, 5);
+    }
+    Buffer &written = add ? outputs : logits;
+    run(*kernels);
+    std::vector<float> found(written.data(), written.data() + written.size());
+    run(fff_kernels_generic);
+    if (!same_bits(found.data(), written.data(), found.size())) {
+        wrong_output(state, "differs from the generic kernel");
+        return;
+    }
+    size_t next = 0;
+    for (auto _ : state) {
+        run(*kernels);
+        benchmark::DoNotOptimize(written.data());
+        next = next + 2 * trees.trees <= w.trees.trees ? next + trees.trees : 0;
+        trees = some_roots(w.trees, next);
+    }
+    set_rates(state, static_cast<double>(trees.trees * width * sizeof(float)),
+              static_cast<double>(trees.trees * ROOTS * width));
+}
+
 void activate(benchmark::State &state, fff_isa isa, fff_activation activation, size_t count) {
     const fff_kernels *kernels = fff_kernels_of(isa);
     Buffer logits(count), activations(count), expected(count);
@@ -200,6 +248,10 @@ void register_kernels() {
                     [=](benchmark::State &state) { descend(state, isa, width, bytes); });
                 add("accumulate_f32" + where + "/" + set.name,
                     [=](benchmark::State &state) { accumulate(state, isa, width, bytes); });
+                add("roots_f32" + where + "/" + set.name,
+                    [=](benchmark::State &state) { roots(state, isa, width, bytes, false); });
+                add("add_roots_f32" + where + "/" + set.name,
+                    [=](benchmark::State &state) { roots(state, isa, width, bytes, true); });
             }
         }
     }

@@ -11,11 +11,14 @@
 #include "bench/peers.h"
 #include "bench/setting.h"
 
+#include "tools/threads.h"
+
 #include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <map>
 #include <set>
+#include <stdexcept>
 
 namespace bench {
 namespace {
@@ -58,6 +61,32 @@ void fff(benchmark::State &state, const Case &of, fff_isa isa, size_t batch) {
     time_fff(state, setting, layers.size(), batch, 0, [&](size_t layer, const float *input, float *output) {
         status = fff_forward(layers[layer].get(), batch, input, of.shape.width, output, of.shape.width,
                              workspace.data(), size, nullptr);
+    });
+    if (status != FFF_OK) {
+        wrong_output(state, fff_status_text(status));
+    }
+}
+
+// The same by threads: on all CPUs, where the other benchmarks stay on one. One thread is timed likewise.
+void fff_by_threads(benchmark::State &state, const Case &of, fff_isa isa, size_t batch, size_t threads) {
+    AllCpus all;
+    static std::map<size_t, std::unique_ptr<void, void (*)(void *)>> pools;
+    auto pool = pools.try_emplace(threads, nullptr, thread_pool_destroy).first;
+    if (!pool->second) {
+        pool->second.reset(thread_pool_create(threads));
+    }
+    if (!pool->second) {
+        throw std::runtime_error("no threads");
+    }
+    fff_runner runner = thread_pool_runner(pool->second.get());
+    Setting &setting = setting_for(of, batch);
+    const fff_layer *layer = setting.layers_for(isa)[0].get();
+    size_t size = 0;
+    fff_status status = fff_workspace_size(layer, batch, threads, &size);
+    Buffer workspace(size / sizeof(float) + 1);
+    time_fff(state, setting, 1, batch, 0, [&](size_t, const float *input, float *output) {
+        status =
+            fff_forward(layer, batch, input, of.shape.width, output, of.shape.width, workspace.data(), size, &runner);
     });
     if (status != FFF_OK) {
         wrong_output(state, fff_status_text(status));
@@ -177,11 +206,23 @@ Dense &dense_for(size_t width, size_t neurons, bool cold, size_t batch) {
 } // namespace
 
 void register_layers() {
+    std::unique_ptr<void, void (*)(void *)> pool(thread_pool_create(1), thread_pool_destroy);
+    bool have_threads = pool != nullptr;
     for (const Case &of : cases()) {
         for (size_t batch = 1; batch <= MOST_TOKENS; batch *= 2) {
             for (fff_isa isa : usable_isas()) {
                 std::string name = "layer/" + of.shape.name() + "/" + fff_isa_name(isa) + of.name(batch);
                 add(name, [=](benchmark::State &state) { fff(state, of, isa, batch); });
+            }
+            for (fff_isa isa : usable_isas()) {
+                if (of.cold || of.shape.width != 768 || !have_threads) {
+                    break;
+                }
+                for (size_t threads = 1; threads <= AllCpus::count(); threads *= 2) {
+                    std::string name = "layer_threads/" + of.shape.name() + "/" + fff_isa_name(isa) + of.name(batch) +
+                                       "/t" + std::to_string(threads);
+                    add(name, [=](benchmark::State &state) { fff_by_threads(state, of, isa, batch, threads); });
+                }
             }
             for (const Cblas *blas : found_blas()) {
                 if (of.cold) {

@@ -24,7 +24,7 @@ import tempfile
 import time
 
 # What `make bench` runs, FAST standing for every usable instruction set but the generic one, whose figures for
-# everything would take longer than all the rest.
+# everything would take longer than all the rest, and BEST for the one that is preferred.
 DEFAULT = [
     # The published shape, by batch.
     r"layer/path_1x11/\w+/h768/b(1|2|4|8|16|32|64|128|256|512|1024|4096|16384)/warm/uniform",
@@ -35,10 +35,12 @@ DEFAULT = [
     r"layer/path_1x(1|3|5|7|9|13|15)/FAST/h768/b1/warm/uniform",
     r"layer/path_(3072x0|512x2|128x4|32x6|8x8)/FAST/h768/b(1|64|1024)/warm/uniform",
     r"layer/path_1x11/FAST/h(256|512|1024|2048|4096)/b(1|64)/warm/uniform",
+    # More threads than one.
+    r"layer_threads/path_(1x11|512x2)/BEST/h768/b(64|512|1024|4096|16384)/warm/(uniform|one_path)/t\d+",
     # Whatever routes were given.
     r"layer/path_\w+/FAST/h768/b(1|64|4096)/warm/recorded",
     # Every entry of the kernel tables.
-    r"(node_dot|descend|accumulate)_f32/\w+/h768/.*",
+    r"(node_dot|descend|accumulate|roots|add_roots)_f32/\w+/h768/.*",
     r"activate_f32/.*",
 ]
 FLOP_RATIO = 4095 / 12  # of the published shape: multiplications saved
@@ -48,7 +50,8 @@ CLOSE = 1.12
 LARGE = 2048  # batches from here on run fewer candidates in fewer processes: a dense layer takes seconds
 
 LAYER = re.compile(r"layer/path_(\d+)x(\d+)/(\w+)/h(\d+)/b(\d+)/(warm|cold)/(\w+)")
-KERNEL = re.compile(r"(node_dot|descend|accumulate|activate)_f32/")
+THREADS = re.compile(r"layer_threads/path_(\d+)x(\d+)/(\w+)/h(\d+)/b(\d+)/(warm|cold)/(\w+)/t(\d+)")
+KERNEL = re.compile(r"(node_dot|descend|accumulate|roots|add_roots|activate)_f32/")
 Case = collections.namedtuple("Case", "trees depth width batch weights routes")
 
 
@@ -62,6 +65,7 @@ class Harness:
     def __init__(self, path, min_time):
         self.path, self.min_time = path, min_time
         self.context, self.runs = None, []
+        self.all_cpus = os.sched_getaffinity(0)
 
     def names(self):
         listed = subprocess.run([self.path, "--benchmark_list_tests"], check=False, stdout=subprocess.PIPE, text=True)
@@ -72,15 +76,17 @@ class Harness:
     def explain(self, pattern):
         subprocess.run([self.path, "--benchmark_filter=" + pattern], check=False)
 
-    def run(self, names, repetitions, interleave=True, **labels):
+    def run(self, names, repetitions, interleave=True, all_cpus=False, **labels):
         """Runs these names; returns {name: [run, ...]} by repetition index."""
+        cpus = self.all_cpus if all_cpus else {max(self.all_cpus)}
         pattern = "^(" + "|".join(re.escape(name) for name in names) + ")/real_time$"
         with tempfile.NamedTemporaryFile(suffix=".json") as out:
             done = subprocess.run(
                 [self.path, "--benchmark_filter=" + pattern, f"--benchmark_repetitions={repetitions}",
                  f"--benchmark_min_time={self.min_time}", "--benchmark_out=" + out.name, "--benchmark_out_format=json",
                  f"--benchmark_enable_random_interleaving={str(interleave).lower()}"],
-                check=False, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+                check=False, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+                preexec_fn=lambda: os.sched_setaffinity(0, cpus))  # pylint: disable=subprocess-popen-preexec-fn
             if done.returncode not in (0, 1):
                 sys.exit(f"{self.path} failed, status {done.returncode}:\n{done.stderr}")
             report = json.load(open(out.name, encoding="utf-8"))
@@ -137,12 +143,14 @@ def label(case):
 def default_selection(usable):
     """A pattern for names of layers and kernels; `usable` are the instruction sets."""
     fast = [isa for isa in usable if isa != "generic"] or usable
-    return re.compile("|".join(DEFAULT).replace("FAST", "(" + "|".join(fast) + ")"))
+    patterns = "|".join(DEFAULT).replace("FAST", "(" + "|".join(fast) + ")").replace("BEST", preferred(usable))
+    return re.compile(patterns)
 
 
 def select(names, wanted, isas):
-    """The layer cases with their instruction sets, and the other names, that `wanted` (of a name) tells."""
-    cases, others = {}, []
+    """The layer cases with their instruction sets, the same by numbers of threads, and the other names, that `wanted` (of
+    a name) tells."""
+    cases, threads, others = {}, {}, []
     for name in names:
         if not wanted(name):
             continue
@@ -152,11 +160,16 @@ def select(names, wanted, isas):
             if not isas or isa in isas:
                 case = Case(int(trees), int(depth), int(width), int(batch), weights, routes)
                 cases.setdefault(case, []).append(isa)
+        elif THREADS.fullmatch(name):
+            trees, depth, isa, width, batch, weights, routes, _ = THREADS.fullmatch(name).groups()
+            if not isas or isa in isas:
+                case = Case(int(trees), int(depth), int(width), int(batch), weights, routes)
+                threads.setdefault((case, isa), []).append(name)
         elif not isas or any("/" + isa + "/" in name + "/" for isa in isas):
             others.append(name)
-    if cases:  # what they are compared with is run anyway
+    if cases or threads:  # what they are compared with is run anyway
         others = [name for name in others if KERNEL.match(name)]
-    return cases, others
+    return cases, threads, others
 
 
 def dense_names(names, neurons, case):
@@ -264,6 +277,29 @@ def rows_of(case, isas, measured):
     return rows
 
 
+def rows_of_threads(harness, case, isa, names, repetitions, processes):
+    """The rows of summary.json for numbers of threads: against one thread, not against a dense layer."""
+    merged = collections.defaultdict(list)
+    for process in range(processes):
+        for name, runs in harness.run(names, repetitions, all_cpus=True, process=process, case=label(case)).items():
+            merged[int(THREADS.fullmatch(name).group(8))].append(runs)
+    if 1 not in merged:
+        return []
+    rows = []
+    for threads in sorted(merged.keys() - {1}):
+        paired = ratios(merged[1], merged[threads])
+        rows.append({
+            "model": model_of(case), "isa": isa, "batch": case.batch, "threads": threads,
+            "weights": case.weights, "routes": case.routes, "fff_us_per_token": median_us(merged[threads]),
+            "dense_best_us_per_token": None, "dense_best_peer": None, "speedup": None, "speedup_spread": None,
+            "limit_us_per_token": None, "percent_of_limit": None, "width": case.width, "neurons": neurons_of(case),
+            "one_thread_us_per_token": median_us(merged[1]), "times_one_thread": statistics.median(paired),
+            "times_one_thread_spread": [min(paired), max(paired)],
+            "noisy": max(paired) - min(paired) > NOISY * statistics.median(paired),
+        })
+    return rows
+
+
 # ---- What to be told ------------------------------------------------------------------------------------------------
 
 
@@ -320,6 +356,17 @@ def layer_table(rows):
     return lines
 
 
+def threads_table(rows):
+    lines = ["| Model | Batch | Routes | Instruction set | Threads | µs/token | One thread µs/token | Times one thread | Spread |",
+             "|--|--:|--|--|--:|--:|--:|--:|--|"]
+    for r in rows:
+        lines.append(f"| {r['model']} | {r['batch']} | {r['routes']} | {r['isa']} | {r['threads']} | "
+                     f"{number(r['fff_us_per_token'])} | {number(r['one_thread_us_per_token'])} | "
+                     f"{number(r['times_one_thread'])}{' (noisy)' if r['noisy'] else ''} | "
+                     f"{number(r['times_one_thread_spread'][0])} to {number(r['times_one_thread_spread'][1])} |")
+    return lines
+
+
 def cost_table(rows):
     """The published shape against the other dense layers, best instruction set."""
     lines = ["| Batch | FFF | FFF by BLAS calls | Dense 12 | Dense 3072 | Dense 4095 |", "|--:|--:|--:|--:|--:|--:|"]
@@ -351,7 +398,7 @@ def main_rows(rows):
     return [r for r in wanted if r["isa"] == preferred({r["isa"] for r in wanted})]
 
 
-def markdown(context, notes, rows, kernels, pictures, pytorch, seconds):
+def markdown(context, notes, rows, thread_rows, kernels, pictures, pytorch, seconds):
     lines = ["# Benchmark results", "",
              f"{context.get('cpu', 'unknown CPU')}, {context['date'][:10]}, one thread on one core; instruction sets: "
              f"{context.get('instruction_sets')}. Compiler {context.get('compiler')}, libfff {context.get('libfff')}, "
@@ -367,6 +414,9 @@ def markdown(context, notes, rows, kernels, pictures, pytorch, seconds):
                   "Microseconds a token, 1x11 at 768 wide, best instruction set: the layer; the layer by calls of BLAS level 1; "
                   "a dense layer that costs as much as a path; the usual BERT width; as many neurons as the tree.", ""]
         lines += cost_table(main_rows(rows)) + [""]
+    if thread_rows:
+        lines += ["## Threads", "", "The threads of a pool share each batch; every other figure here is of one thread on one core.", ""]
+        lines += threads_table(thread_rows) + [""]
     if pytorch:
         lines += ["## PyTorch", "", f"The layer by batched matrix products in PyTorch {pytorch['torch']}, one thread, in one process "
                   "with libfff, in turn:", "", "| Batch | PyTorch µs/token | libfff µs/token | Times faster | Spread |",
@@ -385,7 +435,8 @@ def run_pytorch(arguments):
     library = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(arguments.bench))), "libfff.so")
     for python in dict.fromkeys([sys.executable, "/usr/bin/python3"]):
         try:
-            done = subprocess.run([python, script, library], check=False, stdout=subprocess.PIPE, text=True)
+            done = subprocess.run([python, script, library], check=False, stdout=subprocess.PIPE, text=True,
+                                  preexec_fn=lambda: os.sched_setaffinity(0, {max(os.sched_getaffinity(0))}))
         except OSError:
             continue
         if done.returncode == 0:
@@ -414,8 +465,6 @@ def main():
     if arguments.routes:
         os.environ["FFF_BENCH_ROUTES"] = os.path.abspath(arguments.routes)
     began, load_before = time.time(), os.getloadavg()[0]
-    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})  # for all that is started, too
-
     harness = Harness(arguments.bench, arguments.min_time)
     names = harness.names()
     isas = arguments.isa.split(",") if arguments.isa else None
@@ -425,20 +474,23 @@ def main():
             return refuse(f"instruction set '{isa}' is not usable here; these are: {', '.join(usable)}")
     try:
         wanted = re.compile(arguments.filter).search if arguments.filter else default_selection(usable).fullmatch
-        cases, others = select(names, wanted, isas)
+        cases, threads, others = select(names, wanted, isas)
     except re.error as error:
         return refuse(f"'{arguments.filter}' is no regular expression: {error}")
-    if not cases and not others:
+    if not cases and not threads and not others:
         harness.explain(arguments.filter)
         return 2
 
-    rows, kernels, pytorch = [], {}, None
+    rows, thread_rows, kernels, pytorch = [], [], {}, None
     trials = Trials(harness, names)
     try:
         for index, (case, case_isas) in enumerate(cases.items()):
             print(f"[{time.time() - began:4.0f} s] {index + 1}/{len(cases)} {label(case)}", flush=True)
             measured = measure(harness, trials, names, case, case_isas, arguments.repetitions, arguments.processes)
             rows += rows_of(case, case_isas, measured)
+        for (case, isa), of_case in threads.items():
+            print(f"[{time.time() - began:4.0f} s] threads, {label(case)}", flush=True)
+            thread_rows += rows_of_threads(harness, case, isa, of_case, arguments.repetitions, arguments.processes)
         if others:
             print(f"[{time.time() - began:4.0f} s] {len(others)} kernels", flush=True)
             kernels = harness.run(others, arguments.repetitions, interleave=False)
@@ -464,15 +516,18 @@ def main():
         with open(os.path.join(arguments.out, name), "w", encoding="utf-8") as file:
             file.write(text)
 
-    report = markdown(harness.context, notes, rows, kernels, pictures, pytorch, time.time() - began)
+    report = markdown(harness.context, notes, rows, thread_rows, kernels, pictures, pytorch, time.time() - began)
     write("benchmark.json", json.dumps({"context": harness.context, "benchmarks": harness.runs}, indent=1))
-    write("summary.json", json.dumps(rows, indent=1))
+    write("summary.json", json.dumps(rows + thread_rows, indent=1))
     write("report.md", report)
     if pytorch:
         write("pytorch.json", json.dumps(pytorch, indent=1))
     for note in notes:
         print("warning: " + note)
-    print("\n".join(layer_table(main_rows(rows) or rows)))
+    if thread_rows and not rows:
+        print("\n".join(threads_table(thread_rows)))
+    else:
+        print("\n".join(layer_table(main_rows(rows) or rows)))
     print(f"\nWritten to {arguments.out}: report.md, summary.json, benchmark.json" +
           "".join(f", {file}" for _, file in pictures) + f"; {(time.time() - began) / 60:.1f} minutes")
     return 0

@@ -6,7 +6,7 @@
 #   scripts/setup.sh test    and what `make test` needs: the other compiler, emulators, the other architecture
 set -eu
 
-build="gcc libc6-dev make meson ninja-build pkg-config python3 libsleef-dev libjansson-dev libopenblas-dev"
+build="gcc libc6-dev make meson ninja-build pkg-config python3 libsleef-dev libjansson-dev libopenblas-dev libpthreadpool-dev"
 test="git binutils g++ clang libclang-rt-14-dev libcmocka-dev libbenchmark-dev qemu-user clang-format clang-tidy cppcheck"
 bench="g++ libbenchmark-dev python3-pip python3-matplotlib"
 case "$(uname -m)" in

@@ -131,6 +131,20 @@ class Report(unittest.TestCase):
             self.assertAlmostEqual(row["limit_us_per_token"], limit)
             self.assertAlmostEqual(row["percent_of_limit"], 50 * limit)
 
+    def test_threads_are_compared_with_one(self):
+        name = "layer_threads/path_1x11/x86_avx2" + REST + "/t{}"
+        answer = self.report("--filter", "layer_threads/", times={name.format(1): [8e-6, 4e-6], name.format(2): [4e-6, 2e-6],
+                                                                  name.format(4): [2e-6, 2e-6]})
+        self.assertEqual(answer.returncode, 0, answer.stderr)
+        rows = {row["threads"]: row for row in self.result()}
+        self.assertEqual(set(rows), {2, 4})
+        self.assertAlmostEqual(rows[2]["times_one_thread"], 2)
+        self.assertAlmostEqual(rows[2]["times_one_thread_spread"][1], 2)
+        self.assertAlmostEqual(rows[4]["times_one_thread_spread"][0], 2)
+        self.assertAlmostEqual(rows[4]["times_one_thread_spread"][1], 4)
+        self.assertIsNone(rows[2]["speedup"])
+        self.assertIn("## Threads", self.result("report.md"))
+
     def test_no_peers(self):
         answer = self.report("--filter", "layer/", times={FFF.format("x86_avx2"): [1e-6]},
                              peers="no OpenBLAS; no MKL; no oneDNN")
@@ -203,11 +217,11 @@ class Selection(unittest.TestCase):
     def test_default_leaves_the_generic_set_out_of_the_long_runs(self):
         names = [f"layer/path_{model}/{isa}/h768/b1/warm/uniform" for model in ("1x11", "3072x0")
                  for isa in ("generic", "x86_avx2")] + ["node_dot_f32/generic/h768/t1/L1", "limit/path_1x11/x/y"]
-        cases, others = report.select(names, report.default_selection(["generic", "x86_avx2"]).fullmatch, None)
+        cases, _, others = report.select(names, report.default_selection(["generic", "x86_avx2"]).fullmatch, None)
         self.assertEqual({report.model_of(case): isas for case, isas in cases.items()},
                          {"1x11": ["generic", "x86_avx2"], "3072x0": ["x86_avx2"]})
         self.assertEqual(others, ["node_dot_f32/generic/h768/t1/L1"])
-        cases, _ = report.select(names, report.default_selection(["generic"]).fullmatch, None)
+        cases, _, _ = report.select(names, report.default_selection(["generic"]).fullmatch, None)
         self.assertEqual(len(cases), 2)
 
     def test_candidates_are_close_to_the_fastest(self):

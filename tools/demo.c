@@ -1,6 +1,7 @@
 /* fff demo: a layer of UltraFastBERT's shape, made, verified and timed against the dense layer. */
 #include "tools/commands.h"
 #include "tools/dense_blas.h"
+#include "tools/threads.h"
 #include "tools/verify_layer.h"
 
 #include <sched.h>
@@ -15,6 +16,7 @@ enum {
     DEPTH = 11,
     TOKENS = 512,
     ROUNDS = 9,        /* the first warms up and is not counted */
+    AGAIN_THREADS = 4, /* calls that are timed together */
     CHECKED_DENSE = 4, /* tokens of each dense result compared with float64 */
     MOST_SIDES = FFF_ISA_COUNT + DENSE_WAYS,
 };
@@ -232,7 +234,47 @@ static void print_batch(const struct demo *demo, size_t batch) {
     fflush(stdout);
 }
 
-static int run(struct demo *demo) {
+/* The best instruction set on all CPUs that this process may use, against one; false if a result is wrong. */
+static bool time_threads(struct demo *demo, const struct side *side, size_t threads) {
+    void *pool = thread_pool_create(threads);
+    if (pool == NULL) {
+        puts("\nNo threads are timed: built without pthreadpool (install libpthreadpool-dev).");
+        return true;
+    }
+    const fff_runner runner = thread_pool_runner(pool);
+    size_t size = 0;
+    fff_status status = fff_workspace_size(side->layer, TOKENS, threads, &size);
+    void *workspace = malloc(size);
+    double seconds[2][ROUNDS], ratios[ROUNDS], sorted[ROUNDS - 1];
+    bool right = status == FFF_OK && workspace != NULL;
+    for (size_t round = 0; right && round < ROUNDS; round++) {
+        for (int shared = 0; right && shared < 2; shared++) {
+            memset(demo->output, 0xff, (size_t)TOKENS * WIDTH * sizeof(float));
+            double start = now();
+            for (int again = 0; again < AGAIN_THREADS && status == FFF_OK; again++) {
+                status = fff_forward(side->layer, TOKENS, demo->data.input, WIDTH, demo->output, WIDTH, workspace, size,
+                                     shared != 0 ? &runner : NULL);
+            }
+            seconds[shared][round] = (now() - start) / (double)TOKENS / AGAIN_THREADS;
+            right =
+                status == FFF_OK && memcmp(demo->output, demo->verified, (size_t)TOKENS * WIDTH * sizeof(float)) == 0;
+        }
+        ratios[round] = seconds[0][round] / seconds[1][round];
+    }
+    if (right) {
+        sort_rounds(ratios, sorted);
+        printf("\nbatch %d on %zu threads\n  fff, %-24s %10.2f us a token  %7.2f times one thread (%.2f to %.2f)\n",
+               TOKENS, threads, fff_isa_name(fff_layer_isa(side->layer)), 1e6 * median(seconds[1]), median(ratios),
+               sorted[0], sorted[ROUNDS - 2]);
+    } else {
+        fputs("fff demo: a result by threads is wrong\n", stderr);
+    }
+    free(workspace);
+    thread_pool_destroy(pool);
+    return right;
+}
+
+static int run(struct demo *demo, const cpu_set_t *cpus) {
     fff_isa isas[FFF_ISA_COUNT];
     struct verdict verdicts[FFF_ISA_COUNT];
     size_t isa_count = usable_isas(isas);
@@ -273,6 +315,11 @@ static int run(struct demo *demo) {
         }
         print_batch(demo, BATCHES[i]);
     }
+    size_t threads = (size_t)CPU_COUNT(cpus);
+    (void)sched_setaffinity(0, sizeof *cpus, cpus);
+    if (threads > 1 && !time_threads(demo, &demo->sides[isa_count - 1], threads)) {
+        return EXIT_FAILS;
+    }
     puts("\nEvery timed output was checked: the layer's bit for bit against the verified ones, the dense layer's\n"
          "against a result that agrees with float64 within its bound.");
     return EXIT_HOLDS;
@@ -283,6 +330,9 @@ int command_demo(int argc, char **argv) {
         fprintf(stderr, "fff demo: unexpected argument '%s'\n", argv[1]);
         return EXIT_BAD_INPUT;
     }
+    cpu_set_t cpus;
+    CPU_ZERO(&cpus);
+    (void)sched_getaffinity(0, sizeof cpus, &cpus);
     stay_on_this_core();
     struct demo *demo = calloc(1, sizeof *demo);
     if (demo == NULL || layer_data_make(&demo->data, WIDTH, DEPTH, 1, TOKENS, SEED) != 0) {
@@ -290,7 +340,7 @@ int command_demo(int argc, char **argv) {
         free(demo);
         return EXIT_BAD_INPUT;
     }
-    int status = run(demo);
+    int status = run(demo, &cpus);
     demo_free(demo);
     free(demo);
     return status;
