@@ -1,7 +1,8 @@
 #!/bin/bash
 # Everything that `make test` runs. Ends with a line "N passed, N failed"; fails if anything did.
 #
-# FFF_TEST_SEED=N repeats a run's random inputs (each test prints its seed).
+# FFF_TEST_SEED=N repeats a run's random inputs (each test prints its seed). FFF_TEST_SHORT=1, which emulators get, takes a part
+# of the batches that test_batch tries.
 set -u
 cd "$(dirname "$0")/.."
 passed=0 failed=0 failures=''
@@ -97,10 +98,11 @@ UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 ASAN_OPTIONS=detect_leaks=1 sui
 
 echo "Thread sanitizer"
 build build-tsan -Db_sanitize=thread -Dbuildtype=debugoptimized
-suite "thread sanitizer" build-tsan layer batch
+FFF_TEST_SHORT=1 suite "thread sanitizer" build-tsan layer batch
 
 if [ "$machine" = x86_64 ]; then
     echo "Older CPUs, the same binaries (QEMU)"
+    export FFF_TEST_SHORT=1
     FFF_EXPECT_ISA=generic suite "Nehalem" build-gcc --no-suite script --wrapper 'qemu-x86_64 -cpu Nehalem'
     FFF_EXE_WRAPPER='qemu-x86_64 -cpu Nehalem' suite "Nehalem, the command" build-gcc tool
     FFF_EXPECT_ISA=x86_avx2 suite "Haswell" build-gcc --no-suite script --wrapper 'qemu-x86_64 -cpu Haswell'
@@ -109,6 +111,7 @@ if [ "$machine" = x86_64 ]; then
     FFF_EXPECT_ISA=arm_neon FFF_EXE_WRAPPER='qemu-aarch64 -cpu max' suite "AArch64" build-arm64
 elif [ "$machine" = aarch64 ]; then
     echo "x86-64 (QEMU)"
+    export FFF_TEST_SHORT=1
     build build-x86_64 --cross-file tests/cross/x86_64-linux-gnu.ini
     FFF_EXPECT_ISA=x86_avx2 FFF_EXE_WRAPPER='qemu-x86_64 -cpu Haswell' suite "x86-64, Haswell" build-x86_64
     FFF_EXPECT_ISA=generic suite "x86-64, Nehalem" build-x86_64 --no-suite script \

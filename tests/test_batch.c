@@ -194,9 +194,18 @@ static fff_layer *create_for_cache(const struct subject *s, fff_isa isa, size_t 
 
 static const size_t CACHES[] = {4 << 10, 64 << 10, 0};
 
+/* For emulators and sanitizers, which are slow: a part of the batches. */
+static bool short_run(void) {
+    return getenv("FFF_TEST_SHORT") != NULL;
+}
+
 /* Every batch up to `batches` and some larger ones, on 1 to 8 threads in turn. */
 static void check_shape(struct shape shape, size_t batches, const char *name) {
     uint64_t state = test_random(name);
+    if (short_run()) {
+        shape.tokens = shape.tokens / 4 + 1;
+        batches /= 2;
+    }
     for (int routes = 0; routes < ROUTE_KINDS; routes++) {
         struct subject s = make_subject(shape, (enum routes)routes, &state);
         for (int isa = FFF_ISA_GENERIC; isa < FFF_ISA_COUNT; isa++) {
@@ -206,8 +215,9 @@ static void check_shape(struct shape shape, size_t batches, const char *name) {
             for (size_t c = 0; c < sizeof CACHES / sizeof *CACHES; c++) {
                 fff_layer *layer = create_for_cache(&s, (fff_isa)isa, CACHES[c]);
                 /* Each batch on one cache's plan or another's; between the instruction sets, on all. */
-                for (size_t batch = 1 + ((size_t)isa + c) % 3; batch <= batches; batch += 3) {
-                    check_batch(&s, layer, batch, 1 + random_below(&state, 8));
+                for (size_t batch = 1 + ((size_t)isa + c) % 3; batch <= batches; batch += short_run() ? 39 : 3) {
+                    size_t threads = random_below(&state, 2) == 0 ? 1 : 2 + random_below(&state, 7);
+                    check_batch(&s, layer, batch, threads);
                 }
                 check_batch(&s, layer, s.tokens, 1);
                 check_batch(&s, layer, s.tokens, 2 + random_below(&state, 7));
@@ -244,7 +254,8 @@ static void test_many_shallow_trees(void **unused) {
 
 static void test_large_batches(void **unused) {
     (void)unused;
-    for (size_t tokens = 1000; tokens <= 16384; tokens = tokens == 1000 ? 4096 : 4 * tokens) {
+    size_t most = short_run() ? 1000 : 16384; /* of which a part, if so */
+    for (size_t tokens = 1000; tokens <= most; tokens = tokens == 1000 ? 4096 : 4 * tokens) {
         check_shape((struct shape){16, 16, 7, 1, tokens}, 0, "large batches");
     }
 }
@@ -260,7 +271,7 @@ static void test_workspace_grows(void **unused) {
             fff_layer *layer = create_for_cache(&s, FFF_ISA_GENERIC, CACHES[c]);
             for (size_t threads = 1; threads <= 9; threads++) {
                 size_t before = 0;
-                for (size_t batch = 1; batch < 3000; batch++) {
+                for (size_t batch = 1; batch < (short_run() ? 150 : 3000); batch++) {
                     size_t size = 0, fewer = 0;
                     assert_int_equal(fff_workspace_size(layer, batch, threads, &size), FFF_OK);
                     assert_int_equal(fff_workspace_size(layer, batch, threads - 1, &fewer), FFF_OK);
