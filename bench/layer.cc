@@ -36,15 +36,20 @@ struct Turn {
 // Tokens in turn, all of the setting's; layers in turn. What `run` computed is checked afterwards.
 template <class Run>
 void time_fff(benchmark::State &state, Setting &setting, size_t layers, size_t batch, float tolerance, Run run) {
-    setting.clear_outputs();
     Turn turn{setting.tokens, layers, batch};
     size_t done = 0;
-    for (auto _ : state) {
+    auto run_next = [&] {
         size_t at = turn.first * setting.of.shape.width;
         run(turn.layer, setting.input.data() + at, setting.output.data() + at);
         benchmark::DoNotOptimize(setting.output.data());
         done = std::max(done, turn.first + batch);
         turn.next();
+    };
+    warm_up(run_next);
+    turn.first = done = 0;
+    setting.clear_outputs();
+    for (auto _ : state) {
+        run_next();
     }
     count_tokens(state, batch);
     if (!setting.outputs_are_right(done, tolerance)) {
@@ -166,14 +171,21 @@ class Dense {
             peer.prepare(layers_, batch);
             prepared_[way] = batch;
         }
-        std::fill_n(output_.data(), output_.size(), std::nanf(""));
         Turn turn{tokens_, layers_.weights.size(), batch};
         size_t last = 0, width = layers_.width;
-        for (auto _ : state) {
+        auto run_next = [&] {
             peer.forward(turn.layer, input_.data() + turn.first * width, output_.data() + turn.first * width);
             benchmark::DoNotOptimize(output_.data());
             last = turn.first;
             turn.next();
+        };
+        if (batch <= 256) { // larger ones are bound by arithmetic, and take seconds
+            warm_up(run_next);
+        }
+        turn.first = 0;
+        std::fill_n(output_.data(), output_.size(), std::nanf(""));
+        for (auto _ : state) {
+            run_next();
         }
         count_tokens(state, batch);
         for (size_t token : {size_t{0}, last + batch - 1}) {

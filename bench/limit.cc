@@ -124,7 +124,7 @@ void limit(benchmark::State &state, const Case &of, Reader reader, size_t batch)
     Buffer rows(copies * shape.rows() * row);
     Buffer inputs(setting.tokens * width); // padded, for the reader
     size_t next = 0, copy = 0;
-    for (auto _ : state) {
+    auto run_next = [&] {
         const float *weights = rows.data() + copy * shape.rows() * row;
         size_t first = next * batch;
         float sum = 0;
@@ -137,6 +137,10 @@ void limit(benchmark::State &state, const Case &of, Reader reader, size_t batch)
         benchmark::ClobberMemory();
         next = next + 1 < batches.size() ? next + 1 : 0;
         copy = copy + 1 < copies ? copy + 1 : 0;
+    };
+    warm_up(run_next);
+    for (auto _ : state) {
+        run_next();
     }
     double distinct = 0;
     for (const std::vector<uint32_t> &rows_of_batch : batches) {

@@ -34,9 +34,10 @@ DEFAULT = [
     # Other depths, numbers of trees, widths.
     r"layer/path_1x(1|3|5|7|9|13|15)/FAST/h768/b1/warm/uniform",
     r"layer/path_(3072x0|512x2|128x4|32x6|8x8)/FAST/h768/b(1|64|1024)/warm/uniform",
-    r"layer/path_1x11/FAST/h(256|512|1024|2048|4096)/b(1|64)/warm/uniform",
+    r"layer/path_1x11/FAST/h(256|1024|4096)/b(1|64)/warm/uniform",
     # More threads than one.
-    r"layer_threads/path_(1x11|512x2)/BEST/h768/b(64|512|1024|4096|16384)/warm/(uniform|one_path)/t\d+",
+    r"layer_threads/path_1x11/BEST/h768/b(64|512|1024|4096|16384)/warm/uniform/t\d+",
+    r"layer_threads/path_(1x11|512x2)/BEST/h768/b1024/warm/one_path/t\d+",
     # Whatever routes were given.
     r"layer/path_\w+/FAST/h768/b(1|64|4096)/warm/recorded",
     # Every entry of the kernel tables.
