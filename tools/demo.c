@@ -248,21 +248,21 @@ static bool time_threads(struct demo *demo, const struct side *side, size_t thre
     size_t size = 0;
     fff_status status = fff_workspace_size(side->layer, TOKENS, threads, &size);
     void *workspace = malloc(size);
-    double seconds[2][ROUNDS], ratios[ROUNDS], sorted[ROUNDS - 1];
+    size_t bytes = (size_t)TOKENS * WIDTH * sizeof(float);
+    double seconds[2][ROUNDS] = {{0}}, ratios[ROUNDS] = {0}, sorted[ROUNDS - 1];
     bool right = status == FFF_OK && workspace != NULL;
     for (size_t round = 0; right && round < ROUNDS; round++) {
         for (int shared = 0; right && shared < 2; shared++) {
-            memset(demo->output, 0xff, (size_t)TOKENS * WIDTH * sizeof(float));
+            memset(demo->output, 0xff, bytes);
             double start = now();
             for (int again = 0; again < AGAIN_THREADS && status == FFF_OK; again++) {
                 status = fff_forward(side->layer, TOKENS, demo->data.input, WIDTH, demo->output, WIDTH, workspace, size,
                                      shared != 0 ? &runner : NULL);
             }
             seconds[shared][round] = (now() - start) / (double)TOKENS / AGAIN_THREADS;
-            right =
-                status == FFF_OK && memcmp(demo->output, demo->verified, (size_t)TOKENS * WIDTH * sizeof(float)) == 0;
+            right = status == FFF_OK && memcmp(demo->output, demo->verified, bytes) == 0;
         }
-        ratios[round] = seconds[0][round] / seconds[1][round];
+        ratios[round] = right ? seconds[0][round] / seconds[1][round] : 0;
     }
     if (right) {
         sort_rounds(ratios, sorted);
