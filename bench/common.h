@@ -78,12 +78,11 @@ class AllCpus {
 void wrong_output(benchmark::State &state, const char *what);
 bool any_wrong_output();
 
-// Calls `run` twice and for 15 ms at least before it is timed: whatever ran before has put its own data into the
+// Calls `run` twice and for 5 ms at least before it is timed: whatever ran before has put its own data into the
 // caches, and some last-level caches keep only what is asked for twice.
 template <class Run> void warm_up(Run run) {
     auto began = std::chrono::steady_clock::now();
-    for (int calls = 0; calls < 2 || std::chrono::steady_clock::now() - began < std::chrono::milliseconds(15);
-         calls++) {
+    for (int calls = 0; calls < 2 || std::chrono::steady_clock::now() - began < std::chrono::milliseconds(5); calls++) {
         run();
     }
 }

@@ -32,7 +32,7 @@ DEFAULT = [
     r"layer/path_1x11/FAST/h768/b(1|64)/cold/uniform",
     r"layer/path_1x11/FAST/h768/b(1|64|4096)/warm/one_path",
     # Other depths, numbers of trees, widths.
-    r"layer/path_1x(1|3|5|7|9|13|15)/FAST/h768/b1/warm/uniform",
+    r"layer/path_1x(1|3|5|7|9|13)/FAST/h768/b1/warm/uniform",
     r"layer/path_(3072x0|512x2|128x4|32x6|8x8)/FAST/h768/b(1|64|1024)/warm/uniform",
     r"layer/path_1x11/FAST/h(256|1024|4096)/b(1|64)/warm/uniform",
     # More threads than one.
