@@ -7,7 +7,7 @@ A layer is compared with the fastest dense layer of as many neurons. First every
 once at that size and batch; then the fastest few, the FFF layers and the limit run in one process, their repetitions
 interleaved at random. A ratio is taken between repetitions of the same index in the same process; shown are the median
 of all, and the smallest and the largest. Several processes, because where memory happens to lie changes times more
-than repetitions do.
+than repetitions do; in rounds over all cases, because the machine changes in minutes.
 
 Exit status: 0; 1 if a timed output was wrong; 2 for arguments that make no sense.
 """
@@ -197,8 +197,8 @@ class Trials:
 # ---- Measuring one case ---------------------------------------------------------------------------------------------
 
 
-def measure(harness, trials, names, case, isas, repetitions, processes):
-    """All that belongs to one case, in `processes` processes: {name: [[run, ...] of each process]}."""
+def measure(harness, trials, names, case, isas, repetitions, process, merged):
+    """All that belongs to one case, in one process, added to merged: {name: [[run, ...] of each process]}."""
     large = case.batch >= LARGE
     wanted = [layer_name(case, isa) for isa in isas]
     wanted += [name for name in names if name.startswith("peak_fma/") or
@@ -207,11 +207,8 @@ def measure(harness, trials, names, case, isas, repetitions, processes):
     wanted += trials.fastest(neurons_of(case), case, 2 if large else CANDIDATES)
     if (case.trees, case.depth, case.width, case.weights, case.routes) == (1, 11, 768, "warm", "uniform"):
         wanted += trials.fastest(3072, case, 1) + trials.fastest(12, case, 1)
-    merged = collections.defaultdict(list)
-    for process in range(2 if large else processes):
-        for name, runs in harness.run(wanted, repetitions, process=process, case=label(case)).items():
-            merged[name].append(runs)
-    return merged
+    for name, runs in harness.run(wanted, repetitions, process=process, case=label(case)).items():
+        merged[name].append(runs)
 
 
 def all_us(processes):
@@ -485,10 +482,15 @@ def main():
     rows, thread_rows, kernels, pytorch = [], [], {}, None
     trials = Trials(harness, names)
     try:
-        for index, (case, case_isas) in enumerate(cases.items()):
-            print(f"[{time.time() - began:4.0f} s] {index + 1}/{len(cases)} {label(case)}", flush=True)
-            measured = measure(harness, trials, names, case, case_isas, arguments.repetitions, arguments.processes)
-            rows += rows_of(case, case_isas, measured)
+        measured = {case: collections.defaultdict(list) for case in cases}
+        for process in range(arguments.processes):
+            for index, (case, case_isas) in enumerate(cases.items()):
+                if process >= 2 and case.batch >= LARGE:
+                    continue
+                print(f"[{time.time() - began:4.0f} s] round {process + 1}, {index + 1}/{len(cases)} {label(case)}", flush=True)
+                measure(harness, trials, names, case, case_isas, arguments.repetitions, process, measured[case])
+        for case, case_isas in cases.items():
+            rows += rows_of(case, case_isas, measured[case])
         for (case, isa), of_case in threads.items():
             print(f"[{time.time() - began:4.0f} s] threads, {label(case)}", flush=True)
             thread_rows += rows_of_threads(harness, case, isa, of_case, arguments.repetitions, arguments.processes)
