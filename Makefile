@@ -20,7 +20,7 @@ test:
 	scripts/setup.sh test
 	scripts/test.sh
 
-# FFF against dense layers of the newest OpenBLAS, MKL and oneDNN, on every instruction set, in some ten minutes; writes
+# FFF against dense layers of the newest OpenBLAS, MKL and oneDNN, on every instruction set, in up to 15 minutes; writes
 # bench/results/. FILTER=REGEX, ISA=NAME and ROUTES=FILE select a part.
 bench:
 	scripts/setup.sh bench
