@@ -115,3 +115,20 @@ void test_run_on_threads(void *context, size_t count, void (*task)(void *argumen
         pthread_join(tasks[i].thread, NULL);
     }
 }
+
+void *test_allocate(size_t count, size_t size) {
+    void *memory = calloc(count + 1, size);
+    assert_non_null(memory);
+    return memory;
+}
+
+fff_layer *test_create_layer(const fff_layer_desc *desc, fff_isa isa) {
+    fff_layer_desc named = *desc;
+    named.isa = isa;
+    fff_layer *layer = NULL;
+    assert_int_equal(fff_layer_create(&named, &layer), FFF_OK);
+    assert_non_null(layer);
+    assert_int_equal(fff_layer_isa(layer), isa);
+    assert_int_equal(fff_layer_path_length(layer), desc->trees * (desc->depth + 1));
+    return layer;
+}

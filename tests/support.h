@@ -49,6 +49,11 @@ void guarded_free(struct guarded *memory);
 /* Fails the test unless all bits agree; NaNs agree with each other. */
 void assert_same_floats(const float *actual, const float *expected, size_t count, const char *what);
 
+/* `count` elements of `size` bytes, zeros, for free(); fails the test if there is no memory. */
+void *test_allocate(size_t count, size_t size);
+/* A layer for this instruction set, whichever desc names; fails the test if it cannot be made. */
+fff_layer *test_create_layer(const fff_layer_desc *desc, fff_isa isa);
+
 /* A runner's `run` that starts a thread a task, at most TEST_MOST_THREADS: as much at once as can be. */
 enum { TEST_MOST_THREADS = 16 };
 void test_run_on_threads(void *context, size_t count, void (*task)(void *argument, size_t index), void *argument);

@@ -33,20 +33,6 @@ struct subject {
     float *logits, *output;
 };
 
-static void *allocate(size_t count, size_t size) {
-    void *memory = calloc(count + 1, size);
-    assert_non_null(memory);
-    return memory;
-}
-
-static fff_layer *create(const struct subject *s, fff_isa isa) {
-    fff_layer_desc desc = s->desc;
-    desc.isa = isa;
-    fff_layer *layer = NULL;
-    assert_int_equal(fff_layer_create(&desc, &layer), FFF_OK);
-    return layer;
-}
-
 /* Node `node` of level l asks for the sign of input l alone, so that an input's signs are its path. */
 static void ask_for_signs(struct subject *s) {
     size_t nodes = fff_nodes_per_tree(s->desc.depth), width = s->desc.input_width;
@@ -68,16 +54,16 @@ static void ask_for_signs(struct subject *s) {
 static struct subject make_subject(struct shape shape, enum routes routes, uint64_t *state) {
     size_t rows = shape.trees * fff_nodes_per_tree(shape.depth);
     struct subject s = {
-        .in = allocate(rows * shape.input_width, sizeof(float)),
-        .biases = allocate(rows, sizeof(float)),
-        .out = allocate(rows * shape.output_width, sizeof(float)),
+        .in = test_allocate(rows * shape.input_width, sizeof(float)),
+        .biases = test_allocate(rows, sizeof(float)),
+        .out = test_allocate(rows * shape.output_width, sizeof(float)),
         .tokens = shape.tokens,
         .path = shape.trees * (shape.depth + 1),
-        .input = allocate(shape.tokens * shape.input_width, sizeof(float)),
+        .input = test_allocate(shape.tokens * shape.input_width, sizeof(float)),
     };
-    s.nodes = allocate(s.tokens * s.path, sizeof(uint32_t));
-    s.logits = allocate(s.tokens * s.path, sizeof(float));
-    s.output = allocate(s.tokens * shape.output_width, sizeof(float));
+    s.nodes = test_allocate(s.tokens * s.path, sizeof(uint32_t));
+    s.logits = test_allocate(s.tokens * s.path, sizeof(float));
+    s.output = test_allocate(s.tokens * shape.output_width, sizeof(float));
     fill_floats(FILL_NORMAL, s.in, rows * shape.input_width, state);
     fill_floats(FILL_NORMAL, s.out, rows * shape.output_width, state);
     fill_floats(FILL_NORMAL, s.input, s.tokens * shape.input_width, state);
@@ -100,10 +86,10 @@ static struct subject make_subject(struct shape shape, enum routes routes, uint6
         memset(s.input, 0, s.tokens * shape.input_width * sizeof(float));
     }
 
-    fff_layer *generic = create(&s, FFF_ISA_GENERIC);
+    fff_layer *generic = test_create_layer(&s.desc, FFF_ISA_GENERIC);
     size_t size = 0;
     assert_int_equal(fff_workspace_size(generic, 1, 1, &size), FFF_OK);
-    void *workspace = allocate(size, 1);
+    void *workspace = test_allocate(size, 1);
     for (size_t t = 0; t < s.tokens; t++) {
         const float *input = s.input + t * shape.input_width;
         assert_int_equal(fff_forward(generic, 1, input, shape.input_width, s.output + t * shape.output_width,
@@ -143,8 +129,8 @@ static void check_batch(const struct subject *s, const fff_layer *layer, size_t 
     struct guarded workspace = guarded_allocate(size);
     struct guarded input = guarded_allocate(((batch - 1) * in_stride + in) * sizeof(float));
     float *output = aligned_alloc(64, (batch * out_stride * sizeof(float) + 63) / 64 * 64); /* streaming wants that */
-    uint32_t *nodes = allocate(batch * path, sizeof *nodes);
-    float *logits = allocate(batch * path, sizeof *logits);
+    uint32_t *nodes = test_allocate(batch * path, sizeof *nodes);
+    float *logits = test_allocate(batch * path, sizeof *logits);
     assert_non_null(output);
     for (size_t t = 0; t < batch; t++) {
         memcpy((float *)input.data + t * in_stride, s->input + t * in, in * sizeof(float));
@@ -184,7 +170,7 @@ static void check_batch(const struct subject *s, const fff_layer *layer, size_t 
 
 /* A layer planned for an L2 of that size; 0 for the machine's own. */
 static fff_layer *create_for_cache(const struct subject *s, fff_isa isa, size_t l2_bytes) {
-    fff_layer *layer = create(s, isa);
+    fff_layer *layer = test_create_layer(&s->desc, isa);
     if (l2_bytes > 0) {
         layer->l2_bytes = l2_bytes;
         fff_plan_layer(layer);

@@ -26,12 +26,6 @@ struct shape {
     size_t input_width, output_width, depth, trees, batch;
 };
 
-static void *allocate(size_t count, size_t size) {
-    void *memory = calloc(count + 1, size);
-    assert_non_null(memory);
-    return memory;
-}
-
 static size_t rows_of(const fff_layer_desc *desc) {
     return desc->trees * fff_nodes_per_tree(desc->depth);
 }
@@ -48,16 +42,16 @@ static struct subject make_subject(struct shape shape, enum fill kind, uint64_t 
     size_t rows = shape.trees * fff_nodes_per_tree(shape.depth);
     bool output_major = random_below(state, 2) != 0, input_transposed = random_below(state, 4) == 0;
     struct subject s = {
-        .input_weights = allocate(rows * shape.input_width, sizeof(float)),
-        .biases = random_below(state, 3) == 0 ? NULL : allocate(rows, sizeof(float)),
-        .output_weights = allocate(rows * shape.output_width, sizeof(float)),
+        .input_weights = test_allocate(rows * shape.input_width, sizeof(float)),
+        .biases = random_below(state, 3) == 0 ? NULL : test_allocate(rows, sizeof(float)),
+        .output_weights = test_allocate(rows * shape.output_width, sizeof(float)),
         .batch = shape.batch,
         .path = shape.trees * (shape.depth + 1),
-        .input = allocate(shape.batch * shape.input_width, sizeof(float)),
+        .input = test_allocate(shape.batch * shape.input_width, sizeof(float)),
     };
-    s.nodes = allocate(s.batch * s.path, sizeof(uint32_t));
-    s.logits = allocate(s.batch * s.path, sizeof(float));
-    s.output = allocate(s.batch * shape.output_width, sizeof(float));
+    s.nodes = test_allocate(s.batch * s.path, sizeof(uint32_t));
+    s.logits = test_allocate(s.batch * s.path, sizeof(float));
+    s.output = test_allocate(s.batch * shape.output_width, sizeof(float));
     s.desc = (fff_layer_desc){
         .struct_size = sizeof(fff_layer_desc),
         .input_width = shape.input_width,
@@ -91,17 +85,6 @@ static void free_subject(struct subject *s) {
     free(s->nodes);
     free(s->logits);
     free(s->output);
-}
-
-static fff_layer *create(const struct subject *s, fff_isa isa) {
-    fff_layer_desc desc = s->desc;
-    desc.isa = isa;
-    fff_layer *layer = NULL;
-    assert_int_equal(fff_layer_create(&desc, &layer), FFF_OK);
-    assert_non_null(layer);
-    assert_int_equal(fff_layer_isa(layer), isa);
-    assert_int_equal(fff_layer_path_length(layer), s->path);
-    return layer;
 }
 
 /* A workspace that ends at an unmapped page and is as large as it must be, not a byte more. */
@@ -163,7 +146,7 @@ static void for_usable_isas(const struct subject *s,
                             void (*check)(const struct subject *, const fff_layer *, uint64_t *), uint64_t *state) {
     for (int isa = FFF_ISA_GENERIC; isa < FFF_ISA_COUNT; isa++) {
         if (fff_isa_usable((fff_isa)isa) == FFF_OK) {
-            fff_layer *layer = create(s, (fff_isa)isa);
+            fff_layer *layer = test_create_layer(&s->desc, (fff_isa)isa);
             check(s, layer, state);
             fff_layer_destroy(layer);
         }
@@ -230,7 +213,7 @@ static void test_any_token_order(void **unused) {
     uint64_t state = test_random("order");
     struct subject s = make_subject((struct shape){60, 45, 6, 2, 150}, FILL_NORMAL, &state);
     size_t in = s.desc.input_width, out = s.desc.output_width;
-    float *shuffled = allocate(in, sizeof(float)), *result = allocate(out, sizeof(float));
+    float *shuffled = test_allocate(in, sizeof(float)), *result = test_allocate(out, sizeof(float));
     for (size_t i = s.batch - 1; i > 0; i--) {
         size_t j = random_below(&state, i + 1);
         memcpy(shuffled, s.input + i * in, in * sizeof(float));
@@ -301,12 +284,12 @@ static void test_siblings_permuted(void **unused) {
     define_all(&s);
     size_t rows = rows_of(&s.desc);
     struct subject m = s; /* mirrored; its own weights and results */
-    m.input_weights = allocate(rows * s.desc.input_width, sizeof(float));
-    m.output_weights = allocate(rows * s.desc.output_width, sizeof(float));
-    m.biases = s.biases != NULL ? allocate(rows, sizeof(float)) : NULL;
-    m.nodes = allocate(s.batch * s.path, sizeof(uint32_t));
-    m.logits = allocate(s.batch * s.path, sizeof(float));
-    m.output = allocate(s.batch * s.desc.output_width, sizeof(float));
+    m.input_weights = test_allocate(rows * s.desc.input_width, sizeof(float));
+    m.output_weights = test_allocate(rows * s.desc.output_width, sizeof(float));
+    m.biases = s.biases != NULL ? test_allocate(rows, sizeof(float)) : NULL;
+    m.nodes = test_allocate(s.batch * s.path, sizeof(uint32_t));
+    m.logits = test_allocate(s.batch * s.path, sizeof(float));
+    m.output = test_allocate(s.batch * s.desc.output_width, sizeof(float));
     for (size_t row = 0; row < rows; row++) {
         size_t to = mirrored(row);
         for (size_t i = 0; i < s.desc.input_width; i++) {
@@ -362,7 +345,7 @@ static void test_deep_tree(void **unused) {
     struct subject s = make_subject((struct shape){7, 5, 20, 1, 200}, FILL_NORMAL, &state);
     for (int isa = FFF_ISA_GENERIC; isa < FFF_ISA_COUNT; isa++) {
         if (fff_isa_usable((fff_isa)isa) == FFF_OK) {
-            fff_layer *layer = create(&s, (fff_isa)isa);
+            fff_layer *layer = test_create_layer(&s.desc, (fff_isa)isa);
             check_range(&s, layer, 0, s.batch, NULL, &state);
             check_range(&s, layer, 0, 1, NULL, &state);
             fff_layer_destroy(layer);
@@ -378,7 +361,7 @@ static void test_large_batch(void **unused) {
     struct subject s = make_subject((struct shape){3, 2, 3, 1, 2500}, FILL_NORMAL, &state);
     for (int isa = FFF_ISA_GENERIC; isa < FFF_ISA_COUNT; isa++) {
         if (fff_isa_usable((fff_isa)isa) == FFF_OK) {
-            fff_layer *layer = create(&s, (fff_isa)isa);
+            fff_layer *layer = test_create_layer(&s.desc, (fff_isa)isa);
             fff_runner runner = {test_run_on_threads, NULL, 2};
             check_range(&s, layer, 0, s.batch, NULL, &state);
             check_range(&s, layer, 0, s.batch, &runner, &state);
@@ -393,9 +376,9 @@ static void test_interleaved_rows(void **unused) {
     (void)unused;
     uint64_t state = test_random("interleaved");
     struct subject s = make_subject((struct shape){24, 16, 3, 1, 30}, FILL_NORMAL, &state);
-    fff_layer *layer = create(&s, FFF_ISA_GENERIC);
+    fff_layer *layer = test_create_layer(&s.desc, FFF_ISA_GENERIC);
     struct guarded workspace = workspace_for(layer, s.batch, 1);
-    float *both = allocate(s.batch * 40, sizeof(float));
+    float *both = test_allocate(s.batch * 40, sizeof(float));
     for (size_t t = 0; t < s.batch; t++) {
         memcpy(both + t * 40, s.input + t * 24, 24 * sizeof(float));
     }
@@ -438,9 +421,9 @@ static uint64_t control_bits(void) {
 static void check_unusual_environment(const struct subject *s, const fff_layer *layer, uint64_t *state) {
     (void)state;
     struct guarded workspace = workspace_for(layer, s->batch, 1);
-    float *output = allocate(s->batch * s->desc.output_width, sizeof(float));
-    float *activations = allocate(s->batch * s->path, sizeof(float));
-    float *expected = allocate(s->batch * s->path, sizeof(float));
+    float *output = test_allocate(s->batch * s->desc.output_width, sizeof(float));
+    float *activations = test_allocate(s->batch * s->path, sizeof(float));
+    float *expected = test_allocate(s->batch * s->path, sizeof(float));
     assert_int_equal(fff_activate(fff_layer_isa(layer), s->desc.activation, s->batch * s->path, s->logits, expected),
                      FFF_OK);
     fenv_t usual;
@@ -482,13 +465,13 @@ static void test_accumulate_any_nodes(void **unused) {
     for (size_t i = 0; i < s.batch * s.path; i++) {
         s.nodes[i] = (uint32_t)random_below(&state, fff_nodes_per_tree(s.desc.depth));
     }
-    float *expected = allocate(s.batch * s.desc.output_width, sizeof(float));
-    float *actual = allocate(s.batch * s.desc.output_width, sizeof(float));
+    float *expected = test_allocate(s.batch * s.desc.output_width, sizeof(float));
+    float *actual = test_allocate(s.batch * s.desc.output_width, sizeof(float));
     for (int isa = FFF_ISA_GENERIC; isa < FFF_ISA_COUNT; isa++) {
         if (fff_isa_usable((fff_isa)isa) != FFF_OK) {
             continue;
         }
-        fff_layer *layer = create(&s, (fff_isa)isa);
+        fff_layer *layer = test_create_layer(&s.desc, (fff_isa)isa);
         struct guarded workspace = workspace_for(layer, s.batch, 1);
         assert_int_equal(fff_accumulate(layer, s.batch, s.nodes, s.path, s.logits, s.path, actual, s.desc.output_width,
                                         workspace.data, workspace.size, NULL),

@@ -237,6 +237,24 @@ static void print_batch(const struct demo *demo, size_t batch) {
     fflush(stdout);
 }
 
+/* What the threads are timed with. */
+struct shared_run {
+    const fff_layer *layer;
+    void *workspace;
+    size_t workspace_size;
+    const fff_runner *runner; /* NULL: the calling thread alone */
+};
+
+/* All tokens at once, `times` times. */
+static fff_status run_shared(struct demo *demo, const struct shared_run *run, size_t times) {
+    fff_status status = FFF_OK;
+    for (size_t again = 0; again < times && status == FFF_OK; again++) {
+        status = fff_forward(run->layer, TOKENS, demo->data.input, WIDTH, demo->output, WIDTH, run->workspace,
+                             run->workspace_size, run->runner);
+    }
+    return status;
+}
+
 /* The best instruction set on all CPUs that this process may use, against one; false if a result is wrong. */
 static bool time_threads(struct demo *demo, const struct side *side, size_t threads) {
     void *pool = thread_pool_create(threads);
@@ -253,17 +271,11 @@ static bool time_threads(struct demo *demo, const struct side *side, size_t thre
     bool right = status == FFF_OK && workspace != NULL;
     for (size_t round = 0; right && round < ROUNDS; round++) {
         for (int shared = 0; right && shared < 2; shared++) {
-            const fff_runner *sharing = shared != 0 ? &runner : NULL;
-            for (int again = 0; again < WARM_UP && status == FFF_OK; again++) { /* and wakes the threads */
-                status = fff_forward(side->layer, TOKENS, demo->data.input, WIDTH, demo->output, WIDTH, workspace, size,
-                                     sharing);
-            }
+            const struct shared_run timed = {side->layer, workspace, size, shared != 0 ? &runner : NULL};
+            (void)run_shared(demo, &timed, WARM_UP); /* and wakes the threads */
             memset(demo->output, 0xff, bytes);
             double start = now();
-            for (int again = 0; again < AGAIN_THREADS && status == FFF_OK; again++) {
-                status = fff_forward(side->layer, TOKENS, demo->data.input, WIDTH, demo->output, WIDTH, workspace, size,
-                                     sharing);
-            }
+            status = run_shared(demo, &timed, AGAIN_THREADS);
             seconds[shared][round] = (now() - start) / (double)TOKENS / AGAIN_THREADS;
             right = status == FFF_OK && memcmp(demo->output, demo->verified, bytes) == 0;
         }

@@ -3,15 +3,14 @@
  *
  * Four tokens by three registers of columns at a time: 12 accumulators, 3 registers of a row and the activation, so 7
  * loads for 12 FMAs. The rows come from L2, once for four tokens. */
+#include "kernels/add_roots_f32.h"
 #include "kernels/x86_avx2/isa.h"
 
 enum { TOKENS = 4, VECTORS = 3 };
 
-/* The outputs of TOKENS tokens, `vectors` registers from `column` on. */
 static inline __attribute__((always_inline)) void tile_x86_avx2(const struct fff_trees_f32 *trees,
-                                                                const float *const activations[TOKENS], unsigned how,
-                                                                float *const output[TOKENS], size_t column,
-                                                                int vectors) {
+                                                                const float *const *activations, unsigned how,
+                                                                float *const *output, size_t column, int vectors) {
     __m256 sums[TOKENS][VECTORS];
     for (int t = 0; t < TOKENS; t++) {
         for (int v = 0; v < vectors; v++) {
@@ -45,22 +44,6 @@ static inline __attribute__((always_inline)) void tile_x86_avx2(const struct fff
 
 void fff_add_roots_f32_x86_avx2(const struct fff_trees_f32 *trees, size_t count, const float *activations,
                                 size_t activation_stride, unsigned how, float *output, size_t output_stride) {
-    size_t width = trees->output_width;
-    for (size_t first = 0; first < count; first += TOKENS) {
-        size_t tokens = count - first < TOKENS ? count - first : TOKENS;
-        const float *of_token[TOKENS];
-        float *to[TOKENS];
-        for (size_t t = 0; t < TOKENS; t++) { /* where there are fewer, the last is computed again */
-            size_t token = first + (t < tokens ? t : tokens - 1);
-            of_token[t] = activations + token * activation_stride;
-            to[t] = output + token * output_stride;
-        }
-        size_t column = 0;
-        for (; column + 8 * VECTORS <= width; column += 8 * VECTORS) {
-            tile_x86_avx2(trees, of_token, how, to, column, VECTORS);
-        }
-        for (; column < width; column += 8) {
-            tile_x86_avx2(trees, of_token, how, to, column, 1);
-        }
-    }
+    const struct fff_tile tile = {TOKENS, 8, VECTORS};
+    fff_add_roots(trees, count, activations, activation_stride, how, output, output_stride, tile, tile_x86_avx2);
 }

@@ -3,11 +3,12 @@
  *
  * Three rows by four tokens at a time, in four passes over the widths, each for eight of the partial sums: 12
  * accumulators, 3 registers of rows and one of an input, all 16. A pass takes 7 loads for 12 FMAs, so a core with two
- * of each a cycle is bound by FMAs. Eight tokens' inputs stay in L1 while all rows pass by. */
+ * of each a cycle is bound by FMAs. */
+#include "kernels/roots_f32.h"
 #include "kernels/x86_avx2/dot_f32.h"
 #include "kernels/x86_avx2/isa.h"
 
-enum { ROWS = 3, TOKENS = 4, TOKENS_IN_L1 = 8 };
+enum { ROWS = FFF_TILE_ROWS, TOKENS = FFF_TILE_TOKENS };
 
 /* Partial sums 8v to 8v + 7 of every row with every token. */
 static inline __attribute__((always_inline)) void pass_x86_avx2(const float *const weights[ROWS],
@@ -40,40 +41,29 @@ static inline __attribute__((always_inline)) void pass_x86_avx2(const float *con
     }
 }
 
-void fff_roots_f32_x86_avx2(const struct fff_trees_f32 *trees, size_t count, const float *inputs, size_t input_stride,
-                            float *logits, size_t logit_stride) {
-    for (size_t first = 0; first < count; first += TOKENS_IN_L1) {
-        size_t end = count - first < TOKENS_IN_L1 ? count : first + TOKENS_IN_L1;
-        for (size_t tree = 0; tree < trees->trees; tree += ROWS) {
-            size_t rows = trees->trees - tree < ROWS ? trees->trees - tree : ROWS;
-            const float *weights[ROWS];
-            for (size_t r = 0; r < ROWS; r++) { /* where there are fewer, the last is used again */
-                size_t row = (tree + (r < rows ? r : rows - 1)) * trees->nodes;
-                weights[r] = trees->input_rows + row * trees->row_stride;
-            }
-            for (size_t token = first; token < end; token += TOKENS) {
-                size_t tokens = end - token < TOKENS ? end - token : TOKENS;
-                const float *input[TOKENS], *tail[TOKENS];
-                float padded[TOKENS][FFF_PARTIAL_SUMS];
-                for (size_t t = 0; t < TOKENS; t++) {
-                    input[t] = inputs + (token + (t < tokens ? t : tokens - 1)) * input_stride;
-                    tail[t] = padded[t];
-                    if (trees->input_width % FFF_PARTIAL_SUMS != 0) {
-                        fff_pad_tail(input[t], trees->input_width, padded[t]);
-                    }
-                }
-                sums_x86_avx2 sums[ROWS][TOKENS];
-                for (int v = 0; v < DOT_VECTORS_X86_AVX2; v++) {
-                    pass_x86_avx2(weights, input, tail, trees->input_width, v, sums);
-                }
-                for (size_t r = 0; r < rows; r++) {
-                    float bias = trees->biases[(tree + r) * trees->nodes];
-                    for (size_t t = 0; t < tokens; t++) {
-                        logits[(token + t) * logit_stride + (tree + r) * trees->levels] =
-                            halve_to_1_x86_avx2(sums[r][t]) + bias;
-                    }
-                }
-            }
+static inline __attribute__((always_inline)) void tile_x86_avx2(const float *const weights[ROWS],
+                                                                const float *const input[TOKENS], size_t width,
+                                                                float dots[ROWS][TOKENS]) {
+    const float *tail[TOKENS];
+    float padded[TOKENS][FFF_PARTIAL_SUMS];
+    for (int t = 0; t < TOKENS; t++) {
+        tail[t] = padded[t];
+        if (width % FFF_PARTIAL_SUMS != 0) {
+            fff_pad_tail(input[t], width, padded[t]);
         }
     }
+    sums_x86_avx2 sums[ROWS][TOKENS];
+    for (int v = 0; v < DOT_VECTORS_X86_AVX2; v++) {
+        pass_x86_avx2(weights, input, tail, width, v, sums);
+    }
+    for (int r = 0; r < ROWS; r++) {
+        for (int t = 0; t < TOKENS; t++) {
+            dots[r][t] = halve_to_1_x86_avx2(sums[r][t]);
+        }
+    }
+}
+
+void fff_roots_f32_x86_avx2(const struct fff_trees_f32 *trees, size_t count, const float *inputs, size_t input_stride,
+                            float *logits, size_t logit_stride) {
+    fff_roots(trees, count, inputs, input_stride, logits, logit_stride, tile_x86_avx2);
 }

@@ -3,16 +3,15 @@
  *
  * Eight tokens by three registers of columns at a time: 24 accumulators, 3 registers of a row and the activation, so 11
  * loads for 24 FMAs. The rows come from L2, once for eight tokens. */
+#include "kernels/add_roots_f32.h"
 #include "kernels/x86_avx512/isa.h"
 
 enum { TOKENS = 8, VECTORS = 3 };
 
-/* The outputs of TOKENS tokens, `vectors` registers from `column` on; `last` masks the
- * last of them. */
 static inline __attribute__((always_inline)) void tile_x86_avx512(const struct fff_trees_f32 *trees,
-                                                                  const float *const activations[TOKENS], unsigned how,
-                                                                  float *const output[TOKENS], size_t column,
-                                                                  int vectors, __mmask16 last) {
+                                                                  const float *const *activations, unsigned how,
+                                                                  float *const *output, size_t column, int vectors) {
+    __mmask16 last = lanes_below_x86_avx512(column + 16 * (vectors - 1), trees->output_width);
     __m512 sums[TOKENS][VECTORS];
     for (int t = 0; t < TOKENS; t++) {
         for (int v = 0; v < vectors; v++) {
@@ -43,22 +42,6 @@ static inline __attribute__((always_inline)) void tile_x86_avx512(const struct f
 
 void fff_add_roots_f32_x86_avx512(const struct fff_trees_f32 *trees, size_t count, const float *activations,
                                   size_t activation_stride, unsigned how, float *output, size_t output_stride) {
-    size_t width = trees->output_width;
-    for (size_t first = 0; first < count; first += TOKENS) {
-        size_t tokens = count - first < TOKENS ? count - first : TOKENS;
-        const float *of_token[TOKENS];
-        float *to[TOKENS];
-        for (size_t t = 0; t < TOKENS; t++) { /* where there are fewer, the last is computed again */
-            size_t token = first + (t < tokens ? t : tokens - 1);
-            of_token[t] = activations + token * activation_stride;
-            to[t] = output + token * output_stride;
-        }
-        size_t column = 0;
-        for (; column + 16 * VECTORS <= width; column += 16 * VECTORS) {
-            tile_x86_avx512(trees, of_token, how, to, column, VECTORS, 0xffff);
-        }
-        for (; column < width; column += 16) {
-            tile_x86_avx512(trees, of_token, how, to, column, 1, lanes_below_x86_avx512(column, width));
-        }
-    }
+    const struct fff_tile tile = {TOKENS, 16, VECTORS};
+    fff_add_roots(trees, count, activations, activation_stride, how, output, output_stride, tile, tile_x86_avx512);
 }
