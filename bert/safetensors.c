@@ -23,6 +23,7 @@ struct fff_safetensors {
     json_t *header; /* owns the names and metadata */
     fff_tensor *tensors;
     size_t tensor_count;
+    const fff_tensor **by_name; /* in order of their names without prefixes */
 };
 
 static const struct {
@@ -116,6 +117,40 @@ static bool check_tiling(const struct fff_report *report, const fff_safetensors 
     return true;
 }
 
+static const char *without_prefixes(const char *name) {
+    static const char *const prefixes[] = {"module.", "_orig_mod."};
+    for (size_t i = 0; i < sizeof prefixes / sizeof *prefixes;) {
+        size_t length = strlen(prefixes[i]);
+        bool found = strncmp(name, prefixes[i], length) == 0;
+        name += found ? length : 0;
+        i = found ? 0 : i + 1;
+    }
+    return name;
+}
+
+static int by_name(const void *a, const void *b) {
+    const fff_tensor *const *left = a, *const *right = b;
+    return strcmp(without_prefixes((*left)->name), without_prefixes((*right)->name));
+}
+
+static bool sort_names(const struct fff_report *report, fff_safetensors *file) {
+    file->by_name = calloc(file->tensor_count + 1, sizeof(const fff_tensor *));
+    if (file->by_name == NULL) {
+        return FFF_FAIL(report, "out of memory");
+    }
+    for (size_t i = 0; i < file->tensor_count; i++) {
+        file->by_name[i] = &file->tensors[i];
+    }
+    qsort(file->by_name, file->tensor_count, sizeof *file->by_name, by_name);
+    for (size_t i = 1; i < file->tensor_count; i++) {
+        if (by_name(&file->by_name[i - 1], &file->by_name[i]) == 0) {
+            return FFF_FAIL(report, "tensors '%s' and '%s' have the same name but for prefixes",
+                            file->by_name[i - 1]->name, file->by_name[i]->name);
+        }
+    }
+    return true;
+}
+
 static bool read_header(const struct fff_report *report, fff_safetensors *file) {
     const unsigned char *bytes = file->mapping;
     uint64_t length = 0;
@@ -153,7 +188,7 @@ static bool read_header(const struct fff_report *report, fff_safetensors *file) 
         file->tensor_count++;
     }
     qsort(file->tensors, file->tensor_count, sizeof *file->tensors, by_position);
-    return check_tiling(report, file, data, data_size);
+    return check_tiling(report, file, data, data_size) && sort_names(report, file);
 }
 
 static bool map_file(const struct fff_report *report, const char *path, fff_safetensors *file) {
@@ -203,6 +238,7 @@ void fff_safetensors_close(fff_safetensors *file) {
     }
     json_decref(file->header);
     free(file->tensors);
+    free(file->by_name);
     if (file->mapping != NULL) {
         munmap(file->mapping, file->size);
     }
@@ -210,14 +246,80 @@ void fff_safetensors_close(fff_safetensors *file) {
 }
 
 const fff_tensor *fff_safetensors_find(const fff_safetensors *file, const char *name) {
-    for (size_t i = 0; i < file->tensor_count; i++) {
-        if (strcmp(file->tensors[i].name, name) == 0) {
-            return &file->tensors[i];
-        }
-    }
-    return NULL;
+    const fff_tensor wanted = {.name = name}, *key = &wanted;
+    const fff_tensor *const *found = bsearch(&key, file->by_name, file->tensor_count, sizeof *file->by_name, by_name);
+    return found != NULL ? *found : NULL;
 }
 
 const char *fff_safetensors_metadata(const fff_safetensors *file, const char *key) {
     return json_string_value(json_object_get(json_object_get(file->header, "__metadata__"), key));
+}
+
+/* ---- Elements -------------------------------------------------------------------------------- */
+
+static float float_of_bits(uint32_t bits) {
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+/* binary16 to binary32, exactly. */
+static float float_of_f16(uint16_t half) {
+    uint32_t sign = (uint32_t)(half & 0x8000u) << 16, exponent = half >> 10 & 0x1f, fraction = half & 0x3ff;
+    if (exponent == 0) { /* a multiple of 2^-24 */
+        float magnitude = (float)fraction * 0x1p-24f;
+        return sign != 0 ? -magnitude : magnitude;
+    }
+    if (exponent == 0x1f) { /* infinity or NaN */
+        return float_of_bits(sign | 0x7f800000u | fraction << 13);
+    }
+    return float_of_bits(sign | (exponent + 127 - 15) << 23 | fraction << 13);
+}
+
+static float element(const fff_tensor *tensor, size_t index) {
+    const unsigned char *data = tensor->data;
+    uint16_t half;
+    float single;
+    double number;
+    switch (tensor->type) {
+    case FFF_TENSOR_F32: memcpy(&single, data + index * sizeof single, sizeof single); return single;
+    case FFF_TENSOR_F64: memcpy(&number, data + index * sizeof number, sizeof number); return (float)number;
+    case FFF_TENSOR_F16: memcpy(&half, data + index * sizeof half, sizeof half); return float_of_f16(half);
+    case FFF_TENSOR_BF16:
+        memcpy(&half, data + index * sizeof half, sizeof half);
+        return float_of_bits((uint32_t)half << 16);
+    default: return 0; /* not called for these */
+    }
+}
+
+bool fff_tensor_floats(const fff_tensor *tensor, fff_floats *floats) {
+    *floats = (fff_floats){0};
+    bool known = tensor->type == FFF_TENSOR_F32 || tensor->type == FFF_TENSOR_F64 || tensor->type == FFF_TENSOR_F16 ||
+                 tensor->type == FFF_TENSOR_BF16;
+    if (!known) {
+        return false;
+    }
+    if (tensor->type == FFF_TENSOR_F32 && (uintptr_t)tensor->data % _Alignof(float) == 0) {
+        floats->values = tensor->data;
+        return true;
+    }
+    size_t bytes;
+    if (__builtin_mul_overflow(tensor->count, sizeof(float), &bytes)) {
+        return false;
+    }
+    floats->owned = malloc(bytes > 0 ? bytes : 1);
+    for (size_t i = 0; i < tensor->count && floats->owned != NULL; i++) {
+        floats->owned[i] = element(tensor, i);
+    }
+    floats->values = floats->owned;
+    return floats->owned != NULL;
+}
+
+void fff_tensor_release(const fff_tensor *tensor) {
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    uintptr_t begin = ((uintptr_t)tensor->data + page - 1) / page * page;
+    uintptr_t end = ((uintptr_t)tensor->data + tensor->bytes) / page * page;
+    if (end > begin) {
+        (void)madvise((void *)begin, end - begin, MADV_DONTNEED);
+    }
 }

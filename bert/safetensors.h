@@ -39,13 +39,28 @@ typedef struct fff_tensor {
 
 typedef struct fff_safetensors fff_safetensors;
 
+/* A tensor's elements as float32. */
+typedef struct fff_floats {
+    const float *values; /* in the mapping where the file holds them so, else `owned` */
+    float *owned;        /* to free(), or NULL */
+} fff_floats;
+
 /* Opens a file. On failure returns NULL with one line in `error`, naming the file, the tensor and the
  * values that disagree. Not changed by use: any number of threads may read it. */
 fff_safetensors *fff_safetensors_open(const char *path, char *error, size_t error_size);
 void fff_safetensors_close(fff_safetensors *file);
 
-/* The tensor of that name, or NULL; valid until the file is closed. */
+/* The tensor of that name, or NULL; valid until the file is closed. Wrappers of PyTorch put `module.` and
+ * `_orig_mod.` before all names: both are passed over, in the file's names and in the one asked for. */
 const fff_tensor *fff_safetensors_find(const fff_safetensors *file, const char *name);
+
+/* The elements of a tensor of F32, F16, BF16 or F64 as float32: a view where the file holds aligned F32, else a copy.
+ * False when out of memory or, with *floats zeroed all the same, if it is of another type. */
+bool fff_tensor_floats(const fff_tensor *tensor, fff_floats *floats);
+
+/* Says that a tensor will not be read for a while: its pages are given back to the system, and read from the file
+ * again when touched. */
+void fff_tensor_release(const fff_tensor *tensor);
 
 /* A value of the header's __metadata__ object, or NULL. */
 const char *fff_safetensors_metadata(const fff_safetensors *file, const char *key);
