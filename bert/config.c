@@ -10,7 +10,7 @@
 #include <string.h>
 
 /* Larger than any model, and small enough for products of any three to be no overflow. */
-enum { LARGEST_COUNT = 1 << 20, LARGEST_FILE = 1 << 24 };
+enum { LARGEST_COUNT = 1 << 20, LARGEST_LENGTH = 1 << 16, LARGEST_FILE = 1 << 24 };
 
 /* An object of the file, and what stands before its settings' names in messages: "attention.", or "". */
 struct section {
@@ -133,7 +133,7 @@ static bool read_embedding(const struct section *arch, fff_bert_config *config) 
     if (!find_section(arch, "embedding", "embedding.", &embedding) ||
         !check_fixed(&embedding, fixed, sizeof fixed / sizeof *fixed) ||
         !read_count(&embedding, "vocab_size", 1, LARGEST_COUNT, &config->vocabulary) ||
-        !read_count(&embedding, "max_seq_length", 1, LARGEST_COUNT, &config->max_length) ||
+        !read_count(&embedding, "max_seq_length", 1, LARGEST_LENGTH, &config->max_length) ||
         !read_count(&embedding, "embedding_dim", 1, LARGEST_COUNT, &width)) {
         return false;
     }
@@ -178,7 +178,7 @@ static bool read_post_norm(const struct section *settings, fff_bert_config *conf
            read_count(settings, "num_attention_heads", 1, LARGEST_COUNT, &config->heads) &&
            read_count(settings, "intermediate_size", 1, LARGEST_COUNT, &config->neurons) &&
            read_count(settings, "vocab_size", 1, LARGEST_COUNT, &config->vocabulary) &&
-           read_count(settings, "max_position_embeddings", 1, LARGEST_COUNT, &config->max_length) &&
+           read_count(settings, "max_position_embeddings", 1, LARGEST_LENGTH, &config->max_length) &&
            read_count(settings, "type_vocab_size", 1, LARGEST_COUNT, &config->token_types) &&
            read_norm_eps(settings, "layer_norm_eps", &config->norm_eps);
 }

@@ -245,6 +245,10 @@ void fff_safetensors_close(fff_safetensors *file) {
     free(file);
 }
 
+size_t fff_safetensors_size(const fff_safetensors *file) {
+    return file->size;
+}
+
 const fff_tensor *fff_safetensors_find(const fff_safetensors *file, const char *name) {
     const fff_tensor wanted = {.name = name}, *key = &wanted;
     const fff_tensor *const *found = bsearch(&key, file->by_name, file->tensor_count, sizeof *file->by_name, by_name);

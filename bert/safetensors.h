@@ -50,6 +50,9 @@ typedef struct fff_floats {
 fff_safetensors *fff_safetensors_open(const char *path, char *error, size_t error_size);
 void fff_safetensors_close(fff_safetensors *file);
 
+/* The file's size in bytes. */
+size_t fff_safetensors_size(const fff_safetensors *file);
+
 /* The tensor of that name, or NULL; valid until the file is closed. Wrappers of PyTorch put `module.` and
  * `_orig_mod.` before all names: both are passed over, in the file's names and in the one asked for. */
 const fff_tensor *fff_safetensors_find(const fff_safetensors *file, const char *name);

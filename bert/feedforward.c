@@ -1,0 +1,123 @@
+/* The feedforward half of a layer: by the kernels, or densely with all neurons, masked or not. */
+#include "bert/model.h"
+#include "bert/product.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static bool by_kernels(const fff_bert *model) {
+    return model->layers[0].trees != NULL;
+}
+
+static size_t neurons_used(const fff_bert *model) {
+    return model->options.neurons != 0 ? model->options.neurons : model->config.neurons;
+}
+
+/* count elements, at least one; zeros. */
+static bool reserve(void *pointer, size_t count, size_t size) {
+    void *memory = calloc(count > 0 ? count : 1, size);
+    memcpy(pointer, &memory, sizeof memory);
+    return memory != NULL;
+}
+
+bool fff_bert_scratch_create(const fff_bert *model, size_t tokens, bool routes, struct feedforward_scratch *scratch) {
+    *scratch = (struct feedforward_scratch){0};
+    size_t path = model->config.trees * (model->config.depth + 1);
+    const fff_runner *runner = model->options.runner;
+    bool ok = !routes || (reserve(&scratch->nodes, tokens * path, sizeof(uint32_t)) &&
+                          reserve(&scratch->logits, tokens * path, sizeof(float)));
+    if (by_kernels(model)) {
+        ok = ok &&
+             fff_workspace_size(model->layers[0].trees, tokens, runner != NULL ? runner->concurrency : 1,
+                                &scratch->workspace_size) == FFF_OK &&
+             reserve(&scratch->workspace, scratch->workspace_size, 1);
+    } else {
+        ok = ok && reserve(&scratch->dense, tokens * neurons_used(model), sizeof(float)) &&
+             reserve(&scratch->visited, neurons_used(model), 1);
+    }
+    if (!ok) {
+        fff_bert_scratch_free(scratch);
+    }
+    return ok;
+}
+
+void fff_bert_scratch_free(struct feedforward_scratch *scratch) {
+    free(scratch->dense);
+    free(scratch->visited);
+    free(scratch->nodes);
+    free(scratch->logits);
+    free(scratch->workspace);
+}
+
+static fff_status run_trees(const fff_bert *model, const fff_layer *trees, size_t tokens, const float *input,
+                            float *output, const struct feedforward_scratch *scratch) {
+    size_t width = model->config.hidden_size, path = fff_layer_path_length(trees);
+    const fff_runner *runner = model->options.runner;
+    if (scratch->nodes == NULL) {
+        return fff_forward(trees, tokens, input, width, output, width, scratch->workspace, scratch->workspace_size,
+                           runner);
+    }
+    fff_status status = fff_route(trees, tokens, input, width, scratch->nodes, path, scratch->logits, path,
+                                  scratch->workspace, scratch->workspace_size, runner);
+    if (status != FFF_OK) {
+        return status;
+    }
+    return fff_accumulate(trees, tokens, scratch->nodes, path, scratch->logits, path, output, width, scratch->workspace,
+                          scratch->workspace_size, runner);
+}
+
+/* One token's way down all trees by its logits: marks the nodes visited, and notes them where routes are wanted. */
+static void walk(const fff_bert_config *config, const float *logits, unsigned char *visited, uint32_t *nodes,
+                 float *path_logits) {
+    size_t levels = config->depth + 1, tree_nodes = fff_nodes_per_tree(config->depth);
+    memset(visited, 0, config->neurons);
+    for (size_t tree = 0; tree < config->trees; tree++) {
+        size_t node = 0;
+        for (size_t level = 0; level < levels; level++) {
+            size_t row = tree * tree_nodes + node;
+            visited[row] = 1;
+            if (nodes != NULL) {
+                nodes[tree * levels + level] = (uint32_t)node;
+                path_logits[tree * levels + level] = logits[row];
+            }
+            node = 2 * node + 1 + (logits[row] > 0);
+        }
+    }
+}
+
+static fff_status run_dense(const fff_bert *model, const struct bert_layer *layer, size_t tokens, const float *input,
+                            float *output, const struct feedforward_scratch *scratch) {
+    const fff_bert_config *config = &model->config;
+    size_t neurons = neurons_used(model), path = config->trees * (config->depth + 1);
+    bool masked = model->options.feedforward == FFF_BERT_MASKED && config->fast_feedforward;
+    struct linear in = layer->in, out = layer->out;
+    in.out = neurons;
+    fff_product(tokens, &in, input, scratch->dense);
+    unsigned char *visited = scratch->visited;
+    fff_status status = FFF_OK;
+    if (!masked) {
+        status =
+            fff_activate(model->options.isa, FFF_ACTIVATION_GELU, tokens * neurons, scratch->dense, scratch->dense);
+    }
+    for (size_t token = 0; token < tokens && masked && status == FFF_OK; token++) {
+        float *row = scratch->dense + token * neurons;
+        walk(config, row, visited, scratch->nodes != NULL ? scratch->nodes + token * path : NULL,
+             scratch->logits != NULL ? scratch->logits + token * path : NULL);
+        status = fff_activate(model->options.isa, FFF_ACTIVATION_GELU, neurons, row, row);
+        for (size_t i = 0; i < neurons; i++) {
+            row[i] = visited[i] != 0 ? row[i] : 0;
+        }
+    }
+    if (status == FFF_OK) {
+        fff_product_strided(tokens, config->hidden_size, neurons, scratch->dense, neurons, out.weight, out.in, output,
+                            config->hidden_size);
+    }
+    return status;
+}
+
+fff_status fff_bert_run_feedforward(const fff_bert *model, size_t layer, size_t tokens, const float *input,
+                                    float *output, const struct feedforward_scratch *scratch) {
+    const struct bert_layer *of = &model->layers[layer];
+    return of->trees != NULL ? run_trees(model, of->trees, tokens, input, output, scratch)
+                             : run_dense(model, of, tokens, input, output, scratch);
+}

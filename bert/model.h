@@ -1,0 +1,60 @@
+/* An open model, as loading and forward pass share it. */
+#ifndef FFF_BERT_MODEL_H
+#define FFF_BERT_MODEL_H
+
+#include "bert/bert.h"
+#include "bert/safetensors.h"
+
+/* y = x W' + b */
+struct linear {
+    const float *weight; /* out x in */
+    const float *bias;   /* out, or NULL */
+    size_t in, out;
+    const fff_tensor *stored; /* the weight */
+};
+
+struct norm {
+    const float *weight, *bias; /* hidden_size */
+};
+
+/* A transformer's layer. */
+struct bert_layer {
+    struct norm norm1, norm2;
+    struct linear projections[3]; /* query, key and value; or all three in the first, head by head */
+    float score_scale;
+    struct linear attention_out;
+    struct linear in, out; /* of the feedforward: neurons x hidden_size, hidden_size x neurons */
+    fff_layer *trees;      /* where the kernels compute it; without the bias of `out` */
+};
+
+struct fff_bert {
+    fff_bert_config config;
+    fff_bert_options options;
+    fff_safetensors *file;
+    const float *word_embedding;     /* vocabulary x hidden_size */
+    const float *position_embedding; /* max_length x hidden_size, scaled */
+    const float *token_embedding;    /* of token type 0, or NULL */
+    struct norm embedding_norm;
+    struct norm final_norm; /* crammed only */
+    struct bert_layer *layers;
+    const float *decoder; /* vocabulary x hidden_size, or NULL */
+    struct linear pooler, head;
+    float **owned; /* what is not in the file's mapping */
+    size_t owned_count;
+};
+
+/* The feedforward of some tokens, as the options say; workspace from fff_bert_feedforward_scratch(). */
+struct feedforward_scratch {
+    float *dense; /* tokens x neurons, for the dense ways */
+    unsigned char *visited;
+    uint32_t *nodes; /* tokens x path length, where routes are wanted */
+    float *logits;
+    void *workspace; /* of the kernels */
+    size_t workspace_size;
+};
+bool fff_bert_scratch_create(const fff_bert *model, size_t tokens, bool routes, struct feedforward_scratch *scratch);
+void fff_bert_scratch_free(struct feedforward_scratch *scratch);
+fff_status fff_bert_run_feedforward(const fff_bert *model, size_t layer, size_t tokens, const float *input,
+                                    float *output, const struct feedforward_scratch *scratch);
+
+#endif
