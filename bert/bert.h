@@ -63,8 +63,9 @@ typedef struct fff_bert_batch {
 typedef struct fff_bert_seen {
     size_t layer, first_token, tokens; /* tokens first_token... of the batch */
     const float *input, *output;       /* tokens x hidden_size; before any bias of the output */
-    const uint32_t *nodes;             /* tokens x path length, as fff_route() has it, or NULL if not asked for */
-    const float *logits;               /* likewise */
+    const uint32_t
+        *nodes; /* tokens x path length, as fff_route() has it, or NULL: not asked for, or no way with routes */
+    const float *logits; /* likewise */
 } fff_bert_seen;
 
 enum { FFF_BERT_PROJECTIONS, FFF_BERT_ATTENTION, FFF_BERT_FEEDFORWARD, FFF_BERT_REST, FFF_BERT_PARTS };
@@ -80,6 +81,12 @@ typedef struct fff_bert_watch {
  * failure hidden is undefined. */
 bool fff_bert_encode(const fff_bert *model, const fff_bert_batch *batch, float *hidden, fff_bert_watch *watch,
                      char *error, size_t error_size);
+
+/* One layer's feedforward alone, as the model computes it: output (tokens x hidden_size), without the bias of the
+ * output; and the routes if nodes and logits are not NULL and the model's way (FFF_BERT_TREES, FFF_BERT_MASKED) has
+ * any. */
+fff_status fff_bert_feedforward_alone(const fff_bert *model, size_t layer, size_t tokens, const float *input,
+                                      float *output, uint32_t *nodes, float *logits);
 
 /* logits (tokens x vocabulary) of hidden states (tokens x hidden_size), for a masked-LM model. False if the model is
  * none. */

@@ -24,6 +24,7 @@ bool fff_bert_scratch_create(const fff_bert *model, size_t tokens, bool routes, 
     *scratch = (struct feedforward_scratch){0};
     size_t path = model->config.trees * (model->config.depth + 1);
     const fff_runner *runner = model->options.runner;
+    routes = routes && (by_kernels(model) || model->options.feedforward == FFF_BERT_MASKED);
     bool ok = !routes || (reserve(&scratch->nodes, tokens * path, sizeof(uint32_t)) &&
                           reserve(&scratch->logits, tokens * path, sizeof(float)));
     if (by_kernels(model)) {
@@ -89,7 +90,7 @@ static fff_status run_dense(const fff_bert *model, const struct bert_layer *laye
                             float *output, const struct feedforward_scratch *scratch) {
     const fff_bert_config *config = &model->config;
     size_t neurons = neurons_used(model), path = config->trees * (config->depth + 1);
-    bool masked = model->options.feedforward == FFF_BERT_MASKED && config->fast_feedforward;
+    bool masked = model->options.feedforward == FFF_BERT_MASKED;
     struct linear in = layer->in, out = layer->out;
     in.out = neurons;
     fff_product(tokens, &in, input, scratch->dense);
@@ -120,4 +121,20 @@ fff_status fff_bert_run_feedforward(const fff_bert *model, size_t layer, size_t 
     const struct bert_layer *of = &model->layers[layer];
     return of->trees != NULL ? run_trees(model, of->trees, tokens, input, output, scratch)
                              : run_dense(model, of, tokens, input, output, scratch);
+}
+
+fff_status fff_bert_feedforward_alone(const fff_bert *model, size_t layer, size_t tokens, const float *input,
+                                      float *output, uint32_t *nodes, float *logits) {
+    struct feedforward_scratch scratch;
+    if (!fff_bert_scratch_create(model, tokens, nodes != NULL, &scratch)) {
+        return FFF_ERROR_OUT_OF_MEMORY;
+    }
+    fff_status status = fff_bert_run_feedforward(model, layer, tokens, input, output, &scratch);
+    if (status == FFF_OK && nodes != NULL && scratch.nodes != NULL) {
+        size_t entries = tokens * model->config.trees * (model->config.depth + 1);
+        memcpy(nodes, scratch.nodes, entries * sizeof *nodes);
+        memcpy(logits, scratch.logits, entries * sizeof *logits);
+    }
+    fff_bert_scratch_free(&scratch);
+    return status;
 }

@@ -204,7 +204,7 @@ static fff_status run_group(struct pass *pass) {
 
 /* ---- The whole ------------------------------------------------------------------------------- */
 
-static bool check_batch(const fff_bert *model, const fff_bert_batch *batch, const struct fff_report *report) {
+bool fff_bert_check_batch(const fff_bert *model, const fff_bert_batch *batch, const struct fff_report *report) {
     const fff_bert_config *config = &model->config;
     if (batch->length == 0 || batch->sequences == 0) {
         return FFF_FAIL(report, "there are no tokens");
@@ -244,7 +244,7 @@ static bool make_pass(struct pass *pass, size_t most_tokens) {
 bool fff_bert_encode(const fff_bert *model, const fff_bert_batch *batch, float *hidden, fff_bert_watch *watch,
                      char *error, size_t error_size) {
     const struct fff_report report = {"input", error, error_size};
-    if (!check_batch(model, batch, &report)) {
+    if (!fff_bert_check_batch(model, batch, &report)) {
         return false;
     }
     size_t length = batch->length, width = model->config.hidden_size;

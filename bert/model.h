@@ -3,6 +3,7 @@
 #define FFF_BERT_MODEL_H
 
 #include "bert/bert.h"
+#include "bert/report.h"
 #include "bert/safetensors.h"
 
 /* y = x W' + b */
@@ -42,6 +43,9 @@ struct fff_bert {
     float **owned; /* what is not in the file's mapping */
     size_t owned_count;
 };
+
+/* Whether a batch can be run: lengths and ids. */
+bool fff_bert_check_batch(const fff_bert *model, const fff_bert_batch *batch, const struct fff_report *report);
 
 /* The feedforward of some tokens, as the options say; workspace from fff_bert_feedforward_scratch(). */
 struct feedforward_scratch {

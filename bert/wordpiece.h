@@ -1,0 +1,40 @@
+/* WordPiece tokenizers: text in, ids out, as the models' own files say.
+ *
+ * Reads Hugging Face's tokenizer.json (model WordPiece; normalizers BertNormalizer, NFC, NFD, NFKC, NFKD,
+ * Lowercase, StripAccents, Replace of a string, and sequences of them; pre-tokenizers BertPreTokenizer and
+ * WhitespaceSplit; post-processors TemplateProcessing and BertProcessing) and BERT's vocab.txt, a piece a line, which
+ * means lower case without accents and `[CLS] text [SEP]`. Anything else in a file is an error that names it. */
+#ifndef FFF_BERT_WORDPIECE_H
+#define FFF_BERT_WORDPIECE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct fff_tokenizer fff_tokenizer; /* immutable: any number of threads may use one */
+
+/* NULL with one line in `error`. `name` stands in messages. */
+fff_tokenizer *fff_tokenizer_open(const char *path, char *error, size_t error_size);
+fff_tokenizer *fff_tokenizer_read(const char *name, const char *bytes, size_t length, char *error, size_t error_size);
+void fff_tokenizer_close(fff_tokenizer *tokenizer);
+
+/* *ids, to free(), becomes the ids of a text in UTF-8 with the special tokens around it; at most max_ids: what the
+ * text has too many is cut from its end. Bytes that are no UTF-8 count as U+FFFD. False when out of memory. */
+bool fff_tokenizer_encode(const fff_tokenizer *tokenizer, const char *text, size_t length, size_t max_ids,
+                          int32_t **ids, size_t *count);
+
+size_t fff_tokenizer_vocabulary(const fff_tokenizer *tokenizer);             /* the largest id, plus 1 */
+const char *fff_tokenizer_piece(const fff_tokenizer *tokenizer, int32_t id); /* NULL: none has that id */
+int32_t fff_tokenizer_id(const fff_tokenizer *tokenizer, const char *piece); /* -1: no such piece */
+int32_t fff_tokenizer_mask(const fff_tokenizer *tokenizer);                  /* of [MASK] or <mask>, or -1 */
+int32_t fff_tokenizer_pad(const fff_tokenizer *tokenizer);                   /* of [PAD] or <pad>, or 0 */
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
