@@ -21,6 +21,14 @@ typedef float floats4;
 
 enum { AT_ONCE = sizeof(floats4) / sizeof(float), LANES = 16 };
 
+/* (SLEEF's own types are const, which not every compiler passes over.) */
+static floats4 exp4(floats4 x) {
+    return EXP4(x);
+}
+static floats4 tanh4(floats4 x) {
+    return TANH4(x);
+}
+
 static void apply(floats4 (*function)(floats4), size_t count, float *values) {
     for (size_t i = 0; i < count; i += AT_ONCE) {
         size_t bytes = (count - i < AT_ONCE ? count - i : AT_ONCE) * sizeof(float);
@@ -35,7 +43,7 @@ static void apply(floats4 (*function)(floats4), size_t count, float *values) {
 }
 
 void fff_tanh(size_t count, float *values) {
-    apply(TANH4, count, values);
+    apply(tanh4, count, values);
 }
 
 /* The sum of (values - shift)^power for power 1 or 2, in LANES partial sums: as exact as a float32 mean needs, and
@@ -69,7 +77,7 @@ void fff_softmax(size_t count, float *values) {
     for (size_t i = 0; i < count; i++) {
         values[i] -= largest;
     }
-    apply(EXP4, count, values);
+    apply(exp4, count, values);
     float factor = 1.0f / sum_of(count, values, 0, 1);
     for (size_t i = 0; i < count; i++) {
         values[i] *= factor;

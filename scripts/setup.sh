@@ -6,7 +6,7 @@
 #   scripts/setup.sh test    and what `make test` needs: the other compiler, emulators, the other architecture
 set -eu
 
-build="gcc libc6-dev make meson ninja-build pkg-config python3 libsleef-dev libjansson-dev libopenblas-dev libpthreadpool-dev"
+build="gcc libc6-dev make meson ninja-build pkg-config python3 libsleef-dev libjansson-dev libutf8proc-dev libopenblas-dev libpthreadpool-dev"
 test="git binutils g++ clang libclang-rt-14-dev libcmocka-dev libbenchmark-dev qemu-user clang-format clang-tidy cppcheck"
 bench="g++ libbenchmark-dev python3-pip python3-matplotlib"
 case "$(uname -m)" in
@@ -16,7 +16,7 @@ aarch64) own=arm64 other=amd64 cross="gcc-x86-64-linux-gnu libc6-dev-amd64-cross
 esac
 foreign=''
 if [ -n "$other" ]; then
-    for name in libsleef-dev libjansson-dev libcmocka-dev; do
+    for name in libsleef-dev libjansson-dev libutf8proc-dev libopenblas-dev libcmocka-dev; do
         foreign="$foreign $name:$other"
     done
 fi

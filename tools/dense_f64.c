@@ -181,6 +181,7 @@ static bool check_path(struct dense_f64 *dense, struct roundings roundings, cons
                 bool other_child = child == 2 * node + 1 + !right;
                 if (other_child && fabs(exact) <= bound) {
                     tie = true;
+                    agreement->largest_tie = fmax(agreement->largest_tie, fabs(exact));
                 } else {
                     mismatch = true;
                 }

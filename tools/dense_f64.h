@@ -21,6 +21,7 @@ struct agreement {
     size_t tokens;
     size_t route_mismatches; /* tokens that went a way which the exact logit, beyond its bound, forbids */
     size_t ties;             /* tokens that went against the exact sign of a logit within its bound */
+    double largest_tie;      /* the largest such logit's size, exactly; 0 without ties */
     size_t logit_errors;     /* logits outside their bound */
     size_t output_errors;    /* outputs outside their bound */
     size_t unbounded;        /* tokens with a NaN, an infinity or a possible overflow: nothing is proven */

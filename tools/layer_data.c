@@ -186,6 +186,43 @@ int layer_data_load(const char *path, struct layer_data *data, char *error, size
     return 0;
 }
 
+/* ---- Copying one ----------------------------------------------------------------------------- */
+
+static float *copy_weights(const fff_weights *weights, size_t rows, size_t columns, bool by_columns) {
+    float *copy = allocate_matrix(rows, columns);
+    const float *from = weights->data;
+    for (size_t i = 0; i < rows * columns && copy != NULL; i++) {
+        size_t row = by_columns ? i % rows : i / columns, column = by_columns ? i / rows : i % columns;
+        copy[i] = from[row * weights->node_stride + column * weights->column_stride];
+    }
+    return copy;
+}
+
+int layer_data_copy(struct layer_data *data, const fff_layer_desc *desc, size_t batch, const float *input) {
+    size_t rows = desc->trees * fff_nodes_per_tree(desc->depth);
+    const fff_weights biases = {desc->biases, 1, 1}, inputs = {input, desc->input_width, 1};
+    *data = (struct layer_data){
+        .input_width = desc->input_width,
+        .output_width = desc->output_width,
+        .depth = desc->depth,
+        .trees = desc->trees,
+        .rows = rows,
+        .activation = desc->activation,
+        .routing = desc->routing,
+        .batch = batch,
+        .input_weights = copy_weights(&desc->input_weights, rows, desc->input_width, false),
+        .biases = desc->biases != NULL ? copy_weights(&biases, rows, 1, false) : NULL,
+        .output_weights = copy_weights(&desc->output_weights, rows, desc->output_width, true),
+        .input = copy_weights(&inputs, batch, desc->input_width, false),
+    };
+    if (data->input_weights == NULL || (desc->biases != NULL && data->biases == NULL) || data->output_weights == NULL ||
+        data->input == NULL) {
+        layer_data_free(data);
+        return -1;
+    }
+    return 0;
+}
+
 /* ---- Making one ------------------------------------------------------------------------------ */
 
 int layer_data_make(struct layer_data *data, size_t width, size_t depth, size_t trees, size_t batch, uint64_t seed) {

@@ -27,6 +27,9 @@ int layer_data_load(const char *path, struct layer_data *data, char *error, size
 /* A seeded layer whose inputs take all routes equally often. 0, or -1 when out of memory. */
 int layer_data_make(struct layer_data *data, size_t width, size_t depth, size_t trees, size_t batch, uint64_t seed);
 
+/* A copy of a description's weights, with `batch` tokens of input. 0, or -1 when out of memory. */
+int layer_data_copy(struct layer_data *data, const fff_layer_desc *desc, size_t batch, const float *input);
+
 void layer_data_free(struct layer_data *data);
 
 /* The description that makes a layer of it. */

@@ -1,94 +1,79 @@
-/* fff verify: layer files against the dense definition, on every instruction set. */
+/* fff verify: layer files and models against the dense definition, on every instruction set. */
 #include "tools/commands.h"
-#include "tools/verify_layer.h"
+#include "tools/verify_report.h"
 
 #include <jansson.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
+
+struct request {
+    fff_isa isas[FFF_ISA_COUNT];
+    size_t isa_count;
+    const char *text, *ids, *expected; /* input of models */
+    json_t *files;                     /* NULL: print */
+};
 
 /* One line of `fff verify`'s answer about a file that could not be verified. */
-static void report_unreadable(const char *path, const char *error, json_t *files) {
+static int report_unreadable(const char *path, const char *error, json_t *files) {
     fprintf(stderr, "fff verify: %s\n", error);
     if (files != NULL) {
         json_array_append_new(files, json_pack("{s:s, s:b, s:s, s:[]}", "path", path, "ok", 0, "error", error, "isas"));
     }
+    return EXIT_BAD_INPUT;
 }
 
-static void print_table(const char *path, const struct layer_data *data, const struct verdict *verdicts, size_t count,
-                        int ok) {
-    printf("%s: %zux%zu, %zu wide in, %zu out, %zu tokens%s\n", path, data->trees, data->depth, data->input_width,
-           data->output_width, data->batch,
-           data->expected_output != NULL || data->expected_path != NULL ? ", with results to compare" : "");
-    printf("  %-12s %15s %14s %11s %16s %6s %14s\n", "", "differing bits", "max abs error", "of bound",
-           "route mismatches", "ties", "file's results");
-    for (size_t i = 0; i < count; i++) {
-        const struct verdict *v = &verdicts[i];
-        size_t file_faults =
-            v->expected_mismatches + v->expected.output_errors + v->expected.route_mismatches + v->expected.unbounded;
-        char file_text[32] = "-";
-        if (v->expected.tokens > 0 && file_faults > 0) {
-            snprintf(file_text, sizeof file_text, "%zu differ", file_faults);
-        } else if (v->expected.tokens > 0) {
-            snprintf(file_text, sizeof file_text, "agree");
-        }
-        printf("  %-12s %15zu %14.3g %10.2f%% %16zu %6zu %14s\n", fff_isa_name(v->isa), v->differing_values,
-               v->dense.max_abs_error, 100 * v->dense.bound_used, v->dense.route_mismatches, v->dense.ties, file_text);
-        if (v->dense.logit_errors + v->dense.output_errors > 0) {
-            printf("  %-12s %zu logits and %zu outputs exceed their bounds\n", "", v->dense.logit_errors,
-                   v->dense.output_errors);
-        }
-        if (v->dense.unbounded > 0) {
-            printf("  %-12s %zu tokens have a NaN, an infinity or sums near overflow: nothing can be proven\n", "",
-                   v->dense.unbounded);
-        }
-    }
-    printf("  %s\n", ok ? "ok: the same bits everywhere, all within the proven bound" : "FAILED");
-}
-
-static json_t *verdicts_to_json(const struct verdict *verdicts, size_t count) {
-    json_t *isas = json_array();
-    for (size_t i = 0; i < count; i++) {
-        const struct verdict *v = &verdicts[i];
-        /* JSON has no infinity or NaN: an error that is none of the real numbers is null. */
-        json_t *error = json_real(v->dense.max_abs_error), *used = json_real(v->dense.bound_used);
-        json_array_append_new(isas, json_pack("{s:s, s:b, s:o, s:o, s:I, s:I, s:I, s:b}", "name", fff_isa_name(v->isa),
-                                              "bit_identical", v->differing_values == 0, "max_abs_error",
-                                              error != NULL ? error : json_null(), "bound_used",
-                                              used != NULL ? used : json_null(), "route_mismatches",
-                                              (json_int_t)v->dense.route_mismatches, "ties", (json_int_t)v->dense.ties,
-                                              "unbounded", (json_int_t)v->dense.unbounded, "ok", verdict_holds(v)));
-    }
-    return isas;
-}
-
-/* Returns an exit status; appends to `files` in JSON mode, prints otherwise. */
-static int verify_file(const char *path, const fff_isa *isas, size_t count, json_t *files) {
+static int verify_layer_file(const char *path, const struct request *request) {
     char error[512];
     struct layer_data data;
     struct verdict verdicts[FFF_ISA_COUNT];
     if (layer_data_load(path, &data, error, sizeof error) != 0) {
-        report_unreadable(path, error, files);
-        return EXIT_BAD_INPUT;
+        return report_unreadable(path, error, request->files);
     }
-    fff_status status = verify_layer(&data, isas, count, verdicts);
+    fff_status status = verify_layer(&data, request->isas, request->isa_count, verdicts);
     if (status != FFF_OK) {
-        snprintf(error, sizeof error, "%s: %s", path, fff_status_text(status));
-        report_unreadable(path, error, files);
         layer_data_free(&data);
-        return EXIT_BAD_INPUT;
+        snprintf(error, sizeof error, "%s: %s", path, fff_status_text(status));
+        return report_unreadable(path, error, request->files);
     }
     int ok = 1;
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < request->isa_count; i++) {
         ok = ok && verdict_holds(&verdicts[i]);
     }
-    if (files == NULL) {
-        print_table(path, &data, verdicts, count, ok);
+    if (request->files == NULL) {
+        print_layer_file(path, &data, verdicts, request->isa_count);
     } else {
-        json_array_append_new(
-            files, json_pack("{s:s, s:b, s:o}", "path", path, "ok", ok, "isas", verdicts_to_json(verdicts, count)));
+        json_array_append_new(request->files, layer_file_json(path, verdicts, request->isa_count));
     }
     layer_data_free(&data);
     return ok ? EXIT_HOLDS : EXIT_FAILS;
+}
+
+static int verify_directory(const char *path, const struct request *request) {
+#if FFF_HAVE_MODELS
+    char error[512];
+    struct model_verdict verdict;
+    const struct model_input_choice choice = {path, request->text, request->ids, request->expected};
+    if (!verify_model(&choice, request->isas, request->isa_count, &verdict, error, sizeof error)) {
+        return report_unreadable(path, error, request->files);
+    }
+    int ok = model_verdict_holds(&verdict);
+    if (request->files == NULL) {
+        print_model(path, &verdict);
+    } else {
+        json_array_append_new(request->files, model_json(path, &verdict));
+    }
+    model_verdict_free(&verdict);
+    return ok ? EXIT_HOLDS : EXIT_FAILS;
+#else
+    return report_unreadable(path, "this fff was built without models (OpenBLAS or utf8proc was absent)",
+                             request->files);
+#endif
+}
+
+static int is_directory(const char *path) {
+    struct stat about;
+    return stat(path, &about) == 0 && S_ISDIR(about.st_mode);
 }
 
 /* The instruction sets that --isa names. 0 and a line on stderr if it names none that is usable. */
@@ -113,38 +98,69 @@ static size_t named_isas(const char *name, fff_isa *isas) {
     return 1;
 }
 
-int command_verify(int argc, char **argv) {
-    const char *isa_name = "all";
-    int json = 0, paths = 0;
+/* Takes the options out, moves the paths to the front of argv, from argv[1]; how many they are. -1 after a line on
+ * stderr. */
+static int read_arguments(int argc, char **argv, struct request *request, const char **isa_name, int *json) {
+    const struct {
+        const char *name;
+        const char **value;
+    } options[] = {
+        {"--isa", isa_name}, {"--text", &request->text}, {"--ids", &request->ids}, {"--expected", &request->expected}};
+    int paths = 0;
     for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "--json") == 0) {
-            json = 1;
-        } else if (strcmp(argv[i], "--isa") == 0 && i + 1 < argc) {
-            isa_name = argv[++i];
+        const char **value = NULL;
+        for (size_t option = 0; option < sizeof options / sizeof *options; option++) {
+            value = strcmp(argv[i], options[option].name) == 0 && i + 1 < argc ? options[option].value : value;
+        }
+        if (value != NULL) {
+            *value = argv[++i];
+        } else if (strcmp(argv[i], "--json") == 0) {
+            *json = 1;
         } else if (strncmp(argv[i], "--", 2) == 0) {
             fprintf(stderr, "fff verify: unknown option '%s', or its value is missing\n", argv[i]);
-            return EXIT_BAD_INPUT;
+            return -1;
         } else {
-            argv[++paths] = argv[i]; /* paths move to the front */
+            argv[++paths] = argv[i];
         }
+    }
+    int inputs = (request->text != NULL) + (request->ids != NULL) + (request->expected != NULL);
+    if (inputs > 1) {
+        fputs("fff verify: --text, --ids and --expected exclude each other\n", stderr);
+        return -1;
     }
     if (paths == 0) {
         fputs("fff verify: no file given\n", stderr);
+        return -1;
+    }
+    for (int i = 1; i <= paths && inputs > 0; i++) {
+        if (!is_directory(argv[i])) {
+            fprintf(stderr, "fff verify: %s is no model's directory, which --text, --ids and --expected are for\n",
+                    argv[i]);
+            return -1;
+        }
+    }
+    return paths;
+}
+
+int command_verify(int argc, char **argv) {
+    struct request request = {0};
+    const char *isa_name = "all";
+    int json = 0, worst = EXIT_HOLDS;
+    int paths = read_arguments(argc, argv, &request, &isa_name, &json);
+    if (paths < 0) {
         return EXIT_BAD_INPUT;
     }
-    fff_isa isas[FFF_ISA_COUNT];
-    size_t count = named_isas(isa_name, isas);
-    if (count == 0) {
+    request.isa_count = named_isas(isa_name, request.isas);
+    if (request.isa_count == 0) {
         return EXIT_BAD_INPUT;
     }
-    json_t *files = json ? json_array() : NULL;
-    int worst = EXIT_HOLDS;
+    request.files = json ? json_array() : NULL;
     for (int i = 1; i <= paths; i++) {
-        int status = verify_file(argv[i], isas, count, files);
+        int status = is_directory(argv[i]) ? verify_directory(argv[i], &request) : verify_layer_file(argv[i], &request);
         worst = status > worst ? status : worst;
     }
     if (json) {
-        json_t *answer = json_pack("{s:o, s:b}", "files", files, "ok", worst == EXIT_HOLDS);
+        json_t *answer = json_pack("{s:o, s:b}", "files", request.files, "ok", worst == EXIT_HOLDS);
         json_dumpf(answer, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
         puts("");
         json_decref(answer);

@@ -25,6 +25,26 @@ int verdict_holds(const struct verdict *verdict) {
            verdict->expected_mismatches == 0;
 }
 
+static void add_agreement(struct agreement *sum, const struct agreement *more) {
+    sum->tokens += more->tokens;
+    sum->route_mismatches += more->route_mismatches;
+    sum->ties += more->ties;
+    sum->largest_tie = fmax(sum->largest_tie, more->largest_tie);
+    sum->logit_errors += more->logit_errors;
+    sum->output_errors += more->output_errors;
+    sum->unbounded += more->unbounded;
+    sum->max_abs_error = fmax(sum->max_abs_error, more->max_abs_error);
+    sum->bound_used = fmax(sum->bound_used, more->bound_used);
+}
+
+void verdict_add(struct verdict *sum, const struct verdict *more) {
+    sum->isa = more->isa;
+    sum->differing_values += more->differing_values;
+    sum->expected_mismatches += more->expected_mismatches;
+    add_agreement(&sum->dense, &more->dense);
+    add_agreement(&sum->expected, &more->expected);
+}
+
 size_t usable_isas(fff_isa *isas) {
     size_t count = 0;
     for (int isa = FFF_ISA_GENERIC; isa < FFF_ISA_COUNT; isa++) {

@@ -16,6 +16,9 @@ struct verdict {
 /* True if everything holds. */
 int verdict_holds(const struct verdict *verdict);
 
+/* Adds what the same instruction set showed elsewhere. */
+void verdict_add(struct verdict *sum, const struct verdict *more);
+
 /* Runs the layer on each of the `count` instruction sets, whole, token by token and in other splits,
  * through route and accumulate, and shared among tasks; compares all bits with generic's, and each
  * token with the dense definition. Returns FFF_OK with all verdicts filled, or why it could not. */

@@ -1,0 +1,289 @@
+#include "tools/model_input.h"
+
+#include "bert/file.h"
+#include "bert/wordpiece.h"
+#include "tools/model_text.h"
+#include "tools/random.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { LARGEST_TEXT = 1 << 28, SEEDED_SEQUENCES = 4, SEEDED_LENGTH = 32 };
+
+/* Sequences as they are read, one after another. */
+struct sequences {
+    int32_t **ids;
+    size_t *lengths;
+    size_t count, capacity;
+};
+
+static void free_sequences(struct sequences *sequences) {
+    for (size_t i = 0; i < sequences->count; i++) {
+        free(sequences->ids[i]);
+    }
+    free(sequences->ids);
+    free(sequences->lengths);
+}
+
+/* Takes `ids` over, whatever it returns. */
+static bool append(struct sequences *sequences, int32_t *ids, size_t length) {
+    if (sequences->count == sequences->capacity) {
+        size_t capacity = sequences->capacity * 2 + 16;
+        int32_t **more = realloc(sequences->ids, capacity * sizeof *more);
+        sequences->ids = more != NULL ? more : sequences->ids;
+        size_t *lengths = realloc(sequences->lengths, capacity * sizeof *lengths);
+        sequences->lengths = lengths != NULL ? lengths : sequences->lengths;
+        if (more == NULL || lengths == NULL) {
+            free(ids);
+            return false;
+        }
+        sequences->capacity = capacity;
+    }
+    sequences->ids[sequences->count] = ids;
+    sequences->lengths[sequences->count++] = length;
+    return true;
+}
+
+bool model_input_pad(const int32_t *const *sequences, const size_t *lengths, size_t count, int32_t pad,
+                     struct model_input *input) {
+    size_t longest = 0, elements;
+    for (size_t i = 0; i < count; i++) {
+        longest = lengths[i] > longest ? lengths[i] : longest;
+    }
+    if (__builtin_mul_overflow(count, longest, &elements) || elements > SIZE_MAX / sizeof(int32_t)) {
+        return false;
+    }
+    int32_t *ids = malloc(elements * sizeof *ids + 1);
+    float *mask = malloc(elements * sizeof *mask + 1);
+    input->ids = ids;
+    input->mask = mask;
+    if (ids == NULL || mask == NULL) {
+        return false;
+    }
+    for (size_t i = 0; i < elements; i++) {
+        size_t at = i % longest;
+        bool token = at < lengths[i / longest];
+        ids[i] = token ? sequences[i / longest][at] : pad;
+        mask[i] = token ? 1.0f : 0.0f;
+    }
+    input->batch = (fff_bert_batch){count, longest, ids, mask};
+    return true;
+}
+
+static bool pad_all(const struct fff_report *report, const struct sequences *sequences, int32_t pad,
+                    struct model_input *input) {
+    if (sequences->count == 0) {
+        return FFF_FAIL(report, "holds no sequence");
+    }
+    return model_input_pad((const int32_t *const *)sequences->ids, sequences->lengths, sequences->count, pad, input) ||
+           FFF_FAIL(report, "out of memory");
+}
+
+/* ---- Text and ids ---------------------------------------------------------------------------- */
+
+/* The ids of one line, which ends at its 0 byte. */
+static bool read_ids_line(const struct fff_report *report, size_t number, const char *line, size_t most,
+                          struct sequences *sequences) {
+    int32_t *ids = malloc(most * sizeof *ids);
+    size_t count = 0;
+    if (ids == NULL) {
+        return FFF_FAIL(report, "out of memory");
+    }
+    for (const char *c = line; *c != '\0';) {
+        char *end;
+        errno = 0;
+        long long id = strtoll(c, &end, 10);
+        if (end == c || (*end != '\0' && !isspace((unsigned char)*end)) || errno != 0 || id < 0 || id > INT32_MAX) {
+            free(ids);
+            return FFF_FAIL(report, "line %zu: '%.20s' is no id", number, c);
+        }
+        if (count == most) {
+            free(ids);
+            return FFF_FAIL(report, "line %zu has more than the model's %zu ids", number, most);
+        }
+        ids[count++] = (int32_t)id;
+        c = end + strspn(end, " \t\r");
+    }
+    return append(sequences, ids, count) || FFF_FAIL(report, "out of memory");
+}
+
+/* Calls on every line that is not empty; the content's line ends become 0 bytes. */
+static bool read_lines(const struct fff_report *report, char *content, size_t length, const fff_tokenizer *tokenizer,
+                       size_t most, struct sequences *sequences) {
+    size_t number = 0;
+    for (char *line = content, *end = content + length; line < end;) {
+        char *line_end = memchr(line, '\n', (size_t)(end - line));
+        line_end = line_end != NULL ? line_end : end;
+        *line_end = '\0';
+        number++;
+        if (tokenizer != NULL && line_end > line) {
+            int32_t *ids = NULL;
+            size_t count = 0;
+            if (!fff_tokenizer_encode(tokenizer, line, (size_t)(line_end - line), most, &ids, &count) ||
+                !append(sequences, ids, count)) {
+                return FFF_FAIL(report, "out of memory");
+            }
+        } else if (tokenizer == NULL && line[strspn(line, " \t\r")] != '\0') {
+            if (!read_ids_line(report, number, line, most, sequences)) {
+                return false;
+            }
+        }
+        line = line_end + 1;
+    }
+    return true;
+}
+
+static bool load_lines(const struct fff_report *report, const fff_tokenizer *tokenizer, size_t most,
+                       struct model_input *input) {
+    size_t length = 0;
+    char *content = fff_read_file(report, LARGEST_TEXT, &length);
+    if (content == NULL) {
+        return false;
+    }
+    struct sequences sequences = {0};
+    bool ok = read_lines(report, content, length, tokenizer, most, &sequences) &&
+              pad_all(report, &sequences, tokenizer != NULL ? fff_tokenizer_pad(tokenizer) : 0, input);
+    free_sequences(&sequences);
+    free(content);
+    return ok;
+}
+
+static bool load_text(const struct model_input_choice *choice, const struct fff_report *report, size_t most,
+                      struct model_input *input) {
+    fff_tokenizer *tokenizer = model_tokenizer(choice->directory, report->text, report->size);
+    bool ok = tokenizer != NULL && load_lines(report, tokenizer, most, input);
+    fff_tokenizer_close(tokenizer);
+    return ok;
+}
+
+/* ---- What another program computed ----------------------------------------------------------- */
+
+static int64_t integer_at(const fff_tensor *tensor, size_t index) {
+    int64_t wide;
+    int32_t narrow;
+    if (tensor->type == FFF_TENSOR_I64) {
+        memcpy(&wide, (const unsigned char *)tensor->data + index * sizeof wide, sizeof wide);
+        return wide;
+    }
+    memcpy(&narrow, (const unsigned char *)tensor->data + index * sizeof narrow, sizeof narrow);
+    return narrow;
+}
+
+static bool copy_ids(const struct fff_report *report, const fff_tensor *tensor, struct model_input *input) {
+    if (tensor == NULL || tensor->rank != 2 || (tensor->type != FFF_TENSOR_I64 && tensor->type != FFF_TENSOR_I32)) {
+        return FFF_FAIL(report, "tensor 'input_ids' is missing, or no matrix of I64 or I32");
+    }
+    input->ids = malloc(tensor->count * sizeof *input->ids + 1);
+    if (input->ids == NULL) {
+        return FFF_FAIL(report, "out of memory");
+    }
+    for (size_t i = 0; i < tensor->count; i++) {
+        int64_t id = integer_at(tensor, i);
+        if (id < 0 || id > INT32_MAX) {
+            return FFF_FAIL(report, "tensor 'input_ids': element %zu is %lld", i, (long long)id);
+        }
+        input->ids[i] = (int32_t)id;
+    }
+    input->batch = (fff_bert_batch){tensor->shape[0], tensor->shape[1], input->ids, NULL};
+    return true;
+}
+
+static bool copy_mask(const struct fff_report *report, const fff_tensor *tensor, struct model_input *input) {
+    size_t count = input->batch.sequences * input->batch.length;
+    if (tensor == NULL) {
+        return true; /* no padding */
+    }
+    fff_floats floats;
+    if (tensor->count != count || !fff_tensor_floats(tensor, &floats)) {
+        return FFF_FAIL(report,
+                        "tensor 'attention_mask' has %zu elements of %s where %zu of floating point are expected",
+                        tensor->count, tensor->type_name, count);
+    }
+    input->mask = malloc(count * sizeof *input->mask + 1);
+    if (input->mask != NULL) {
+        memcpy(input->mask, floats.values, count * sizeof *input->mask);
+    }
+    free(floats.owned);
+    input->batch.mask = input->mask;
+    return input->mask != NULL || FFF_FAIL(report, "out of memory");
+}
+
+static bool load_expected(const struct fff_report *report, struct model_input *input) {
+    input->file = fff_safetensors_open(report->path, report->text, report->size);
+    if (input->file == NULL || !copy_ids(report, fff_safetensors_find(input->file, "input_ids"), input) ||
+        !copy_mask(report, fff_safetensors_find(input->file, "attention_mask"), input)) {
+        return false;
+    }
+    input->hidden = fff_safetensors_find(input->file, "hidden");
+    input->logits = fff_safetensors_find(input->file, "logits");
+    input->embedding = fff_safetensors_find(input->file, "embedding");
+    return true;
+}
+
+/* ---- Seeded ---------------------------------------------------------------------------------- */
+
+static bool make_seeded(const struct fff_report *report, const fff_bert_config *config, struct model_input *input) {
+    size_t length = config->max_length < SEEDED_LENGTH ? config->max_length : SEEDED_LENGTH;
+    int32_t ids[SEEDED_LENGTH];
+    const int32_t *const sequences[SEEDED_SEQUENCES] = {ids, ids, ids, ids};
+    const size_t lengths[SEEDED_SEQUENCES] = {length, length, length, (3 * length + 3) / 4};
+    if (!model_input_pad(sequences, lengths, SEEDED_SEQUENCES, 0, input)) {
+        return FFF_FAIL(report, "out of memory");
+    }
+    uint64_t state = 1;
+    for (size_t i = 0; i < SEEDED_SEQUENCES * length; i++) {
+        input->ids[i] = input->mask[i] != 0 ? (int32_t)random_below(&state, config->vocabulary) : 0;
+    }
+    return true;
+}
+
+/* ---- All of them ----------------------------------------------------------------------------- */
+
+static bool load(const struct model_input_choice *choice, const char *path, const fff_bert_config *config,
+                 struct model_input *input, char *error, size_t error_size) {
+    const struct fff_report report = {path, error, error_size};
+    if (choice->text != NULL) {
+        return load_text(choice, &report, config->max_length, input);
+    }
+    if (choice->ids != NULL) {
+        return load_lines(&report, NULL, config->max_length, input);
+    }
+    if (choice->expected != NULL || access(path, F_OK) == 0) {
+        return load_expected(&report, input);
+    }
+    return make_seeded(&report, config, input);
+}
+
+bool model_input_load(const struct model_input_choice *choice, const fff_bert_config *config, struct model_input *input,
+                      char *error, size_t error_size) {
+    char beside[4096];
+    *input = (struct model_input){0};
+    snprintf(beside, sizeof beside, "%s/expected.safetensors", choice->directory);
+    const char *path = choice->text != NULL       ? choice->text
+                       : choice->ids != NULL      ? choice->ids
+                       : choice->expected != NULL ? choice->expected
+                                                  : beside;
+    bool ok = load(choice, path, config, input, error, error_size);
+    bool seeded = choice->text == NULL && choice->ids == NULL && input->file == NULL;
+    input->source = ok ? strdup(seeded ? "seeded ids" : path) : NULL;
+    if (ok && input->source == NULL) {
+        snprintf(error, error_size, "out of memory");
+        ok = false;
+    }
+    if (!ok) {
+        model_input_free(input);
+    }
+    return ok;
+}
+
+void model_input_free(struct model_input *input) {
+    free(input->ids);
+    free(input->mask);
+    free(input->source);
+    fff_safetensors_close(input->file);
+    *input = (struct model_input){0};
+}

@@ -1,0 +1,21 @@
+#include "tools/model_text.h"
+
+#include <stdio.h>
+#include <unistd.h>
+
+fff_tokenizer *model_tokenizer(const char *directory, char *error, size_t error_size) {
+    char path[4096];
+    int length = snprintf(path, sizeof path, "%s/tokenizer.json", directory);
+    if (length < 0 || (size_t)length >= sizeof path) {
+        snprintf(error, error_size, "the path is too long");
+        return NULL;
+    }
+    if (access(path, F_OK) != 0) {
+        snprintf(path, sizeof path, "%s/vocab.txt", directory);
+    }
+    if (access(path, F_OK) != 0) {
+        snprintf(error, error_size, "%s: neither tokenizer.json nor vocab.txt is there", directory);
+        return NULL;
+    }
+    return fff_tokenizer_open(path, error, error_size);
+}

@@ -1,0 +1,10 @@
+/* A model's tokenizer. */
+#ifndef FFF_TOOLS_MODEL_TEXT_H
+#define FFF_TOOLS_MODEL_TEXT_H
+
+#include "bert/wordpiece.h"
+
+/* The tokenizer.json, or else the vocab.txt, of a model's directory. NULL with one line in `error`. */
+fff_tokenizer *model_tokenizer(const char *directory, char *error, size_t error_size);
+
+#endif

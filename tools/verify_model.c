@@ -1,0 +1,588 @@
+#include "tools/verify_model.h"
+
+#include "bert/reference_f64.h"
+
+#include <cblas.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { TOKENS_AT_ONCE = 256, TOKENS_DECODED = 64, BEST = 5 };
+
+/* What one run of a part of the input showed: matrices of tokens x width, one a layer. */
+struct record {
+    float *hidden;           /* tokens x width */
+    float *inputs, *outputs; /* of each layer's feedforward */
+    uint32_t *nodes;         /* layers x tokens x path; NULL for trees of depth 0 */
+    float *logits;           /* likewise */
+};
+struct record_f64 {
+    double *hidden, *outputs;
+    uint32_t *nodes;
+};
+
+/* Some sequences of the input, on which everything is run before the next. */
+struct part {
+    const struct model_input_choice *choice;
+    const struct model_input *input;
+    struct model_verdict *verdict;
+    fff_bert_batch batch;
+    size_t first; /* sequence */
+    size_t tokens, width, path, layers;
+    struct record runs[MOST_RUNS];
+    struct record generic; /* where it is not among them */
+    struct record_f64 exact;
+    char *error;
+    size_t error_size;
+};
+
+double relative(struct difference difference) {
+    return difference.largest_error > 0 ? difference.largest_error / difference.largest_value : 0;
+}
+
+/* ---- Whether it holds ------------------------------------------------------------------------ */
+
+bool model_layer_holds(const struct model_verdict *verdict, size_t layer) {
+    bool holds = true;
+    for (size_t i = 0; i < verdict->isa_count; i++) {
+        holds = holds && verdict_holds(&verdict->layers[layer].isas[i]);
+    }
+    return holds;
+}
+
+bool model_run_holds(const struct model_verdict *verdict, size_t run) {
+    const struct end_to_end *of = &verdict->runs[run];
+    return of->differing_values == 0 && relative(of->steady) <= MODEL_TOLERANCE &&
+           relative(of->file_hidden) <= MODEL_TOLERANCE && relative(of->file_logits) <= MODEL_TOLERANCE &&
+           of->file_embedding <= EMBEDDING_TOLERANCE;
+}
+
+bool model_verdict_holds(const struct model_verdict *verdict) {
+    bool holds = true;
+    for (size_t i = 0; i <= verdict->isa_count; i++) {
+        holds = holds && model_run_holds(verdict, i);
+    }
+    for (size_t i = 0; i < verdict->config.layers; i++) {
+        holds = holds && model_layer_holds(verdict, i);
+    }
+    return holds;
+}
+
+/* ---- Running --------------------------------------------------------------------------------- */
+
+static bool out_of_memory(const struct part *part) {
+    snprintf(part->error, part->error_size, "out of memory");
+    return false;
+}
+
+static void free_record(struct record *record) {
+    free(record->hidden);
+    free(record->inputs);
+    free(record->outputs);
+    free(record->nodes);
+    free(record->logits);
+}
+
+static bool make_record(const struct part *part, struct record *record) {
+    size_t values = part->tokens * part->width, entries = part->layers * part->tokens * part->path;
+    record->hidden = calloc(values, sizeof *record->hidden);
+    record->inputs = calloc(part->layers * values, sizeof *record->inputs);
+    record->outputs = calloc(part->layers * values, sizeof *record->outputs);
+    record->nodes = calloc(entries + 1, sizeof *record->nodes);
+    record->logits = calloc(entries + 1, sizeof *record->logits);
+    return (record->hidden != NULL && record->inputs != NULL && record->outputs != NULL && record->nodes != NULL &&
+            record->logits != NULL) ||
+           out_of_memory(part);
+}
+
+struct recording {
+    const struct part *part;
+    struct record *record;
+    struct record_f64 *exact;
+};
+
+static void note_layer(void *context, const fff_bert_seen *seen) {
+    const struct recording *recording = context;
+    const struct part *part = recording->part;
+    size_t token = seen->layer * part->tokens + seen->first_token;
+    memcpy(recording->record->inputs + token * part->width, seen->input, seen->tokens * part->width * sizeof(float));
+    memcpy(recording->record->outputs + token * part->width, seen->output, seen->tokens * part->width * sizeof(float));
+    if (part->path > 0 && seen->nodes != NULL) {
+        size_t entries = seen->tokens * part->path;
+        memcpy(recording->record->nodes + token * part->path, seen->nodes, entries * sizeof *seen->nodes);
+        memcpy(recording->record->logits + token * part->path, seen->logits, entries * sizeof *seen->logits);
+    }
+}
+
+static void note_layer_f64(void *context, const fff_bert_seen_f64 *seen) {
+    const struct recording *recording = context;
+    const struct part *part = recording->part;
+    size_t token = seen->layer * part->tokens + seen->first_token;
+    memcpy(recording->exact->outputs + token * part->width, seen->output,
+           seen->tokens * part->width * sizeof *seen->output);
+    if (part->path > 0 && seen->nodes != NULL) {
+        memcpy(recording->exact->nodes + token * part->path, seen->nodes,
+               seen->tokens * part->path * sizeof *seen->nodes);
+    }
+}
+
+static fff_bert *open_model(const struct part *part, fff_isa isa, fff_bert_feedforward feedforward) {
+    const fff_bert_options options = {.isa = isa, .feedforward = feedforward};
+    return fff_bert_open(part->choice->directory, &options, part->error, part->error_size);
+}
+
+static bool run(const struct part *part, const fff_bert *model, struct record *record) {
+    struct recording recording = {part, record, NULL};
+    fff_bert_watch watch = {.feedforward = note_layer, .context = &recording, .routes = part->path > 0};
+    return make_record(part, record) &&
+           fff_bert_encode(model, &part->batch, record->hidden, &watch, part->error, part->error_size);
+}
+
+static bool run_by_kernels(const struct part *part, fff_isa isa, struct record *record) {
+    fff_bert *model = open_model(part, isa, FFF_BERT_TREES);
+    bool ok = model != NULL && run(part, model, record);
+    fff_bert_close(model);
+    return ok;
+}
+
+static bool run_f64(struct part *part, const fff_bert *model) {
+    struct record_f64 *exact = &part->exact;
+    struct recording recording = {part, NULL, exact};
+    size_t values = part->tokens * part->width;
+    exact->hidden = calloc(values, sizeof *exact->hidden);
+    exact->outputs = calloc(part->layers * values, sizeof *exact->outputs);
+    exact->nodes = calloc(part->layers * part->tokens * part->path + 1, sizeof *exact->nodes);
+    if (exact->hidden == NULL || exact->outputs == NULL || exact->nodes == NULL) {
+        return out_of_memory(part);
+    }
+    return fff_bert_encode_f64(model, &part->batch, exact->hidden, note_layer_f64, &recording, part->error,
+                               part->error_size);
+}
+
+/* ---- Layer by layer -------------------------------------------------------------------------- */
+
+/* The largest difference between two outputs of the tokens whose paths agree. */
+static double largest_difference(const struct part *part, const float *output, const uint32_t *nodes,
+                                 const float *other_output, const uint32_t *other_nodes) {
+    double largest = 0;
+    for (size_t token = 0; token < part->tokens; token++) {
+        size_t entry = token * part->path, first = token * part->width;
+        bool same = memcmp(nodes + entry, other_nodes + entry, part->path * sizeof *nodes) == 0;
+        for (size_t i = first; i < first + part->width && same; i++) {
+            largest = fmax(largest, fabs((double)output[i] - (double)other_output[i]));
+        }
+    }
+    return largest;
+}
+
+/* One layer in all ways, on the input recorded in the first run. The masked result takes the place of a layer file's:
+ * another program's, to be held against the definition. */
+static bool check_layer(const struct part *part, const fff_bert *masked, size_t layer) {
+    const struct record *record = &part->runs[0];
+    const fff_layer_desc desc = fff_bert_layer_desc(masked, layer);
+    size_t values = part->tokens * part->width, entries = part->tokens * part->path;
+    struct layer_data data;
+    struct verdict verdicts[FFF_ISA_COUNT];
+    if (layer_data_copy(&data, &desc, part->tokens, record->inputs + layer * values) != 0) {
+        return out_of_memory(part);
+    }
+    uint32_t *nodes = calloc(entries + 1, sizeof *nodes);
+    float *logits = calloc(entries + 1, sizeof *logits);
+    data.expected_output = calloc(values, sizeof *data.expected_output);
+    fff_status status = FFF_ERROR_OUT_OF_MEMORY;
+    if (nodes != NULL && logits != NULL && data.expected_output != NULL) {
+        status = fff_bert_feedforward_alone(masked, layer, part->tokens, data.input, data.expected_output,
+                                            part->path > 0 ? nodes : NULL, part->path > 0 ? logits : NULL);
+    }
+    if (status == FFF_OK) {
+        struct layer_verdicts *sum = &part->verdict->layers[layer];
+        double difference = largest_difference(part, record->outputs + layer * values, record->nodes + layer * entries,
+                                               data.expected_output, nodes);
+        sum->masked_difference = fmax(sum->masked_difference, difference);
+        data.expected_path = part->path > 0 ? (int32_t *)nodes : NULL; /* the same bits */
+        status = verify_layer(&data, part->verdict->isas, part->verdict->isa_count, verdicts);
+        data.expected_path = NULL;
+    }
+    for (size_t i = 0; i < part->verdict->isa_count && status == FFF_OK; i++) {
+        verdict_add(&part->verdict->layers[layer].isas[i], &verdicts[i]);
+    }
+    layer_data_free(&data);
+    free(nodes);
+    free(logits);
+    if (status != FFF_OK) {
+        snprintf(part->error, part->error_size, "%s: layer %zu: %s", part->choice->directory, layer,
+                 fff_status_text(status));
+    }
+    return status == FFF_OK;
+}
+
+/* ---- End to end ------------------------------------------------------------------------------ */
+
+static void compare(double value, double expected, struct difference *difference) {
+    double error = fabs(value - expected);
+    difference->largest_error = isnan(error) ? INFINITY : fmax(difference->largest_error, error);
+    difference->largest_value = fmax(difference->largest_value, fabs(expected));
+}
+
+/* In how many tokens of a layer, among some sequence's, a run went another way than float64; the largest of the logits
+ * where they first parted goes to *largest. */
+static size_t flips_of(const struct part *part, size_t run, size_t layer, size_t sequence, double *largest) {
+    size_t flips = 0;
+    for (size_t i = 0; i < part->batch.length; i++) {
+        size_t token = layer * part->tokens + sequence * part->batch.length + i;
+        const uint32_t *nodes = part->runs[run].nodes + token * part->path;
+        const uint32_t *exact = part->exact.nodes + token * part->path;
+        bool apart = false;
+        for (size_t entry = 1; entry < part->path && !apart; entry++) {
+            apart = nodes[entry] != exact[entry];
+            if (apart) { /* decided by the logit of the node before */
+                *largest = fmax(*largest, fabs((double)part->runs[run].logits[token * part->path + entry - 1]));
+            }
+        }
+        flips += apart;
+    }
+    return flips;
+}
+
+static bool same_bits(const void *a, const void *b) {
+    return memcmp(a, b, sizeof(float)) == 0;
+}
+
+static void compare_bits(const struct part *part, size_t run) {
+    const struct record *record = &part->runs[run];
+    const struct record *generic = part->generic.hidden != NULL ? &part->generic : &part->runs[0];
+    size_t values = part->tokens * part->width, *differing = &part->verdict->runs[run].differing_values;
+    for (size_t i = 0; i < values; i++) {
+        *differing += !same_bits(record->hidden + i, generic->hidden + i);
+    }
+    for (size_t i = 0; i < part->layers * values; i++) {
+        *differing += !same_bits(record->outputs + i, generic->outputs + i);
+    }
+    for (size_t i = 0; i < part->layers * part->tokens * part->path; i++) {
+        *differing += record->nodes[i] != generic->nodes[i];
+        *differing += !same_bits(record->logits + i, generic->logits + i);
+    }
+}
+
+/* Padding is compared too where a file has results for it, but not with float64's run: nothing reads it. */
+static bool is_token(const struct part *part, size_t token) {
+    return part->batch.mask == NULL || part->batch.mask[token] != 0;
+}
+
+static void compare_run(const struct part *part, size_t run) {
+    struct end_to_end *of = &part->verdict->runs[run];
+    size_t length = part->batch.length, width = part->width;
+    for (size_t sequence = 0; sequence < part->batch.sequences; sequence++) {
+        bool steady = true;
+        for (size_t layer = 0; layer < part->layers; layer++) {
+            double largest = 0;
+            size_t flips = flips_of(part, run, layer, sequence, &largest);
+            of->layer_flips[layer] += flips;
+            if (flips > 0 && steady) {
+                of->sequences_apart++;
+                of->largest_flip = fmax(of->largest_flip, largest);
+                steady = false;
+            }
+        }
+        for (size_t token = sequence * length; token < (sequence + 1) * length; token++) {
+            for (size_t i = token * width; i < (token + 1) * width && is_token(part, token); i++) {
+                double value = (double)part->runs[run].hidden[i], exact = part->exact.hidden[i];
+                compare(value, exact, &of->hidden);
+                if (steady) {
+                    compare(value, exact, &of->steady);
+                }
+                for (size_t layer = 0; layer < part->layers; layer++) {
+                    size_t at = layer * part->tokens * width + i;
+                    compare((double)part->runs[run].outputs[at], part->exact.outputs[at], &of->layers[layer]);
+                }
+            }
+        }
+    }
+}
+
+/* The indices of the largest of some values, largest first; equal ones by index. */
+#define DEFINE_BEST(name, type)                                                                                        \
+    static void name(const type *values, size_t count, size_t *best) {                                                 \
+        size_t found = 0;                                                                                              \
+        for (size_t i = 0; i < count; i++) {                                                                           \
+            size_t at = found < BEST ? found++ : BEST;                                                                 \
+            for (; at > 0 && values[best[at - 1]] < values[i]; at--) {                                                 \
+                if (at < BEST) {                                                                                       \
+                    best[at] = best[at - 1];                                                                           \
+                }                                                                                                      \
+            }                                                                                                          \
+            if (at < BEST) {                                                                                           \
+                best[at] = i;                                                                                          \
+            }                                                                                                          \
+        }                                                                                                              \
+    }
+DEFINE_BEST(best_of, float)
+DEFINE_BEST(best_of_f64, double)
+
+static void compare_prediction(const float *logits, const double *exact, size_t count, struct end_to_end *of) {
+    size_t ours[BEST] = {0}, theirs[BEST] = {0}, most = count < BEST ? count : BEST, shared = 0;
+    best_of(logits, count, ours);
+    best_of_f64(exact, count, theirs);
+    for (size_t i = 0; i < most * most; i++) {
+        shared += ours[i / most] == theirs[i % most];
+    }
+    of->predictions++;
+    of->top1 += ours[0] == theirs[0];
+    of->top5 += shared == most;
+    for (size_t i = 0; i < count; i++) {
+        compare((double)logits[i], exact[i], &of->logits);
+    }
+}
+
+/* A row of logits of each run against float64's and the file's. */
+static void compare_logits(const struct part *part, size_t run, const float *logits, const double *exact, size_t count,
+                           bool is_prediction, const float *file) {
+    struct end_to_end *of = &part->verdict->runs[run];
+    if (is_prediction) {
+        compare_prediction(logits, exact, count, of);
+    }
+    for (size_t i = 0; i < count && file != NULL; i++) {
+        compare((double)logits[i], (double)file[i], &of->file_logits);
+    }
+}
+
+/* The values of a tensor of the input's file that belong to this part: rows of `count`, from row `first`. */
+static const float *file_rows(const fff_floats *floats, size_t first, size_t count) {
+    return floats->values != NULL ? floats->values + first * count : NULL;
+}
+
+static bool check_predictions(const struct part *part, const fff_bert *model, const fff_floats *file) {
+    size_t count = part->verdict->config.vocabulary, first = part->first * part->batch.length;
+    float *logits = malloc(TOKENS_DECODED * count * sizeof *logits);
+    double *exact = malloc(TOKENS_DECODED * count * sizeof *exact);
+    bool ok = logits != NULL && exact != NULL;
+    for (size_t at = 0; at < part->tokens && ok; at += TOKENS_DECODED) {
+        size_t tokens = part->tokens - at < TOKENS_DECODED ? part->tokens - at : TOKENS_DECODED;
+        ok = fff_bert_decode_f64(model, tokens, part->exact.hidden + at * part->width, exact);
+        for (size_t run = 0; run <= part->verdict->isa_count && ok; run++) {
+            ok = fff_bert_decode(model, tokens, part->runs[run].hidden + at * part->width, logits);
+            for (size_t token = 0; token < tokens && ok; token++) {
+                compare_logits(part, run, logits + token * count, exact + token * count, count,
+                               is_token(part, at + token), file_rows(file, first + at + token, count));
+            }
+        }
+    }
+    free(logits);
+    free(exact);
+    return ok || out_of_memory(part);
+}
+
+static bool check_classes(const struct part *part, const fff_bert *model, const fff_floats *file) {
+    size_t count = part->verdict->config.labels, sequences = part->batch.sequences, length = part->batch.length;
+    float *logits = malloc(sequences * count * sizeof *logits);
+    double *exact = malloc(sequences * count * sizeof *exact);
+    bool ok =
+        logits != NULL && exact != NULL && fff_bert_classify_f64(model, sequences, length, part->exact.hidden, exact);
+    for (size_t run = 0; run <= part->verdict->isa_count && ok; run++) {
+        ok = fff_bert_classify(model, sequences, length, part->runs[run].hidden, logits);
+        for (size_t i = 0; i < sequences && ok; i++) {
+            compare_logits(part, run, logits + i * count, exact + i * count, count, true,
+                           file_rows(file, part->first + i, count));
+        }
+    }
+    free(logits);
+    free(exact);
+    return ok || out_of_memory(part);
+}
+
+static bool check_logits(const struct part *part, const fff_bert *model) {
+    fff_floats file = {NULL, NULL};
+    if (part->input->logits != NULL && !fff_tensor_floats(part->input->logits, &file)) {
+        return out_of_memory(part);
+    }
+    bool ok = part->verdict->config.labels > 0 ? check_classes(part, model, &file)
+              : part->verdict->has_logits      ? check_predictions(part, model, &file)
+                                               : true;
+    free(file.owned);
+    return ok;
+}
+
+static bool check_file_hidden(const struct part *part) {
+    fff_floats file = {NULL, NULL};
+    if (part->input->hidden != NULL && !fff_tensor_floats(part->input->hidden, &file)) {
+        return out_of_memory(part);
+    }
+    const float *values = file_rows(&file, part->first * part->batch.length, part->width);
+    for (size_t run = 0; run <= part->verdict->isa_count && values != NULL; run++) {
+        for (size_t i = 0; i < part->tokens * part->width; i++) {
+            compare((double)part->runs[run].hidden[i], (double)values[i], &part->verdict->runs[run].file_hidden);
+        }
+    }
+    free(file.owned);
+    return true;
+}
+
+static double cosine_distance(const float *a, const float *b, size_t count) {
+    double product = 0, squares_a = 0, squares_b = 0;
+    for (size_t i = 0; i < count; i++) {
+        product += (double)a[i] * (double)b[i];
+        squares_a += (double)a[i] * (double)a[i];
+        squares_b += (double)b[i] * (double)b[i];
+    }
+    double distance = 1 - product / sqrt(squares_a * squares_b);
+    return isnan(distance) ? INFINITY : distance;
+}
+
+static bool check_embeddings(const struct part *part, const fff_bert *model) {
+    fff_floats file = {NULL, NULL};
+    float *embeddings = malloc(part->batch.sequences * part->width * sizeof *embeddings);
+    bool ok =
+        embeddings != NULL && (part->input->embedding == NULL || fff_tensor_floats(part->input->embedding, &file));
+    const float *values = file_rows(&file, part->first, part->width);
+    for (size_t run = 0; run <= part->verdict->isa_count && ok && values != NULL; run++) {
+        double *largest = &part->verdict->runs[run].file_embedding;
+        fff_bert_pool(model, &part->batch, part->runs[run].hidden, embeddings);
+        for (size_t i = 0; i < part->batch.sequences; i++) {
+            double distance = cosine_distance(embeddings + i * part->width, values + i * part->width, part->width);
+            *largest = fmax(*largest, distance);
+        }
+    }
+    free(file.owned);
+    free(embeddings);
+    return ok || out_of_memory(part);
+}
+
+/* ---- All of it ------------------------------------------------------------------------------- */
+
+static bool run_everything(struct part *part) {
+    struct model_verdict *verdict = part->verdict;
+    bool ok = verdict->isas[0] == FFF_ISA_GENERIC || run_by_kernels(part, FFF_ISA_GENERIC, &part->generic);
+    for (size_t i = 0; i < verdict->isa_count && ok; i++) {
+        ok = run_by_kernels(part, verdict->isas[i], &part->runs[i]);
+    }
+    fff_bert *masked = ok ? open_model(part, FFF_ISA_AUTO, FFF_BERT_MASKED) : NULL;
+    ok = masked != NULL && run(part, masked, &part->runs[verdict->isa_count]) && run_f64(part, masked);
+    for (size_t layer = 0; layer < part->layers && ok; layer++) {
+        ok = check_layer(part, masked, layer);
+    }
+    for (size_t i = 0; i <= verdict->isa_count && ok; i++) {
+        compare_run(part, i);
+        if (i < verdict->isa_count) {
+            compare_bits(part, i);
+        }
+    }
+    ok = ok && check_logits(part, masked) && check_file_hidden(part) && check_embeddings(part, masked);
+    fff_bert_close(masked);
+    for (size_t i = 0; i < MOST_RUNS; i++) {
+        free_record(&part->runs[i]);
+    }
+    free_record(&part->generic);
+    free(part->exact.hidden);
+    free(part->exact.outputs);
+    free(part->exact.nodes);
+    return ok;
+}
+
+/* The results in the file must have the shapes that this model gives them. */
+static bool check_shapes(const struct model_input *input, const fff_bert_config *config, char *error,
+                         size_t error_size) {
+    size_t sequences = input->batch.sequences, tokens = sequences * input->batch.length;
+    const struct {
+        const char *name;
+        const fff_tensor *tensor;
+        size_t count;
+    } results[] = {
+        {"hidden", input->hidden, tokens * config->hidden_size},
+        {"logits", input->logits, config->labels > 0 ? sequences * config->labels : tokens * config->vocabulary},
+        {"embedding", input->embedding, sequences * config->hidden_size},
+    };
+    for (size_t i = 0; i < sizeof results / sizeof *results; i++) {
+        fff_floats floats;
+        if (results[i].tensor == NULL) {
+            continue;
+        }
+        bool readable = results[i].tensor->count == results[i].count && fff_tensor_floats(results[i].tensor, &floats);
+        if (!readable) {
+            snprintf(error, error_size, "%s: tensor '%s' has %zu elements of %s where the model gives %zu of F32",
+                     input->source, results[i].name, results[i].tensor->count, results[i].tensor->type_name,
+                     results[i].count);
+            return false;
+        }
+        free(floats.owned);
+    }
+    return true;
+}
+
+static bool prepare(const struct model_input_choice *choice, struct model_verdict *verdict, struct model_input *input,
+                    char *error, size_t error_size) {
+    const fff_bert_options options = {.feedforward = FFF_BERT_MASKED};
+    fff_bert *model = fff_bert_open(choice->directory, &options, error, error_size);
+    if (model == NULL) {
+        return false;
+    }
+    verdict->config = *fff_bert_configuration(model);
+    verdict->has_logits = verdict->config.family == FFF_BERT_CRAMMED; /* of words or of labels */
+    fff_bert_close(model);
+    if (!model_input_load(choice, &verdict->config, input, error, error_size)) {
+        return false;
+    }
+    size_t layers = verdict->config.layers, count = input->batch.sequences * input->batch.length;
+    snprintf(verdict->source, sizeof verdict->source, "%s", input->source);
+    verdict->sequences = input->batch.sequences;
+    verdict->length = input->batch.length;
+    for (size_t i = 0; i < count; i++) {
+        verdict->tokens += input->mask == NULL || input->mask[i] != 0;
+    }
+    verdict->has_file_results = input->hidden != NULL || input->logits != NULL || input->embedding != NULL;
+    verdict->layers = calloc(layers, sizeof *verdict->layers);
+    bool ok = verdict->layers != NULL;
+    for (size_t i = 0; i <= verdict->isa_count && ok; i++) {
+        verdict->runs[i].layers = calloc(layers, sizeof *verdict->runs[i].layers);
+        verdict->runs[i].layer_flips = calloc(layers, sizeof *verdict->runs[i].layer_flips);
+        ok = verdict->runs[i].layers != NULL && verdict->runs[i].layer_flips != NULL;
+    }
+    if (!ok) {
+        snprintf(error, error_size, "out of memory");
+    }
+    return ok && check_shapes(input, &verdict->config, error, error_size);
+}
+
+bool verify_model(const struct model_input_choice *choice, const fff_isa *isas, size_t isa_count,
+                  struct model_verdict *verdict, char *error, size_t error_size) {
+    struct model_input input = {0};
+    *verdict = (struct model_verdict){.isa_count = isa_count};
+    memcpy(verdict->isas, isas, isa_count * sizeof *isas);
+    openblas_set_num_threads(1); /* the same order of its sums in every run */
+    bool ok = prepare(choice, verdict, &input, error, error_size);
+    const fff_bert_config *config = &verdict->config;
+    size_t at_once = ok && input.batch.length > 0 ? TOKENS_AT_ONCE / input.batch.length : 0;
+    at_once = at_once > 0 ? at_once : 1;
+    /* An empty input goes through too, for its error. */
+    for (size_t first = 0; ok && (first == 0 || first < input.batch.sequences); first += at_once) {
+        size_t sequences = input.batch.sequences - first < at_once ? input.batch.sequences - first : at_once;
+        size_t token = first * input.batch.length;
+        struct part part = {
+            .choice = choice,
+            .input = &input,
+            .verdict = verdict,
+            .batch = {sequences, input.batch.length, input.ids + token, input.mask != NULL ? input.mask + token : NULL},
+            .first = first,
+            .tokens = sequences * input.batch.length,
+            .width = config->hidden_size,
+            .path = config->depth > 0 ? config->trees * (config->depth + 1) : 0,
+            .layers = config->layers,
+            .error = error,
+            .error_size = error_size,
+        };
+        ok = run_everything(&part);
+    }
+    model_input_free(&input);
+    if (!ok) {
+        model_verdict_free(verdict);
+    }
+    return ok;
+}
+
+void model_verdict_free(struct model_verdict *verdict) {
+    free(verdict->layers);
+    for (size_t i = 0; i < MOST_RUNS; i++) {
+        free(verdict->runs[i].layers);
+        free(verdict->runs[i].layer_flips);
+    }
+    *verdict = (struct model_verdict){0};
+}

@@ -1,0 +1,70 @@
+/* Everything that `fff verify` checks of a whole model.
+ *
+ * It is run by the kernels on each instruction set, densely with a mask in float32, and so in float64. Two questions
+ * are answered apart. Layer by layer: does each feedforward, given the very same input, compute the dense definition
+ * within the proven bound? End to end: how far apart are the results of whole runs, in which a route that turns at a
+ * tie changes all that follows? Only the first can be proven. */
+#ifndef FFF_TOOLS_VERIFY_MODEL_H
+#define FFF_TOOLS_VERIFY_MODEL_H
+
+#include "tools/model_input.h"
+#include "tools/verify_layer.h"
+
+#include <math.h>
+
+/* What results of other programs, and sequences without a route apart, must agree within: relative to the largest
+ * value; and embeddings, in cosine distance. */
+#define MODEL_TOLERANCE 2e-5
+#define EMBEDDING_TOLERANCE 1e-5
+
+/* One layer's feedforward, on the input that it has in a run by the kernels. */
+struct layer_verdicts {
+    struct verdict isas[FFF_ISA_COUNT]; /* `expected` holds the masked dense float32 one */
+    double masked_difference;           /* the largest between kernels and masked dense, where the path is the same */
+};
+
+/* A value compared, relative to the largest: take the larger of several. */
+struct difference {
+    double largest_error, largest_value;
+};
+double relative(struct difference difference); /* 0 if nothing was compared */
+
+/* A whole run against the one in float64. */
+struct end_to_end {
+    struct difference hidden, logits;
+    struct difference steady;       /* hidden, in sequences where no route parts from float64's */
+    struct difference *layers;      /* of each layer's feedforward */
+    size_t *layer_flips;            /* tokens of each layer that went another way */
+    size_t sequences_apart;         /* with a token, in some layer, that went another way */
+    double largest_flip;            /* of the logits at which they first parted, within a sequence's first such layer */
+    size_t predictions, top1, top5; /* tokens, or sequences of a classifier; same best, same set of five best */
+    size_t differing_values;        /* of all values whose bits differ from generic's */
+    struct difference file_hidden, file_logits; /* against the file's results */
+    double file_embedding;                      /* largest cosine distance */
+};
+
+enum { MOST_RUNS = FFF_ISA_COUNT + 1 };
+
+struct model_verdict {
+    fff_bert_config config;
+    size_t sequences, length, tokens; /* tokens without padding */
+    bool has_logits, has_file_results;
+    char source[256]; /* of the input */
+    size_t isa_count;
+    fff_isa isas[FFF_ISA_COUNT];
+    struct layer_verdicts *layers;
+    struct end_to_end runs[MOST_RUNS]; /* by the kernels on isas[i], then the masked one */
+};
+
+/* Whether all of one instruction set (or of the masked run: isa_count), or of everything holds. */
+bool model_layer_holds(const struct model_verdict *verdict, size_t layer);
+bool model_run_holds(const struct model_verdict *verdict, size_t run);
+bool model_verdict_holds(const struct model_verdict *verdict);
+
+/* False with one line in `error` and nothing to free, if it could not be run. Limits OpenBLAS to one thread, for the
+ * whole process. */
+bool verify_model(const struct model_input_choice *choice, const fff_isa *isas, size_t isa_count,
+                  struct model_verdict *verdict, char *error, size_t error_size);
+void model_verdict_free(struct model_verdict *verdict);
+
+#endif

@@ -1,0 +1,147 @@
+#include "tools/verify_report.h"
+
+#include <stdio.h>
+
+/* The worst of all instruction sets. */
+static struct verdict worst_of(const struct verdict *verdicts, size_t count) {
+    struct verdict worst = verdicts[0];
+    for (size_t i = 1; i < count; i++) {
+        const struct verdict *v = &verdicts[i];
+        worst.differing_values += v->differing_values;
+        worst.dense.max_abs_error = fmax(worst.dense.max_abs_error, v->dense.max_abs_error);
+        worst.dense.bound_used = fmax(worst.dense.bound_used, v->dense.bound_used);
+        worst.dense.route_mismatches += v->dense.route_mismatches;
+        worst.dense.ties = worst.dense.ties > v->dense.ties ? worst.dense.ties : v->dense.ties;
+        worst.dense.largest_tie = fmax(worst.dense.largest_tie, v->dense.largest_tie);
+        worst.dense.logit_errors += v->dense.logit_errors;
+        worst.dense.output_errors += v->dense.output_errors;
+        worst.dense.unbounded += v->dense.unbounded;
+    }
+    return worst;
+}
+
+static void print_layers(const struct model_verdict *verdict) {
+    puts("  Layer by layer, each from the same input in all ways, against the dense definition in float64:");
+    printf("  %-12s %15s %14s %11s %16s %6s %12s | %s\n", "", "differing bits", "max abs error", "of bound",
+           "route mismatches", "ties", "largest tie", "masked float32: of bound, from kernels");
+    for (size_t i = 0; i < verdict->config.layers; i++) {
+        const struct layer_verdicts *layer = &verdict->layers[i];
+        const struct verdict v = worst_of(layer->isas, verdict->isa_count);
+        printf("  layer %-6zu %15zu %14.3g %10.2f%% %16zu %6zu %12.3g | ", i, v.differing_values, v.dense.max_abs_error,
+               100 * v.dense.bound_used, v.dense.route_mismatches, v.dense.ties, v.dense.largest_tie);
+        if (expected_faults(&v) > 0) {
+            printf("%zu differ\n", expected_faults(&v));
+        } else {
+            printf("%22.2f%%, %.3g\n", 100 * v.expected.bound_used, layer->masked_difference);
+        }
+        print_faults(&v.dense);
+    }
+}
+
+static const char *run_name(const struct model_verdict *verdict, size_t run) {
+    return run < verdict->isa_count ? fff_isa_name(verdict->isas[run]) : "masked dense";
+}
+
+static void print_runs(const struct model_verdict *verdict) {
+    puts("  End to end, against the whole model in float64; errors relative to the largest value. A route that parts\n"
+         "  at a tie changes all that follows in its sequence:");
+    printf("  %-12s %15s %10s %10s %10s %16s %13s %10s %10s", "", "differing bits", "hidden", "unparted", "logits",
+           "sequences apart", "largest flip", "top-1", "top-5");
+    puts(verdict->has_file_results ? " | file: hidden, logits, embedding" : "");
+    for (size_t i = 0; i <= verdict->isa_count; i++) {
+        const struct end_to_end *run = &verdict->runs[i];
+        char bits[32] = "-";
+        if (i < verdict->isa_count) {
+            snprintf(bits, sizeof bits, "%zu", run->differing_values);
+        }
+        printf("  %-12s %15s %10.2g %10.2g %10.2g %9zu of %3zu %13.3g", run_name(verdict, i), bits,
+               relative(run->hidden), relative(run->steady), relative(run->logits), run->sequences_apart,
+               verdict->sequences, run->largest_flip);
+        if (run->predictions > 0) {
+            double all = (double)run->predictions;
+            printf(" %9.2f%% %9.2f%%", 100 * (double)run->top1 / all, 100 * (double)run->top5 / all);
+        } else {
+            printf(" %10s %10s", "-", "-");
+        }
+        if (verdict->has_file_results) {
+            printf(" | %.2g, %.2g, %.2g", relative(run->file_hidden), relative(run->file_logits), run->file_embedding);
+        }
+        puts(model_run_holds(verdict, i) ? "" : "  FAILED");
+    }
+}
+
+void print_model(const char *path, const struct model_verdict *verdict) {
+    const fff_bert_config *config = &verdict->config;
+    printf("%s: %zu layers, %zu wide, feedforward %zux%zu (%zu neurons%s); %zu tokens in %zu sequences (%s)\n", path,
+           config->layers, config->hidden_size, config->trees, config->depth, config->neurons,
+           config->fast_feedforward ? "" : ", dense", verdict->tokens, verdict->sequences, verdict->source);
+    print_layers(verdict);
+    print_runs(verdict);
+    printf("  %s\n",
+           model_verdict_holds(verdict)
+               ? "ok: the same bits everywhere, every layer within the proven bound, routes apart at ties only"
+               : "FAILED");
+}
+
+static json_t *layers_json(const struct model_verdict *verdict) {
+    json_t *layers = json_array();
+    for (size_t i = 0; i < verdict->config.layers; i++) {
+        const struct layer_verdicts *layer = &verdict->layers[i];
+        const struct verdict *masked = &layer->isas[0];
+        json_t *masked_json =
+            json_pack("{s:o, s:o, s:I, s:o, s:b}", "max_abs_error", json_number(masked->expected.max_abs_error),
+                      "bound_used", json_number(masked->expected.bound_used), "route_mismatches",
+                      (json_int_t)(masked->expected_mismatches + masked->expected.route_mismatches), "difference",
+                      json_number(layer->masked_difference), "ok", expected_faults(masked) == 0);
+        json_array_append_new(layers, json_pack("{s:I, s:b, s:o, s:o}", "layer", (json_int_t)i, "ok",
+                                                model_layer_holds(verdict, i), "isas",
+                                                isas_json(layer->isas, verdict->isa_count), "masked", masked_json));
+    }
+    return layers;
+}
+
+static json_t *run_layers_json(const struct model_verdict *verdict, const struct end_to_end *run) {
+    json_t *layers = json_array();
+    for (size_t i = 0; i < verdict->config.layers; i++) {
+        json_array_append_new(layers, json_pack("{s:o, s:I}", "relative_error", json_number(relative(run->layers[i])),
+                                                "tokens_apart", (json_int_t)run->layer_flips[i]));
+    }
+    return layers;
+}
+
+static json_t *run_json(const struct model_verdict *verdict, size_t index) {
+    const struct end_to_end *run = &verdict->runs[index];
+    json_t *json = json_pack(
+        "{s:s, s:b, s:b, s:o, s:o, s:o, s:I, s:o, s:I, s:I, s:I, s:o}", "name",
+        index < verdict->isa_count ? fff_isa_name(verdict->isas[index]) : "masked", "ok",
+        model_run_holds(verdict, index), "bit_identical", run->differing_values == 0, "hidden_error",
+        json_number(relative(run->hidden)), "hidden_error_unparted", json_number(relative(run->steady)), "logits_error",
+        json_number(relative(run->logits)), "sequences_apart", (json_int_t)run->sequences_apart, "largest_flip",
+        json_number(run->largest_flip), "predictions", (json_int_t)run->predictions, "top1", (json_int_t)run->top1,
+        "top5", (json_int_t)run->top5, "layers", run_layers_json(verdict, run));
+    if (verdict->has_file_results) {
+        json_object_set_new(json, "file",
+                            json_pack("{s:o, s:o, s:o}", "hidden", json_number(relative(run->file_hidden)), "logits",
+                                      json_number(relative(run->file_logits)), "embedding",
+                                      json_number(run->file_embedding)));
+    }
+    return json;
+}
+
+json_t *model_json(const char *path, const struct model_verdict *verdict) {
+    struct verdict sums[FFF_ISA_COUNT] = {{0}};
+    json_t *runs = json_array();
+    for (size_t i = 0; i < verdict->isa_count; i++) {
+        for (size_t layer = 0; layer < verdict->config.layers; layer++) {
+            verdict_add(&sums[i], &verdict->layers[layer].isas[i]);
+        }
+        sums[i].differing_values += verdict->runs[i].differing_values;
+    }
+    for (size_t i = 0; i <= verdict->isa_count; i++) {
+        json_array_append_new(runs, run_json(verdict, i));
+    }
+    return json_pack("{s:s, s:b, s:o, s:s, s:I, s:I, s:o, s:o}", "path", path, "ok", model_verdict_holds(verdict),
+                     "isas", isas_json(sums, verdict->isa_count), "input", verdict->source, "sequences",
+                     (json_int_t)verdict->sequences, "tokens", (json_int_t)verdict->tokens, "layers",
+                     layers_json(verdict), "end_to_end", runs);
+}
