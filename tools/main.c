@@ -8,7 +8,10 @@
 static const struct {
     const char *name;
     int (*run)(int argc, char **argv);
-} commands[] = {{"cpu", command_cpu}, {"verify", command_verify}, {"demo", command_demo}};
+} commands[] = {{"cpu", command_cpu},
+                {"verify", command_verify},
+                {"demo", command_demo},
+                {"make-checkpoint", command_make_checkpoint}};
 
 static void print_usage(FILE *stream) {
     fputs("usage: fff cpu                                      what this machine can run, and what is chosen\n"
