@@ -8,6 +8,7 @@ enum { EXIT_HOLDS = 0, EXIT_FAILS = 1, EXIT_BAD_INPUT = 2 };
 int command_cpu(int argc, char **argv);
 int command_verify(int argc, char **argv);
 int command_demo(int argc, char **argv);
+int command_bert(int argc, char **argv);
 int command_make_checkpoint(int argc, char **argv);
 
 #endif

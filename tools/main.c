@@ -8,15 +8,28 @@
 static const struct {
     const char *name;
     int (*run)(int argc, char **argv);
-} commands[] = {{"cpu", command_cpu},
-                {"verify", command_verify},
-                {"demo", command_demo},
-                {"make-checkpoint", command_make_checkpoint}};
+} commands[] = {
+    {"cpu", command_cpu},   {"verify", command_verify},
+    {"demo", command_demo}, {"make-checkpoint", command_make_checkpoint},
+#if FFF_HAVE_MODELS
+    {"bert", command_bert},
+#endif
+};
 
 static void print_usage(FILE *stream) {
-    fputs("usage: fff cpu                                      what this machine can run, and what is chosen\n"
-          "       fff verify PATH... [--isa NAME|all] [--json]  check layer files on every instruction set\n"
-          "       fff demo                                     make, verify and time a 1x11 layer, 768 wide\n"
+    fputs("usage: fff cpu                                 what this machine can run, and what is chosen\n"
+          "       fff verify PATH... [--isa NAME|all] [--json] [--text FILE | --ids FILE | --expected FILE]\n"
+          "                                               check layer files, and models (directories), on every\n"
+          "                                               instruction set; on lines of text or of ids, or on what is\n"
+          "                                               in a file with results: expected.safetensors, if there\n"
+          "       fff demo                                make, verify and time a 1x11 layer, 768 wide, and a model\n"
+          "       fff bert DIR --text TEXT [--isa NAME] [--feedforward stored|trees|masked|dense]\n"
+          "                                               what a model predicts at [MASK], or its embedding\n"
+          "       fff bert DIR --bench [--isa NAME] [--length N] [--sequences N] [--rounds N]\n"
+          "                                               time a model, with its trees and dense\n"
+          "       fff make-checkpoint DIR [--layers N] [--hidden N] [--heads N] [--trees N] [--depth N | --dense N]\n"
+          "                               [--vocab N] [--max-length N] [--labels N] [--untied] [--seed N]\n"
+          "                                               write a seeded model; 1x11, 16 layers unless told\n"
           "       fff --version\n"
           "\n"
           "The environment's FFF_ISA names the instruction set to use where none is asked for.\n"

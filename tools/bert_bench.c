@@ -1,0 +1,308 @@
+#include "tools/bert_bench.h"
+
+#include "bert/bert.h"
+#include "tools/commands.h"
+#include "tools/random.h"
+
+#include <cblas.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <time.h>
+
+enum { MOST_ROUNDS = 99, MOST_WAYS = 4, LARGEST_TOKENS = 1 << 22 };
+#define TOLERANCE 2e-5 /* relative to the largest value; a sequence with a route apart at a tie exceeds it */
+
+/* One way to compute the feedforward layers. */
+struct way {
+    char name[48];
+    fff_bert_options options;
+    fff_bert *model;
+    float *hidden;  /* of the last round */
+    float *checked; /* of the first */
+    double encoder[MOST_ROUNDS], parts[MOST_ROUNDS][FFF_BERT_PARTS];
+    double logits[MOST_ROUNDS];
+};
+
+struct bench {
+    struct bert_bench settings;
+    fff_bert_config config;
+    struct way ways[MOST_WAYS];
+    size_t way_count;
+    int32_t *ids;
+    float *words; /* logits of a sequence */
+};
+
+static double now(void) {
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
+}
+
+static int compare_doubles(const void *a, const void *b) {
+    double left = *(const double *)a, right = *(const double *)b;
+    return (left > right) - (left < right);
+}
+
+struct spread {
+    double least, median, most;
+};
+
+static struct spread spread_of(const double *values, size_t count) {
+    double sorted[MOST_ROUNDS];
+    memcpy(sorted, values, count * sizeof *values);
+    qsort(sorted, count, sizeof *sorted, compare_doubles);
+    return (struct spread){sorted[0], 0.5 * (sorted[(count - 1) / 2] + sorted[count / 2]), sorted[count - 1]};
+}
+
+static int fail(const char *text) {
+    fprintf(stderr, "fff bert: %s\n", text);
+    return EXIT_BAD_INPUT;
+}
+
+/* ---- Running --------------------------------------------------------------------------------- */
+
+/* One round of one way, timed. Whether it could be run. */
+static bool run(struct bench *bench, struct way *way, size_t sequences, size_t round) {
+    const fff_bert_config *config = &bench->config;
+    char error[256];
+    const fff_bert_batch batch = {sequences, bench->settings.length, bench->ids, NULL};
+    fff_bert_watch watch = {.feedforward = NULL};
+    double start = now();
+    if (!fff_bert_encode(way->model, &batch, way->hidden, &watch, error, sizeof error)) {
+        fail(error);
+        return false;
+    }
+    way->encoder[round] = now() - start;
+    memcpy(way->parts[round], watch.seconds, sizeof watch.seconds);
+    way->logits[round] = 0;
+    if (bench->words != NULL) {
+        /* A sequence stands for all: the same matrix product each time. */
+        start = now();
+        fff_bert_decode(way->model, batch.length, way->hidden, bench->words);
+        way->logits[round] = (now() - start) * (double)sequences;
+    }
+    size_t values = sequences * batch.length * config->hidden_size;
+    if (round == 0) {
+        memcpy(way->checked, way->hidden, values * sizeof(float));
+    } else if (memcmp(way->checked, way->hidden, values * sizeof(float)) != 0) {
+        fail("two rounds gave different bits");
+        return false;
+    }
+    return true;
+}
+
+/* How many sequences of two ways agree within the tolerance. */
+static size_t agreeing(const struct bench *bench, size_t sequences, const struct way *a, const struct way *b) {
+    size_t values = bench->settings.length * bench->config.hidden_size, agree = 0;
+    for (size_t sequence = 0; sequence < sequences; sequence++) {
+        double error = 0, largest = 0;
+        for (size_t i = sequence * values; i < (sequence + 1) * values; i++) {
+            double difference = fabs((double)a->hidden[i] - (double)b->hidden[i]);
+            error = difference <= error ? error : difference; /* NaN stays */
+            largest = fmax(largest, fabs((double)b->hidden[i]));
+        }
+        agree += error <= TOLERANCE * largest;
+    }
+    return agree;
+}
+
+/* ---- Reporting ------------------------------------------------------------------------------- */
+
+static double median_part(const struct way *way, size_t rounds, int part) {
+    double values[MOST_ROUNDS];
+    for (size_t i = 0; i < rounds; i++) {
+        values[i] = way->parts[i][part];
+    }
+    return spread_of(values, rounds).median;
+}
+
+static void print_way(const struct bench *bench, size_t sequences, const struct way *way) {
+    size_t rounds = bench->settings.rounds;
+    struct spread encoder = spread_of(way->encoder, rounds);
+    double logits = spread_of(way->logits, rounds).median, all = encoder.median + logits;
+    double per_sequence = 1e3 / (double)sequences;
+    printf("  %-24s %9.2f (%.2f to %.2f) %9.2f %8.1f%% %8.1f%% %8.1f%% %6.1f%%", way->name,
+           encoder.median * per_sequence, encoder.least * per_sequence, encoder.most * per_sequence,
+           1e6 * encoder.median / (double)(sequences * bench->settings.length),
+           100 * median_part(way, rounds, FFF_BERT_PROJECTIONS) / all,
+           100 * median_part(way, rounds, FFF_BERT_ATTENTION) / all,
+           100 * median_part(way, rounds, FFF_BERT_FEEDFORWARD) / all,
+           100 * median_part(way, rounds, FFF_BERT_REST) / all);
+    printf(" %7.1f%%\n", 100 * logits / all);
+}
+
+/* Each ratio is of two times of the same round. */
+static void print_ratio(const struct bench *bench, const struct way *fast, const struct way *dense) {
+    double ratios[MOST_ROUNDS], ceilings[MOST_ROUNDS], whole[MOST_ROUNDS];
+    size_t rounds = bench->settings.rounds;
+    for (size_t i = 0; i < rounds; i++) {
+        double rest = dense->encoder[i] - dense->parts[i][FFF_BERT_FEEDFORWARD];
+        ratios[i] = dense->encoder[i] / fast->encoder[i];
+        ceilings[i] = dense->encoder[i] / rest;
+        whole[i] = (dense->encoder[i] + dense->logits[i]) / (fast->encoder[i] + fast->logits[i]);
+    }
+    struct spread ratio = spread_of(ratios, rounds), ceiling = spread_of(ceilings, rounds);
+    printf("  %s: the encoder is %.2f times faster (%.2f to %.2f); were feedforward free, %.2f (%.0f %% of it)",
+           dense->name, ratio.median, ratio.least, ratio.most, ceiling.median, 100 * ratio.median / ceiling.median);
+    if (bench->words != NULL) {
+        printf("; with logits %.2f times", spread_of(whole, rounds).median);
+    }
+    puts("");
+}
+
+static bool time_batch(struct bench *bench, size_t sequences) {
+    size_t rounds = bench->settings.rounds;
+    for (size_t round = 0; round <= rounds; round++) {
+        for (size_t i = 0; i < bench->way_count; i++) {
+            /* The first is done again, warm. */
+            if (!run(bench, &bench->ways[i], sequences, round > 0 ? round - 1 : 0)) {
+                return false;
+            }
+        }
+    }
+    const struct way *fast = &bench->ways[0], *masked = &bench->ways[1];
+    printf("\n%zu x %zu tokens, %zu rounds, one thread\n", sequences, bench->settings.length, rounds);
+    printf("  %-24s %9s %-16s %7s %9s %9s %9s %7s %8s\n", "feedforward", "encoder", "ms a sequence", "us/token",
+           "projections", "attention", "feedfwd", "rest", "logits");
+    for (size_t i = 0; i < bench->way_count; i++) {
+        print_way(bench, sequences, &bench->ways[i]);
+    }
+    for (size_t i = 1; i < bench->way_count; i++) {
+        print_ratio(bench, fast, &bench->ways[i]);
+    }
+    size_t agree = agreeing(bench, sequences, fast, masked);
+    printf("  The timed output: the same bits in every round; %zu of %zu sequences agree with the masked dense model\n"
+           "  within %g of the largest value; in the others a route parts at a tie, if `fff verify` holds.\n",
+           agree, sequences, TOLERANCE);
+    return 10 * agree >= 9 * sequences || (fail("too few sequences agree"), false);
+}
+
+/* ---- All of it ------------------------------------------------------------------------------- */
+
+static void add_way(struct bench *bench, fff_bert_feedforward feedforward, size_t neurons, const char *name) {
+    struct way *way = &bench->ways[bench->way_count++];
+    snprintf(way->name, sizeof way->name, "%s", name);
+    way->options = (fff_bert_options){.isa = bench->settings.isa, .feedforward = feedforward, .neurons = neurons};
+}
+
+/* All but the first, which the kernels are. */
+static void choose_dense_ways(struct bench *bench) {
+    const fff_bert_config *config = &bench->config;
+    char name[sizeof bench->ways[0].name];
+    size_t usual = 4 * config->hidden_size; /* a transformer's usual choice */
+    add_way(bench, FFF_BERT_MASKED, 0, "dense with mask");
+    snprintf(name, sizeof name, "dense, %zu neurons", config->neurons);
+    add_way(bench, FFF_BERT_DENSE, 0, name);
+    if (usual < config->neurons) {
+        snprintf(name, sizeof name, "dense, %zu neurons", usual);
+        add_way(bench, FFF_BERT_DENSE, usual, name);
+    }
+}
+
+static bool open_way(const struct bench *bench, struct way *way) {
+    char error[512];
+    way->model = fff_bert_open(bench->settings.directory, &way->options, error, sizeof error);
+    return way->model != NULL || (fail(error), false);
+}
+
+/* What the kernels' model alone needs, before the others are opened. */
+static void print_memory(const struct bench *bench) {
+    struct rusage usage;
+    const fff_bert *model = bench->ways[0].model;
+    double file = (double)fff_bert_file_size(model);
+    if (getrusage(RUSAGE_SELF, &usage) == 0) {
+        double peak = 1024.0 * (double)usage.ru_maxrss;
+        printf(
+            "Memory: the file has %.0f MB, packed feedforward layers %.0f MB; after a run by the kernels the peak is "
+            "%.0f MB, %.2f of the file\n",
+            file / 1e6, (double)fff_bert_packed_size(model) / 1e6, peak / 1e6, peak / file);
+    }
+}
+
+static bool reserve(struct bench *bench, size_t most_tokens) {
+    size_t values = most_tokens * bench->config.hidden_size;
+    bool words = bench->config.family == FFF_BERT_CRAMMED && bench->config.labels == 0;
+    bool ok = true;
+    for (size_t i = 0; i < bench->way_count; i++) {
+        struct way *way = &bench->ways[i];
+        way->hidden = malloc(values * sizeof *way->hidden);
+        way->checked = malloc(values * sizeof *way->checked);
+        ok = ok && way->hidden != NULL && way->checked != NULL;
+    }
+    bench->ids = malloc(most_tokens * sizeof *bench->ids);
+    if (words) {
+        bench->words = malloc(bench->settings.length * bench->config.vocabulary * sizeof *bench->words);
+    }
+    uint64_t state = 1;
+    for (size_t i = 0; i < most_tokens && bench->ids != NULL; i++) {
+        bench->ids[i] = (int32_t)random_below(&state, bench->config.vocabulary);
+    }
+    return (ok && bench->ids != NULL && (bench->words != NULL || !words)) || (fail("out of memory"), false);
+}
+
+static bool check_settings(struct bert_bench *settings, const fff_bert_config *config) {
+    if (settings->length == 0) {
+        settings->length = config->max_length;
+    }
+    if (settings->length > config->max_length) {
+        fprintf(stderr, "fff bert: sequences of %zu tokens are longer than the model's %zu\n", settings->length,
+                config->max_length);
+        return false;
+    }
+    if (settings->rounds == 0 || settings->rounds > MOST_ROUNDS || settings->sequences == 0 ||
+        settings->sequences > LARGEST_TOKENS / settings->length) {
+        fprintf(stderr, "fff bert: from 1 to %d rounds, and up to %zu sequences of that length\n", MOST_ROUNDS,
+                LARGEST_TOKENS / settings->length);
+        return false;
+    }
+    return true;
+}
+
+static bool run_all(struct bench *bench) {
+    struct way *kernels = &bench->ways[0];
+    fff_isa isa = FFF_ISA_AUTO;
+    (void)fff_isa_choose(bench->settings.isa, &isa); /* if it cannot be, opening the model says so */
+    char name[sizeof kernels->name];
+    snprintf(name, sizeof name, "kernels, %s", fff_isa_name(isa));
+    add_way(bench, FFF_BERT_TREES, 0, name);
+    if (!open_way(bench, kernels)) {
+        return false;
+    }
+    bench->config = *fff_bert_configuration(kernels->model);
+    if (!check_settings(&bench->settings, &bench->config)) {
+        return false;
+    }
+    choose_dense_ways(bench);
+    if (!reserve(bench, bench->settings.sequences * bench->settings.length) || !run(bench, kernels, 1, 0)) {
+        return false;
+    }
+    print_memory(bench);
+    for (size_t i = 1; i < bench->way_count; i++) {
+        if (!open_way(bench, &bench->ways[i])) {
+            return false;
+        }
+    }
+    return time_batch(bench, 1) && (bench->settings.sequences == 1 || time_batch(bench, bench->settings.sequences));
+}
+
+int bert_bench(const struct bert_bench *settings) {
+    struct bench *bench = calloc(1, sizeof *bench);
+    if (bench == NULL) {
+        return fail("out of memory");
+    }
+    openblas_set_num_threads(1);
+    bench->settings = *settings;
+    bool ok = run_all(bench);
+    for (size_t i = 0; i < bench->way_count; i++) {
+        fff_bert_close(bench->ways[i].model);
+        free(bench->ways[i].hidden);
+        free(bench->ways[i].checked);
+    }
+    free(bench->ids);
+    free(bench->words);
+    free(bench);
+    return ok ? EXIT_HOLDS : EXIT_BAD_INPUT;
+}
