@@ -29,16 +29,21 @@ static floats4 tanh4(floats4 x) {
     return TANH4(x);
 }
 
-static void apply(floats4 (*function)(floats4), size_t count, float *values) {
-    for (size_t i = 0; i < count; i += AT_ONCE) {
-        size_t bytes = (count - i < AT_ONCE ? count - i : AT_ONCE) * sizeof(float);
-        float part[AT_ONCE] = {0};
-        floats4 x;
-        memcpy(part, values + i, bytes);
-        memcpy(&x, part, sizeof x);
+static inline __attribute__((always_inline)) void apply(floats4 (*function)(floats4), size_t count, float *values) {
+    size_t whole = count - count % AT_ONCE;
+    floats4 x;
+    for (size_t i = 0; i < whole; i += AT_ONCE) {
+        memcpy(&x, values + i, sizeof x);
         x = function(x);
-        memcpy(part, &x, sizeof x);
-        memcpy(values + i, part, bytes);
+        memcpy(values + i, &x, sizeof x);
+    }
+    if (whole < count) {
+        float rest[AT_ONCE] = {0};
+        memcpy(rest, values + whole, (count - whole) * sizeof *rest);
+        memcpy(&x, rest, sizeof x);
+        x = function(x);
+        memcpy(rest, &x, sizeof x);
+        memcpy(values + whole, rest, (count - whole) * sizeof *rest);
     }
 }
 
@@ -69,11 +74,29 @@ static float sum_of(size_t count, const float *values, float shift, int power) {
     return part[0];
 }
 
-void fff_softmax(size_t count, float *values) {
-    float largest = -INFINITY;
-    for (size_t i = 0; i < count; i++) {
+static float largest_of(size_t count, const float *values) {
+    float part[LANES];
+    for (size_t lane = 0; lane < LANES; lane++) {
+        part[lane] = values[lane < count ? lane : 0];
+    }
+    size_t i = 0;
+    for (; i + LANES <= count; i += LANES) {
+        for (size_t lane = 0; lane < LANES; lane++) {
+            part[lane] = values[i + lane] > part[lane] ? values[i + lane] : part[lane];
+        }
+    }
+    float largest = part[0];
+    for (size_t lane = 1; lane < LANES; lane++) {
+        largest = part[lane] > largest ? part[lane] : largest;
+    }
+    for (; i < count; i++) {
         largest = values[i] > largest ? values[i] : largest;
     }
+    return largest;
+}
+
+void fff_softmax(size_t count, float *values) {
+    float largest = largest_of(count, values);
     for (size_t i = 0; i < count; i++) {
         values[i] -= largest;
     }
