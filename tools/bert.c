@@ -1,10 +1,10 @@
 /* fff bert: run a model on a text, or time it. */
 #include "bert/bert.h"
+#include "tools/arguments.h"
 #include "tools/bert_bench.h"
 #include "tools/commands.h"
 #include "tools/model_text.h"
 
-#include <errno.h>
 #include <math.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -188,18 +188,6 @@ static bool read_isa(const char *name, fff_isa *isa) {
     return status == FFF_OK;
 }
 
-static bool read_number(const char *option, const char *text, size_t *number) {
-    char *end;
-    errno = 0;
-    unsigned long long value = strtoull(text, &end, 10);
-    if (*text < '0' || *text > '9' || *end != '\0' || errno != 0) {
-        fprintf(stderr, "fff bert: %s %s: no whole number\n", option, text);
-        return false;
-    }
-    *number = (size_t)value;
-    return true;
-}
-
 /* An option with a value. */
 static bool read_option(const char *option, const char *value, struct request *request) {
     if (value == NULL) {
@@ -224,7 +212,9 @@ static bool read_option(const char *option, const char *value, struct request *r
         fprintf(stderr, "fff bert: unknown option '%s'\n", option);
         return false;
     }
-    return read_number(option, value, number);
+    char what[64];
+    snprintf(what, sizeof what, "fff bert: %s", option);
+    return read_size(what, value, number);
 }
 
 static bool read_arguments(int argc, char **argv, struct request *request) {

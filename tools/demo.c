@@ -306,7 +306,7 @@ static int run(struct demo *demo, const cpu_set_t *cpus) {
            "definition in float64 ...\n",
            TOKENS);
     fflush(stdout);
-    fff_status status = verify_layer(&demo->data, isas, isa_count, verdicts);
+    fff_status status = verify_layer(&demo->data, isas, isa_count, VERIFY_ALL_SPLITS, verdicts);
     for (size_t i = 0; i < isa_count && status == FFF_OK; i++) {
         printf("  %-12s %zu differing bits, worst error %.2f%% of the proven bound, %zu wrong routes, %zu ties\n",
                fff_isa_name(isas[i]), verdicts[i].differing_values, 100 * verdicts[i].dense.bound_used,

@@ -1,5 +1,6 @@
 /* fff make-checkpoint: a seeded model in the published format, of any size. */
 #include "bert/config.h"
+#include "tools/arguments.h"
 #include "tools/commands.h"
 #include "tools/random.h"
 
@@ -272,18 +273,6 @@ static bool write_model(const char *directory, const struct sizes *sizes, const 
 
 /* ---- The command ----------------------------------------------------------------------------- */
 
-static bool read_size(const char *option, const char *text, size_t *size) {
-    char *end;
-    errno = 0;
-    unsigned long long value = text != NULL ? strtoull(text, &end, 10) : 0;
-    if (text == NULL || *text < '0' || *text > '9' || *end != '\0' || errno != 0) {
-        fprintf(stderr, "fff make-checkpoint: %s needs a whole number\n", option);
-        return false;
-    }
-    *size = (size_t)value;
-    return true;
-}
-
 static bool read_arguments(int argc, char **argv, struct sizes *sizes, const char **directory) {
     const struct {
         const char *name;
@@ -298,7 +287,9 @@ static bool read_arguments(int argc, char **argv, struct sizes *sizes, const cha
             size = strcmp(argv[i], options[option].name) == 0 ? options[option].size : size;
         }
         if (size != NULL) {
-            if (!read_size(argv[i], argv[i + 1], size)) { /* argv ends with NULL */
+            char what[64];
+            snprintf(what, sizeof what, "fff make-checkpoint: %s", argv[i]);
+            if (!read_size(what, argv[i + 1], size)) { /* argv ends with NULL */
                 return false;
             }
             i++;

@@ -1,4 +1,5 @@
 /* fff verify: layer files and models against the dense definition, on every instruction set. */
+#include "tools/arguments.h"
 #include "tools/commands.h"
 #include "tools/verify_report.h"
 
@@ -7,10 +8,13 @@
 #include <string.h>
 #include <sys/stat.h>
 
+enum { DEFAULT_LAYER_TOKENS = 256 };
+
 struct request {
     fff_isa isas[FFF_ISA_COUNT];
     size_t isa_count;
     const char *text, *ids, *expected; /* input of models */
+    size_t layer_tokens;               /* of it, those to check layer by layer */
     json_t *files;                     /* NULL: print */
 };
 
@@ -30,7 +34,7 @@ static int verify_layer_file(const char *path, const struct request *request) {
     if (layer_data_load(path, &data, error, sizeof error) != 0) {
         return report_unreadable(path, error, request->files);
     }
-    fff_status status = verify_layer(&data, request->isas, request->isa_count, verdicts);
+    fff_status status = verify_layer(&data, request->isas, request->isa_count, VERIFY_ALL_SPLITS, verdicts);
     if (status != FFF_OK) {
         layer_data_free(&data);
         snprintf(error, sizeof error, "%s: %s", path, fff_status_text(status));
@@ -54,7 +58,8 @@ static int verify_directory(const char *path, const struct request *request) {
     char error[512];
     struct model_verdict verdict;
     const struct model_input_choice choice = {path, request->text, request->ids, request->expected};
-    if (!verify_model(&choice, request->isas, request->isa_count, &verdict, error, sizeof error)) {
+    if (!verify_model(&choice, request->isas, request->isa_count, request->layer_tokens, &verdict, error,
+                      sizeof error)) {
         return report_unreadable(path, error, request->files);
     }
     int ok = model_verdict_holds(&verdict);
@@ -101,11 +106,15 @@ static size_t named_isas(const char *name, fff_isa *isas) {
 /* Takes the options out, moves the paths to the front of argv, from argv[1]; how many they are. -1 after a line on
  * stderr. */
 static int read_arguments(int argc, char **argv, struct request *request, const char **isa_name, int *json) {
+    const char *layer_tokens = NULL;
     const struct {
         const char *name;
         const char **value;
-    } options[] = {
-        {"--isa", isa_name}, {"--text", &request->text}, {"--ids", &request->ids}, {"--expected", &request->expected}};
+    } options[] = {{"--isa", isa_name},
+                   {"--text", &request->text},
+                   {"--ids", &request->ids},
+                   {"--expected", &request->expected},
+                   {"--layer-tokens", &layer_tokens}};
     int paths = 0;
     for (int i = 1; i < argc; i++) {
         const char **value = NULL;
@@ -122,6 +131,9 @@ static int read_arguments(int argc, char **argv, struct request *request, const 
         } else {
             argv[++paths] = argv[i];
         }
+    }
+    if (layer_tokens != NULL && !read_size("fff verify: --layer-tokens", layer_tokens, &request->layer_tokens)) {
+        return -1;
     }
     int inputs = (request->text != NULL) + (request->ids != NULL) + (request->expected != NULL);
     if (inputs > 1) {
@@ -143,7 +155,7 @@ static int read_arguments(int argc, char **argv, struct request *request, const 
 }
 
 int command_verify(int argc, char **argv) {
-    struct request request = {0};
+    struct request request = {.layer_tokens = DEFAULT_LAYER_TOKENS};
     const char *isa_name = "all";
     int json = 0, worst = EXIT_HOLDS;
     int paths = read_arguments(argc, argv, &request, &isa_name, &json);

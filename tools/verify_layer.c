@@ -93,9 +93,10 @@ static fff_status forward_in_pieces(const struct layer_data *data, const fff_lay
 }
 
 /* Fills `run` and counts the values in which any way of computing them differs from the first. */
-static fff_status run_all_ways(const struct layer_data *data, struct run *run, void *workspace, size_t workspace_size,
-                               size_t *differing) {
-    static const size_t pieces[] = {1, 2, 3, 4, 5, 7, 8, 13, 16, 32, 61, 64, 128, 500};
+static fff_status run_all_ways(const struct layer_data *data, enum verify_splits splits, struct run *run,
+                               void *workspace, size_t workspace_size, size_t *differing) {
+    static const size_t pieces[] = {1, 7, 2, 3, 4, 5, 8, 13, 16, 32, 61, 64, 128, 500};
+    size_t piece_count = splits == VERIFY_FEW_SPLITS ? 2 : sizeof pieces / sizeof *pieces;
     size_t path_length = data->trees * (data->depth + 1), outputs = data->batch * data->output_width;
     fff_status status = forward_in_pieces(data, run->layer, data->batch, NULL, run->output, workspace, workspace_size);
     if (status == FFF_OK) {
@@ -111,7 +112,7 @@ static fff_status run_all_ways(const struct layer_data *data, struct run *run, v
                                 data->output_width, workspace, workspace_size, NULL);
         *differing += differing_floats(other, run->output, outputs);
     }
-    for (size_t i = 0; i < sizeof pieces / sizeof *pieces && status == FFF_OK; i++) {
+    for (size_t i = 0; i < piece_count && status == FFF_OK; i++) {
         if (pieces[i] < data->batch) {
             status = forward_in_pieces(data, run->layer, pieces[i], NULL, other, workspace, workspace_size);
             *differing += differing_floats(other, run->output, outputs);
@@ -125,7 +126,8 @@ static fff_status run_all_ways(const struct layer_data *data, struct run *run, v
     return status;
 }
 
-static fff_status make_run(const struct layer_data *data, fff_isa isa, struct run *run, size_t *differing) {
+static fff_status make_run(const struct layer_data *data, fff_isa isa, enum verify_splits splits, struct run *run,
+                           size_t *differing) {
     size_t path_length = data->trees * (data->depth + 1);
     fff_layer_desc desc = layer_data_desc(data, isa);
     fff_status status = fff_layer_create(&desc, &run->layer);
@@ -143,7 +145,7 @@ static fff_status make_run(const struct layer_data *data, fff_isa isa, struct ru
     if (run->output == NULL || run->nodes == NULL || run->logits == NULL || workspace == NULL) {
         status = FFF_ERROR_OUT_OF_MEMORY;
     } else {
-        status = run_all_ways(data, run, workspace, workspace_size, differing);
+        status = run_all_ways(data, splits, run, workspace, workspace_size, differing);
     }
     free(workspace);
     return status;
@@ -188,27 +190,34 @@ static void check_token(const struct layer_data *data, struct dense_f64 *dense, 
     }
 }
 
-fff_status verify_layer(const struct layer_data *data, const fff_isa *isas, size_t count, struct verdict *verdicts) {
-    size_t path_length = data->trees * (data->depth + 1), reference_differing = 0;
-    struct run reference = {0}, runs[FFF_ISA_COUNT] = {{0}};
+static size_t differing_values(const struct layer_data *data, const struct run *run, const struct run *reference) {
+    size_t entries = data->batch * data->trees * (data->depth + 1);
+    size_t differing = differing_floats(run->output, reference->output, data->batch * data->output_width) +
+                       differing_floats(run->logits, reference->logits, entries);
+    for (size_t e = 0; e < entries; e++) {
+        differing += run->nodes[e] != reference->nodes[e];
+    }
+    return differing;
+}
+
+fff_status verify_layer(const struct layer_data *data, const fff_isa *isas, size_t count, enum verify_splits splits,
+                        struct verdict *verdicts) {
+    size_t unused = 0;
+    struct run generic = {0}, runs[FFF_ISA_COUNT] = {{0}};
     struct dense_f64 *dense = dense_f64_create(data);
     fff_status status = dense == NULL ? FFF_ERROR_OUT_OF_MEMORY : FFF_OK;
-    if (status == FFF_OK && data->batch > 0) {
-        status = make_run(data, FFF_ISA_GENERIC, &reference, &reference_differing);
+    bool generic_asked_for = count > 0 && isas[0] == FFF_ISA_GENERIC;
+    if (status == FFF_OK && data->batch > 0 && !generic_asked_for) {
+        status = make_run(data, FFF_ISA_GENERIC, VERIFY_FEW_SPLITS, &generic, &unused);
     }
+    const struct run *reference = generic_asked_for ? &runs[0] : &generic;
     for (size_t i = 0; i < count && status == FFF_OK; i++) {
         verdicts[i] = (struct verdict){.isa = isas[i]};
-        if (data->batch == 0) {
-            continue;
+        if (data->batch > 0) {
+            status = make_run(data, isas[i], splits, &runs[i], &verdicts[i].differing_values);
         }
-        status = make_run(data, isas[i], &runs[i], &verdicts[i].differing_values);
-        if (status == FFF_OK) {
-            size_t differing = differing_floats(runs[i].output, reference.output, data->batch * data->output_width) +
-                               differing_floats(runs[i].logits, reference.logits, data->batch * path_length);
-            for (size_t e = 0; e < data->batch * path_length; e++) {
-                differing += runs[i].nodes[e] != reference.nodes[e];
-            }
-            verdicts[i].differing_values += differing;
+        if (data->batch > 0 && status == FFF_OK) {
+            verdicts[i].differing_values += differing_values(data, &runs[i], reference);
         }
     }
     for (size_t token = 0; token < data->batch && status == FFF_OK; token++) {
@@ -220,7 +229,7 @@ fff_status verify_layer(const struct layer_data *data, const fff_isa *isas, size
     for (size_t i = 0; i < count; i++) {
         run_free(&runs[i]);
     }
-    run_free(&reference);
+    run_free(&generic);
     dense_f64_destroy(dense);
     return status;
 }

@@ -19,10 +19,14 @@ int verdict_holds(const struct verdict *verdict);
 /* Adds what the same instruction set showed elsewhere. */
 void verdict_add(struct verdict *sum, const struct verdict *more);
 
+/* In how many ways each instruction set's run is split into batches. */
+enum verify_splits { VERIFY_FEW_SPLITS, VERIFY_ALL_SPLITS };
+
 /* Runs the layer on each of the `count` instruction sets, whole, token by token and in other splits,
  * through route and accumulate, and shared among tasks; compares all bits with generic's, and each
  * token with the dense definition. Returns FFF_OK with all verdicts filled, or why it could not. */
-fff_status verify_layer(const struct layer_data *data, const fff_isa *isas, size_t count, struct verdict *verdicts);
+fff_status verify_layer(const struct layer_data *data, const fff_isa *isas, size_t count, enum verify_splits splits,
+                        struct verdict *verdicts);
 
 /* The instruction sets usable here, in order; at most FFF_ISA_COUNT - 1. */
 size_t usable_isas(fff_isa *isas);

@@ -29,6 +29,7 @@ struct part {
     fff_bert_batch batch;
     size_t first; /* sequence */
     size_t tokens, width, path, layers;
+    size_t checked; /* tokens, from the first, whose layers are checked one by one */
     struct record runs[MOST_RUNS];
     struct record generic; /* where it is not among them */
     struct record_f64 exact;
@@ -38,6 +39,10 @@ struct part {
 
 double relative(struct difference difference) {
     return difference.largest_error > 0 ? difference.largest_error / difference.largest_value : 0;
+}
+
+static size_t smaller(size_t a, size_t b) {
+    return a < b ? a : b;
 }
 
 /* ---- Whether it holds ------------------------------------------------------------------------ */
@@ -165,7 +170,7 @@ static bool run_f64(struct part *part, const fff_bert *model) {
 static double largest_difference(const struct part *part, const float *output, const uint32_t *nodes,
                                  const float *other_output, const uint32_t *other_nodes) {
     double largest = 0;
-    for (size_t token = 0; token < part->tokens; token++) {
+    for (size_t token = 0; token < part->checked; token++) {
         size_t entry = token * part->path, first = token * part->width;
         bool same = memcmp(nodes + entry, other_nodes + entry, part->path * sizeof *nodes) == 0;
         for (size_t i = first; i < first + part->width && same; i++) {
@@ -180,10 +185,10 @@ static double largest_difference(const struct part *part, const float *output, c
 static bool check_layer(const struct part *part, const fff_bert *masked, size_t layer) {
     const struct record *record = &part->runs[0];
     const fff_layer_desc desc = fff_bert_layer_desc(masked, layer);
-    size_t values = part->tokens * part->width, entries = part->tokens * part->path;
+    size_t values = part->tokens * part->width, entries = part->tokens * part->path; /* of a layer in the record */
     struct layer_data data;
     struct verdict verdicts[FFF_ISA_COUNT];
-    if (layer_data_copy(&data, &desc, part->tokens, record->inputs + layer * values) != 0) {
+    if (layer_data_copy(&data, &desc, part->checked, record->inputs + layer * values) != 0) {
         return out_of_memory(part);
     }
     uint32_t *nodes = calloc(entries + 1, sizeof *nodes);
@@ -191,7 +196,7 @@ static bool check_layer(const struct part *part, const fff_bert *masked, size_t 
     data.expected_output = calloc(values, sizeof *data.expected_output);
     fff_status status = FFF_ERROR_OUT_OF_MEMORY;
     if (nodes != NULL && logits != NULL && data.expected_output != NULL) {
-        status = fff_bert_feedforward_alone(masked, layer, part->tokens, data.input, data.expected_output,
+        status = fff_bert_feedforward_alone(masked, layer, part->checked, data.input, data.expected_output,
                                             part->path > 0 ? nodes : NULL, part->path > 0 ? logits : NULL);
     }
     if (status == FFF_OK) {
@@ -200,7 +205,7 @@ static bool check_layer(const struct part *part, const fff_bert *masked, size_t 
                                                data.expected_output, nodes);
         sum->masked_difference = fmax(sum->masked_difference, difference);
         data.expected_path = part->path > 0 ? (int32_t *)nodes : NULL; /* the same bits */
-        status = verify_layer(&data, part->verdict->isas, part->verdict->isa_count, verdicts);
+        status = verify_layer(&data, part->verdict->isas, part->verdict->isa_count, VERIFY_FEW_SPLITS, verdicts);
         data.expected_path = NULL;
     }
     for (size_t i = 0; i < part->verdict->isa_count && status == FFF_OK; i++) {
@@ -457,7 +462,7 @@ static bool run_everything(struct part *part) {
     }
     fff_bert *masked = ok ? open_model(part, FFF_ISA_AUTO, FFF_BERT_MASKED) : NULL;
     ok = masked != NULL && run(part, masked, &part->runs[verdict->isa_count]) && run_f64(part, masked);
-    for (size_t layer = 0; layer < part->layers && ok; layer++) {
+    for (size_t layer = 0; layer < part->layers && part->checked > 0 && ok; layer++) {
         ok = check_layer(part, masked, layer);
     }
     for (size_t i = 0; i <= verdict->isa_count && ok; i++) {
@@ -542,7 +547,7 @@ static bool prepare(const struct model_input_choice *choice, struct model_verdic
     return ok && check_shapes(input, &verdict->config, error, error_size);
 }
 
-bool verify_model(const struct model_input_choice *choice, const fff_isa *isas, size_t isa_count,
+bool verify_model(const struct model_input_choice *choice, const fff_isa *isas, size_t isa_count, size_t layer_tokens,
                   struct model_verdict *verdict, char *error, size_t error_size) {
     struct model_input input = {0};
     *verdict = (struct model_verdict){.isa_count = isa_count};
@@ -566,10 +571,12 @@ bool verify_model(const struct model_input_choice *choice, const fff_isa *isas, 
             .width = config->hidden_size,
             .path = config->depth > 0 ? config->trees * (config->depth + 1) : 0,
             .layers = config->layers,
+            .checked = smaller(sequences * input.batch.length, layer_tokens - verdict->layer_tokens),
             .error = error,
             .error_size = error_size,
         };
         ok = run_everything(&part);
+        verdict->layer_tokens += part.checked;
     }
     model_input_free(&input);
     if (!ok) {

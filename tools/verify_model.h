@@ -48,6 +48,7 @@ enum { MOST_RUNS = FFF_ISA_COUNT + 1 };
 struct model_verdict {
     fff_bert_config config;
     size_t sequences, length, tokens; /* tokens without padding */
+    size_t layer_tokens;              /* of all, padding included: those whose layers were checked one by one */
     bool has_logits, has_file_results;
     char source[256]; /* of the input */
     size_t isa_count;
@@ -61,9 +62,9 @@ bool model_layer_holds(const struct model_verdict *verdict, size_t layer);
 bool model_run_holds(const struct model_verdict *verdict, size_t run);
 bool model_verdict_holds(const struct model_verdict *verdict);
 
-/* False with one line in `error` and nothing to free, if it could not be run. Limits OpenBLAS to one thread, for the
- * whole process. */
-bool verify_model(const struct model_input_choice *choice, const fff_isa *isas, size_t isa_count,
+/* The first `layer_tokens` of the input are checked layer by layer, all of it end to end. False with one line in
+ * `error` and nothing to free, if it could not be run. Limits OpenBLAS to one thread, for the whole process. */
+bool verify_model(const struct model_input_choice *choice, const fff_isa *isas, size_t isa_count, size_t layer_tokens,
                   struct model_verdict *verdict, char *error, size_t error_size);
 void model_verdict_free(struct model_verdict *verdict);
 

@@ -21,7 +21,9 @@ static struct verdict worst_of(const struct verdict *verdicts, size_t count) {
 }
 
 static void print_layers(const struct model_verdict *verdict) {
-    puts("  Layer by layer, each from the same input in all ways, against the dense definition in float64:");
+    printf("  Layer by layer, each from the same input in all ways, against the dense definition in float64 (%zu "
+           "tokens):\n",
+           verdict->layer_tokens);
     printf("  %-12s %15s %14s %11s %16s %6s %12s | %s\n", "", "differing bits", "max abs error", "of bound",
            "route mismatches", "ties", "largest tie", "masked float32: of bound, from kernels");
     for (size_t i = 0; i < verdict->config.layers; i++) {
@@ -140,8 +142,8 @@ json_t *model_json(const char *path, const struct model_verdict *verdict) {
     for (size_t i = 0; i <= verdict->isa_count; i++) {
         json_array_append_new(runs, run_json(verdict, i));
     }
-    return json_pack("{s:s, s:b, s:o, s:s, s:I, s:I, s:o, s:o}", "path", path, "ok", model_verdict_holds(verdict),
+    return json_pack("{s:s, s:b, s:o, s:s, s:I, s:I, s:I, s:o, s:o}", "path", path, "ok", model_verdict_holds(verdict),
                      "isas", isas_json(sums, verdict->isa_count), "input", verdict->source, "sequences",
-                     (json_int_t)verdict->sequences, "tokens", (json_int_t)verdict->tokens, "layers",
-                     layers_json(verdict), "end_to_end", runs);
+                     (json_int_t)verdict->sequences, "tokens", (json_int_t)verdict->tokens, "layer_tokens",
+                     (json_int_t)verdict->layer_tokens, "layers", layers_json(verdict), "end_to_end", runs);
 }
