@@ -201,6 +201,9 @@ static bool read_settings(const struct fff_report *report, const json_t *root, f
     } else if (!read_crammed(&settings, config)) {
         return false;
     }
+    if (!config->fast_feedforward) {
+        config->trees = config->neurons;
+    }
     return config->hidden_size % config->heads == 0 ||
            FFF_FAIL(report, "hidden_size %zu is no multiple of the %zu attention heads", config->hidden_size,
                     config->heads);

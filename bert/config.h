@@ -28,9 +28,9 @@ typedef struct fff_bert_config {
     size_t max_length;     /* of a sequence */
     size_t token_types;    /* post-norm only */
     double norm_eps;       /* added to variances */
-    bool fast_feedforward; /* trees x depth, or else a dense layer */
+    bool fast_feedforward; /* or else a dense layer, which is also `neurons` trees of depth 0 */
     size_t trees, depth;
-    size_t neurons;    /* of a dense layer; of all trees together otherwise */
+    size_t neurons;    /* of all trees together */
     bool tied_decoder; /* crammed: the decoder may be absent, being the word embedding */
     size_t labels;     /* crammed: of the classifier head; 0: a masked-LM model */
     size_t head_width; /* of the classifier's pooler */

@@ -213,6 +213,10 @@ bool fff_bert_check_batch(const fff_bert *model, const fff_bert_batch *batch, co
         return FFF_FAIL(report, "a sequence of %zu tokens is longer than the model's %zu", batch->length,
                         config->max_length);
     }
+    /* The indices of hidden states must be countable. */
+    if (batch->sequences > SIZE_MAX / sizeof(float) / config->hidden_size / batch->length) {
+        return FFF_FAIL(report, "%zu sequences of %zu tokens are too many", batch->sequences, batch->length);
+    }
     for (size_t i = 0; i < batch->sequences * batch->length; i++) {
         if (batch->ids[i] < 0 || (size_t)batch->ids[i] >= config->vocabulary) {
             return FFF_FAIL(report, "sequence %zu, token %zu: id %d is outside the vocabulary of %zu",

@@ -304,10 +304,6 @@ static bool open_model(struct fff_bert *model, const char *directory, char *erro
     if (!fff_bert_config_open(path, &model->config, error, error_size)) {
         return false;
     }
-    if (!model->config.fast_feedforward) { /* also a layer of trees of depth 0 */
-        model->config.trees = model->config.neurons;
-        model->config.depth = 0;
-    }
     snprintf(path, sizeof path, "%s/model.safetensors", directory);
     model->file = fff_safetensors_open(path, error, error_size);
     if (model->file == NULL) {

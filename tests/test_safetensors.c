@@ -3,6 +3,7 @@
 #include "tests/support.h"
 #include "tools/layer_data.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -75,6 +76,138 @@ static void test_reads_what_is_right(void **unused) {
     assert_null(fff_safetensors_metadata(file, "trees"));
     fff_safetensors_close(file);
     fff_safetensors_close(NULL);
+}
+
+/* Names in the file and names asked for, each with whatever prefixes, are the same. */
+static void test_prefixes(void **unused) {
+    (void)unused;
+    char error[512];
+    write_file("{" F32("module.a", "[1]", "0", "4") "," F32("_orig_mod.module.b.c", "[1]", "4",
+                                                            "8") "," F32("modules.d", "[1]", "8", "12") "}",
+               12);
+    fff_safetensors *file = fff_safetensors_open(path, error, sizeof error);
+    assert_non_null(file);
+    const fff_tensor *a = fff_safetensors_find(file, "a");
+    assert_non_null(a);
+    assert_ptr_equal(fff_safetensors_find(file, "module.a"), a);
+    assert_ptr_equal(fff_safetensors_find(file, "module._orig_mod.a"), a);
+    assert_non_null(fff_safetensors_find(file, "b.c"));
+    assert_non_null(fff_safetensors_find(file, "modules.d"));
+    assert_null(fff_safetensors_find(file, "d"));
+    assert_null(fff_safetensors_find(file, "odule.a"));
+    assert_int_equal(fff_safetensors_size(file),
+                     8 +
+                         strlen("{" F32("module.a", "[1]", "0", "4") "," F32(
+                             "_orig_mod.module.b.c", "[1]", "4", "8") "," F32("modules.d", "[1]", "8", "12") "}") +
+                         12);
+    fff_safetensors_close(file);
+    expect_refused("{" F32("a", "[1]", "0", "4") "," F32("module.a", "[1]", "4", "8") "}", 8, "'a'");
+}
+
+/* Opens a file whose one tensor `a` has this type and these bytes, at an offset of `padding` spaces in the header. */
+static fff_safetensors *open_elements(const char *type, size_t count, const void *data, size_t bytes, size_t padding) {
+    char header[256], error[512] = "";
+    int length =
+        snprintf(header, sizeof header, "{\"a\":{\"dtype\":\"%s\",\"shape\":[%zu],\"data_offsets\":[0,%zu]}}%*s", type,
+                 count, bytes, (int)padding, "");
+    assert_true(length > 0 && (size_t)length < sizeof header);
+    unsigned char *file = test_allocate(8 + (size_t)length + bytes, 1);
+    file[0] = (unsigned char)length;
+    memcpy(file + 8, header, (size_t)length);
+    memcpy(file + 8 + length, data, bytes);
+    write_bytes(file, 8 + (size_t)length + bytes);
+    free(file);
+    fff_safetensors *opened = fff_safetensors_open(path, error, sizeof error);
+    if (opened == NULL) {
+        fail_msg("%s", error);
+    }
+    return opened;
+}
+
+/* binary16 by its definition, in arithmetic. */
+static double value_of_f16(unsigned half) {
+    int exponent = (int)(half >> 10 & 31), fraction = (int)(half & 1023);
+    double magnitude = exponent == 0    ? ldexp(fraction, -24)
+                       : exponent == 31 ? (fraction == 0 ? INFINITY : NAN)
+                                        : ldexp(1024 + fraction, exponent - 25);
+    return half >> 15 != 0 ? -magnitude : magnitude;
+}
+
+static void test_narrow_floats(void **unused) {
+    (void)unused;
+    enum { ALL = 1 << 16 };
+    uint16_t *all = test_allocate(ALL, sizeof *all);
+    for (unsigned i = 0; i < ALL; i++) {
+        all[i] = (uint16_t)i;
+    }
+    fff_floats floats;
+    fff_safetensors *file = open_elements("F16", ALL, all, ALL * sizeof *all, 0);
+    assert_true(fff_tensor_floats(fff_safetensors_find(file, "a"), &floats));
+    for (unsigned i = 0; i < ALL; i++) {
+        double expected = value_of_f16(i), found = (double)floats.values[i];
+        bool same = isnan(expected) ? isnan(found) : found == expected && !signbit(found) == !signbit(expected);
+        if (!same) {
+            fail_msg("F16 0x%04x: %g, not %g", i, found, expected);
+        }
+    }
+    free(floats.owned);
+    fff_safetensors_close(file);
+    file = open_elements("BF16", ALL, all, ALL * sizeof *all, 1);
+    assert_true(fff_tensor_floats(fff_safetensors_find(file, "a"), &floats));
+    for (unsigned i = 0; i < ALL; i++) {
+        uint32_t bits;
+        memcpy(&bits, floats.values + i, sizeof bits);
+        assert_int_equal(bits, (uint32_t)i << 16);
+    }
+    free(floats.owned);
+    fff_safetensors_close(file);
+    free(all);
+}
+
+static void test_wide_and_unaligned(void **unused) {
+    (void)unused;
+    const double wide[3] = {1.0 / 3, -1e300, 0};
+    const float narrow[3] = {1.0f / 3, -INFINITY, 0};
+    const int64_t integers[3] = {1, 2, 3};
+    fff_floats floats;
+    fff_safetensors *file = open_elements("F64", 3, wide, sizeof wide, 3);
+    assert_true(fff_tensor_floats(fff_safetensors_find(file, "a"), &floats));
+    assert_same_floats(floats.values, narrow, 3, "from F64");
+    free(floats.owned);
+    fff_safetensors_close(file);
+    size_t views = 0;
+    for (size_t padding = 0; padding < 8; padding++) {
+        file = open_elements("F32", 3, narrow, sizeof narrow, padding);
+        const fff_tensor *tensor = fff_safetensors_find(file, "a");
+        assert_true(fff_tensor_floats(tensor, &floats));
+        assert_same_floats(floats.values, narrow, 3, "F32");
+        assert_true((floats.owned == NULL) == ((uintptr_t)tensor->data % sizeof(float) == 0));
+        views += floats.owned == NULL;
+        free(floats.owned);
+        fff_safetensors_close(file);
+    }
+    assert_int_equal(views, 2);
+    file = open_elements("I64", 3, integers, sizeof integers, 0);
+    assert_false(fff_tensor_floats(fff_safetensors_find(file, "a"), &floats));
+    assert_null(floats.values);
+    fff_safetensors_close(file);
+}
+
+/* Pages that were given back hold the same when they are read again. */
+static void test_release(void **unused) {
+    (void)unused;
+    enum { COUNT = 10000 };
+    float *values = test_allocate(COUNT, sizeof *values);
+    uint64_t state = test_random("release");
+    fill_floats(FILL_NORMAL, values, COUNT, &state);
+    fff_safetensors *file = open_elements("F32", COUNT, values, COUNT * sizeof *values, 2);
+    const fff_tensor *tensor = fff_safetensors_find(file, "a");
+    for (int again = 0; again < 3; again++) {
+        assert_memory_equal(tensor->data, values, COUNT * sizeof *values);
+        fff_tensor_release(tensor);
+    }
+    fff_safetensors_close(file);
+    free(values);
 }
 
 static void test_refuses_what_is_wrong(void **unused) {
@@ -210,6 +343,10 @@ static void test_damaged_files(void **unused) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_reads_what_is_right),
+        cmocka_unit_test(test_prefixes),
+        cmocka_unit_test(test_narrow_floats),
+        cmocka_unit_test(test_wide_and_unaligned),
+        cmocka_unit_test(test_release),
         cmocka_unit_test(test_refuses_what_is_wrong),
         cmocka_unit_test(test_layer_files),
         cmocka_unit_test(test_damaged_files),
