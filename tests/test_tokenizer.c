@@ -1,0 +1,226 @@
+/* WordPiece tokenizers: what they read and refuse, and small texts whose ids are known. */
+#include "bert/wordpiece.h"
+#include "tests/support.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Ids are the lines' numbers, from 0. */
+static const char vocabulary[] =
+    "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nun\n##aff\n##able\nhello\nworld\n!\n,\n##s\ncafe\n"
+    "\xe4\xb8\x96\n\xe7\x95\x8c\na\n##a\n";
+enum { PAD, UNK, CLS, SEP, MASK, UN, AFF, ABLE, HELLO, WORLD, BANG, COMMA, S, CAFE, SHI, JIE, A, AA };
+
+static fff_tokenizer *read_tokenizer(const char *content) {
+    char error[256] = "";
+    fff_tokenizer *tokenizer = fff_tokenizer_read("name", content, strlen(content), error, sizeof error);
+    if (tokenizer == NULL) {
+        fail_msg("%s", error);
+    }
+    return tokenizer;
+}
+
+static void check_bytes(const fff_tokenizer *tokenizer, const char *text, size_t length, const int32_t *expected,
+                        size_t expected_count) {
+    int32_t *ids;
+    size_t count;
+    assert_true(fff_tokenizer_encode(tokenizer, text, length, 512, &ids, &count));
+    assert_int_equal(count, expected_count);
+    assert_memory_equal(ids, expected, count * sizeof *ids);
+    free(ids);
+}
+#define CHECK(tokenizer, text, ...)                                                                                    \
+    check_bytes(tokenizer, text, sizeof(text) - 1, (const int32_t[]){__VA_ARGS__},                                     \
+                sizeof((const int32_t[]){__VA_ARGS__}) / sizeof(int32_t))
+
+static void test_vocabulary(void **unused) {
+    (void)unused;
+    fff_tokenizer *t = read_tokenizer(vocabulary);
+    assert_int_equal(fff_tokenizer_vocabulary(t), 18);
+    assert_int_equal(fff_tokenizer_mask(t), MASK);
+    assert_int_equal(fff_tokenizer_pad(t), PAD);
+    assert_int_equal(fff_tokenizer_id(t, "##able"), ABLE);
+    assert_int_equal(fff_tokenizer_id(t, "able"), -1);
+    assert_string_equal(fff_tokenizer_piece(t, HELLO), "hello");
+    assert_null(fff_tokenizer_piece(t, 18));
+    assert_null(fff_tokenizer_piece(t, -1));
+    CHECK(t, "", CLS, SEP);
+    CHECK(t, " \t\r\n ", CLS, SEP);
+    CHECK(t, "Hello, WORLD!", CLS, HELLO, COMMA, WORLD, BANG, SEP);
+    CHECK(t, "unaffable unaffables", CLS, UN, AFF, ABLE, UN, AFF, ABLE, S, SEP);
+    CHECK(t, "unaffably hello", CLS, UNK, HELLO, SEP);
+    CHECK(t, "caf\xc3\xa9 cafe\xcc\x81 CAF\xc3\x89", CLS, CAFE, CAFE, CAFE, SEP);
+    CHECK(t, "\xe4\xb8\x96\xe7\x95\x8c", CLS, SHI, JIE, SEP);
+    CHECK(t, "hello[MASK]world", CLS, HELLO, MASK, WORLD, SEP);
+    CHECK(t, "hel\xe2\x80\x8blo", CLS, HELLO, SEP); /* a format character is dropped */
+    CHECK(t,
+          "hello\xff"
+          "world",
+          CLS, HELLO, WORLD, SEP); /* no UTF-8: U+FFFD, dropped as well; see below */
+    fff_tokenizer_close(t);
+    fff_tokenizer_close(NULL);
+}
+
+/* Texts are cut, never their frame. */
+static void test_most_ids(void **unused) {
+    (void)unused;
+    fff_tokenizer *t = read_tokenizer(vocabulary);
+    for (size_t most = 0; most < 8; most++) {
+        int32_t *ids;
+        size_t count;
+        assert_true(fff_tokenizer_encode(t, "hello, world!", 13, most, &ids, &count));
+        assert_true(count <= most);
+        if (most >= 2) {
+            assert_int_equal(count, most < 6 ? most : 6);
+            assert_int_equal(ids[0], CLS);
+            assert_int_equal(ids[count - 1], SEP);
+        }
+        free(ids);
+    }
+    fff_tokenizer_close(t);
+}
+
+/* A word of more than 100 characters is unknown. */
+static void test_long_words(void **unused) {
+    (void)unused;
+    fff_tokenizer *t = read_tokenizer(vocabulary);
+    char word[102];
+    memset(word, 'a', sizeof word);
+    int32_t *ids;
+    size_t count;
+    assert_true(fff_tokenizer_encode(t, word, 100, 512, &ids, &count));
+    assert_int_equal(count, 102);
+    assert_int_equal(ids[1], A);
+    assert_int_equal(ids[2], AA);
+    free(ids);
+    check_bytes(t, word, 101, (const int32_t[]){CLS, UNK, SEP}, 3);
+    fff_tokenizer_close(t);
+}
+
+#define JSON(model, rest)                                                                                              \
+    "{\"model\":{\"type\":\"WordPiece\",\"unk_token\":\"<unk>\"," model "},\"added_tokens\":[{\"id\":0,"               \
+    "\"content\":\"<pad>\"},{\"id\":5,\"content\":\"<mask>\",\"lstrip\":true}]" rest "}"
+#define MODEL "\"vocab\":{\"<pad>\":0,\"<unk>\":1,\"<sep>\":2,\"Hi\":3,\"hi\":4}"
+#define TEMPLATE                                                                                                       \
+    ",\"pre_tokenizer\":{\"type\":\"WhitespaceSplit\"},\"post_processor\":{\"type\":\"TemplateProcessing\","           \
+    "\"single\":"                                                                                                      \
+    "[{\"Sequence\":{\"id\":\"A\",\"type_id\":0}},{\"SpecialToken\":{\"id\":\"<sep>\",\"type_id\":0}}],"               \
+    "\"special_tokens\":{\"<sep>\":{\"id\":\"<sep>\",\"ids\":[2],\"tokens\":[\"<sep>\"]}}}"
+
+static void test_json(void **unused) {
+    (void)unused;
+    fff_tokenizer *t = read_tokenizer(JSON(MODEL, TEMPLATE));
+    assert_int_equal(fff_tokenizer_mask(t), 5);
+    assert_int_equal(fff_tokenizer_pad(t), 0);
+    assert_int_equal(fff_tokenizer_vocabulary(t), 6);
+    CHECK(t, "Hi hi <mask> hI", 3, 4, 5, 1, 2);
+    fff_tokenizer_close(t);
+    t = read_tokenizer(JSON(MODEL, TEMPLATE ",\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":["
+                                            "{\"type\":\"Replace\",\"pattern\":{\"String\":\"ho\"},\"content\":\"hi\"},"
+                                            "{\"type\":\"Lowercase\"}]}"));
+    CHECK(t, "Hi hi ho", 4, 4, 4, 2);
+    fff_tokenizer_close(t);
+}
+
+static void expect_refused(const char *content, size_t length, const char *expected) {
+    char error[256] = "";
+    assert_null(fff_tokenizer_read("name", content, length, error, sizeof error));
+    assert_memory_equal(error, "name: ", 6);
+    assert_null(strchr(error, '\n'));
+    if (strstr(error, expected) == NULL) {
+        fail_msg("'%s' should contain '%s'", error, expected);
+    }
+}
+
+static void test_refuses(void **unused) {
+    (void)unused;
+    static const struct {
+        const char *content, *expected;
+    } cases[] = {
+        {"", ""},
+        {"{", "line 1"},
+        {"{}", "model '' is not supported"},
+        {"{\"model\":{\"type\":\"BPE\"}}", "model 'BPE' is not supported"},
+        {JSON("\"vocab\":{}", ""), "lacks a vocab"},
+        {JSON("\"vocab\":{\"a\":0}", ""), "unk_token '<unk>'"},
+        {JSON("\"vocab\":{\"<unk>\":-1}", ""), ""},
+        {JSON("\"vocab\":{\"<unk>\":1,\"a\":1}", ""), ""},
+        {JSON("\"vocab\":{\"<unk>\":99999999999}", ""), ""},
+        {JSON("\"vocab\":{\"<unk>\":1.5}", ""), ""},
+        {JSON(MODEL ",\"continuing_subword_prefix\":7", ""), "continuing_subword_prefix"},
+        {JSON(MODEL ",\"max_input_chars_per_word\":-1", ""), "max_input_chars_per_word"},
+        {JSON(MODEL, ",\"normalizer\":{\"type\":\"Precompiled\"}"), "normalizer 'Precompiled'"},
+        {JSON(MODEL, ",\"normalizer\":{\"type\":\"Replace\",\"pattern\":{\"Regex\":\"a\"},\"content\":\"\"}"),
+         "'Replace'"},
+        {JSON(MODEL, ",\"pre_tokenizer\":{\"type\":\"ByteLevel\"}"), "pre_tokenizer 'ByteLevel'"},
+        {JSON(MODEL, ",\"post_processor\":{\"type\":\"RobertaProcessing\"}"), "post_processor 'RobertaProcessing'"},
+        {JSON(MODEL, ",\"post_processor\":{\"type\":\"BertProcessing\",\"cls\":[\"x\",9],\"sep\":[\"<sep>\",2]}"),
+         "not in the vocabulary"},
+        {JSON(MODEL, ",\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[]}"), "no text in it"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        expect_refused(cases[i].content, strlen(cases[i].content), cases[i].expected);
+    }
+    expect_refused("a\nb\na\n", 6, "");            /* a piece twice */
+    expect_refused("hello\nworld\n", 12, "[UNK]"); /* no special tokens */
+    expect_refused("[UNK]\n\0\n", 8, "0 byte");
+}
+
+/* Cut anywhere, and with any byte replaced, it is read or refused. */
+static void test_damaged(void **unused) {
+    (void)unused;
+    const char *whole = JSON(MODEL, TEMPLATE);
+    size_t length = strlen(whole), accepted = 0, refused = 0;
+    char error[256];
+    for (size_t cut = 0; cut < length; cut++) {
+        expect_refused(whole, cut, "");
+    }
+    char *damaged = strdup(whole);
+    uint64_t state = test_random("damaged");
+    for (size_t i = 0; i < length; i++) {
+        const char replacements[] = {'"', '{', '9', '\0', (char)0xff, (char)random_bits(&state)};
+        for (size_t r = 0; r < sizeof replacements; r++) {
+            damaged[i] = replacements[r];
+            fff_tokenizer *t = fff_tokenizer_read("name", damaged, length, error, sizeof error);
+            accepted += t != NULL;
+            refused += t == NULL;
+            fff_tokenizer_close(t);
+        }
+        damaged[i] = whole[i];
+    }
+    print_message("%zu damaged files refused, %zu read\n", refused, accepted);
+    assert_true(refused > accepted);
+    free(damaged);
+}
+
+/* Any bytes have ids within the vocabulary. */
+static void test_any_bytes(void **unused) {
+    (void)unused;
+    fff_tokenizer *t = read_tokenizer(vocabulary);
+    uint64_t state = test_random("bytes");
+    for (size_t round = 0; round < 2000; round++) {
+        char text[64];
+        size_t length = random_below(&state, sizeof text + 1), count;
+        for (size_t i = 0; i < length; i++) {
+            text[i] = (char)random_bits(&state);
+        }
+        int32_t *ids;
+        assert_true(fff_tokenizer_encode(t, text, length, 512, &ids, &count));
+        for (size_t i = 0; i < count; i++) {
+            assert_true(ids[i] >= 0 && ids[i] < 18);
+        }
+        free(ids);
+    }
+    fff_tokenizer_close(t);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_vocabulary), cmocka_unit_test(test_most_ids), cmocka_unit_test(test_long_words),
+        cmocka_unit_test(test_json),       cmocka_unit_test(test_refuses),  cmocka_unit_test(test_damaged),
+        cmocka_unit_test(test_any_bytes),
+    };
+    test_start("test_tokenizer");
+    return cmocka_run_group_tests_name("tokenizer", tests, NULL, NULL);
+}
