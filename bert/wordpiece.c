@@ -389,7 +389,8 @@ static bool encode_text(struct encoding *encoding, const struct fff_text *text) 
         }
         start = at = after;
     }
-    return is_full(encoding) || encode_between(encoding, text->data + start, text->count - start);
+    return is_full(encoding) || start == text->count ||
+           encode_between(encoding, text->data + start, text->count - start);
 }
 
 bool fff_tokenizer_encode(const fff_tokenizer *tokenizer, const char *text, size_t length, size_t max_ids,

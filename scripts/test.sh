@@ -72,6 +72,8 @@ suite() {
 
 machine=$(uname -m)
 
+scripts/fetch_minilm.sh build-minilm || echo "  MiniLM cannot be fetched: what needs it is skipped"
+
 echo "Native, gcc, release"
 build build-gcc
 suite "native" build-gcc
