@@ -483,38 +483,32 @@ static bool run_everything(struct part *part) {
     return ok;
 }
 
-/* A tensor of these dimensions, the last ones being 1 where there are fewer. */
-static bool has_shape(const fff_tensor *tensor, const size_t *shape) {
-    bool same = tensor->rank <= 3;
-    for (size_t i = 0; i < 3 && same; i++) {
-        same = (i < tensor->rank ? tensor->shape[i] : 1) == shape[i];
-    }
-    return same;
-}
-
-/* The results in the file must have the shapes that this model gives them. */
+/* The results in the file must have the shapes that this model gives them; the leading dimensions may be one. */
 static bool check_shapes(const struct model_input *input, const fff_bert_config *config, char *error,
                          size_t error_size) {
-    size_t sequences = input->batch.sequences, length = input->batch.length;
+    size_t sequences = input->batch.sequences, tokens = sequences * input->batch.length;
     bool words = config->labels == 0;
     const struct {
         const char *name;
         const fff_tensor *tensor;
-        size_t shape[3];
+        size_t rows, columns;
     } results[] = {
-        {"hidden", input->hidden, {sequences, length, config->hidden_size}},
-        {"logits", input->logits, {sequences, words ? length : config->labels, words ? config->vocabulary : 1}},
-        {"embedding", input->embedding, {sequences, config->hidden_size, 1}},
+        {"hidden", input->hidden, tokens, config->hidden_size},
+        {"logits", input->logits, words ? tokens : sequences, words ? config->vocabulary : config->labels},
+        {"embedding", input->embedding, sequences, config->hidden_size},
     };
     for (size_t i = 0; i < sizeof results / sizeof *results; i++) {
+        const fff_tensor *tensor = results[i].tensor;
         fff_floats floats;
-        if (results[i].tensor == NULL) {
+        if (tensor == NULL) {
             continue;
         }
-        if (!has_shape(results[i].tensor, results[i].shape) || !fff_tensor_floats(results[i].tensor, &floats)) {
-            snprintf(error, error_size, "%s: tensor '%s' has %zu elements of %s where the model gives %zu x %zu x %zu",
-                     input->source, results[i].name, results[i].tensor->count, results[i].tensor->type_name,
-                     results[i].shape[0], results[i].shape[1], results[i].shape[2]);
+        bool fits = tensor->rank >= 2 && tensor->shape[tensor->rank - 1] == results[i].columns &&
+                    tensor->count == results[i].rows * results[i].columns;
+        if (!fits || !fff_tensor_floats(tensor, &floats)) {
+            snprintf(error, error_size, "%s: tensor '%s' has %zu elements of %s where the model gives %zu x %zu",
+                     input->source, results[i].name, tensor->count, tensor->type_name, results[i].rows,
+                     results[i].columns);
             return false;
         }
         free(floats.owned);
