@@ -13,28 +13,26 @@ static size_t neurons_used(const fff_bert *model) {
     return model->options.neurons != 0 ? model->options.neurons : model->config.neurons;
 }
 
-/* count elements, at least one; zeros. */
-static bool reserve(void *pointer, size_t count, size_t size) {
-    void *memory = calloc(count > 0 ? count : 1, size);
-    memcpy(pointer, &memory, sizeof memory);
-    return memory != NULL;
-}
-
 bool fff_bert_scratch_create(const fff_bert *model, size_t tokens, bool routes, struct feedforward_scratch *scratch) {
     *scratch = (struct feedforward_scratch){0};
     size_t path = model->config.trees * (model->config.depth + 1);
     const fff_runner *runner = model->options.runner;
     routes = routes && (by_kernels(model) || model->options.feedforward == FFF_BERT_MASKED);
-    bool ok = !routes || (reserve(&scratch->nodes, tokens * path, sizeof(uint32_t)) &&
-                          reserve(&scratch->logits, tokens * path, sizeof(float)));
+    bool ok = true;
+    if (routes) {
+        scratch->nodes = calloc(tokens * path, sizeof *scratch->nodes);
+        scratch->logits = calloc(tokens * path, sizeof *scratch->logits);
+        ok = scratch->nodes != NULL && scratch->logits != NULL;
+    }
     if (by_kernels(model)) {
-        ok = ok &&
-             fff_workspace_size(model->layers[0].trees, tokens, runner != NULL ? runner->concurrency : 1,
-                                &scratch->workspace_size) == FFF_OK &&
-             reserve(&scratch->workspace, scratch->workspace_size, 1);
+        size_t tasks = runner != NULL ? runner->concurrency : 1;
+        ok = ok && fff_workspace_size(model->layers[0].trees, tokens, tasks, &scratch->workspace_size) == FFF_OK;
+        scratch->workspace = malloc(scratch->workspace_size + 1);
+        ok = ok && scratch->workspace != NULL;
     } else {
-        ok = ok && reserve(&scratch->dense, tokens * neurons_used(model), sizeof(float)) &&
-             reserve(&scratch->visited, neurons_used(model), 1);
+        scratch->dense = calloc(tokens * neurons_used(model), sizeof *scratch->dense);
+        scratch->visited = calloc(neurons_used(model), sizeof *scratch->visited);
+        ok = ok && scratch->dense != NULL && scratch->visited != NULL;
     }
     if (!ok) {
         fff_bert_scratch_free(scratch);
@@ -48,6 +46,7 @@ void fff_bert_scratch_free(struct feedforward_scratch *scratch) {
     free(scratch->nodes);
     free(scratch->logits);
     free(scratch->workspace);
+    *scratch = (struct feedforward_scratch){0};
 }
 
 static fff_status run_trees(const fff_bert *model, const fff_layer *trees, size_t tokens, const float *input,
@@ -77,7 +76,7 @@ static void walk(const fff_bert_config *config, const float *logits, unsigned ch
         for (size_t level = 0; level < levels; level++) {
             size_t row = tree * tree_nodes + node;
             visited[row] = 1;
-            if (nodes != NULL) {
+            if (nodes != NULL && path_logits != NULL) {
                 nodes[tree * levels + level] = (uint32_t)node;
                 path_logits[tree * levels + level] = logits[row];
             }

@@ -117,7 +117,8 @@ static bool make_positions(struct loading *loading, float scale) {
         return FFF_FAIL(&loading->report, "out of memory");
     }
     for (size_t i = 0; i < width; i++) {
-        float exponent = (float)(i / 2 * 2) * (float)(-log(10000.0) / (double)width);
+        size_t even = i / 2 * 2;
+        float exponent = (float)even * (float)(-log(10000.0) / (double)width);
         float frequency = (float)exp((double)exponent);
         for (size_t position = 0; position < config->max_length; position++) {
             double angle = (double)((float)position * frequency);
@@ -198,7 +199,8 @@ static bool load_post_norm_layer(struct loading *loading, size_t index, struct b
             return false;
         }
     }
-    layer->score_scale = 1.0f / sqrtf((float)(width / config->heads));
+    size_t head_width = width / config->heads;
+    layer->score_scale = 1.0f / sqrtf((float)head_width);
     return load_linear(loading, join(name, "encoder.layer.%zu.attention.output.dense", index), width, width, true,
                        &layer->attention_out) &&
            load_norm(loading, join(name, "encoder.layer.%zu.attention.output.LayerNorm", index), &layer->norm1) &&

@@ -118,8 +118,8 @@ static void add_attention(const struct reference *r, const struct bert_layer *la
     }
     for (size_t i = 0; i < 3 && layer->projections[1].weight != NULL; i++) {
         product(r->length, &layer->projections[i], input, r->context, r->block);
-        for (size_t j = 0; j < size; j++) {
-            r->mixed[j / width * 3 * width + i * width + j % width] = r->context[j];
+        for (size_t token = 0; token < r->length; token++) {
+            memcpy(r->mixed + (3 * token + i) * width, r->context + token * width, width * sizeof(double));
         }
     }
     attend(r, layer, mask);
@@ -163,8 +163,11 @@ static void add_feedforward(const struct reference *r, size_t index, size_t firs
         const fff_bert_seen_f64 what = {index, first_token, r->length, r->context, r->nodes};
         seen(context, &what);
     }
-    for (size_t i = 0; i < r->length * width; i++) {
-        r->hidden[i] += r->context[i] + (layer->out.bias != NULL ? (double)layer->out.bias[i % width] : 0);
+    for (size_t token = 0; token < r->length; token++) {
+        for (size_t i = 0; i < width; i++) {
+            double bias = layer->out.bias != NULL ? (double)layer->out.bias[i] : 0;
+            r->hidden[token * width + i] += r->context[token * width + i] + bias;
+        }
     }
 }
 
@@ -250,8 +253,11 @@ bool fff_bert_classify_f64(const fff_bert *model, size_t sequences, size_t lengt
     double *block = new_block(model), *means = calloc(sequences * width, sizeof *means);
     double *pooled = calloc(sequences * pooled_width, sizeof *pooled);
     bool ok = block != NULL && means != NULL && pooled != NULL;
-    for (size_t i = 0; i < sequences * length * width && ok; i++) {
-        means[i / (length * width) * width + i % width] += hidden[i] / (double)length;
+    for (size_t token = 0; token < sequences * length && ok; token++) {
+        double *mean = means + token / length * width;
+        for (size_t i = 0; i < width; i++) {
+            mean[i] += hidden[token * width + i] / (double)length;
+        }
     }
     if (ok) {
         product(sequences, &model->pooler, means, pooled, block);

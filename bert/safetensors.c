@@ -17,13 +17,18 @@ enum {
     LARGEST_HEADER = 100 << 20, /* the reference reader's limit */
 };
 
+struct named {
+    const char *name;
+    const fff_tensor *tensor;
+};
+
 struct fff_safetensors {
     void *mapping;
     size_t size;
     json_t *header; /* owns the names and metadata */
     fff_tensor *tensors;
     size_t tensor_count;
-    const fff_tensor **by_name; /* in order of their names without prefixes */
+    struct named *by_name; /* in order of their names without prefixes */
 };
 
 static const struct {
@@ -129,23 +134,23 @@ static const char *without_prefixes(const char *name) {
 }
 
 static int by_name(const void *a, const void *b) {
-    const fff_tensor *const *left = a, *const *right = b;
-    return strcmp(without_prefixes((*left)->name), without_prefixes((*right)->name));
+    const struct named *left = a, *right = b;
+    return strcmp(without_prefixes(left->name), without_prefixes(right->name));
 }
 
 static bool sort_names(const struct fff_report *report, fff_safetensors *file) {
-    file->by_name = calloc(file->tensor_count + 1, sizeof(const fff_tensor *));
+    file->by_name = calloc(file->tensor_count + 1, sizeof *file->by_name);
     if (file->by_name == NULL) {
         return FFF_FAIL(report, "out of memory");
     }
     for (size_t i = 0; i < file->tensor_count; i++) {
-        file->by_name[i] = &file->tensors[i];
+        file->by_name[i] = (struct named){file->tensors[i].name, &file->tensors[i]};
     }
     qsort(file->by_name, file->tensor_count, sizeof *file->by_name, by_name);
     for (size_t i = 1; i < file->tensor_count; i++) {
         if (by_name(&file->by_name[i - 1], &file->by_name[i]) == 0) {
             return FFF_FAIL(report, "tensors '%s' and '%s' have the same name but for prefixes",
-                            file->by_name[i - 1]->name, file->by_name[i]->name);
+                            file->by_name[i - 1].name, file->by_name[i].name);
         }
     }
     return true;
@@ -250,9 +255,9 @@ size_t fff_safetensors_size(const fff_safetensors *file) {
 }
 
 const fff_tensor *fff_safetensors_find(const fff_safetensors *file, const char *name) {
-    const fff_tensor wanted = {.name = name}, *key = &wanted;
-    const fff_tensor *const *found = bsearch(&key, file->by_name, file->tensor_count, sizeof *file->by_name, by_name);
-    return found != NULL ? *found : NULL;
+    const struct named wanted = {name, NULL};
+    const struct named *found = bsearch(&wanted, file->by_name, file->tensor_count, sizeof *file->by_name, by_name);
+    return found != NULL ? found->tensor : NULL;
 }
 
 const char *fff_safetensors_metadata(const fff_safetensors *file, const char *key) {
@@ -321,9 +326,10 @@ bool fff_tensor_floats(const fff_tensor *tensor, fff_floats *floats) {
 
 void fff_tensor_release(const fff_tensor *tensor) {
     size_t page = (size_t)sysconf(_SC_PAGESIZE);
-    uintptr_t begin = ((uintptr_t)tensor->data + page - 1) / page * page;
-    uintptr_t end = ((uintptr_t)tensor->data + tensor->bytes) / page * page;
-    if (end > begin) {
-        (void)madvise((void *)begin, end - begin, MADV_DONTNEED);
+    size_t before = (page - (uintptr_t)tensor->data % page) % page; /* bytes that lie in a page shared with others */
+    if (tensor->bytes > before) {
+        const unsigned char *begin = (const unsigned char *)tensor->data + before;
+        size_t whole = (tensor->bytes - before) / page * page;
+        (void)madvise((void *)begin, whole, MADV_DONTNEED);
     }
 }

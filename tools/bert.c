@@ -49,7 +49,7 @@ static void print_name(const fff_tokenizer *tokenizer, size_t index) {
 
 /* The largest of some logits, with the probability that softmax gives them. */
 static void print_best(const fff_tokenizer *tokenizer, const float *logits, size_t count) {
-    size_t best[BEST], found = 0;
+    size_t best[BEST] = {0}, found = 0;
     double sum = 0;
     for (size_t i = 0; i < count; i++) {
         size_t at = found < BEST ? found++ : BEST - 1;

@@ -51,7 +51,7 @@ struct spread {
 };
 
 static struct spread spread_of(const double *values, size_t count) {
-    double sorted[MOST_ROUNDS];
+    double sorted[MOST_ROUNDS] = {0};
     memcpy(sorted, values, count * sizeof *values);
     qsort(sorted, count, sizeof *sorted, compare_doubles);
     return (struct spread){sorted[0], 0.5 * (sorted[(count - 1) / 2] + sorted[count / 2]), sorted[count - 1]};
@@ -112,7 +112,7 @@ static size_t agreeing(const struct bench *bench, size_t sequences, const struct
 /* ---- Reporting ------------------------------------------------------------------------------- */
 
 static double median_part(const struct way *way, size_t rounds, int part) {
-    double values[MOST_ROUNDS];
+    double values[MOST_ROUNDS] = {0};
     for (size_t i = 0; i < rounds; i++) {
         values[i] = way->parts[i][part];
     }
@@ -136,7 +136,7 @@ static void print_way(const struct bench *bench, size_t sequences, const struct 
 
 /* Each ratio is of two times of the same round. */
 static void print_ratio(const struct bench *bench, const struct way *fast, const struct way *dense) {
-    double ratios[MOST_ROUNDS], ceilings[MOST_ROUNDS], whole[MOST_ROUNDS];
+    double ratios[MOST_ROUNDS] = {0}, ceilings[MOST_ROUNDS] = {0}, whole[MOST_ROUNDS] = {0};
     size_t rounds = bench->settings.rounds;
     for (size_t i = 0; i < rounds; i++) {
         double rest = dense->encoder[i] - dense->parts[i][FFF_BERT_FEEDFORWARD];

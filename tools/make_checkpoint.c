@@ -54,7 +54,7 @@ static json_t *make_config(const struct sizes *sizes) {
                                   0, "num_attention_heads", (json_int_t)sizes->heads, "skip_output_projection", 0,
                                   "qkv_bias", 0, "rotary_embedding", 0, "sequence_op", "torch-softmax");
     json_t *head = json_pack("{s:s, s:b, s:I, s:s}", "pooler", "avg", "include_ff_layer", 1, "head_dim",
-                             (json_int_t)(2 * sizes->hidden), "nonlin", "Tanh");
+                             2 * (json_int_t)sizes->hidden, "nonlin", "Tanh");
     bool dense = sizes->dense > 0;
     json_t *arch = json_pack(
         "{s:I, s:I, s:s, s:I, s:I, s:s, s:f, s:s, s:s, s:b, s:b, s:b, s:b, s:b, s:I}", "num_transformer_layers",

@@ -15,63 +15,51 @@
 enum { LARGEST_TEXT = 1 << 28, SEEDED_SEQUENCES = 4, SEEDED_LENGTH = 32 };
 
 /* Sequences as they are read, one after another. */
+struct sequence {
+    int32_t *ids;
+    size_t length;
+};
 struct sequences {
-    int32_t **ids;
-    size_t *lengths;
+    struct sequence *all;
     size_t count, capacity;
 };
 
 static void free_sequences(struct sequences *sequences) {
     for (size_t i = 0; i < sequences->count; i++) {
-        free(sequences->ids[i]);
+        free(sequences->all[i].ids);
     }
-    free(sequences->ids);
-    free(sequences->lengths);
+    free(sequences->all);
 }
 
 /* Takes `ids` over, whatever it returns. */
 static bool append(struct sequences *sequences, int32_t *ids, size_t length) {
     if (sequences->count == sequences->capacity) {
         size_t capacity = sequences->capacity * 2 + 16;
-        int32_t **more = realloc(sequences->ids, capacity * sizeof *more);
-        sequences->ids = more != NULL ? more : sequences->ids;
-        size_t *lengths = realloc(sequences->lengths, capacity * sizeof *lengths);
-        sequences->lengths = lengths != NULL ? lengths : sequences->lengths;
-        if (more == NULL || lengths == NULL) {
+        struct sequence *more = realloc(sequences->all, capacity * sizeof *more);
+        if (more == NULL) {
             free(ids);
             return false;
         }
+        sequences->all = more;
         sequences->capacity = capacity;
     }
-    sequences->ids[sequences->count] = ids;
-    sequences->lengths[sequences->count++] = length;
+    sequences->all[sequences->count++] = (struct sequence){ids, length};
     return true;
 }
 
-bool model_input_pad(const int32_t *const *sequences, const size_t *lengths, size_t count, int32_t pad,
-                     struct model_input *input) {
-    size_t longest = 0, elements;
-    for (size_t i = 0; i < count; i++) {
-        longest = lengths[i] > longest ? lengths[i] : longest;
-    }
-    if (__builtin_mul_overflow(count, longest, &elements) || elements > SIZE_MAX / sizeof(int32_t)) {
+/* Room for `count` sequences of `length`, all padding. */
+static bool make_room(struct model_input *input, size_t count, size_t length, int32_t pad) {
+    size_t elements;
+    if (__builtin_mul_overflow(count, length, &elements) || elements > SIZE_MAX / sizeof(int32_t)) {
         return false;
     }
-    int32_t *ids = malloc(elements * sizeof *ids + 1);
-    float *mask = malloc(elements * sizeof *mask + 1);
-    input->ids = ids;
-    input->mask = mask;
-    if (ids == NULL || mask == NULL) {
-        return false;
+    input->ids = calloc(elements + 1, sizeof *input->ids);
+    input->mask = calloc(elements + 1, sizeof *input->mask);
+    for (size_t i = 0; i < elements && input->ids != NULL; i++) {
+        input->ids[i] = pad;
     }
-    for (size_t i = 0; i < elements; i++) {
-        size_t at = i % longest;
-        bool token = at < lengths[i / longest];
-        ids[i] = token ? sequences[i / longest][at] : pad;
-        mask[i] = token ? 1.0f : 0.0f;
-    }
-    input->batch = (fff_bert_batch){count, longest, ids, mask};
-    return true;
+    input->batch = (fff_bert_batch){count, length, input->ids, input->mask};
+    return input->ids != NULL && input->mask != NULL;
 }
 
 static bool pad_all(const struct fff_report *report, const struct sequences *sequences, int32_t pad,
@@ -79,8 +67,21 @@ static bool pad_all(const struct fff_report *report, const struct sequences *seq
     if (sequences->count == 0) {
         return FFF_FAIL(report, "holds no sequence");
     }
-    return model_input_pad((const int32_t *const *)sequences->ids, sequences->lengths, sequences->count, pad, input) ||
-           FFF_FAIL(report, "out of memory");
+    size_t longest = 0;
+    for (size_t i = 0; i < sequences->count; i++) {
+        longest = sequences->all[i].length > longest ? sequences->all[i].length : longest;
+    }
+    if (!make_room(input, sequences->count, longest, pad)) {
+        return FFF_FAIL(report, "out of memory");
+    }
+    for (size_t i = 0; i < sequences->count; i++) {
+        const struct sequence *sequence = &sequences->all[i];
+        for (size_t j = 0; j < sequence->length; j++) {
+            input->ids[i * longest + j] = sequence->ids[j];
+            input->mask[i * longest + j] = 1;
+        }
+    }
+    return true;
 }
 
 /* ---- Text and ids ---------------------------------------------------------------------------- */
@@ -228,15 +229,16 @@ static bool load_expected(const struct fff_report *report, struct model_input *i
 
 static bool make_seeded(const struct fff_report *report, const fff_bert_config *config, struct model_input *input) {
     size_t length = config->max_length < SEEDED_LENGTH ? config->max_length : SEEDED_LENGTH;
-    int32_t ids[SEEDED_LENGTH];
-    const int32_t *const sequences[SEEDED_SEQUENCES] = {ids, ids, ids, ids};
-    const size_t lengths[SEEDED_SEQUENCES] = {length, length, length, (3 * length + 3) / 4};
-    if (!model_input_pad(sequences, lengths, SEEDED_SEQUENCES, 0, input)) {
+    if (!make_room(input, SEEDED_SEQUENCES, length, 0)) {
         return FFF_FAIL(report, "out of memory");
     }
     uint64_t state = 1;
-    for (size_t i = 0; i < SEEDED_SEQUENCES * length; i++) {
-        input->ids[i] = input->mask[i] != 0 ? (int32_t)random_below(&state, config->vocabulary) : 0;
+    for (size_t i = 0; i < SEEDED_SEQUENCES; i++) {
+        size_t tokens = i + 1 < SEEDED_SEQUENCES ? length : (3 * length + 3) / 4; /* the last is padded */
+        for (size_t j = 0; j < tokens; j++) {
+            input->ids[i * length + j] = (int32_t)random_below(&state, config->vocabulary);
+            input->mask[i * length + j] = 1;
+        }
     }
     return true;
 }

@@ -29,8 +29,4 @@ bool model_input_load(const struct model_input_choice *choice, const fff_bert_co
                       char *error, size_t error_size);
 void model_input_free(struct model_input *input);
 
-/* From sequences of ids of any lengths, to be padded with `pad`. Takes nothing over. */
-bool model_input_pad(const int32_t *const *sequences, const size_t *lengths, size_t count, int32_t pad,
-                     struct model_input *input);
-
 #endif

@@ -90,11 +90,11 @@ static json_t *layers_json(const struct model_verdict *verdict) {
     for (size_t i = 0; i < verdict->config.layers; i++) {
         const struct layer_verdicts *layer = &verdict->layers[i];
         const struct verdict *masked = &layer->isas[0];
-        json_t *masked_json =
-            json_pack("{s:o, s:o, s:I, s:o, s:b}", "max_abs_error", json_number(masked->expected.max_abs_error),
-                      "bound_used", json_number(masked->expected.bound_used), "route_mismatches",
-                      (json_int_t)(masked->expected_mismatches + masked->expected.route_mismatches), "difference",
-                      json_number(layer->masked_difference), "ok", expected_faults(masked) == 0);
+        size_t route_mismatches = masked->expected_mismatches + masked->expected.route_mismatches;
+        json_t *masked_json = json_pack(
+            "{s:o, s:o, s:I, s:o, s:b}", "max_abs_error", json_number(masked->expected.max_abs_error), "bound_used",
+            json_number(masked->expected.bound_used), "route_mismatches", (json_int_t)route_mismatches, "difference",
+            json_number(layer->masked_difference), "ok", expected_faults(masked) == 0);
         json_array_append_new(layers, json_pack("{s:I, s:b, s:o, s:o}", "layer", (json_int_t)i, "ok",
                                                 model_layer_holds(verdict, i), "isas",
                                                 isas_json(layer->isas, verdict->isa_count), "masked", masked_json));
