@@ -28,7 +28,7 @@ int32_t fff_tokenizer_find(const fff_tokenizer *tokenizer, const char *bytes, si
             return -1;
         }
         const char *piece = tokenizer->pieces[entry - 1];
-        if (strncmp(piece, bytes, length) == 0 && piece[length] == '\0') {
+        if (strlen(piece) == length && memcmp(piece, bytes, length) == 0) { /* 0 bytes may be among the bytes */
             return (int32_t)(entry - 1);
         }
     }
