@@ -1,5 +1,6 @@
 /* fff demo: a layer of UltraFastBERT's shape, made, verified and timed against the dense layer. */
 #include "tools/commands.h"
+#include "tools/demo_model.h"
 #include "tools/dense_blas.h"
 #include "tools/threads.h"
 #include "tools/verify_layer.h"
@@ -363,5 +364,11 @@ int command_demo(int argc, char **argv) {
     int status = run(demo, &cpus);
     demo_free(demo);
     free(demo);
+#if FFF_HAVE_MODELS
+    if (status == EXIT_HOLDS) {
+        stay_on_this_core();
+        status = demo_model();
+    }
+#endif
     return status;
 }

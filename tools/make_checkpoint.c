@@ -1,4 +1,5 @@
-/* fff make-checkpoint: a seeded model in the published format, of any size. */
+#include "tools/make_checkpoint.h"
+
 #include "bert/config.h"
 #include "tools/arguments.h"
 #include "tools/commands.h"
@@ -16,12 +17,6 @@
 #include <unistd.h>
 
 enum { LONGEST_NAME = 128, LONGEST_PATH = 4096, VALUES_AT_ONCE = 1 << 16, HEADER_ALIGNMENT = 8 };
-
-/* What is asked for. The defaults are UltraFastBERT-1x11's (arXiv 2311.10770). */
-struct sizes {
-    size_t layers, hidden, heads, trees, depth, dense, vocabulary, max_length, labels, seed;
-    bool untied;
-};
 
 /* A tensor to write: its values are mean + deviation * a normal number. */
 struct plan {
@@ -44,7 +39,7 @@ static bool complain(const char *what, const char *path) {
 /* ---- The configuration ----------------------------------------------------------------------- */
 
 /* In the published file's names, with the settings that its forward pass reads. */
-static json_t *make_config(const struct sizes *sizes) {
+static json_t *make_config(const struct checkpoint_sizes *sizes) {
     json_t *labels = sizes->labels > 0 ? json_integer((json_int_t)sizes->labels) : json_null();
     json_t *embedding =
         json_pack("{s:I, s:s, s:I, s:I, s:b, s:b}", "vocab_size", (json_int_t)sizes->vocabulary, "pos_embedding",
@@ -254,7 +249,7 @@ static bool exists(const char *directory, const char *name) {
     return access(path, F_OK) == 0 && !complain("exists already; nothing is overwritten", path);
 }
 
-static bool write_model(const char *directory, const struct sizes *sizes, const char *config_text,
+static bool write_model(const char *directory, const struct checkpoint_sizes *sizes, const char *config_text,
                         const fff_bert_config *config) {
     if (mkdir(directory, 0777) != 0 && errno != EEXIST) {
         return complain(strerror(errno), directory);
@@ -271,9 +266,26 @@ static bool write_model(const char *directory, const struct sizes *sizes, const 
     return ok;
 }
 
+bool make_checkpoint(const char *directory, const struct checkpoint_sizes *sizes) {
+    json_t *json = make_config(sizes);
+    char *text = json != NULL ? json_dumps(json, JSON_INDENT(2) | JSON_PRESERVE_ORDER) : NULL;
+    json_decref(json);
+    fff_bert_config config;
+    char error[256];
+    bool ok = text != NULL || complain("out of memory", directory);
+    /* Whatever the reader refuses is not written. */
+    if (ok && !fff_bert_config_read("configuration", text, strlen(text), &config, error, sizeof error)) {
+        fprintf(stderr, "fff make-checkpoint: %s\n", error);
+        ok = false;
+    }
+    ok = ok && write_model(directory, sizes, text, &config);
+    free(text);
+    return ok;
+}
+
 /* ---- The command ----------------------------------------------------------------------------- */
 
-static bool read_arguments(int argc, char **argv, struct sizes *sizes, const char **directory) {
+static bool read_arguments(int argc, char **argv, struct checkpoint_sizes *sizes, const char **directory) {
     const struct {
         const char *name;
         size_t *size;
@@ -309,30 +321,10 @@ static bool read_arguments(int argc, char **argv, struct sizes *sizes, const cha
 }
 
 int command_make_checkpoint(int argc, char **argv) {
-    struct sizes sizes = {.layers = 16,
-                          .hidden = 768,
-                          .heads = 12,
-                          .trees = 1,
-                          .depth = 11,
-                          .vocabulary = 32768,
-                          .max_length = 128,
-                          .seed = 1};
+    struct checkpoint_sizes sizes = CHECKPOINT_DEFAULTS;
     const char *directory = NULL;
     if (!read_arguments(argc, argv, &sizes, &directory)) {
         return EXIT_BAD_INPUT;
     }
-    json_t *json = make_config(&sizes);
-    char *text = json != NULL ? json_dumps(json, JSON_INDENT(2) | JSON_PRESERVE_ORDER) : NULL;
-    json_decref(json);
-    fff_bert_config config;
-    char error[256];
-    bool ok = text != NULL || complain("out of memory", directory);
-    /* Whatever the reader refuses is not written. */
-    if (ok && !fff_bert_config_read("configuration", text, strlen(text), &config, error, sizeof error)) {
-        fprintf(stderr, "fff make-checkpoint: %s\n", error);
-        ok = false;
-    }
-    ok = ok && write_model(directory, &sizes, text, &config);
-    free(text);
-    return ok ? EXIT_HOLDS : EXIT_BAD_INPUT;
+    return make_checkpoint(directory, &sizes) ? EXIT_HOLDS : EXIT_BAD_INPUT;
 }
