@@ -121,6 +121,38 @@ static void test_counts_ties(void **unused) {
     free_result(&r);
 }
 
+/* A logit that cancellation leaves smaller than its bound: either way is right, the wrong one is a tie of that size. */
+static void test_size_of_ties(void **unused) {
+    (void)unused;
+    struct result r;
+    make_result(&r);
+    memset(r.data.input, 0, 48 * sizeof(float));
+    r.data.input[0] = 1;
+    r.data.input[1] = -1;
+    for (size_t i = 0; i < r.data.rows * 48; i++) {
+        r.data.input_weights[i] = 1;
+    }
+    for (size_t i = 0; i < r.data.rows; i++) {
+        r.data.biases[i] = 0x1p-26f;
+    }
+    for (size_t i = 0; i < 15; i++) {
+        r.logits[i] = 0x1p-26f;
+    }
+    memset(r.output, 0, sizeof r.output);
+    dense_f64_evaluate(r.dense, 0);
+    const uint32_t left[5] = {0, 1, 3, 7, 15}, right[5] = {0, 2, 6, 14, 30};
+    for (int goes_right = 0; goes_right < 2; goes_right++) {
+        for (size_t tree = 0; tree < 3; tree++) {
+            memcpy(r.nodes + 5 * tree, goes_right ? right : left, sizeof left);
+        }
+        struct agreement agreement = check(&r);
+        assert_true(agreement_holds(&agreement));
+        assert_int_equal(agreement.ties, !goes_right);
+        assert_true(agreement.largest_tie == (goes_right ? 0.0 : 0x1p-26));
+    }
+    free_result(&r);
+}
+
 static void test_says_what_it_cannot_prove(void **unused) {
     (void)unused;
     struct result r;
@@ -175,8 +207,11 @@ static void test_activation_bounds(void **unused) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_accepts_what_is_right), cmocka_unit_test(test_finds_what_is_wrong),
-        cmocka_unit_test(test_counts_ties),           cmocka_unit_test(test_says_what_it_cannot_prove),
+        cmocka_unit_test(test_accepts_what_is_right),
+        cmocka_unit_test(test_finds_what_is_wrong),
+        cmocka_unit_test(test_counts_ties),
+        cmocka_unit_test(test_size_of_ties),
+        cmocka_unit_test(test_says_what_it_cannot_prove),
         cmocka_unit_test(test_activation_bounds),
     };
     return cmocka_run_group_tests_name("dense_f64", tests, NULL, NULL);
