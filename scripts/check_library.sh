@@ -23,6 +23,11 @@ echo "$library exports $count symbols, all fff_"
 if [ "$count" -eq 0 ]; then
     failed=1
 fi
+# The soname promises that whatever was exported still is. What is new is written into the list.
+if ! nm -D --defined-only "$library" | awk '{ print $3 }' | LC_ALL=C sort | diff tests/data/exports.txt - >&2; then
+    echo "the exports are not those of tests/data/exports.txt: '<' are gone and need a new soname, '>' are new" >&2
+    failed=1
+fi
 
 # Prints the functions that hold an instruction whose mnemonic begins with v (verr and verw, the only
 # others on x86, are none that a compiler emits) or that names a ymm, zmm or mask register.

@@ -79,6 +79,7 @@ build build-gcc
 suite "native" build-gcc
 check "native: exports, and where AVX is" scripts/check_library.sh build-gcc
 check "header in C and C++, the README's program" scripts/check_header.sh build-gcc
+check "installed, and used by strangers" scripts/check_consumers.sh
 
 echo "Native, clang"
 CC=clang build build-clang -Dbuildtype=release

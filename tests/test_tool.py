@@ -418,6 +418,7 @@ class Models(unittest.TestCase):
         peak = float(re.search(r"the peak is \d+ MB, ([\d.]+) of the file", answer.stdout).group(1))
         self.assertLessEqual(peak, 1.3)
 
+    @unittest.skipIf(WRAPPER, "takes too long in an emulator")
     @unittest.skipUnless(pathlib.Path(MINILM, "model.safetensors").is_file(), "scripts/fetch_minilm.sh fetches it")
     def test_minilm(self):
         text = self.folder / "text"
