@@ -349,6 +349,35 @@ class Models(unittest.TestCase):
         self.assertEqual(answer.returncode, 1, answer.stdout + answer.stderr)
         self.assertIn("nothing can be proven", answer.stdout)
 
+    def test_ties(self):
+        """Logits that cancel but for rounding, in the three upper levels: float32 and float64 go apart. In each layer these are ties,
+        and nothing is wrong; end to end, sequences part."""
+        def cancel(tensors):
+            for layer in ["encoder.layers.0.", "encoder.layers.1."]:
+                _, (width,), content = tensors[layer + "norm2.bias"]
+                x = struct.unpack(f"<{width}f", content)
+                tensors[layer + "norm2.weight"] = ("F32", [width], bytes(len(content)))  # the layer's input is x
+                dtype, (rows, _), content = tensors[layer + "ffn.linear_in.weight"]
+                weights = struct.unpack(f"<{rows * width}f", content)
+                biases = [-sum(a * b for a, b in zip(x, weights[row * width : (row + 1) * width])) if row < 7 else 0.0
+                          for row in range(rows)]
+                tensors[layer + "ffn.linear_in.bias"] = (dtype, [rows], struct.pack(f"<{rows}f", *biases))
+            return tensors
+
+        copy = self.rewritten(cancel)
+        (copy / "expected.safetensors").unlink()
+        answer = run("verify", "--json", str(copy))
+        self.assertEqual(answer.returncode, 0, answer.stdout + answer.stderr)
+        model = json.loads(answer.stdout)["files"][0]
+        isa, way = model["isas"][0], model["end_to_end"][0]
+        self.assertGreater(isa["ties"], 0)
+        self.assertTrue(0 < isa["largest_tie"] < 1e-6)
+        self.assertEqual(isa["route_mismatches"], 0)
+        self.assertEqual(way["sequences_apart"], model["sequences"])
+        self.assertTrue(0 <= way["largest_flip"] < 1e-6)
+        self.assertGreater(sum(layer["tokens_apart"] for layer in way["layers"]), 0)
+        self.assertGreater(way["hidden_error"], 1e-4)
+
     def test_make_checkpoint(self):
         sizes = ["--layers", "2", "--hidden", "32", "--heads", "4", "--vocab", "50", "--max-length", "16"]
         name = self.make(*sizes, "--depth", "3", "--trees", "2", "--untied")
