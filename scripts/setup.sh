@@ -7,7 +7,7 @@
 set -eu
 
 build="gcc libc6-dev make meson ninja-build pkg-config python3 libsleef-dev libjansson-dev libutf8proc-dev libopenblas-dev libpthreadpool-dev"
-test="git binutils python3-pip g++ clang libclang-rt-14-dev libcmocka-dev libbenchmark-dev qemu-user cmake clang-format clang-tidy cppcheck"
+test="git binutils python3-pip python3-numpy g++ clang libclang-rt-14-dev libcmocka-dev libbenchmark-dev qemu-user cmake clang-format clang-tidy cppcheck"
 bench="g++ libbenchmark-dev python3-pip python3-matplotlib"
 case "$(uname -m)" in
 x86_64) own=amd64 other=arm64 cross="gcc-aarch64-linux-gnu libc6-dev-arm64-cross" ;;

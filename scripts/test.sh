@@ -80,6 +80,9 @@ suite "native" build-gcc
 check "native: exports, and where AVX is" scripts/check_library.sh build-gcc
 check "header in C and C++, the README's program" scripts/check_header.sh build-gcc
 check "installed, and used by strangers" scripts/check_consumers.sh
+python=python3
+"$python" -c 'import numpy' 2>/dev/null || python=/usr/bin/python3 # the one that Debian's numpy is for
+check "Python package" env FFF_ISA= FFF_LIBRARY="$PWD/build-gcc/libfff.so" PYTHONPATH="$PWD/python" "$python" python/tests/test_fff.py
 
 echo "Native, clang"
 CC=clang build build-clang -Dbuildtype=release

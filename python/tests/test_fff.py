@@ -1,0 +1,238 @@
+"""The Python package against the dense definition in NumPy, and against whatever may be thrown at it.
+
+    FFF_LIBRARY=build/libfff.so PYTHONPATH=python python3 python/tests/test_fff.py
+"""
+
+import concurrent.futures
+import gc
+import math
+import os
+import random
+import threading
+import unittest
+
+import numpy as np
+
+import fff
+
+
+def make(depth=4, trees=3, width=33, out=21, seed=1):
+    rng = np.random.default_rng(seed)
+    rows = trees * fff.nodes_per_tree(depth)
+    w_in = rng.standard_normal((rows, width), np.float32) / np.float32(math.sqrt(width))
+    w_out = rng.standard_normal((rows, out), np.float32)
+    return w_in, w_out, rng.standard_normal(rows, np.float32) * np.float32(0.1)
+
+
+def dense(x, w_in, w_out, biases, depth, trees):
+    """The definition, in float64: all neurons, those off the path left out."""
+    z = x.astype(np.float64) @ w_in.astype(np.float64).T + biases
+    gelu = z / 2 * (1 + np.vectorize(math.erf)(z / math.sqrt(2)))
+    nodes, mask = fff.nodes_per_tree(depth), np.zeros_like(z)
+    for token in range(len(x)):
+        for tree in range(trees):
+            node = 0
+            for _ in range(depth + 1):
+                mask[token, tree * nodes + node] = 1
+                node = 2 * node + 1 + (z[token, tree * nodes + node] > 0)
+    return (gelu * mask) @ w_out.astype(np.float64)
+
+
+class Computes(unittest.TestCase):
+    def setUp(self):
+        self.w_in, self.w_out, self.biases = make()
+        self.layer = fff.Layer(self.w_in, self.w_out, depth=4, trees=3, biases=self.biases)
+        self.x = np.random.default_rng(2).standard_normal((50, 33), np.float32)
+
+    def test_definition(self):
+        expected = dense(self.x, self.w_in, self.w_out, self.biases, 4, 3)
+        np.testing.assert_allclose(self.layer(self.x), expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+
+    def test_same_bits(self):
+        expected = self.layer(self.x).tobytes()
+        for isa in fff.isas():
+            layer = fff.Layer(self.w_in, self.w_out, depth=4, trees=3, biases=self.biases, isa=isa)
+            self.assertEqual(layer.isa, isa)
+            self.assertEqual(layer(self.x).tobytes(), expected)
+            self.assertEqual(b"".join(layer(row).tobytes() for row in self.x), expected)
+            self.assertEqual(layer.accumulate(*layer.route(self.x)).tobytes(), expected)
+        for count in (1, 2, 5):
+            with fff.Threads(count) as threads:
+                self.assertEqual(self.layer(self.x, threads=threads).tobytes(), expected)
+                many = np.tile(self.x, (40, 1))
+                self.assertEqual(self.layer(many, threads=threads).tobytes(), expected * 40)
+
+    def test_weights_in_either_orientation(self):
+        transposed = np.ascontiguousarray(self.w_out.T)  # as PyTorch stores linear_out.weight
+        layer = fff.Layer(self.w_in, transposed.T, depth=4, trees=3, biases=self.biases)
+        self.assertEqual(layer(self.x).tobytes(), self.layer(self.x).tobytes())
+
+    def test_out_and_strides(self):
+        expected = self.layer(self.x)
+        out = np.full((50, 30), 7, np.float32)
+        self.assertIs(self.layer(self.x, out=out[:, 3:24]).base, out)
+        np.testing.assert_array_equal(out[:, 3:24], expected)
+        self.assertTrue((out[:, :3] == 7).all() and (out[:, 24:] == 7).all())
+        wide = np.zeros((50, 40), np.float32)
+        wide[:, 5:38] = self.x
+        np.testing.assert_array_equal(self.layer(wide[:, 5:38]), expected)
+        np.testing.assert_array_equal(self.layer(self.x[::2]), expected[::2])
+        one = np.empty(21, np.float32)
+        self.assertIs(self.layer(self.x[7], out=one), one)
+        np.testing.assert_array_equal(one, expected[7])
+        self.assertEqual(self.layer(self.x[:0]).shape, (0, 21))
+
+    def test_route(self):
+        nodes, logits = self.layer.route(self.x)
+        self.assertEqual(nodes.shape, (50, 15))
+        paths = nodes.reshape(50, 3, 5).astype(int)
+        right = logits.reshape(50, 3, 5)[:, :, :-1] > 0
+        np.testing.assert_array_equal(paths[:, :, 1:], 2 * paths[:, :, :-1] + 1 + right)
+        self.assertTrue((paths[:, :, 0] == 0).all())
+
+    def test_activate(self):
+        z = np.linspace(-5, 5, 1001, dtype=np.float32)
+        expected = [v / 2 * (1 + math.erf(v / math.sqrt(2))) for v in z.astype(float)]
+        np.testing.assert_allclose(fff.activate(z), expected, rtol=0, atol=1e-6)
+        np.testing.assert_array_equal(fff.activate(z, "relu"), np.maximum(z, 0))
+
+    def test_many_threads_at_once(self):
+        expected = self.layer(self.x).tobytes()
+        with concurrent.futures.ThreadPoolExecutor(8) as pool:
+            results = pool.map(lambda _: self.layer(self.x).tobytes(), range(200))
+            self.assertEqual(set(results), {expected})
+
+    def test_lock_is_released(self):
+        """Another Python thread goes on while the library works."""
+        w_in, w_out, biases = make(depth=10, trees=1, width=512, out=512)
+        layer, x = fff.Layer(w_in, w_out, depth=10, biases=biases, isa="generic"), np.ones((20000, 512), np.float32)
+        counted, done = [0], threading.Event()
+
+        def count():
+            while not done.is_set():
+                counted[0] += 1
+
+        other = threading.Thread(target=count)
+        other.start()
+        while counted[0] == 0:
+            pass
+        before = counted[0]
+        layer(x)
+        after = counted[0]
+        done.set()
+        other.join()
+        self.assertGreater(after - before, 1000)
+
+    def test_layers_are_freed(self):
+        def memory():
+            with open("/proc/self/statm", encoding="ascii") as file:
+                return int(file.read().split()[1])
+
+        w_in, w_out, biases = make(depth=10, trees=1, width=512, out=512)
+        for i in range(60):
+            fff.Layer(w_in, w_out, depth=10, biases=biases)
+            if i == 10:
+                gc.collect()
+                start = memory()
+        gc.collect()
+        self.assertLess(memory() - start, 25000)  # pages; 50 layers have 100000
+
+    def test_cpu(self):
+        found = fff.cpu()
+        self.assertEqual(found.usable[0], "generic")
+        self.assertIn(found.chosen, found.usable)
+        self.assertEqual(found.chosen, os.environ.get("FFF_ISA") or found.usable[-1])
+        self.assertTrue(all(isinstance(value, bool) for value in found.features.values()))
+        self.assertRegex(fff.version(), r"^\d+\.\d+\.\d+$")
+
+
+class Refuses(unittest.TestCase):
+    def setUp(self):
+        self.w_in, self.w_out, self.biases = make()
+        self.layer = fff.Layer(self.w_in, self.w_out, depth=4, trees=3, biases=self.biases)
+
+    def test_layers(self):
+        w_in, w_out, biases = self.w_in, self.w_out, self.biases
+        for error, arguments in [
+            (TypeError, {"input_weights": w_in.tolist()}),
+            (TypeError, {"input_weights": w_in.astype(np.float64)}),
+            (TypeError, {"output_weights": w_out.astype(np.float16)}),
+            (TypeError, {"input_weights": w_in.astype(">f4")}),
+            (ValueError, {"input_weights": w_in[:-1]}),
+            (ValueError, {"input_weights": w_in[::-1]}),
+            (ValueError, {"input_weights": w_in[None]}),
+            (ValueError, {"output_weights": w_out[:5]}),
+            (ValueError, {"biases": biases[:-1]}),
+            (TypeError, {"biases": biases.astype(np.float64)}),
+            (ValueError, {"depth": 3}),
+            (ValueError, {"depth": -1}),
+            (ValueError, {"depth": 31}),
+            (ValueError, {"trees": 0}),
+            (ValueError, {"activation": "softplus"}),
+            (ValueError, {"routing": "<"}),
+            (fff.Error, {"isa": "mmx"}),
+            (fff.Error, {"input_weights": w_in[:, :0]}),
+            (fff.Error, {"input_weights": np.broadcast_to(w_in[:1], w_in.shape)}),
+        ]:
+            with self.subTest(arguments=list(arguments)), self.assertRaises(error):
+                fff.Layer(**{"input_weights": w_in, "output_weights": w_out, "depth": 4, "trees": 3, "biases": biases}
+                          | arguments)
+
+    def test_tokens(self):
+        x = np.zeros((5, 33), np.float32)
+        out = np.zeros((5, 21), np.float32)
+        fixed = out.copy()
+        fixed.flags.writeable = False
+        unaligned = np.zeros(5 * 33 * 4 + 1, np.uint8)[1:].view(np.float32).reshape(5, 33)
+        for error, arguments in [
+            (TypeError, (None,)), (TypeError, ([1.0] * 33,)), (TypeError, (x.astype(np.float64),)),
+            (TypeError, (x.astype(np.int32),)), (ValueError, (x[:, :32],)), (ValueError, (x[:, ::-1],)),
+            (ValueError, (x[None],)), (ValueError, (np.zeros((33, 5), np.float32).T,)), (ValueError, (unaligned,)),
+            (ValueError, (np.broadcast_to(x[:1], x.shape),)), (ValueError, (x[::-1],)),
+        ]:
+            with self.subTest(arguments=arguments), self.assertRaises(error):
+                self.layer(*arguments)
+        for error, wrong in [(ValueError, out[:4]), (ValueError, out[:, :20]), (TypeError, out.astype(np.float64)),
+                             (ValueError, fixed), (TypeError, "out")]:
+            with self.subTest(out=type(wrong)), self.assertRaises(error):
+                self.layer(x, out=wrong)
+        square = fff.Layer(*make(width=33, out=33)[:2], depth=4, trees=3)
+        with self.assertRaises(fff.Error):
+            square(x, out=x)  # input and output share memory
+        with self.assertRaises(fff.Error):
+            self.layer.accumulate(np.full((2, 15), 31, np.uint32), np.zeros((2, 15), np.float32))
+        with self.assertRaises(TypeError):
+            self.layer.accumulate(np.zeros((2, 15), np.int64), np.zeros((2, 15), np.float32))
+        with self.assertRaises(ValueError):
+            fff.Threads(0)
+
+    def test_random_arguments(self):
+        """Whatever comes: a result, or one of the documented exceptions."""
+        choose = random.Random(int(os.environ.get("FFF_TEST_SEED", "1")))
+        dtypes = [np.float32, np.float32, np.float32, np.float64, np.float16, np.int32, np.uint32, np.uint8, bool, object]
+        accepted = refused = 0
+        for _ in range(5000):
+            shape = [choose.choice([0, 1, 2, 3, 15, 21, 33, 64]) for _ in range(choose.choice([0, 1, 2, 2, 2, 3]))]
+            if choose.random() < 0.5 and len(shape) == 2:
+                shape[1] = 33
+            array = np.zeros(shape, choose.choice(dtypes))
+            if choose.random() < 0.3:
+                array = array.T
+            if choose.random() < 0.2 and array.ndim:
+                array = array[::choose.choice([-2, -1, 1, 2, 3])]
+            out = None
+            if choose.random() < 0.3:
+                out = np.zeros([choose.choice([0, 1, 2, 3]), choose.choice([21, 21, 33])], choose.choice(dtypes))
+            try:
+                result = choose.choice([self.layer, self.layer.route])(array) if out is None else (
+                    self.layer(array, out=out))
+                accepted += 1
+                self.assertIsNotNone(result)
+            except (TypeError, ValueError, fff.Error):
+                refused += 1
+        self.assertGreater(accepted, 100)
+        self.assertGreater(refused, 1000)
+
+
+if __name__ == "__main__":
+    unittest.main()
