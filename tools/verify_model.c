@@ -174,7 +174,8 @@ static double largest_difference(const struct part *part, const float *output, c
         size_t entry = token * part->path, first = token * part->width;
         bool same = memcmp(nodes + entry, other_nodes + entry, part->path * sizeof *nodes) == 0;
         for (size_t i = first; i < first + part->width && same; i++) {
-            largest = fmax(largest, fabs((double)output[i] - (double)other_output[i]));
+            double difference = fabs((double)output[i] - (double)other_output[i]);
+            largest = difference > largest ? difference : largest; /* fmax() here crashes gcc 12 for AArch64 */
         }
     }
     return largest;
@@ -533,8 +534,11 @@ static bool prepare(const struct model_input_choice *choice, struct model_verdic
     snprintf(verdict->source, sizeof verdict->source, "%s", input->source);
     verdict->sequences = input->batch.sequences;
     verdict->length = input->batch.length;
-    for (size_t i = 0; i < count; i++) {
-        verdict->tokens += input->mask == NULL || input->mask[i] != 0;
+    verdict->tokens = input->mask == NULL ? count : 0;
+    for (size_t i = 0; i < count && input->mask != NULL; i++) {
+        if (input->mask[i] != 0) {
+            verdict->tokens++;
+        }
     }
     verdict->has_file_results = input->hidden != NULL || input->logits != NULL || input->embedding != NULL;
     verdict->layers = calloc(layers, sizeof *verdict->layers);
