@@ -3,6 +3,7 @@
 #include "bert/bert.h"
 #include "tools/commands.h"
 #include "tools/random.h"
+#include "tools/timing.h"
 
 #include <cblas.h>
 #include <math.h>
@@ -10,9 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <time.h>
 
-enum { MOST_ROUNDS = 99, MOST_WAYS = 4, LARGEST_TOKENS = 1 << 22 };
+enum { MOST_WAYS = 4, LARGEST_TOKENS = 1 << 22 };
 #define TOLERANCE 2e-5 /* relative to the largest value; a sequence with a route apart at a tie exceeds it */
 
 /* One way to compute the feedforward layers. */
@@ -22,8 +22,8 @@ struct way {
     fff_bert *model;
     float *hidden;  /* of the last round */
     float *checked; /* of the first */
-    double encoder[MOST_ROUNDS], parts[MOST_ROUNDS][FFF_BERT_PARTS];
-    double logits[MOST_ROUNDS];
+    double encoder[MOST_TIMES], parts[MOST_TIMES][FFF_BERT_PARTS];
+    double logits[MOST_TIMES];
 };
 
 struct bench {
@@ -34,28 +34,6 @@ struct bench {
     int32_t *ids;
     float *words; /* logits of a sequence */
 };
-
-static double now(void) {
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
-}
-
-static int compare_doubles(const void *a, const void *b) {
-    double left = *(const double *)a, right = *(const double *)b;
-    return (left > right) - (left < right);
-}
-
-struct spread {
-    double least, median, most;
-};
-
-static struct spread spread_of(const double *values, size_t count) {
-    double sorted[MOST_ROUNDS] = {0};
-    memcpy(sorted, values, count * sizeof *values);
-    qsort(sorted, count, sizeof *sorted, compare_doubles);
-    return (struct spread){sorted[0], 0.5 * (sorted[(count - 1) / 2] + sorted[count / 2]), sorted[count - 1]};
-}
 
 static int fail(const char *text) {
     fprintf(stderr, "fff bert: %s\n", text);
@@ -70,19 +48,19 @@ static bool run(struct bench *bench, struct way *way, size_t sequences, size_t r
     char error[256];
     const fff_bert_batch batch = {sequences, bench->settings.length, bench->ids, NULL};
     fff_bert_watch watch = {.feedforward = NULL};
-    double start = now();
+    double start = seconds_now();
     if (!fff_bert_encode(way->model, &batch, way->hidden, &watch, error, sizeof error)) {
         fail(error);
         return false;
     }
-    way->encoder[round] = now() - start;
+    way->encoder[round] = seconds_now() - start;
     memcpy(way->parts[round], watch.seconds, sizeof watch.seconds);
     way->logits[round] = 0;
     if (bench->words != NULL) {
         /* A sequence stands for all: the same matrix product each time. */
-        start = now();
+        start = seconds_now();
         fff_bert_decode(way->model, batch.length, way->hidden, bench->words);
-        way->logits[round] = (now() - start) * (double)sequences;
+        way->logits[round] = (seconds_now() - start) * (double)sequences;
     }
     size_t values = sequences * batch.length * config->hidden_size;
     if (round == 0) {
@@ -112,7 +90,7 @@ static size_t agreeing(const struct bench *bench, size_t sequences, const struct
 /* ---- Reporting ------------------------------------------------------------------------------- */
 
 static double median_part(const struct way *way, size_t rounds, int part) {
-    double values[MOST_ROUNDS] = {0};
+    double values[MOST_TIMES] = {0};
     for (size_t i = 0; i < rounds; i++) {
         values[i] = way->parts[i][part];
     }
@@ -136,7 +114,7 @@ static void print_way(const struct bench *bench, size_t sequences, const struct 
 
 /* Each ratio is of two times of the same round. */
 static void print_ratio(const struct bench *bench, const struct way *fast, const struct way *dense) {
-    double ratios[MOST_ROUNDS] = {0}, ceilings[MOST_ROUNDS] = {0}, whole[MOST_ROUNDS] = {0};
+    double ratios[MOST_TIMES] = {0}, ceilings[MOST_TIMES] = {0}, whole[MOST_TIMES] = {0};
     size_t rounds = bench->settings.rounds;
     for (size_t i = 0; i < rounds; i++) {
         double rest = dense->encoder[i] - dense->parts[i][FFF_BERT_FEEDFORWARD];
@@ -252,9 +230,9 @@ static bool check_settings(struct bert_bench *settings, const fff_bert_config *c
                 config->max_length);
         return false;
     }
-    if (settings->rounds == 0 || settings->rounds > MOST_ROUNDS || settings->sequences == 0 ||
+    if (settings->rounds == 0 || settings->rounds > MOST_TIMES || settings->sequences == 0 ||
         settings->sequences > LARGEST_TOKENS / settings->length) {
-        fprintf(stderr, "fff bert: from 1 to %d rounds, and up to %zu sequences of that length\n", MOST_ROUNDS,
+        fprintf(stderr, "fff bert: from 1 to %d rounds, and up to %zu sequences of that length\n", MOST_TIMES,
                 LARGEST_TOKENS / settings->length);
         return false;
     }

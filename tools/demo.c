@@ -3,6 +3,7 @@
 #include "tools/demo_model.h"
 #include "tools/dense_blas.h"
 #include "tools/threads.h"
+#include "tools/timing.h"
 #include "tools/verify_layer.h"
 
 #include <sched.h>
@@ -10,7 +11,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 enum {
     WIDTH = 768,
@@ -47,27 +47,13 @@ struct demo {
     size_t side_count;
 };
 
-static double now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-static int compare_doubles(const void *a, const void *b) {
-    double left = *(const double *)a, right = *(const double *)b;
-    return (left > right) - (left < right);
-}
-
-/* The counted rounds' values, sorted; the median is sorted[(ROUNDS - 1) / 2]. */
-static void sort_rounds(const double *values, double *sorted) {
-    memcpy(sorted, values + 1, (ROUNDS - 1) * sizeof *sorted);
-    qsort(sorted, ROUNDS - 1, sizeof *sorted, compare_doubles);
+/* The counted rounds. */
+static struct spread counted(const double *values) {
+    return spread_of(values + 1, ROUNDS - 1);
 }
 
 static double median(const double *values) {
-    double sorted[ROUNDS - 1];
-    sort_rounds(values, sorted);
-    return 0.5 * (sorted[(ROUNDS - 1) / 2 - 1] + sorted[(ROUNDS - 1) / 2]);
+    return counted(values).median;
 }
 
 /* Moving to another core in the middle would lose the caches. */
@@ -180,9 +166,9 @@ static bool time_side(struct demo *demo, struct side *side, size_t batch, size_t
         (void)run_side(demo, side, batch, tokens);
     }
     memset(demo->output, 0xff, tokens * WIDTH * sizeof(float));
-    double start = now();
+    double start = seconds_now();
     fff_status status = run_side(demo, side, batch, tokens);
-    side->seconds_per_token[round] = (now() - start) / (double)tokens;
+    side->seconds_per_token[round] = (seconds_now() - start) / (double)tokens;
     return status == FFF_OK && output_is_right(demo, side, tokens, round == 0);
 }
 
@@ -226,12 +212,12 @@ static void print_batch(const struct demo *demo, size_t batch) {
         printf("  fff, %-24s %10.2f us a token", fff_isa_name(fff_layer_isa(side->layer)),
                1e6 * median(side->seconds_per_token));
         if (dense != NULL) {
-            double ratios[ROUNDS], sorted[ROUNDS - 1];
+            double ratios[ROUNDS];
             for (size_t round = 0; round < ROUNDS; round++) {
                 ratios[round] = dense->seconds_per_token[round] / side->seconds_per_token[round];
             }
-            sort_rounds(ratios, sorted);
-            printf("  %7.1f times faster (%.1f to %.1f)", median(ratios), sorted[0], sorted[ROUNDS - 2]);
+            struct spread ratio = counted(ratios);
+            printf("  %7.1f times faster (%.1f to %.1f)", ratio.median, ratio.least, ratio.most);
         }
         puts("");
     }
@@ -268,25 +254,25 @@ static bool time_threads(struct demo *demo, const struct side *side, size_t thre
     fff_status status = fff_workspace_size(side->layer, TOKENS, threads, &size);
     void *workspace = malloc(size);
     size_t bytes = (size_t)TOKENS * WIDTH * sizeof(float);
-    double seconds[2][ROUNDS] = {{0}}, ratios[ROUNDS] = {0}, sorted[ROUNDS - 1];
+    double seconds[2][ROUNDS] = {{0}}, ratios[ROUNDS] = {0};
     bool right = status == FFF_OK && workspace != NULL;
     for (size_t round = 0; right && round < ROUNDS; round++) {
         for (int shared = 0; right && shared < 2; shared++) {
             const struct shared_run timed = {side->layer, workspace, size, shared != 0 ? &runner : NULL};
             (void)run_shared(demo, &timed, WARM_UP); /* and wakes the threads */
             memset(demo->output, 0xff, bytes);
-            double start = now();
+            double start = seconds_now();
             status = run_shared(demo, &timed, AGAIN_THREADS);
-            seconds[shared][round] = (now() - start) / (double)TOKENS / AGAIN_THREADS;
+            seconds[shared][round] = (seconds_now() - start) / (double)TOKENS / AGAIN_THREADS;
             right = status == FFF_OK && memcmp(demo->output, demo->verified, bytes) == 0;
         }
         ratios[round] = right ? seconds[0][round] / seconds[1][round] : 0;
     }
     if (right) {
-        sort_rounds(ratios, sorted);
+        struct spread ratio = counted(ratios);
         printf("\nbatch %d on %zu threads\n  fff, %-24s %10.2f us a token  %7.2f times one thread (%.2f to %.2f)\n",
-               TOKENS, threads, fff_isa_name(fff_layer_isa(side->layer)), 1e6 * median(seconds[1]), median(ratios),
-               sorted[0], sorted[ROUNDS - 2]);
+               TOKENS, threads, fff_isa_name(fff_layer_isa(side->layer)), 1e6 * median(seconds[1]), ratio.median,
+               ratio.least, ratio.most);
     } else {
         fputs("fff demo: a result by threads is wrong\n", stderr);
     }

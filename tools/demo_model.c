@@ -4,26 +4,15 @@
 #include "tools/commands.h"
 #include "tools/make_checkpoint.h"
 #include "tools/random.h"
+#include "tools/timing.h"
 #include "tools/verify_model.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 enum { LAYERS = 2, VOCABULARY = 1000, LENGTH = 128, WIDTH = 768, ROUNDS = 9 };
-
-static double now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-static int compare_doubles(const void *a, const void *b) {
-    double left = *(const double *)a, right = *(const double *)b;
-    return (left > right) - (left < right);
-}
 
 static int fail(const char *text) {
     fprintf(stderr, "fff demo: %s\n", text);
@@ -52,7 +41,7 @@ static int time_encoder(const char *directory) {
     static float hidden[LENGTH * WIDTH];
     static const fff_bert_feedforward ways[2] = {FFF_BERT_TREES, FFF_BERT_DENSE};
     int32_t ids[LENGTH];
-    double ratios[ROUNDS], seconds[2] = {0, 0};
+    double ratios[ROUNDS] = {0}, seconds[2] = {0, 0};
     char error[512] = "";
     uint64_t state = 1;
     fff_bert *models[2] = {NULL, NULL};
@@ -68,9 +57,9 @@ static int time_encoder(const char *directory) {
     }
     for (size_t round = 0; round < ROUNDS && ok; round++) {
         for (size_t i = 0; i < 2; i++) {
-            double start = now();
+            double start = seconds_now();
             ok = ok && fff_bert_encode(models[i], &batch, hidden, NULL, error, sizeof error);
-            seconds[i] = now() - start;
+            seconds[i] = seconds_now() - start;
         }
         ratios[round] = seconds[1] / seconds[0];
     }
@@ -79,11 +68,11 @@ static int time_encoder(const char *directory) {
     if (!ok) {
         return fail(error);
     }
-    qsort(ratios, ROUNDS, sizeof *ratios, compare_doubles);
+    struct spread ratio = spread_of(ratios, ROUNDS);
     printf("  the whole encoder, %d tokens on one core: %.2f times faster than with dense layers of the same 4095 "
            "neurons\n"
            "  (%.2f to %.2f)\n",
-           LENGTH, ratios[ROUNDS / 2], ratios[0], ratios[ROUNDS - 1]);
+           LENGTH, ratio.median, ratio.least, ratio.most);
     return EXIT_HOLDS;
 }
 
