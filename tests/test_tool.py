@@ -19,7 +19,8 @@ FFF, DATA = sys.argv[1], pathlib.Path(sys.argv[2])
 WRAPPER = shlex.split(os.environ.get("FFF_EXE_WRAPPER", ""))
 MODELS = sorted(str(path) for path in DATA.glob("bert_*"))
 MINILM = os.environ.get("FFF_MINILM", "")
-WITH_MODELS = "fff bert DIR" in subprocess.run([*WRAPPER, FFF, "--help"], capture_output=True, text=True, check=False).stdout
+WITH_MODELS = "built without models" not in subprocess.run(
+    [*WRAPPER, FFF, "bert"], capture_output=True, text=True, check=False).stderr
 # A run under an emulator or a sanitizer measures their memory.
 MEASURES_MEMORY = not WRAPPER and os.environ.get("FFF_MEASURES_MEMORY") == "1"
 GOLDEN = sorted(str(path) for path in DATA.glob("path_*.safetensors"))

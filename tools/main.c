@@ -5,15 +5,22 @@
 #include <stdio.h>
 #include <string.h>
 
+#if !FFF_HAVE_MODELS
+int command_bert(int argc, char **argv) {
+    (void)argc;
+    (void)argv;
+    fputs("fff bert: " WITHOUT_MODELS "\n", stderr);
+    return EXIT_BAD_INPUT;
+}
+#endif
+
 static const struct {
     const char *name;
     int (*run)(int argc, char **argv);
 } commands[] = {
     {"cpu", command_cpu},   {"verify", command_verify},
     {"demo", command_demo}, {"make-checkpoint", command_make_checkpoint},
-#if FFF_HAVE_MODELS
     {"bert", command_bert},
-#endif
 };
 
 static void print_usage(FILE *stream) {

@@ -71,8 +71,7 @@ static int verify_directory(const char *path, const struct request *request) {
     model_verdict_free(&verdict);
     return ok ? EXIT_HOLDS : EXIT_FAILS;
 #else
-    return report_unreadable(path, "this fff was built without models (OpenBLAS or utf8proc was absent)",
-                             request->files);
+    return report_unreadable(path, WITHOUT_MODELS, request->files);
 #endif
 }
 
