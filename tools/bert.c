@@ -2,6 +2,7 @@
 #include "bert/bert.h"
 #include "tools/arguments.h"
 #include "tools/bert_bench.h"
+#include "tools/best.h"
 #include "tools/commands.h"
 #include "tools/model_text.h"
 
@@ -11,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { BEST = 5, DEFAULT_SEQUENCES = 128, DEFAULT_ROUNDS = 3 };
+enum { DEFAULT_SEQUENCES = 128, DEFAULT_ROUNDS = 3 };
 
 struct request {
     const char *directory, *text;
@@ -49,18 +50,9 @@ static void print_name(const fff_tokenizer *tokenizer, size_t index) {
 
 /* The largest of some logits, with the probability that softmax gives them. */
 static void print_best(const fff_tokenizer *tokenizer, const float *logits, size_t count) {
-    size_t best[BEST] = {0}, found = 0;
+    size_t best[BEST] = {0}, found = count < BEST ? count : BEST;
     double sum = 0;
-    for (size_t i = 0; i < count; i++) {
-        size_t at = found < BEST ? found++ : BEST - 1;
-        if (found == BEST && at == BEST - 1 && i >= BEST && !(logits[i] > logits[best[at]])) {
-            continue;
-        }
-        for (; at > 0 && logits[i] > logits[best[at - 1]]; at--) {
-            best[at] = best[at - 1];
-        }
-        best[at] = i;
-    }
+    best_of(logits, count, best);
     for (size_t i = 0; i < count; i++) {
         sum += exp((double)logits[i] - (double)logits[best[0]]);
     }

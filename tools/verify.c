@@ -40,10 +40,7 @@ static int verify_layer_file(const char *path, const struct request *request) {
         snprintf(error, sizeof error, "%s: %s", path, fff_status_text(status));
         return report_unreadable(path, error, request->files);
     }
-    int ok = 1;
-    for (size_t i = 0; i < request->isa_count; i++) {
-        ok = ok && verdict_holds(&verdicts[i]);
-    }
+    int ok = verdicts_hold(verdicts, request->isa_count);
     if (request->files == NULL) {
         print_layer_file(path, &data, verdicts, request->isa_count);
     } else {

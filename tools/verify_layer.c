@@ -25,6 +25,14 @@ int verdict_holds(const struct verdict *verdict) {
            verdict->expected_mismatches == 0;
 }
 
+int verdicts_hold(const struct verdict *verdicts, size_t count) {
+    int hold = 1;
+    for (size_t i = 0; i < count; i++) {
+        hold = hold && verdict_holds(&verdicts[i]);
+    }
+    return hold;
+}
+
 static void add_agreement(struct agreement *sum, const struct agreement *more) {
     sum->tokens += more->tokens;
     sum->route_mismatches += more->route_mismatches;

@@ -15,6 +15,7 @@ struct verdict {
 
 /* True if everything holds. */
 int verdict_holds(const struct verdict *verdict);
+int verdicts_hold(const struct verdict *verdicts, size_t count); /* all of them */
 
 /* Adds what the same instruction set showed elsewhere. */
 void verdict_add(struct verdict *sum, const struct verdict *more);

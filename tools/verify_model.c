@@ -1,19 +1,20 @@
 #include "tools/verify_model.h"
 
 #include "bert/reference_f64.h"
+#include "tools/best.h"
 
 #include <cblas.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { TOKENS_AT_ONCE = 256, TOKENS_DECODED = 64, BEST = 5 };
+enum { TOKENS_AT_ONCE = 256, TOKENS_DECODED = 64 };
 
 /* What one run of a part of the input showed: matrices of tokens x width, one a layer. */
 struct record {
     float *hidden;           /* tokens x width */
     float *inputs, *outputs; /* of each layer's feedforward */
-    uint32_t *nodes;         /* layers x tokens x path; NULL for trees of depth 0 */
+    uint32_t *nodes;         /* layers x tokens x path, which is 0 for trees of depth 0 */
     float *logits;           /* likewise */
 };
 struct record_f64 {
@@ -21,10 +22,16 @@ struct record_f64 {
     uint32_t *nodes;
 };
 
+/* What another program computed from the whole input; values are NULL where it did not. */
+struct file_results {
+    fff_floats hidden, logits, embedding;
+};
+
 /* Some sequences of the input, on which everything is run before the next. */
 struct part {
     const struct model_input_choice *choice;
-    const struct model_input *input;
+    const fff_bert *masked; /* the dense model, open throughout */
+    const struct file_results *file;
     struct model_verdict *verdict;
     fff_bert_batch batch;
     size_t first; /* sequence */
@@ -48,11 +55,7 @@ static size_t smaller(size_t a, size_t b) {
 /* ---- Whether it holds ------------------------------------------------------------------------ */
 
 bool model_layer_holds(const struct model_verdict *verdict, size_t layer) {
-    bool holds = true;
-    for (size_t i = 0; i < verdict->isa_count; i++) {
-        holds = holds && verdict_holds(&verdict->layers[layer].isas[i]);
-    }
-    return holds;
+    return verdicts_hold(verdict->layers[layer].isas, verdict->isa_count) != 0;
 }
 
 bool model_run_holds(const struct model_verdict *verdict, size_t run) {
@@ -131,11 +134,6 @@ static void note_layer_f64(void *context, const fff_bert_seen_f64 *seen) {
     }
 }
 
-static fff_bert *open_model(const struct part *part, fff_isa isa, fff_bert_feedforward feedforward) {
-    const fff_bert_options options = {.isa = isa, .feedforward = feedforward};
-    return fff_bert_open(part->choice->directory, &options, part->error, part->error_size);
-}
-
 static bool run(const struct part *part, const fff_bert *model, struct record *record) {
     struct recording recording = {part, record, NULL};
     fff_bert_watch watch = {.feedforward = note_layer, .context = &recording, .routes = part->path > 0};
@@ -144,13 +142,14 @@ static bool run(const struct part *part, const fff_bert *model, struct record *r
 }
 
 static bool run_by_kernels(const struct part *part, fff_isa isa, struct record *record) {
-    fff_bert *model = open_model(part, isa, FFF_BERT_TREES);
+    const fff_bert_options options = {.isa = isa, .feedforward = FFF_BERT_TREES};
+    fff_bert *model = fff_bert_open(part->choice->directory, &options, part->error, part->error_size);
     bool ok = model != NULL && run(part, model, record);
     fff_bert_close(model);
     return ok;
 }
 
-static bool run_f64(struct part *part, const fff_bert *model) {
+static bool run_f64(struct part *part) {
     struct record_f64 *exact = &part->exact;
     struct recording recording = {part, NULL, exact};
     size_t values = part->tokens * part->width;
@@ -160,7 +159,7 @@ static bool run_f64(struct part *part, const fff_bert *model) {
     if (exact->hidden == NULL || exact->outputs == NULL || exact->nodes == NULL) {
         return out_of_memory(part);
     }
-    return fff_bert_encode_f64(model, &part->batch, exact->hidden, note_layer_f64, &recording, part->error,
+    return fff_bert_encode_f64(part->masked, &part->batch, exact->hidden, note_layer_f64, &recording, part->error,
                                part->error_size);
 }
 
@@ -183,9 +182,9 @@ static double largest_difference(const struct part *part, const float *output, c
 
 /* One layer in all ways, on the input recorded in the first run. The masked result takes the place of a layer file's:
  * another program's, to be held against the definition. */
-static bool check_layer(const struct part *part, const fff_bert *masked, size_t layer) {
+static bool check_layer(const struct part *part, size_t layer) {
     const struct record *record = &part->runs[0];
-    const fff_layer_desc desc = fff_bert_layer_desc(masked, layer);
+    const fff_layer_desc desc = fff_bert_layer_desc(part->masked, layer);
     size_t values = part->tokens * part->width, entries = part->tokens * part->path; /* of a layer in the record */
     struct layer_data data;
     struct verdict verdicts[FFF_ISA_COUNT];
@@ -197,7 +196,7 @@ static bool check_layer(const struct part *part, const fff_bert *masked, size_t 
     data.expected_output = calloc(values, sizeof *data.expected_output);
     fff_status status = FFF_ERROR_OUT_OF_MEMORY;
     if (nodes != NULL && logits != NULL && data.expected_output != NULL) {
-        status = fff_bert_feedforward_alone(masked, layer, part->checked, data.input, data.expected_output,
+        status = fff_bert_feedforward_alone(part->masked, layer, part->checked, data.input, data.expected_output,
                                             part->path > 0 ? nodes : NULL, part->path > 0 ? logits : NULL);
     }
     if (status == FFF_OK) {
@@ -306,25 +305,6 @@ static void compare_run(const struct part *part, size_t run) {
     }
 }
 
-/* The indices of the largest of some values, largest first; equal ones by index. */
-#define DEFINE_BEST(name, type)                                                                                        \
-    static void name(const type *values, size_t count, size_t *best) {                                                 \
-        size_t found = 0;                                                                                              \
-        for (size_t i = 0; i < count; i++) {                                                                           \
-            size_t at = found < BEST ? found++ : BEST;                                                                 \
-            for (; at > 0 && values[best[at - 1]] < values[i]; at--) {                                                 \
-                if (at < BEST) {                                                                                       \
-                    best[at] = best[at - 1];                                                                           \
-                }                                                                                                      \
-            }                                                                                                          \
-            if (at < BEST) {                                                                                           \
-                best[at] = i;                                                                                          \
-            }                                                                                                          \
-        }                                                                                                              \
-    }
-DEFINE_BEST(best_of, float)
-DEFINE_BEST(best_of_f64, double)
-
 static void compare_prediction(const float *logits, const double *exact, size_t count, struct end_to_end *of) {
     size_t ours[BEST] = {0}, theirs[BEST] = {0}, most = count < BEST ? count : BEST, shared = 0;
     best_of(logits, count, ours);
@@ -357,19 +337,19 @@ static const float *file_rows(const fff_floats *floats, size_t first, size_t cou
     return floats->values != NULL ? floats->values + first * count : NULL;
 }
 
-static bool check_predictions(const struct part *part, const fff_bert *model, const fff_floats *file) {
+static bool check_predictions(const struct part *part) {
     size_t count = part->verdict->config.vocabulary, first = part->first * part->batch.length;
     float *logits = malloc(TOKENS_DECODED * count * sizeof *logits);
     double *exact = malloc(TOKENS_DECODED * count * sizeof *exact);
     bool ok = logits != NULL && exact != NULL;
     for (size_t at = 0; at < part->tokens && ok; at += TOKENS_DECODED) {
         size_t tokens = part->tokens - at < TOKENS_DECODED ? part->tokens - at : TOKENS_DECODED;
-        ok = fff_bert_decode_f64(model, tokens, part->exact.hidden + at * part->width, exact);
+        ok = fff_bert_decode_f64(part->masked, tokens, part->exact.hidden + at * part->width, exact);
         for (size_t run = 0; run <= part->verdict->isa_count && ok; run++) {
-            ok = fff_bert_decode(model, tokens, part->runs[run].hidden + at * part->width, logits);
+            ok = fff_bert_decode(part->masked, tokens, part->runs[run].hidden + at * part->width, logits);
             for (size_t token = 0; token < tokens && ok; token++) {
                 compare_logits(part, run, logits + token * count, exact + token * count, count,
-                               is_token(part, at + token), file_rows(file, first + at + token, count));
+                               is_token(part, at + token), file_rows(&part->file->logits, first + at + token, count));
             }
         }
     }
@@ -378,17 +358,17 @@ static bool check_predictions(const struct part *part, const fff_bert *model, co
     return ok || out_of_memory(part);
 }
 
-static bool check_classes(const struct part *part, const fff_bert *model, const fff_floats *file) {
+static bool check_classes(const struct part *part) {
     size_t count = part->verdict->config.labels, sequences = part->batch.sequences, length = part->batch.length;
     float *logits = malloc(sequences * count * sizeof *logits);
     double *exact = malloc(sequences * count * sizeof *exact);
-    bool ok =
-        logits != NULL && exact != NULL && fff_bert_classify_f64(model, sequences, length, part->exact.hidden, exact);
+    bool ok = logits != NULL && exact != NULL &&
+              fff_bert_classify_f64(part->masked, sequences, length, part->exact.hidden, exact);
     for (size_t run = 0; run <= part->verdict->isa_count && ok; run++) {
-        ok = fff_bert_classify(model, sequences, length, part->runs[run].hidden, logits);
+        ok = fff_bert_classify(part->masked, sequences, length, part->runs[run].hidden, logits);
         for (size_t i = 0; i < sequences && ok; i++) {
             compare_logits(part, run, logits + i * count, exact + i * count, count, true,
-                           file_rows(file, part->first + i, count));
+                           file_rows(&part->file->logits, part->first + i, count));
         }
     }
     free(logits);
@@ -396,31 +376,19 @@ static bool check_classes(const struct part *part, const fff_bert *model, const 
     return ok || out_of_memory(part);
 }
 
-static bool check_logits(const struct part *part, const fff_bert *model) {
-    fff_floats file = {NULL, NULL};
-    if (part->input->logits != NULL && !fff_tensor_floats(part->input->logits, &file)) {
-        return out_of_memory(part);
-    }
-    bool ok = part->verdict->config.labels > 0 ? check_classes(part, model, &file)
-              : part->verdict->has_logits      ? check_predictions(part, model, &file)
-                                               : true;
-    free(file.owned);
-    return ok;
+static bool check_logits(const struct part *part) {
+    return part->verdict->config.labels > 0 ? check_classes(part)
+           : part->verdict->has_logits      ? check_predictions(part)
+                                            : true;
 }
 
-static bool check_file_hidden(const struct part *part) {
-    fff_floats file = {NULL, NULL};
-    if (part->input->hidden != NULL && !fff_tensor_floats(part->input->hidden, &file)) {
-        return out_of_memory(part);
-    }
-    const float *values = file_rows(&file, part->first * part->batch.length, part->width);
+static void check_file_hidden(const struct part *part) {
+    const float *values = file_rows(&part->file->hidden, part->first * part->batch.length, part->width);
     for (size_t run = 0; run <= part->verdict->isa_count && values != NULL; run++) {
         for (size_t i = 0; i < part->tokens * part->width; i++) {
             compare((double)part->runs[run].hidden[i], (double)values[i], &part->verdict->runs[run].file_hidden);
         }
     }
-    free(file.owned);
-    return true;
 }
 
 static double cosine_distance(const float *a, const float *b, size_t count) {
@@ -434,23 +402,22 @@ static double cosine_distance(const float *a, const float *b, size_t count) {
     return isnan(distance) ? INFINITY : distance;
 }
 
-static bool check_embeddings(const struct part *part, const fff_bert *model) {
-    fff_floats file = {NULL, NULL};
+static bool check_embeddings(const struct part *part) {
+    const float *values = file_rows(&part->file->embedding, part->first, part->width);
+    if (values == NULL) {
+        return true;
+    }
     float *embeddings = malloc(part->batch.sequences * part->width * sizeof *embeddings);
-    bool ok =
-        embeddings != NULL && (part->input->embedding == NULL || fff_tensor_floats(part->input->embedding, &file));
-    const float *values = file_rows(&file, part->first, part->width);
-    for (size_t run = 0; run <= part->verdict->isa_count && ok && values != NULL; run++) {
+    for (size_t run = 0; run <= part->verdict->isa_count && embeddings != NULL; run++) {
         double *largest = &part->verdict->runs[run].file_embedding;
-        fff_bert_pool(model, &part->batch, part->runs[run].hidden, embeddings);
+        fff_bert_pool(part->masked, &part->batch, part->runs[run].hidden, embeddings);
         for (size_t i = 0; i < part->batch.sequences; i++) {
             double distance = cosine_distance(embeddings + i * part->width, values + i * part->width, part->width);
             *largest = fmax(*largest, distance);
         }
     }
-    free(file.owned);
     free(embeddings);
-    return ok || out_of_memory(part);
+    return embeddings != NULL || out_of_memory(part);
 }
 
 /* ---- All of it ------------------------------------------------------------------------------- */
@@ -461,10 +428,9 @@ static bool run_everything(struct part *part) {
     for (size_t i = 0; i < verdict->isa_count && ok; i++) {
         ok = run_by_kernels(part, verdict->isas[i], &part->runs[i]);
     }
-    fff_bert *masked = ok ? open_model(part, FFF_ISA_AUTO, FFF_BERT_MASKED) : NULL;
-    ok = masked != NULL && run(part, masked, &part->runs[verdict->isa_count]) && run_f64(part, masked);
+    ok = ok && run(part, part->masked, &part->runs[verdict->isa_count]) && run_f64(part);
     for (size_t layer = 0; layer < part->layers && part->checked > 0 && ok; layer++) {
-        ok = check_layer(part, masked, layer);
+        ok = check_layer(part, layer);
     }
     for (size_t i = 0; i <= verdict->isa_count && ok; i++) {
         compare_run(part, i);
@@ -472,8 +438,10 @@ static bool run_everything(struct part *part) {
             compare_bits(part, i);
         }
     }
-    ok = ok && check_logits(part, masked) && check_file_hidden(part) && check_embeddings(part, masked);
-    fff_bert_close(masked);
+    if (ok) {
+        check_file_hidden(part);
+        ok = check_logits(part) && check_embeddings(part);
+    }
     for (size_t i = 0; i < MOST_RUNS; i++) {
         free_record(&part->runs[i]);
     }
@@ -484,49 +452,49 @@ static bool run_everything(struct part *part) {
     return ok;
 }
 
-/* The results in the file must have the shapes that this model gives them; the leading dimensions may be one. */
-static bool check_shapes(const struct model_input *input, const fff_bert_config *config, char *error,
-                         size_t error_size) {
+static void free_results(struct file_results *file) {
+    free(file->hidden.owned);
+    free(file->logits.owned);
+    free(file->embedding.owned);
+}
+
+/* The results in the file, which must have the shapes that this model gives them; the leading dimensions may be one. */
+static bool read_results(const struct model_input *input, const fff_bert_config *config, struct file_results *file,
+                         char *error, size_t error_size) {
     size_t sequences = input->batch.sequences, tokens = sequences * input->batch.length;
     bool words = config->labels == 0;
     const struct {
         const char *name;
         const fff_tensor *tensor;
         size_t rows, columns;
+        fff_floats *floats;
     } results[] = {
-        {"hidden", input->hidden, tokens, config->hidden_size},
-        {"logits", input->logits, words ? tokens : sequences, words ? config->vocabulary : config->labels},
-        {"embedding", input->embedding, sequences, config->hidden_size},
+        {"hidden", input->hidden, tokens, config->hidden_size, &file->hidden},
+        {"logits", input->logits, words ? tokens : sequences, words ? config->vocabulary : config->labels,
+         &file->logits},
+        {"embedding", input->embedding, sequences, config->hidden_size, &file->embedding},
     };
     for (size_t i = 0; i < sizeof results / sizeof *results; i++) {
         const fff_tensor *tensor = results[i].tensor;
-        fff_floats floats;
         if (tensor == NULL) {
             continue;
         }
         bool fits = tensor->rank >= 2 && tensor->shape[tensor->rank - 1] == results[i].columns &&
                     tensor->count == results[i].rows * results[i].columns;
-        if (!fits || !fff_tensor_floats(tensor, &floats)) {
+        if (!fits || !fff_tensor_floats(tensor, results[i].floats)) {
             snprintf(error, error_size, "%s: tensor '%s' has %zu elements of %s where the model gives %zu x %zu",
                      input->source, results[i].name, tensor->count, tensor->type_name, results[i].rows,
                      results[i].columns);
             return false;
         }
-        free(floats.owned);
     }
     return true;
 }
 
-static bool prepare(const struct model_input_choice *choice, struct model_verdict *verdict, struct model_input *input,
-                    char *error, size_t error_size) {
-    const fff_bert_options options = {.feedforward = FFF_BERT_MASKED};
-    fff_bert *model = fff_bert_open(choice->directory, &options, error, error_size);
-    if (model == NULL) {
-        return false;
-    }
-    verdict->config = *fff_bert_configuration(model);
+static bool prepare(const struct model_input_choice *choice, const fff_bert *masked, struct model_verdict *verdict,
+                    struct model_input *input, struct file_results *file, char *error, size_t error_size) {
+    verdict->config = *fff_bert_configuration(masked);
     verdict->has_logits = verdict->config.family == FFF_BERT_CRAMMED; /* of words or of labels */
-    fff_bert_close(model);
     if (!model_input_load(choice, &verdict->config, input, error, error_size)) {
         return false;
     }
@@ -551,16 +519,19 @@ static bool prepare(const struct model_input_choice *choice, struct model_verdic
     if (!ok) {
         snprintf(error, error_size, "out of memory");
     }
-    return ok && check_shapes(input, &verdict->config, error, error_size);
+    return ok && read_results(input, &verdict->config, file, error, error_size);
 }
 
 bool verify_model(const struct model_input_choice *choice, const fff_isa *isas, size_t isa_count, size_t layer_tokens,
                   struct model_verdict *verdict, char *error, size_t error_size) {
     struct model_input input = {0};
+    struct file_results file = {0};
+    const fff_bert_options options = {.feedforward = FFF_BERT_MASKED};
     *verdict = (struct model_verdict){.isa_count = isa_count};
     memcpy(verdict->isas, isas, isa_count * sizeof *isas);
     openblas_set_num_threads(1); /* the same order of its sums in every run */
-    bool ok = prepare(choice, verdict, &input, error, error_size);
+    fff_bert *masked = fff_bert_open(choice->directory, &options, error, error_size);
+    bool ok = masked != NULL && prepare(choice, masked, verdict, &input, &file, error, error_size);
     const fff_bert_config *config = &verdict->config;
     size_t at_once = ok && input.batch.length > 0 ? TOKENS_AT_ONCE / input.batch.length : 0;
     at_once = at_once > 0 ? at_once : 1;
@@ -570,7 +541,8 @@ bool verify_model(const struct model_input_choice *choice, const fff_isa *isas, 
         size_t token = first * input.batch.length;
         struct part part = {
             .choice = choice,
-            .input = &input,
+            .masked = masked,
+            .file = &file,
             .verdict = verdict,
             .batch = {sequences, input.batch.length, input.ids + token, input.mask != NULL ? input.mask + token : NULL},
             .first = first,
@@ -585,6 +557,8 @@ bool verify_model(const struct model_input_choice *choice, const fff_isa *isas, 
         ok = run_everything(&part);
         verdict->layer_tokens += part.checked;
     }
+    fff_bert_close(masked);
+    free_results(&file);
     model_input_free(&input);
     if (!ok) {
         model_verdict_free(verdict);

@@ -2,14 +2,6 @@
 
 #include <stdio.h>
 
-static int all_hold(const struct verdict *verdicts, size_t count) {
-    int ok = 1;
-    for (size_t i = 0; i < count; i++) {
-        ok = ok && verdict_holds(&verdicts[i]);
-    }
-    return ok;
-}
-
 size_t expected_faults(const struct verdict *v) {
     return v->expected_mismatches + v->expected.output_errors + v->expected.route_mismatches + v->expected.unbounded;
 }
@@ -44,7 +36,7 @@ void print_layer_file(const char *path, const struct layer_data *data, const str
         print_faults(&v->dense);
     }
     printf("  %s\n",
-           all_hold(verdicts, count) ? "ok: the same bits everywhere, all within the proven bound" : "FAILED");
+           verdicts_hold(verdicts, count) ? "ok: the same bits everywhere, all within the proven bound" : "FAILED");
 }
 
 json_t *json_number(double value) {
@@ -68,6 +60,6 @@ json_t *isas_json(const struct verdict *verdicts, size_t count) {
 }
 
 json_t *layer_file_json(const char *path, const struct verdict *verdicts, size_t count) {
-    return json_pack("{s:s, s:b, s:o}", "path", path, "ok", all_hold(verdicts, count), "isas",
+    return json_pack("{s:s, s:b, s:o}", "path", path, "ok", verdicts_hold(verdicts, count), "isas",
                      isas_json(verdicts, count));
 }
