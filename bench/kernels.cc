@@ -134,7 +134,7 @@ void descend(benchmark::State &state, fff_isa isa, size_t width, size_t bytes) {
     set_rates(state, static_cast<double>(levels * width * sizeof(float)), static_cast<double>(levels * width));
 }
 
-// PATH rows of the working set, in random order, summed.
+// PATH rows of the working set, in random order, summed for one token.
 void accumulate(benchmark::State &state, fff_isa isa, size_t width, size_t bytes) {
     const fff_kernels *kernels = fff_kernels_of(isa);
     size_t rows = std::max<size_t>(1, bytes / (Weights::padded(width) * 2 * sizeof(float)));
@@ -148,15 +148,17 @@ void accumulate(benchmark::State &state, fff_isa isa, size_t width, size_t bytes
     while (nodes.size() < PATH) {
         nodes.push_back(nodes[nodes.size() % rows]);
     }
-    kernels->accumulate_f32(&w.trees, nodes.data(), activations.data(), 0, output.data());
-    fff_kernels_generic.accumulate_f32(&w.trees, nodes.data(), activations.data(), 0, expected.data());
+    const uint32_t token = 0;
+    kernels->accumulate_f32(&w.trees, 1, &token, nodes.data(), activations.data(), 0, output.data(), width);
+    fff_kernels_generic.accumulate_f32(&w.trees, 1, &token, nodes.data(), activations.data(), 0, expected.data(),
+                                       width);
     if (!same_bits(output.data(), expected.data(), width)) {
         wrong_output(state, "differs from the generic kernel");
         return;
     }
     size_t next = 0;
     for (auto _ : state) {
-        kernels->accumulate_f32(&w.trees, nodes.data() + next, activations.data(), 0, output.data());
+        kernels->accumulate_f32(&w.trees, 1, &token, nodes.data() + next, activations.data(), 0, output.data(), width);
         benchmark::DoNotOptimize(output.data());
         next = next + 2 * PATH <= nodes.size() ? next + PATH : 0;
     }

@@ -64,14 +64,16 @@ struct fff_kernels {
     /* activations[i] = activation(logits[i]); the two may be the same memory. */
     void (*activate_f32)(fff_activation activation, size_t count, const float *logits, float *activations);
 
-    /* One token's output: output[j] = the fused chain over trees, then levels, of
-     * activations[tree * levels + level] * output row (tree, nodes[tree * levels + level]) column j,
-     * from +0 or, if `how` has FFF_CONTINUE, from what output[j] is: so a layer's trees may come in several
-     * calls. Writes output_width floats, at any alignment; they share no memory with the arguments.
+    /* The outputs of several tokens. The i-th of `count` has nodes[i * entries ...] and activations[i * entries ...],
+     * entries being trees * levels, and its output y at output + tokens[i] * output_stride: y[j] = the fused chain over
+     * trees, then levels, of activation (tree * levels + level) * output row (tree, node (tree * levels + level))
+     * column j, from +0 or, if `how` has FFF_CONTINUE, from what y[j] is: so a layer's trees may come in several
+     * calls. Writes output_width floats a token, at any alignment; they share no memory with the arguments.
      * FFF_STREAM tells that the output will not be read soon, and may go past the caches; it changes no bit.
      * Whoever asks for it calls fff_store_fence() before another thread may read. */
-    void (*accumulate_f32)(const struct fff_trees_f32 *trees, const uint32_t *nodes, const float *activations,
-                           unsigned how, float *output);
+    void (*accumulate_f32)(const struct fff_trees_f32 *trees, size_t count, const uint32_t *tokens,
+                           const uint32_t *nodes, const float *activations, unsigned how, float *output,
+                           size_t output_stride);
 
     /* `count` tokens against the roots of all trees: logits[t * logit_stride + tree * levels] = the logit of tree's
      * root for the token at inputs + t * input_stride. */

@@ -63,8 +63,8 @@ static float *activations_of(const struct job *job, size_t task) {
     return (float *)(void *)(slice_of(job, task) + job->plan.activations);
 }
 
-static uint32_t *path_of(const struct job *job, size_t task) {
-    return (uint32_t *)(void *)(slice_of(job, task) + job->plan.path);
+static uint32_t *paths_of(const struct job *job, size_t task) {
+    return (uint32_t *)(void *)(slice_of(job, task) + job->plan.paths);
 }
 
 /* The first of task `index`'s even share of `count`; the last of its share is the first of the next one's. */
@@ -112,6 +112,7 @@ static struct fff_walk make_walk(const struct job *job, size_t first, size_t fir
         .nodes = (uint32_t *)(void *)memory,
         .activation = layer->activation,
         .finish_tokens = job->plan.finish_tokens,
+        .from_afar = layer->large_trees,
     };
     if (job->routed_nodes != NULL) {
         size_t entry = first_tree * layer->trees.levels;
@@ -155,7 +156,8 @@ static void run_token(const struct job *job, size_t token, unsigned char *slice)
     float *logits = (float *)(void *)(nodes + layer->path_length);
     kernels->descend_f32(&layer->trees, input, true, nodes, logits);
     kernels->activate_f32(layer->activation, layer->path_length, logits, logits);
-    kernels->accumulate_f32(&layer->trees, nodes, logits, 0, job->output + token * job->output_stride);
+    kernels->accumulate_f32(&layer->trees, 1, &(uint32_t){0}, nodes, logits, 0,
+                            job->output + token * job->output_stride, job->output_stride);
 }
 
 /* A block of tokens, group of trees by group of trees. */
@@ -180,10 +182,10 @@ static void run_block(const struct job *job, size_t first, size_t count, size_t 
         for (size_t t = 0; t < trees; t++) {
             start_at_root(&walk, t, 0, count, order);
             fff_walk_subtree(&walk, t, 0, count, order, scratch, trees == 1 ? activations_of(job, task) : NULL,
-                             path_of(job, task));
+                             paths_of(job, task));
         }
         if (trees > 1) {
-            fff_walk_finish(&walk, count, order, activations_of(job, task), path_of(job, task));
+            fff_walk_finish(&walk, count, order, activations_of(job, task), paths_of(job, task));
         }
     }
 }
@@ -200,8 +202,9 @@ static void accumulate_block(const struct job *job, size_t first, size_t count, 
         for (size_t token = first; token < first + count; token++) {
             layer->kernels->activate_f32(layer->activation, entries,
                                          job->logits + token * job->logit_stride + tree * levels, activations);
-            layer->kernels->accumulate_f32(&some, job->nodes + token * job->node_stride + tree * levels, activations,
-                                           how_to_write(job, tree, trees), job->output + token * job->output_stride);
+            layer->kernels->accumulate_f32(
+                &some, 1, &(uint32_t){0}, job->nodes + token * job->node_stride + tree * levels, activations,
+                how_to_write(job, tree, trees), job->output + token * job->output_stride, job->output_stride);
         }
     }
 }
@@ -286,7 +289,7 @@ static void run_subtrees(void *argument, size_t index) {
             count++;
         }
         fff_walk_subtree(&chunk->walk, 0, job->plan.split, count, order, chunk->scratch + first,
-                         activations_of(job, index), path_of(job, index));
+                         activations_of(job, index), paths_of(job, index));
     }
     fff_store_fence();
     fff_fp_leave(callers);
@@ -307,6 +310,7 @@ static void run_together(const struct job *job) {
             };
             run_tasks(job, run_upper_levels, &chunk);
             sort_by_node(&chunk);
+            chunk.walk.first_level = job->plan.split;
             run_tasks(job, run_subtrees, &chunk);
         }
     }

@@ -40,6 +40,9 @@ void fff_plan_layer(struct fff_layer *layer) {
     layer->block = at_most(at_least(floats / token_floats, LEAST_BLOCK), MOST_BLOCK);
     size_t by_rows = layer->l2_bytes / L2_TO_L1 / sizeof(float) / trees->nodes / trees->output_width;
     size_t by_logits = floats / layer->block / (trees->levels + 1);
+    if (trees->levels == 1) {
+        by_rows = layer->l2_bytes / 4 / sizeof(float) / trees->row_stride;
+    }
     layer->group = at_most(at_least(at_most(by_rows, by_logits), 1), trees->trees);
     layer->finish_tokens = at_least(FINISH_FLOATS / (layer->group * trees->levels), 1);
     size_t tree_bytes = trees->nodes * trees->row_stride * sizeof(float);
@@ -73,7 +76,7 @@ static size_t lay_out(const struct fff_layer *layer, struct fff_plan *plan) {
         end = 0;
     }
     plan->activations = reserve(&end, plan->finish_tokens * entries);
-    plan->path = reserve(&end, entries);
+    plan->paths = reserve(&end, plan->finish_tokens * entries);
     size_t one_token = 0; /* a token that goes alone has nodes and logits of a whole path in place of all that */
     reserve(&one_token, layer->path_length);
     reserve(&one_token, layer->path_length);

@@ -17,8 +17,8 @@ struct fff_plan {
     size_t group;         /* trees of a walk, at most */
     size_t finish_tokens; /* tokens whose activations are at hand */
     struct fff_walk_layout walk;
-    size_t activations, path; /* byte offsets in a task's slice; a walk of its own comes first */
-    size_t slices, slice;     /* where the tasks' slices begin, after a shared walk; bytes of each */
+    size_t activations, paths; /* byte offsets in a task's slice; a walk of its own comes first */
+    size_t slices, slice;      /* where the tasks' slices begin, after a shared walk; bytes of each */
 };
 
 /* What of all plans for a layer is the same, from its l2_bytes. */

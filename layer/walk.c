@@ -2,7 +2,72 @@
 
 #include <string.h>
 
+/* ---- Fetching ahead ---------------------------------------------------------------------------
+ *
+ * What a walk will touch is known before it does: what follows asks for it early, with from_afar only. All of it into
+ * L2, since L1 would lose it again; but the start of the next row into L1, so that the hardware, which sees a row once
+ * it has been begun, is ahead of its first use.
+ *
+ * Inlined by force: gcc takes a function that does nothing but prefetch for one without effect, and leaves out calls.
+ */
+
+enum {
+    FETCH_TOKENS = 8, /* inputs on their way while those before them are used */
+    FETCH_LINES = 8,  /* of the next row */
+};
+
+static inline __attribute__((always_inline)) void fetch(const float *from, size_t floats) {
+    for (size_t i = 0; i < floats; i += FFF_LINE_FLOATS) {
+        __builtin_prefetch(from + i, 0, 2);
+    }
+}
+
+static inline __attribute__((always_inline)) void fetch_start_of_row(const struct fff_walk *walk, size_t tree,
+                                                                     uint32_t node) {
+    const struct fff_trees_f32 *trees = &walk->trees;
+    const float *row = trees->input_rows + (tree * trees->nodes + node) * trees->row_stride;
+    for (size_t line = 0; line < FETCH_LINES && line * FFF_LINE_FLOATS < trees->input_width; line++) {
+        __builtin_prefetch(row + line * FFF_LINE_FLOATS, 0, 3);
+    }
+}
+
+static inline __attribute__((always_inline)) void fetch_inputs(const struct fff_walk *walk, size_t count,
+                                                               const uint32_t *tokens) {
+    for (size_t i = 0; i < count; i++) {
+        fetch(walk->input + tokens[i] * walk->input_stride, walk->trees.input_width);
+    }
+}
+
+/* What accumulate_f32 will read and write of these tokens that are at a node. */
+static inline __attribute__((always_inline)) void fetch_for_sums(const struct fff_walk *walk, size_t tree, size_t level,
+                                                                 uint32_t node, size_t count, const uint32_t *tokens) {
+    const struct fff_trees_f32 *trees = &walk->trees;
+    fetch(trees->output_rows + (tree * trees->nodes + node) * trees->row_stride, trees->output_width);
+    if (level + 1 == trees->levels && (walk->how & FFF_STREAM) == 0) {
+        for (size_t i = 0; i < count; i++) {
+            fetch(walk->output + tokens[i] * walk->output_stride, trees->output_width);
+        }
+    }
+}
+
 /* ---- Down one tree --------------------------------------------------------------------------- */
+
+/* Tokens' logits at a node. */
+static void compute_logits(const struct fff_walk *walk, size_t tree, size_t level, uint32_t node, size_t count,
+                           const uint32_t *tokens) {
+    const struct fff_trees_f32 *trees = &walk->trees;
+    bool ahead = walk->from_afar && level == walk->first_level;
+    for (size_t i = 0, some = count; i < count; i += some) {
+        if (ahead) {
+            some = count - i < FETCH_TOKENS ? count - i : FETCH_TOKENS;
+            size_t next = count - i - some < FETCH_TOKENS ? count - i - some : FETCH_TOKENS;
+            fetch_inputs(walk, next, tokens + i + some);
+        }
+        walk->kernels->node_dot_f32(trees, tree * trees->nodes + node, some, tokens + i, walk->input,
+                                    walk->input_stride, walk->logits + tree * trees->levels + level,
+                                    walk->logit_stride);
+    }
+}
 
 /* One group: the tokens order[0..count-1], all at node `node` of level `level`. Computes their logits, then moves them
  * to the node's children, partitioned stably: those that go left first, whose number is returned. At the last level
@@ -12,8 +77,10 @@ static size_t visit_node(const struct fff_walk *walk, size_t tree, size_t level,
     const struct fff_trees_f32 *trees = &walk->trees;
     float *logits = walk->logits + tree * trees->levels + level;
     if (level > 0 || !walk->roots_known) {
-        walk->kernels->node_dot_f32(trees, tree * trees->nodes + node, count, order, walk->input, walk->input_stride,
-                                    logits, walk->logit_stride);
+        compute_logits(walk, tree, level, node, count, order);
+    }
+    if (walk->from_afar && walk->output != NULL) {
+        fetch_for_sums(walk, tree, level, node, count, order);
     }
     if (level + 1 == trees->levels) {
         return count;
@@ -45,37 +112,40 @@ void fff_walk_levels(const struct fff_walk *walk, size_t tree, size_t from, size
             while (end < count && nodes[order[end] * trees] == node) {
                 end++;
             }
+            if (walk->from_afar && end < count) {
+                fetch_start_of_row(walk, tree, nodes[order[end] * trees]);
+            }
             visit_node(walk, tree, level, node, end - start, order + start, scratch);
         }
     }
 }
 
 void fff_walk_subtree(const struct fff_walk *walk, size_t tree, size_t from, size_t count, uint32_t *order,
-                      uint32_t *scratch, float *activations, uint32_t *path) {
+                      uint32_t *scratch, float *activations, uint32_t *paths) {
     size_t levels = walk->trees.levels, level = from;
     while (count > FFF_SMALL_GROUP && level < levels) {
         size_t left =
             visit_node(walk, tree, level, walk->nodes[order[0] * walk->trees.trees + tree], count, order, scratch);
         level++;
         if (level < levels && left > 0 && left < count) {
-            fff_walk_subtree(walk, tree, level, left, order, scratch, activations, path);
+            fff_walk_subtree(walk, tree, level, left, order, scratch, activations, paths);
             order += left;
             count -= left;
         }
     }
     fff_walk_levels(walk, tree, level, levels, count, order, scratch);
     if (activations != NULL) {
-        fff_walk_finish(walk, count, order, activations, path);
+        fff_walk_finish(walk, count, order, activations, paths);
     }
 }
 
 /* ---- At the leaves --------------------------------------------------------------------------- */
 
 void fff_walk_finish(const struct fff_walk *walk, size_t count, const uint32_t *tokens, float *activations,
-                     uint32_t *path) {
+                     uint32_t *paths) {
     for (size_t i = 0; i < count; i += walk->finish_tokens) {
         size_t some = count - i < walk->finish_tokens ? count - i : walk->finish_tokens;
-        walk->finish(walk, some, tokens + i, activations, path);
+        walk->finish(walk, some, tokens + i, activations, paths);
     }
 }
 
@@ -90,25 +160,40 @@ static void find_path(const struct fff_walk *walk, uint32_t token, uint32_t *pat
     }
 }
 
+/* How many tokens, from the first on, share all but the last ALIKE rows of their only tree: accumulate_f32 takes them
+ * together. Fewer rows in common would not be worth while: a token's rows are best read one after the other. */
+static size_t count_alike(const struct fff_walk *walk, size_t count, const uint32_t *tokens) {
+    enum { ALIKE = 2 };
+    size_t alike = 1;
+    while (walk->trees.trees == 1 && alike < count &&
+           (walk->nodes[tokens[alike]] + 1) >> ALIKE == (walk->nodes[tokens[0]] + 1) >> ALIKE) {
+        alike++;
+    }
+    return alike;
+}
+
 void fff_finish_route(const struct fff_walk *walk, size_t count, const uint32_t *tokens, float *activations,
-                      uint32_t *path) {
+                      uint32_t *paths) {
     (void)activations;
-    (void)path;
+    (void)paths;
     for (size_t i = 0; i < count; i++) {
         find_path(walk, tokens[i], walk->routed_nodes + tokens[i] * walk->routed_stride);
     }
 }
 
 void fff_finish_forward(const struct fff_walk *walk, size_t count, const uint32_t *tokens, float *activations,
-                        uint32_t *path) {
+                        uint32_t *paths) {
     size_t entries = walk->trees.trees * walk->trees.levels;
     for (size_t i = 0; i < count; i++) {
         memcpy(activations + i * entries, walk->logits + tokens[i] * walk->logit_stride, entries * sizeof(float));
     }
     walk->kernels->activate_f32(walk->activation, count * entries, activations, activations);
     for (size_t i = 0; i < count; i++) {
-        find_path(walk, tokens[i], path);
-        walk->kernels->accumulate_f32(&walk->trees, path, activations + i * entries, walk->how,
-                                      walk->output + tokens[i] * walk->output_stride);
+        find_path(walk, tokens[i], paths + i * entries);
+    }
+    for (size_t i = 0, some; i < count; i += some) {
+        some = count_alike(walk, count - i, tokens + i);
+        walk->kernels->accumulate_f32(&walk->trees, some, tokens + i, paths + i * entries, activations + i * entries,
+                                      walk->how, walk->output, walk->output_stride);
     }
 }

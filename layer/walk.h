@@ -14,11 +14,13 @@ struct fff_walk {
     uint32_t *nodes; /* token t's node in tree k: nodes[t * trees.trees + k]; in the end, its leaf */
     float *logits;   /* token t's entry e (tree by tree, level by level): logits[t * logit_stride + e] */
     size_t logit_stride;
-    bool roots_known; /* the logits of level 0 are there already */
+    bool roots_known;   /* the logits of level 0 are there already */
+    bool from_afar;     /* rows, inputs and outputs come from beyond L2: they are fetched ahead */
+    size_t first_level; /* where the walk begins, and inputs are read for the first time */
 
     /* What is done with tokens that have reached their leaves in all trees of the walk. */
     void (*finish)(const struct fff_walk *walk, size_t count, const uint32_t *tokens, float *activations,
-                   uint32_t *path);
+                   uint32_t *paths);
     uint32_t *routed_nodes; /* fff_route: token t's entry e at routed_nodes[t * routed_stride + e] */
     size_t routed_stride;
     float *output; /* fff_forward: token t's output at output + t * output_stride */
@@ -40,19 +42,19 @@ void fff_walk_levels(const struct fff_walk *walk, size_t tree, size_t from, size
                      uint32_t *scratch);
 
 /* The tokens order[0..count-1], all at one node of level `from`, to their leaves, subtree by subtree. They end in
- * order of their leaves. With `activations` other than NULL each is finished once there: activations and path have
- * room for finish_tokens paths and one path of the walk's trees. */
+ * order of their leaves. With `activations` other than NULL each is finished once there: both it and paths
+ * have room for finish_tokens paths of the walk's trees. */
 void fff_walk_subtree(const struct fff_walk *walk, size_t tree, size_t from, size_t count, uint32_t *order,
-                      uint32_t *scratch, float *activations, uint32_t *path);
+                      uint32_t *scratch, float *activations, uint32_t *paths);
 
 /* Calls finish for any number of tokens. */
 void fff_walk_finish(const struct fff_walk *walk, size_t count, const uint32_t *tokens, float *activations,
-                     uint32_t *path);
+                     uint32_t *paths);
 
 /* The two ways to finish. */
 void fff_finish_route(const struct fff_walk *walk, size_t count, const uint32_t *tokens, float *activations,
-                      uint32_t *path);
+                      uint32_t *paths);
 void fff_finish_forward(const struct fff_walk *walk, size_t count, const uint32_t *tokens, float *activations,
-                        uint32_t *path);
+                        uint32_t *paths);
 
 #endif

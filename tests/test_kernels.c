@@ -103,40 +103,64 @@ static void check_node_dot(const struct fff_kernels *kernels, enum fill kind, si
     unpack(&packed);
 }
 
+/* What accumulate_f32 is given: `count` tokens, whose outputs come in another order. */
+struct sums {
+    const struct fff_trees_f32 *trees;
+    size_t count;
+    const uint32_t *tokens, *nodes;
+    const float *activations;
+};
+
+static void accumulate(const struct fff_kernels *kernels, const struct sums *sums, unsigned how, float *output,
+                       size_t stride) {
+    kernels->accumulate_f32(sums->trees, sums->count, sums->tokens, sums->nodes, sums->activations, how, output,
+                            stride);
+}
+
 /* Streaming stores are for aligned output, which a guarded array seldom is. */
-static void check_streamed(const struct fff_kernels *kernels, const struct fff_trees_f32 *trees, const uint32_t *nodes,
-                           const float *activations, float *expected) {
-    size_t width = trees->output_width;
-    float *output = aligned_alloc(64, (width * sizeof(float) + 127) / 64 * 64);
+static void check_streamed(const struct fff_kernels *kernels, const struct sums *sums, float *expected) {
+    size_t width = sums->trees->output_width, stride = round_up(width + 1, 16);
+    float *output = aligned_alloc(64, sums->count * stride * sizeof(float));
     assert_non_null(output);
-    float beyond = output[width] = 1.5f;
-    kernels->accumulate_f32(trees, nodes, activations, FFF_STREAM, output);
+    for (size_t t = 0; t < sums->count; t++) {
+        output[t * stride + width] = 1.5f;
+    }
+    accumulate(kernels, sums, FFF_STREAM, output, stride);
     fff_store_fence();
-    fff_kernels_generic.accumulate_f32(trees, nodes, activations, 0, expected);
-    assert_same_floats(output, expected, width, "streamed output");
-    assert_same_floats(output + width, &beyond, 1, "what is beyond");
+    accumulate(&fff_kernels_generic, sums, 0, expected, width);
+    for (size_t t = 0; t < sums->count; t++) {
+        assert_same_floats(output + t * stride, expected + t * width, width, "streamed output");
+        assert_true(output[t * stride + width] == 1.5f); /* what is beyond */
+    }
     free(output);
 }
 
 static void check_accumulate(const struct fff_kernels *kernels, enum fill kind, size_t width, uint64_t *state) {
-    size_t trees = 1 + random_below(state, 3), levels = 1 + random_below(state, 4), path = trees * levels;
+    enum { TOKENS = 5 };
+    size_t trees = 1 + random_below(state, 3), levels = 1 + random_below(state, 4);
+    size_t count = random_below(state, TOKENS) + 1, entries = count * trees * levels;
     struct packed packed = pack_random(kind, 1 + random_below(state, 40), width, trees, levels, state);
-    struct guarded nodes = guarded_allocate(path * sizeof(uint32_t));
-    struct guarded activations = guarded_allocate(path * sizeof(float));
-    struct guarded output = guarded_allocate(width * sizeof(float));
-    float *expected = malloc(width * sizeof(float));
+    struct guarded nodes = guarded_allocate(entries * sizeof(uint32_t));
+    struct guarded activations = guarded_allocate(entries * sizeof(float));
+    struct guarded output = guarded_allocate(count * width * sizeof(float));
+    uint32_t tokens[TOKENS];
+    float *expected = malloc(count * width * sizeof(float));
     assert_non_null(expected);
-    for (size_t i = 0; i < path; i++) {
+    for (uint32_t t = 0; t < count; t++) {
+        tokens[t] = (uint32_t)count - 1 - t;
+    }
+    for (size_t i = 0; i < entries; i++) {
         ((uint32_t *)nodes.data)[i] = (uint32_t)random_below(state, packed.trees.nodes);
     }
-    fill_floats(kind, activations.data, path, state);
-    fff_kernels_generic.accumulate_f32(&packed.trees, nodes.data, activations.data, 0, expected);
-    kernels->accumulate_f32(&packed.trees, nodes.data, activations.data, 0, output.data);
-    assert_same_floats(output.data, expected, width, "output");
-    fff_kernels_generic.accumulate_f32(&packed.trees, nodes.data, activations.data, FFF_CONTINUE, expected);
-    kernels->accumulate_f32(&packed.trees, nodes.data, activations.data, FFF_CONTINUE | FFF_STREAM, output.data);
-    assert_same_floats(output.data, expected, width, "continued output");
-    check_streamed(kernels, &packed.trees, nodes.data, activations.data, expected);
+    fill_floats(kind, activations.data, entries, state);
+    const struct sums sums = {&packed.trees, count, tokens, nodes.data, activations.data};
+    accumulate(&fff_kernels_generic, &sums, 0, expected, width);
+    accumulate(kernels, &sums, 0, output.data, width);
+    assert_same_floats(output.data, expected, count * width, "output");
+    accumulate(&fff_kernels_generic, &sums, FFF_CONTINUE, expected, width);
+    accumulate(kernels, &sums, FFF_CONTINUE | FFF_STREAM, output.data, width);
+    assert_same_floats(output.data, expected, count * width, "continued output");
+    check_streamed(kernels, &sums, expected);
     free(expected);
     guarded_free(&output);
     guarded_free(&activations);

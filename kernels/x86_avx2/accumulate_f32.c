@@ -1,11 +1,11 @@
-/* One token's output, in blocks of 8 registers (64 columns) that stay in registers over all visited
+/* Several tokens' outputs, in blocks of 8 registers (64 columns) that stay in registers over all of a token's
  * rows: one load an FMA, output written once. kernels/x86_avx512/accumulate_f32.c says why. A block
  * of 12 registers was no faster. */
+#include "kernels/accumulate_f32.h"
 #include "kernels/x86_avx2/isa.h"
 
 enum { BLOCK = 8 };
 
-/* `vectors` registers of output columns from `column` on. */
 static inline __attribute__((always_inline)) void columns_x86_avx2(const struct fff_trees_f32 *trees,
                                                                    const uint32_t *nodes, const float *activations,
                                                                    unsigned how, float *output, size_t column,
@@ -27,7 +27,7 @@ static inline __attribute__((always_inline)) void columns_x86_avx2(const struct 
             }
         }
     }
-    if ((how & FFF_STREAM) != 0 && vectors == BLOCK) {
+    if (vectors == BLOCK && fff_may_stream(how, output + column)) {
         for (int v = 0; v < vectors; v++) {
             _mm256_stream_ps(output + column + 8 * v, sums[v]);
         }
@@ -38,17 +38,9 @@ static inline __attribute__((always_inline)) void columns_x86_avx2(const struct 
     }
 }
 
-void fff_accumulate_f32_x86_avx2(const struct fff_trees_f32 *trees, const uint32_t *nodes, const float *activations,
-                                 unsigned how, float *output) {
-    size_t width = trees->output_width;
-    size_t column = 0;
-    if ((uintptr_t)output % 64 != 0) {
-        how &= ~(unsigned)FFF_STREAM; /* streaming stores want whole cache lines */
-    }
-    for (; column + 8 * BLOCK <= width; column += 8 * BLOCK) {
-        columns_x86_avx2(trees, nodes, activations, how, output, column, BLOCK);
-    }
-    for (; column < width; column += 8) {
-        columns_x86_avx2(trees, nodes, activations, how, output, column, 1);
-    }
+void fff_accumulate_f32_x86_avx2(const struct fff_trees_f32 *trees, size_t count, const uint32_t *tokens,
+                                 const uint32_t *nodes, const float *activations, unsigned how, float *output,
+                                 size_t output_stride) {
+    fff_accumulate_columns(trees, count, tokens, nodes, activations, how, output, output_stride, 8, BLOCK,
+                           columns_x86_avx2);
 }

@@ -1,18 +1,19 @@
-/* One token's output.
+/* Several tokens' outputs.
  *
- * Columns go in blocks of 8 registers (128 columns) that stay in registers over all visited rows, so
+ * Columns go in blocks of 8 registers (128 columns) that stay in registers over all of a token's rows, so
  * output is written once and the only traffic is the rows themselves, one load an FMA. Eight
  * independent chains cover the FMA's latency (4 cycles, 2 a cycle). Blocks of 16 and 24 registers
  * were no faster: descend_f32 has already asked for the rows' lines. */
+#include "kernels/accumulate_f32.h"
 #include "kernels/x86_avx512/isa.h"
 
 enum { BLOCK = 8 };
 
-/* `vectors` registers of output columns from `column` on; `last` masks the last of them. */
 static inline __attribute__((always_inline)) void columns_x86_avx512(const struct fff_trees_f32 *trees,
                                                                      const uint32_t *nodes, const float *activations,
                                                                      unsigned how, float *output, size_t column,
-                                                                     int vectors, __mmask16 last) {
+                                                                     int vectors) {
+    __mmask16 last = lanes_below_x86_avx512(column + 16 * (vectors - 1), trees->output_width);
     __m512 sums[BLOCK];
     for (int v = 0; v < vectors; v++) {
         sums[v] = _mm512_setzero_ps();
@@ -35,7 +36,7 @@ static inline __attribute__((always_inline)) void columns_x86_avx512(const struc
             }
         }
     }
-    if ((how & FFF_STREAM) != 0 && vectors == BLOCK) {
+    if (vectors == BLOCK && fff_may_stream(how, output + column)) {
         for (int v = 0; v < vectors; v++) {
             _mm512_stream_ps(output + column + 16 * v, sums[v]);
         }
@@ -47,17 +48,9 @@ static inline __attribute__((always_inline)) void columns_x86_avx512(const struc
     _mm512_mask_storeu_ps(output + column + 16 * (vectors - 1), last, sums[vectors - 1]);
 }
 
-void fff_accumulate_f32_x86_avx512(const struct fff_trees_f32 *trees, const uint32_t *nodes, const float *activations,
-                                   unsigned how, float *output) {
-    size_t width = trees->output_width;
-    size_t column = 0;
-    if ((uintptr_t)output % 64 != 0) {
-        how &= ~(unsigned)FFF_STREAM; /* streaming stores want whole cache lines */
-    }
-    for (; column + 16 * BLOCK <= width; column += 16 * BLOCK) {
-        columns_x86_avx512(trees, nodes, activations, how, output, column, BLOCK, 0xffff);
-    }
-    for (; column < width; column += 16) {
-        columns_x86_avx512(trees, nodes, activations, how, output, column, 1, lanes_below_x86_avx512(column, width));
-    }
+void fff_accumulate_f32_x86_avx512(const struct fff_trees_f32 *trees, size_t count, const uint32_t *tokens,
+                                   const uint32_t *nodes, const float *activations, unsigned how, float *output,
+                                   size_t output_stride) {
+    fff_accumulate_columns(trees, count, tokens, nodes, activations, how, output, output_stride, 16, BLOCK,
+                           columns_x86_avx512);
 }
