@@ -6,8 +6,9 @@
 A layer is compared with the fastest dense layer of as many neurons. First every way of every dense library is tried
 once at that size and batch; then the fastest few, the FFF layers and the limit run in one process, their repetitions
 interleaved at random. A ratio is taken between repetitions of the same index in the same process; shown are the median
-of all, and the smallest and the largest. Several processes, because where memory happens to lie changes times more
-than repetitions do; in rounds over all cases, because the machine changes in minutes.
+of all, and a spread: from the smallest to the largest, or farther, to where another run's median is to be expected.
+Several processes, because where memory happens to lie changes times more than repetitions do; in rounds over all
+cases, because the machine changes in minutes.
 
 Exit status: 0; 1 if a timed output was wrong; 2 for arguments that make no sense.
 """
@@ -15,6 +16,7 @@ Exit status: 0; 1 if a timed output was wrong; 2 for arguments that make no sens
 import argparse
 import collections
 import json
+import math
 import os
 import re
 import statistics
@@ -46,9 +48,14 @@ DEFAULT = [
 ]
 FLOP_RATIO = 4095 / 12  # of the published shape: multiplications saved
 NOISY = 0.2  # a row whose smallest and largest ratio differ by more than this part of the median
-CANDIDATES = 3  # dense layers timed against FFF: the fastest ones of the trial, if close
+CANDIDATES = 4  # dense layers timed against FFF: the fastest ones of the trial, if close
 CLOSE = 1.12
 LARGE = 2048  # batches from here on run fewer candidates in fewer processes: a dense layer takes seconds
+SMALL = 64  # up to here dense layers are bound by memory, which others on the machine use too: trials vary more
+CLOSE_SMALL = 1.5
+# Another run's median lies within the spread with this probability: Student's t, two-sided 99 %, by degrees of freedom.
+STUDENT = {4: 4.604, 5: 4.032, 6: 3.707, 7: 3.499, 8: 3.355, 9: 3.250, 10: 3.169, 12: 3.055, 15: 2.947, 20: 2.845, 30: 2.750}
+POOLED_FREEDOM = 4  # what the variance of all rows counts for in that of one
 
 LAYER = re.compile(r"layer/path_(\d+)x(\d+)/(\w+)/h(\d+)/b(\d+)/(warm|cold)/(\w+)")
 THREADS = re.compile(r"layer_threads/path_(\d+)x(\d+)/(\w+)/h(\d+)/b(\d+)/(warm|cold)/(\w+)/t(\d+)")
@@ -179,7 +186,7 @@ def dense_names(names, neurons, case):
 
 
 class Trials:
-    """Which dense layers are worth timing: each is run once at each size and batch."""
+    """Which dense layers are worth timing: each is tried at each size and batch."""
 
     def __init__(self, harness, names):
         self.harness, self.names, self.known = harness, names, {}
@@ -188,10 +195,11 @@ class Trials:
         key = (neurons, case.width, case.batch, case.weights)
         if key not in self.known:
             names = dense_names(self.names, neurons, case)
-            found = self.harness.run(names, 1, trial=True) if names else {}
-            self.known[key] = sorted((us(runs)[0], name) for name, runs in found.items())
+            found = self.harness.run(names, 3 if case.batch <= SMALL else 1, trial=True) if names else {}
+            self.known[key] = sorted((min(us(runs)), name) for name, runs in found.items())
         ranked = self.known[key]
-        return [name for time_taken, name in ranked if time_taken <= CLOSE * ranked[0][0]][:most]
+        close = CLOSE_SMALL if case.batch <= SMALL else CLOSE
+        return [name for time_taken, name in ranked if time_taken <= close * ranked[0][0]][:most]
 
 
 # ---- Measuring one case ---------------------------------------------------------------------------------------------
@@ -225,8 +233,42 @@ def best(measured, prefix):
 
 
 def ratios(above, below):
-    """Of repetitions of the same index in the same process."""
-    return [a / b for process_a, process_b in zip(above, below) for a, b in zip(us(process_a), us(process_b))]
+    """Of repetitions of the same index in the same process, process by process."""
+    return [[a / b for a, b in zip(us(process_a), us(process_b))] for process_a, process_b in zip(above, below)]
+
+
+def summarize(row, what, by_process):
+    """The median of such ratios as row[what], their spread, and each process's median."""
+    paired = [ratio for process in by_process for ratio in process]
+    row[what] = statistics.median(paired)
+    row[what + "_spread"] = [min(paired), max(paired)]
+    row[what + "_by_process"] = [statistics.median(process) for process in by_process]
+
+
+def allow_for_other_runs(rows, what):
+    """Extends each spread to where the median of another such run lies with the probability of STUDENT, judged by how much
+    the medians of processes, which are minutes apart, differ: a prediction interval, of logarithms. Two or three
+    processes tell little of their own variance, so that of all rows counts as POOLED_FREEDOM more."""
+    logs = {index: [math.log(median) for median in row[what + "_by_process"]] for index, row in enumerate(rows)
+            if len(row.get(what + "_by_process") or []) > 1}
+    if not logs:
+        return
+    pooled = statistics.mean(statistics.variance(values) for values in logs.values())
+    for index, values in logs.items():
+        row, own = rows[index], len(values) - 1
+        freedom = own + POOLED_FREEDOM
+        variance = (own * statistics.variance(values) + POOLED_FREEDOM * pooled) / freedom
+        student = STUDENT[max(known for known in STUDENT if known <= freedom)]
+        factor = math.exp(student * math.sqrt(2 * variance / len(values)))
+        low, high = row[what + "_spread"]
+        row[what + "_spread"] = [min(low, row[what] / factor), max(high, row[what] * factor)]
+
+
+def mark_noisy(rows, what):
+    for row in rows:
+        if row[what] is not None:
+            low, high = row[what + "_spread"]
+            row["noisy"] = high - low > NOISY * row[what]
 
 
 def limit_us(measured):
@@ -258,12 +300,9 @@ def rows_of(case, isas, measured):
             "width": case.width, "neurons": neurons_of(case), "noisy": False,
         }
         if dense:
-            paired = ratios(measured[dense], fff)
             row["dense_best_us_per_token"] = median_us(measured[dense])
             row["dense_best_peer"] = dense.split("/")[1]
-            row["speedup"] = statistics.median(paired)
-            row["speedup_spread"] = [min(paired), max(paired)]
-            row["noisy"] = max(paired) - min(paired) > NOISY * row["speedup"]
+            summarize(row, "speedup", ratios(measured[dense], fff))
         else:
             times = all_us(fff)
             row["noisy"] = max(times) - min(times) > NOISY * row["fff_us_per_token"]
@@ -285,16 +324,15 @@ def rows_of_threads(harness, case, isa, names, repetitions, processes):
         return []
     rows = []
     for threads in sorted(merged.keys() - {1}):
-        paired = ratios(merged[1], merged[threads])
-        rows.append({
+        row = {
             "model": model_of(case), "isa": isa, "batch": case.batch, "threads": threads,
             "weights": case.weights, "routes": case.routes, "fff_us_per_token": median_us(merged[threads]),
             "dense_best_us_per_token": None, "dense_best_peer": None, "speedup": None, "speedup_spread": None,
             "limit_us_per_token": None, "percent_of_limit": None, "width": case.width, "neurons": neurons_of(case),
-            "one_thread_us_per_token": median_us(merged[1]), "times_one_thread": statistics.median(paired),
-            "times_one_thread_spread": [min(paired), max(paired)],
-            "noisy": max(paired) - min(paired) > NOISY * statistics.median(paired),
-        })
+            "one_thread_us_per_token": median_us(merged[1]),
+        }
+        summarize(row, "times_one_thread", ratios(merged[1], merged[threads]))
+        rows.append(row)
     return rows
 
 
@@ -403,8 +441,9 @@ def markdown(context, notes, rows, thread_rows, kernels, pictures, pytorch, seco
              f"SLEEF {context.get('sleef')}. Dense layers by {context.get('dense_peers')}. Took {seconds / 60:.0f} minutes.", ""]
     lines += [f"**Warning:** {note}" + "\n" for note in notes]
     if rows:
-        lines += ["Ratios are medians of pairs within one process, with the smallest and the largest. Rows whose spread exceeds "
-                  f"{100 * NOISY:.0f} % of the median are marked noisy.", ""]
+        lines += ["Ratios are medians of pairs within one process. The spread holds all of them, and the median of another such "
+                  "run with a probability of 99 %, as far as this run's rounds, minutes apart, can tell. Rows whose own ratios "
+                  f"spread over more than {100 * NOISY:.0f} % of the median are marked noisy.", ""]
         lines += [f"![{title}]({file})\n" for title, file in pictures]
         lines += ["## Layers", ""] + layer_table(rows) + [""]
     if main_rows(rows):
@@ -491,9 +530,13 @@ def main():
                 measure(harness, trials, names, case, case_isas, arguments.repetitions, process, measured[case])
         for case, case_isas in cases.items():
             rows += rows_of(case, case_isas, measured[case])
+        mark_noisy(rows, "speedup")
+        allow_for_other_runs(rows, "speedup")
         for (case, isa), of_case in threads.items():
             print(f"[{time.time() - began:4.0f} s] threads, {label(case)}", flush=True)
             thread_rows += rows_of_threads(harness, case, isa, of_case, arguments.repetitions, arguments.processes)
+        mark_noisy(thread_rows, "times_one_thread")
+        allow_for_other_runs(thread_rows, "times_one_thread")
         if others:
             print(f"[{time.time() - began:4.0f} s] {len(others)} kernels", flush=True)
             kernels = harness.run(others, arguments.repetitions, interleave=False)

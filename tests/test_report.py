@@ -4,8 +4,10 @@ usage: test_report.py BENCH_FOLDER
 """
 
 import json
+import math
 import os
 import pathlib
+import random
 import statistics
 import subprocess
 import sys
@@ -241,8 +243,41 @@ class Selection(unittest.TestCase):
 
     def test_median_of_pairs(self):
         pairs = report.ratios([[{"s_per_token": 4.0}, {"s_per_token": 9.0}]], [[{"s_per_token": 2.0}, {"s_per_token": 3.0}]])
-        self.assertEqual([round(pair, 9) for pair in pairs], [2, 3])
-        self.assertAlmostEqual(statistics.median(pairs), 2.5)
+        self.assertEqual([[round(pair, 9) for pair in process] for process in pairs], [[2, 3]])
+        row = {}
+        report.summarize(row, "speedup", [[2.0, 4.0], [5.0]])
+        self.assertEqual(row, {"speedup": 4, "speedup_spread": [2, 5], "speedup_by_process": [3, 5]})
+
+    def test_spread_expects_another_run(self):
+        def row(*medians):
+            return {"speedup": 10, "speedup_spread": [9, 12], "speedup_by_process": list(medians)}
+
+        alike = [row(10, 10, 10), row(10), {"speedup": None, "speedup_spread": None}]
+        report.allow_for_other_runs(alike, "speedup")
+        self.assertEqual([r["speedup_spread"] for r in alike], [[9, 12], [9, 12], None])
+        # Two equal rows: pooled and own variance are the same, of logarithms 0.01; t of 2 + 4 degrees is 3.707.
+        differing = [row(10 * math.exp(-0.1), 10, 10 * math.exp(0.1)) for _ in range(2)]
+        report.allow_for_other_runs(differing, "speedup")
+        for r in differing:
+            self.assertAlmostEqual(math.log(r["speedup_spread"][1] / 10), 3.707 * 0.1 * math.sqrt(2 / 3), places=6)
+            self.assertAlmostEqual(math.log(10 / r["speedup_spread"][0]), 3.707 * 0.1 * math.sqrt(2 / 3), places=6)
+
+    def test_spread_covers_what_it_promises(self):
+        # Runs of normal drift: 99 % of another run's medians lie within, give or take.
+        source = random.Random(7)
+
+        def run():
+            rows = []
+            for _ in range(300):
+                processes = [math.exp(source.gauss(0, 0.03)) for _ in range(3)]
+                rows.append({"speedup": statistics.median(processes), "speedup_by_process": processes,
+                             "speedup_spread": [min(processes), max(processes)]})
+            report.allow_for_other_runs(rows, "speedup")
+            return rows
+
+        inside = sum(a["speedup_spread"][0] <= b["speedup"] <= a["speedup_spread"][1] for a, b in zip(run(), run()))
+        self.assertGreater(inside, 290)
+        self.assertLess(statistics.mean(r["speedup_spread"][1] for r in run()), 1.2)
 
 
 class Compare(unittest.TestCase):
