@@ -1,7 +1,7 @@
-# Three commands do everything: `make demo`, `make test` and `make bench`.
+# Four commands do everything: `make demo`, `make test`, `make test-engines` and `make bench`.
 BUILD ?= build
 
-.PHONY: all demo test bench format clean
+.PHONY: all demo test test-engines bench format clean
 
 all: $(BUILD)/build.ninja
 	ninja -C $(BUILD)
@@ -19,6 +19,11 @@ demo:
 test:
 	scripts/setup.sh test
 	scripts/test.sh
+
+# libfff inside PyTorch, ggml and ONNX Runtime, which are fetched into build-engines/. ENGINES=NAME for one.
+test-engines:
+	scripts/setup.sh test
+	scripts/test_engines.sh $(ENGINES)
 
 # FFF against dense layers of the newest OpenBLAS, MKL and oneDNN, on every instruction set, in up to 15 minutes; writes
 # bench/results/. FILTER=REGEX, ISA=NAME and ROUTES=FILE select a part.

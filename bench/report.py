@@ -51,11 +51,12 @@ NOISY = 0.2  # a row whose smallest and largest ratio differ by more than this p
 CANDIDATES = 4  # dense layers timed against FFF: the fastest ones of the trial, if close
 CLOSE = 1.12
 LARGE = 2048  # batches from here on run fewer candidates in fewer processes: a dense layer takes seconds
-SMALL = 64  # up to here dense layers are bound by memory, which others on the machine use too: trials vary more
+SMALL = 4  # up to here dense layers are bound by memory, which others on the machine use too: trials vary more
 CLOSE_SMALL = 1.5
 # Another run's median lies within the spread with this probability: Student's t, two-sided 99 %, by degrees of freedom.
 STUDENT = {4: 4.604, 5: 4.032, 6: 3.707, 7: 3.499, 8: 3.355, 9: 3.250, 10: 3.169, 12: 3.055, 15: 2.947, 20: 2.845, 30: 2.750}
 POOLED_FREEDOM = 4  # what the variance of all rows counts for in that of one
+MEDIAN_VARIANCE = {2: 0.455, 3: 0.693, 4: 0.789, 5: 0.839}  # of so many normal values whose variance is 1
 
 LAYER = re.compile(r"layer/path_(\d+)x(\d+)/(\w+)/h(\d+)/b(\d+)/(warm|cold)/(\w+)")
 THREADS = re.compile(r"layer_threads/path_(\d+)x(\d+)/(\w+)/h(\d+)/b(\d+)/(warm|cold)/(\w+)/t(\d+)")
@@ -248,12 +249,12 @@ def summarize(row, what, by_process):
 def allow_for_other_runs(rows, what):
     """Extends each spread to where the median of another such run lies with the probability of STUDENT, judged by how much
     the medians of processes, which are minutes apart, differ: a prediction interval, of logarithms. Two or three
-    processes tell little of their own variance, so that of all rows counts as POOLED_FREEDOM more."""
+    processes tell little of their own variance, so that of the middle one of all rows counts as POOLED_FREEDOM more."""
     logs = {index: [math.log(median) for median in row[what + "_by_process"]] for index, row in enumerate(rows)
             if len(row.get(what + "_by_process") or []) > 1}
     if not logs:
         return
-    pooled = statistics.mean(statistics.variance(values) for values in logs.values())
+    pooled = statistics.median(statistics.variance(values) / MEDIAN_VARIANCE.get(len(values), 1) for values in logs.values())
     for index, values in logs.items():
         row, own = rows[index], len(values) - 1
         freedom = own + POOLED_FREEDOM

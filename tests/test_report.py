@@ -255,12 +255,13 @@ class Selection(unittest.TestCase):
         alike = [row(10, 10, 10), row(10), {"speedup": None, "speedup_spread": None}]
         report.allow_for_other_runs(alike, "speedup")
         self.assertEqual([r["speedup_spread"] for r in alike], [[9, 12], [9, 12], None])
-        # Two equal rows: pooled and own variance are the same, of logarithms 0.01; t of 2 + 4 degrees is 3.707.
+        # Two equal rows: their variance, of logarithms, is 0.01; t of 2 + 4 degrees is 3.707.
         differing = [row(10 * math.exp(-0.1), 10, 10 * math.exp(0.1)) for _ in range(2)]
         report.allow_for_other_runs(differing, "speedup")
+        factor = 3.707 * math.sqrt((2 * 0.01 + 4 * 0.01 / 0.693) / 6) * math.sqrt(2 / 3)
         for r in differing:
-            self.assertAlmostEqual(math.log(r["speedup_spread"][1] / 10), 3.707 * 0.1 * math.sqrt(2 / 3), places=6)
-            self.assertAlmostEqual(math.log(10 / r["speedup_spread"][0]), 3.707 * 0.1 * math.sqrt(2 / 3), places=6)
+            self.assertAlmostEqual(math.log(r["speedup_spread"][1] / 10), factor, places=6)
+            self.assertAlmostEqual(math.log(10 / r["speedup_spread"][0]), factor, places=6)
 
     def test_spread_covers_what_it_promises(self):
         # Runs of normal drift: 99 % of another run's medians lie within, give or take.
