@@ -13,6 +13,7 @@
 
 #include <ggml-backend.h>
 #include <math.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -237,12 +238,17 @@ int fff_ggml_operator_status(fff_ggml_operator *op) {
 
 /* ---- What ggml's threads do ------------------------------------------------------------------ */
 
-static void pause_briefly(void) {
+/* Waits a moment, as ggml's barriers do; who has waited for long lets others have the core, should there be more threads
+ * than cores. */
+static void wait_a_moment(unsigned *waits) {
 #if defined(__x86_64__) || defined(__i386__)
     __builtin_ia32_pause();
 #elif defined(__aarch64__)
     __asm__ volatile("yield");
 #endif
+    if (++*waits % 4096 == 0) {
+        (void)sched_yield();
+    }
 }
 
 /* Takes one of the `open` tasks and does it; false if another thread was faster. */
@@ -266,16 +272,17 @@ static void run(void *context, size_t count, void (*task)(void *argument, size_t
     for (size_t open; (open = atomic_load_explicit(&op->open, memory_order_relaxed)) > 0;) {
         do_task(op, open);
     }
-    while (atomic_load_explicit(&op->unfinished, memory_order_acquire) > 0) {
-        pause_briefly();
+    for (unsigned waits = 0; atomic_load_explicit(&op->unfinished, memory_order_acquire) > 0;) {
+        wait_a_moment(&waits);
     }
 }
 
-/* In all other threads: ggml's own barriers wait the same way. */
+/* In all other threads. */
 static void help(fff_ggml_operator *op) {
+    unsigned waits = 0;
     for (size_t open; (open = atomic_load_explicit(&op->open, memory_order_relaxed)) != OVER;) {
         if (open == 0 || !do_task(op, open)) {
-            pause_briefly();
+            wait_a_moment(&waits);
         }
     }
 }

@@ -226,6 +226,8 @@ static void test_bad_nodes(void) {
     EXPECT(FFF_GGML_ERROR_BATCH, "3 times 4 tokens", ggml_new_tensor_3d(ctx, GGML_TYPE_F32, 8, 4, 3));
     struct ggml_tensor *square = ggml_new_tensor_2d(ctx, GGML_TYPE_F32, 8, 8);
     EXPECT(FFF_GGML_ERROR_STRIDE, "transposed", ggml_transpose(ctx, square));
+    struct ggml_tensor *apart = ggml_permute(ctx, ggml_new_tensor_3d(ctx, GGML_TYPE_F32, 2, 8, 5), 2, 0, 1, 3);
+    EXPECT(FFF_GGML_ERROR_STRIDE, "elements apart", apart);
     EXPECT(FFF_GGML_ERROR_STRIDE, "rows over each other", ggml_view_2d(ctx, square, 8, 8, 16, 0));
     EXPECT(FFF_GGML_ERROR_STRIDE, "rows at odd bytes", ggml_view_2d(ctx, square, 8, 2, 33, 0));
     struct ggml_context *full = must_have(ggml_init((struct ggml_init_params){.mem_size = ggml_tensor_overhead() + 64}));
