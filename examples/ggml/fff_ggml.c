@@ -193,6 +193,10 @@ void fff_ggml_layer_destroy(fff_ggml_layer *layer) {
     }
 }
 
+const fff_layer *fff_ggml_layer_behind(const fff_ggml_layer *layer) {
+    return layer == NULL ? NULL : layer->layer;
+}
+
 /* ---- The operator ---------------------------------------------------------------------------- */
 
 int fff_ggml_operator_create(const fff_ggml_layer *layer, int64_t max_tokens, int max_threads, fff_ggml_operator **op) {

@@ -60,6 +60,9 @@ typedef struct fff_ggml_operator fff_ggml_operator;
 int fff_ggml_layer_create(const fff_ggml_weights *weights, fff_ggml_layer **layer);
 void fff_ggml_layer_destroy(fff_ggml_layer *layer); /* NULL is allowed */
 
+/* The layer behind it, to be asked for its instruction set or memory, or to be called directly; NULL for NULL. */
+const fff_layer *fff_ggml_layer_behind(const fff_ggml_layer *layer);
+
 /* Allocates the workspace for up to max_tokens tokens in a node (llama.cpp: n_ubatch) and max_threads threads that work
  * at once; further threads of ggml's then wait. Nothing is allocated later. The operator may stand behind any number
  * of nodes of graphs that are computed one after another. Graphs computed at the same time need one each, for one
