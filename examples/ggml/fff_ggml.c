@@ -1,0 +1,396 @@
+/* FFF layers in ggml graphs.
+ *
+ * ggml calls a custom operator once in each of its threads, with a barrier after the node. Here thread 0 calls
+ * fff_forward() with a runner that publishes the tasks of each step, and all other threads take tasks until thread 0
+ * says that it is over. So the threads walk down the trees together and fetch every row of weights once, which they
+ * would not if each called fff_forward() for a share of the tokens.
+ *
+ * `open` is the number of tasks that nobody has taken. To take one is to lower it by compare and exchange, and only who
+ * has taken a task reads `task` and `argument`: thread 0 writes those two again only when no task is unfinished. A
+ * thread that slept through a whole step between its look at `open` and its exchange thus takes a task of the step that
+ * is current when it wakes, or none. */
+#include "fff_ggml.h"
+
+#include <ggml-backend.h>
+#include <math.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+struct fff_ggml_layer {
+    fff_layer *layer;
+    int64_t input_width, output_width;
+};
+
+enum { CACHE_LINE = 64 };
+
+struct fff_ggml_operator {
+    const fff_ggml_layer *layer;
+    int64_t max_tokens;
+    size_t max_threads;
+    void *workspace;
+    size_t workspace_size;
+    void (*task)(void *argument, size_t index); /* of the step that is open */
+    void *argument;
+    atomic_int status;                            /* the first failure */
+    _Alignas(CACHE_LINE) atomic_size_t open;      /* tasks to take, or OVER */
+    _Alignas(CACHE_LINE) atomic_size_t unfinished; /* tasks of this step that have not returned */
+    atomic_int left;                              /* threads that are through with this node */
+};
+
+static const size_t OVER = SIZE_MAX;
+
+const char *fff_ggml_status_text(int status) {
+    switch (status) {
+    case FFF_GGML_ERROR_TYPE:
+        return "the weights are not F32, F16 or BF16, or the input is not F32";
+    case FFF_GGML_ERROR_SHAPE:
+        return "the weights' shapes do not fit each other, or the depth and the number of trees";
+    case FFF_GGML_ERROR_WIDTH:
+        return "the input's ne0 is not the layer's input width";
+    case FFF_GGML_ERROR_STRIDE:
+        return "the elements of a row are not adjacent, or rows overlap";
+    case FFF_GGML_ERROR_DATA:
+        return "a weight tensor has no data, or has it where the CPU cannot read it";
+    case FFF_GGML_ERROR_BATCH:
+        return "the input has more tokens than the operator was made for";
+    case FFF_GGML_ERROR_COUNT:
+        return "the largest batch or the number of threads is below 1 or too large";
+    case FFF_GGML_ERROR_CONTEXT:
+        return "the ggml context has no room for another tensor";
+    default:
+        return fff_status_text((fff_status)status);
+    }
+}
+
+/* ---- Weights --------------------------------------------------------------------------------- */
+
+static int check_weights(const struct ggml_tensor *tensor) {
+    if (tensor == NULL) {
+        return FFF_ERROR_NULL_POINTER;
+    }
+    if (tensor->type != GGML_TYPE_F32 && tensor->type != GGML_TYPE_F16 && tensor->type != GGML_TYPE_BF16) {
+        return FFF_GGML_ERROR_TYPE;
+    }
+    if (tensor->ne[2] != 1 || tensor->ne[3] != 1) {
+        return FFF_GGML_ERROR_SHAPE;
+    }
+    size_t element = ggml_type_size(tensor->type);
+    if (tensor->nb[0] % element != 0 || tensor->nb[1] % element != 0) {
+        return FFF_GGML_ERROR_STRIDE;
+    }
+    bool readable = tensor->buffer == NULL || ggml_backend_buffer_is_host(tensor->buffer);
+    return tensor->data != NULL && readable ? FFF_OK : FFF_GGML_ERROR_DATA;
+}
+
+/* A matrix of weights as float32: element (i, j) of the tensor is data[i * strides[0] + j * strides[1]]. */
+struct matrix {
+    const float *data;
+    float *owned; /* to free(), or NULL */
+    size_t strides[2];
+};
+
+/* F32 stays where it is. Others are widened into memory of their own. */
+static int read_matrix(const struct ggml_tensor *tensor, struct matrix *matrix) {
+    if (tensor->type == GGML_TYPE_F32) {
+        *matrix = (struct matrix){tensor->data, NULL, {tensor->nb[0] / sizeof(float), tensor->nb[1] / sizeof(float)}};
+        return FFF_OK;
+    }
+    size_t columns = (size_t)tensor->ne[0], rows = (size_t)tensor->ne[1];
+    float *values = calloc(rows, columns * sizeof(float));
+    if (values == NULL) {
+        return FFF_ERROR_OUT_OF_MEMORY;
+    }
+    for (size_t j = 0; j < rows; j++) {
+        for (size_t i = 0; i < columns; i++) {
+            const void *element = (const char *)tensor->data + i * tensor->nb[0] + j * tensor->nb[1];
+            values[j * columns + i] = tensor->type == GGML_TYPE_F16 ? ggml_fp16_to_fp32(*(const ggml_fp16_t *)element)
+                                                                    : ggml_bf16_to_fp32(*(const ggml_bf16_t *)element);
+        }
+    }
+    *matrix = (struct matrix){values, values, {1, columns}};
+    return FFF_OK;
+}
+
+static int check_all(const fff_ggml_weights *weights) {
+    int status = check_weights(weights->input_weights);
+    if (status == FFF_OK) {
+        status = check_weights(weights->output_weights);
+    }
+    if (status == FFF_OK && weights->biases != NULL) {
+        status = check_weights(weights->biases);
+    }
+    if (status != FFF_OK) {
+        return status;
+    }
+    size_t rows = (size_t)weights->input_weights->ne[1], nodes = fff_nodes_per_tree(weights->depth);
+    bool fits = nodes != 0 && weights->trees != 0 && rows % nodes == 0 && rows / nodes == weights->trees &&
+                weights->output_weights->ne[0] == weights->input_weights->ne[1];
+    if (weights->biases != NULL) {
+        fits = fits && weights->biases->ne[0] == weights->input_weights->ne[1] && weights->biases->ne[1] == 1;
+    }
+    if (!fits) {
+        return FFF_GGML_ERROR_SHAPE;
+    }
+    /* Biases of F32 are read where they lie, so these must be adjacent. */
+    return weights->biases == NULL || weights->biases->nb[0] == ggml_type_size(weights->biases->type)
+               ? FFF_OK
+               : FFF_GGML_ERROR_STRIDE;
+}
+
+int fff_ggml_layer_create(const fff_ggml_weights *weights, fff_ggml_layer **layer) {
+    if (weights == NULL || layer == NULL) {
+        return FFF_ERROR_NULL_POINTER;
+    }
+    int status = check_all(weights);
+    if (status != FFF_OK) {
+        return status;
+    }
+    struct matrix in = {0}, biases = {0}, out = {0};
+    fff_ggml_layer *made = calloc(1, sizeof *made);
+    status = made != NULL ? read_matrix(weights->input_weights, &in) : FFF_ERROR_OUT_OF_MEMORY;
+    if (status == FFF_OK) {
+        status = read_matrix(weights->output_weights, &out);
+    }
+    if (status == FFF_OK && weights->biases != NULL) {
+        status = read_matrix(weights->biases, &biases);
+    }
+    if (status == FFF_OK) {
+        made->input_width = weights->input_weights->ne[0];
+        made->output_width = weights->output_weights->ne[1];
+        const fff_layer_desc desc = {
+            .struct_size = sizeof desc,
+            .input_width = (size_t)made->input_width,
+            .output_width = (size_t)made->output_width,
+            .depth = weights->depth,
+            .trees = weights->trees,
+            .activation = weights->activation,
+            .routing = weights->routing,
+            .isa = weights->isa,
+            .input_weights = {in.data, in.strides[1], in.strides[0]}, /* a node is a row of this tensor ... */
+            .biases = biases.data,
+            .output_weights = {out.data, out.strides[0], out.strides[1]}, /* ... and a column of that one */
+        };
+        status = (int)fff_layer_create(&desc, &made->layer);
+    }
+    free(in.owned);
+    free(out.owned);
+    free(biases.owned);
+    if (status != FFF_OK) {
+        free(made);
+        return status;
+    }
+    *layer = made;
+    return FFF_OK;
+}
+
+void fff_ggml_layer_destroy(fff_ggml_layer *layer) {
+    if (layer != NULL) {
+        fff_layer_destroy(layer->layer);
+        free(layer);
+    }
+}
+
+const fff_layer *fff_ggml_layer_behind(const fff_ggml_layer *layer) {
+    return layer == NULL ? NULL : layer->layer;
+}
+
+/* ---- The operator ---------------------------------------------------------------------------- */
+
+int fff_ggml_operator_create(const fff_ggml_layer *layer, int64_t max_tokens, int max_threads, fff_ggml_operator **op) {
+    if (layer == NULL || op == NULL) {
+        return FFF_ERROR_NULL_POINTER;
+    }
+    if (max_tokens < 1 || max_threads < 1 || max_threads > GGML_MAX_N_THREADS) {
+        return FFF_GGML_ERROR_COUNT;
+    }
+    size_t size = 0;
+    int status = (int)fff_workspace_size(layer->layer, (size_t)max_tokens, (size_t)max_threads, &size);
+    if (status != FFF_OK) {
+        return status;
+    }
+    fff_ggml_operator *made = aligned_alloc(CACHE_LINE, sizeof *made);
+    void *workspace = malloc(size);
+    if (made == NULL || workspace == NULL) {
+        free(made);
+        free(workspace);
+        return FFF_ERROR_OUT_OF_MEMORY;
+    }
+    *made = (fff_ggml_operator){
+        .layer = layer,
+        .max_tokens = max_tokens,
+        .max_threads = (size_t)max_threads,
+        .workspace = workspace,
+        .workspace_size = size,
+    };
+    *op = made;
+    return FFF_OK;
+}
+
+void fff_ggml_operator_destroy(fff_ggml_operator *op) {
+    if (op != NULL) {
+        free(op->workspace);
+        free(op);
+    }
+}
+
+int fff_ggml_operator_status(fff_ggml_operator *op) {
+    return op == NULL ? FFF_ERROR_NULL_POINTER : atomic_exchange(&op->status, FFF_OK);
+}
+
+/* ---- What ggml's threads do ------------------------------------------------------------------ */
+
+/* Waits a moment, as ggml's barriers do; who has waited for long lets others have the core, should there be more threads
+ * than cores. */
+static void wait_a_moment(unsigned *waits) {
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+    if (++*waits % 4096 == 0) {
+        (void)sched_yield();
+    }
+}
+
+/* Takes one of the `open` tasks and does it; false if another thread was faster. */
+static bool do_task(fff_ggml_operator *op, size_t open) {
+    if (!atomic_compare_exchange_weak_explicit(&op->open, &open, open - 1, memory_order_acquire,
+                                               memory_order_relaxed)) {
+        return false;
+    }
+    op->task(op->argument, open - 1);
+    atomic_fetch_sub_explicit(&op->unfinished, 1, memory_order_release);
+    return true;
+}
+
+/* The runner's run(), in thread 0. */
+static void run(void *context, size_t count, void (*task)(void *argument, size_t index), void *argument) {
+    fff_ggml_operator *op = context;
+    op->task = task;
+    op->argument = argument;
+    atomic_store_explicit(&op->unfinished, count, memory_order_relaxed);
+    atomic_store_explicit(&op->open, count, memory_order_release);
+    for (size_t open; (open = atomic_load_explicit(&op->open, memory_order_relaxed)) > 0;) {
+        do_task(op, open);
+    }
+    for (unsigned waits = 0; atomic_load_explicit(&op->unfinished, memory_order_acquire) > 0;) {
+        wait_a_moment(&waits);
+    }
+}
+
+/* In all other threads. */
+static void help(fff_ggml_operator *op) {
+    unsigned waits = 0;
+    for (size_t open; (open = atomic_load_explicit(&op->open, memory_order_relaxed)) != OVER;) {
+        if (open == 0 || !do_task(op, open)) {
+            wait_a_moment(&waits);
+        }
+    }
+}
+
+/* The rows of a tensor as three nested loops, the innermost first and as long as the strides allow. */
+struct rows {
+    size_t count[3], stride[3]; /* in bytes */
+};
+
+static struct rows rows_of(const struct ggml_tensor *tensor) {
+    struct rows rows = {{1, 1, 1}, {tensor->ne[0] * sizeof(float), 0, 0}};
+    for (int d = 1, loops = 0; d < GGML_MAX_DIMS; d++) {
+        size_t count = (size_t)tensor->ne[d];
+        if (count == 1) {
+            continue;
+        }
+        if (loops > 0 && tensor->nb[d] == rows.count[loops - 1] * rows.stride[loops - 1]) {
+            rows.count[loops - 1] *= count;
+        } else {
+            rows.count[loops] = count;
+            rows.stride[loops++] = tensor->nb[d];
+        }
+    }
+    return rows;
+}
+
+static int forward(fff_ggml_operator *op, const struct ggml_tensor *input, struct ggml_tensor *output, size_t threads) {
+    const fff_runner runner = {run, op, threads < op->max_threads ? threads : op->max_threads};
+    const struct rows rows = rows_of(input);
+    size_t output_width = (size_t)op->layer->output_width;
+    float *y = output->data;
+    int status = FFF_OK;
+    for (size_t k = 0; k < rows.count[2]; k++) {
+        for (size_t j = 0; j < rows.count[1] && status == FFF_OK; j++) {
+            const void *x = (const char *)input->data + j * rows.stride[1] + k * rows.stride[2];
+            status = (int)fff_forward(op->layer->layer, rows.count[0], x, rows.stride[0] / sizeof(float), y,
+                                      output_width, op->workspace, op->workspace_size, &runner);
+            y += rows.count[0] * output_width;
+        }
+    }
+    return status;
+}
+
+static void compute(struct ggml_tensor *output, int thread, int threads, void *userdata) {
+    fff_ggml_operator *op = userdata;
+    if (thread == 0) {
+        int status = forward(op, output->src[0], output, (size_t)threads);
+        if (status != FFF_OK) {
+            int none = FFF_OK;
+            atomic_compare_exchange_strong(&op->status, &none, status);
+            for (int64_t i = 0; i < ggml_nelements(output); i++) {
+                ((float *)output->data)[i] = NAN;
+            }
+        }
+        atomic_store_explicit(&op->open, OVER, memory_order_relaxed);
+    } else {
+        help(op);
+    }
+    /* The last one to leave makes ready for the next node. ggml's barrier lies between. */
+    if (atomic_fetch_add_explicit(&op->left, 1, memory_order_acq_rel) == threads - 1) {
+        atomic_store_explicit(&op->left, 0, memory_order_relaxed);
+        atomic_store_explicit(&op->open, 0, memory_order_relaxed);
+    }
+}
+
+/* ---- The graph ------------------------------------------------------------------------------- */
+
+/* Whether the context has room for a tensor with that many bytes of data. */
+static bool has_room(struct ggml_context *ctx, size_t bytes) {
+    size_t needed = ggml_tensor_overhead() + GGML_MEM_ALIGN + (ggml_get_no_alloc(ctx) ? 0 : bytes);
+    return needed <= ggml_get_mem_size(ctx) && ggml_used_mem(ctx) <= ggml_get_mem_size(ctx) - needed;
+}
+
+int fff_ggml_forward(struct ggml_context *ctx, fff_ggml_operator *op, struct ggml_tensor *x, struct ggml_tensor **y) {
+    if (ctx == NULL || op == NULL || x == NULL || y == NULL) {
+        return FFF_ERROR_NULL_POINTER;
+    }
+    if (x->type != GGML_TYPE_F32) {
+        return FFF_GGML_ERROR_TYPE;
+    }
+    if (x->ne[0] != op->layer->input_width) {
+        return FFF_GGML_ERROR_WIDTH;
+    }
+    if (ggml_nrows(x) > op->max_tokens) {
+        return FFF_GGML_ERROR_BATCH;
+    }
+    const struct rows rows = rows_of(x);
+    bool aligned = true;
+    for (int d = 0; d < 3; d++) {
+        aligned = aligned && rows.stride[d] % sizeof(float) == 0;
+    }
+    if (x->nb[0] != sizeof(float) || !aligned || rows.stride[0] < x->ne[0] * sizeof(float)) {
+        return FFF_GGML_ERROR_STRIDE;
+    }
+    size_t bytes;
+    if (__builtin_mul_overflow((size_t)ggml_nrows(x), (size_t)op->layer->output_width * sizeof(float), &bytes) ||
+        bytes > PTRDIFF_MAX) {
+        return FFF_ERROR_OVERFLOW;
+    }
+    if (!has_room(ctx, bytes)) {
+        return FFF_GGML_ERROR_CONTEXT;
+    }
+    *y = ggml_custom_4d(ctx, GGML_TYPE_F32, op->layer->output_width, x->ne[1], x->ne[2], x->ne[3], &x, 1, compute,
+                        GGML_N_TASKS_MAX, op);
+    ggml_set_name(*y, "fff");
+    return FFF_OK;
+}
