@@ -90,6 +90,9 @@ static OrtStatus *infer_shape(const OrtApi *api, OrtShapeInferContext *context) 
     TRY(api->GetSymbolicDimensions(weight, weight_names, 2));
     dims[rank - 1] = weight_dims[0];
     names[rank - 1] = weight_names[0];
+    for (size_t i = 0; i < rank; i++)
+        if (dims[i] < 0 && (names[i] == NULL || names[i][0] == '\0'))
+            return NULL; /* unknown and without a name: the runtime would take -1 for its size */
     OrtTensorTypeAndShapeInfo *output = NULL;
     TRY(api->CreateTensorTypeAndShapeInfo(&output));
     OrtStatus *status = set_output_shape(api, context, output, rank, dims, names);
