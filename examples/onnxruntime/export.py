@@ -20,6 +20,7 @@ import contextlib
 import inspect
 import pathlib
 import sys
+import warnings
 from typing import Any, Iterator, Mapping, Optional, Sequence
 
 import onnx
@@ -185,10 +186,14 @@ def export(model: nn.Module, example: Sequence[Any], path: str, *, input_names: 
     """
     layers = find_layers(model, activations)
     calls = dict.fromkeys(layers, 0)
-    options = {"dynamo": False} if "dynamo" in inspect.signature(torch.onnx.export).parameters else {}
-    with _replaced(layers, calls), torch.no_grad():
+    options: dict[str, Any] = {"dynamo": False} if "dynamo" in inspect.signature(torch.onnx.export).parameters else {}
+    if layers:
+        options["custom_opsets"] = {"fff": 1}
+    with _replaced(layers, calls), torch.no_grad(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The shape inference of fff::PathFFF type is missing")  # it is in the library
+        warnings.filterwarnings("ignore", ".*_graph_op. is deprecated")  # 1.13's word on g.op(), which remained
         torch.onnx.export(model, tuple(example), path, input_names=list(input_names), output_names=output_names,
-                          dynamic_axes=dynamic_axes, opset_version=OPSET, custom_opsets={"fff": 1}, **options)
+                          dynamic_axes=dynamic_axes, opset_version=OPSET, **options)
     unused = [name for name, count in calls.items() if count == 0]
     if unused:
         raise ExportError(f"never called as a module: {', '.join(unused)}")

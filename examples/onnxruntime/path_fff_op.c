@@ -114,6 +114,10 @@ typedef struct registration {
 static pthread_mutex_t registrations_lock = PTHREAD_MUTEX_INITIALIZER;
 static registration *registrations;
 
+/* ONNX Runtime 1.17 to 1.23 follow a null pointer before they call an operator's shape inference, where an optional input is
+ * named as absent (""). They load such models, without inferred shapes, if the operator has none. */
+#define SAFE_INFERENCE_VERSION 24
+
 static OrtStatus *infer_output_shape(const OrtCustomOp *op, OrtShapeInferContext *context) {
     const OrtApi *api = ((const registration *)op)->api;
     OrtStatus *status = infer_shape(api, context);
@@ -136,7 +140,6 @@ static const OrtCustomOp path_fff = {
     .GetInputMemoryType = get_memory_type,
     .CreateKernelV2 = path_fff_create,
     .KernelComputeV2 = path_fff_compute,
-    .InferOutputShapeFn = infer_output_shape,
     .GetStartVersion = get_start_version,
     .GetEndVersion = get_end_version,
 };
@@ -156,7 +159,7 @@ __attribute__((destructor)) static void release_registrations(void) {
 }
 
 /* The runtime's registration, made at its first call. Under the lock. */
-static OrtStatus *find_registration(const OrtApi *api, registration **found) {
+static OrtStatus *find_registration(const OrtApiBase *base, const OrtApi *api, registration **found) {
     for (registration *entry = registrations; entry != NULL; entry = entry->next)
         if (entry->api == api) {
             *found = entry;
@@ -166,6 +169,8 @@ static OrtStatus *find_registration(const OrtApi *api, registration **found) {
     if (entry == NULL)
         return api->CreateStatus(ORT_FAIL, "fff:PathFFF: out of memory");
     entry->op = path_fff;
+    if (base->GetApi(SAFE_INFERENCE_VERSION) != NULL)
+        entry->op.InferOutputShapeFn = infer_output_shape;
     entry->api = api;
     OrtStatus *status = api->CreateCustomOpDomain(OP_DOMAIN, &entry->domain);
     if (status == NULL)
@@ -204,7 +209,7 @@ FFF_API OrtStatus *RegisterCustomOps(OrtSessionOptions *options, const OrtApiBas
     }
     registration *entry = NULL;
     pthread_mutex_lock(&registrations_lock);
-    OrtStatus *status = find_registration(api, &entry);
+    OrtStatus *status = find_registration(base, api, &entry);
     pthread_mutex_unlock(&registrations_lock);
     return status != NULL ? status : api->AddCustomOpDomain(options, entry->domain);
 }
