@@ -56,7 +56,8 @@ def describe(module: nn.Module, name: str, names: Mapping[Any, str]) -> dict[str
         raise ExportError(f"{name}: linear_in.weight has shape {tuple(first.weight.shape)}, where {trees} trees of "
                           f"depth {depth} have {rows} nodes")
     if second.weight.dim() != 2 or second.weight.shape[1] != rows:
-        raise ExportError(f"{name}: linear_out.weight has shape {tuple(second.weight.shape)}, not (output width, {rows})")
+        raise ExportError(f"{name}: linear_out.weight has shape {tuple(second.weight.shape)}, "
+                          f"not (output width, {rows})")
     if getattr(second, "bias", None) is not None:
         raise ExportError(f"{name}: linear_out has a bias, which an FFF layer does not have")
     if first.weight.dtype != torch.float32 or second.weight.dtype != torch.float32:
@@ -81,7 +82,7 @@ def activate(z: torch.Tensor, name: str) -> torch.Tensor:
 
 
 def path_sum(module: nn.Module, x: torch.Tensor, attributes: Mapping[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
-    """The definition, in float64: outputs (tokens, output width) and, for each token, the smallest |logit| on its way."""
+    """The definition, in float64: outputs (tokens, output width), and the smallest |logit| on each token's way."""
     depth, trees = attributes["depth"], attributes["trees"]
     nodes = 2 ** (depth + 1) - 1
     logits = x.double() @ module.linear_in.weight.double().T

@@ -1,6 +1,7 @@
 """The encoder of a model in the published FastBERT format (docs/bert.md), as a PyTorch module: something to export.
 
-Settings that the forward pass does not obey are an error. Token ids and an attention mask go in, hidden states come out.
+Settings that the forward pass does not obey are an error. Token ids and an attention mask go in, hidden states come
+out.
 """
 
 from __future__ import annotations

@@ -4,32 +4,6 @@
 /* Weights that a task should read at least, in elements, to be worth waking a thread for: some 50 us of work. */
 static const size_t TASK_ELEMENTS = (size_t)1 << 19;
 
-OrtStatus *path_fff_read_tensor(const path_fff_kernel *kernel, const OrtValue *value, const char *what, tensor *out) {
-    const OrtApi *api = kernel->api;
-    if (value == NULL)
-        return path_fff_fail(kernel, ORT_INVALID_ARGUMENT, "%s is missing", what);
-    OrtTensorTypeAndShapeInfo *shape = NULL;
-    TRY(api->GetTensorTypeAndShape(value, &shape));
-    ONNXTensorElementDataType type = ONNX_TENSOR_ELEMENT_DATA_TYPE_UNDEFINED;
-    OrtStatus *status = api->GetTensorElementType(shape, &type);
-    if (status == NULL)
-        status = api->GetTensorShapeElementCount(shape, &out->count);
-    if (status == NULL)
-        status = api->GetDimensionsCount(shape, &out->rank);
-    if (status == NULL && type != ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT)
-        status = path_fff_fail(kernel, ORT_INVALID_ARGUMENT, "%s is not float32", what);
-    if (status == NULL && (out->rank == 0 || out->rank > MAX_RANK))
-        status = path_fff_fail(kernel, ORT_INVALID_ARGUMENT, "%s has %zu dimensions, not 1 to %d", what, out->rank, MAX_RANK);
-    if (status == NULL)
-        status = api->GetDimensions(shape, out->dims, out->rank);
-    api->ReleaseTensorTypeAndShapeInfo(shape);
-    TRY(status);
-    void *data = NULL;
-    TRY(api->GetTensorMutableData((OrtValue *)value, &data)); /* read only; the API has no other way */
-    out->data = data;
-    return NULL;
-}
-
 /* ---- Work sharing ---------------------------------------------------------------------------- */
 
 typedef struct session_threads {

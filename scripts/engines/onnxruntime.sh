@@ -1,10 +1,11 @@
 #!/bin/sh
-# scripts/engines/onnxruntime.sh BUILD [COMMAND...]: builds the operator fff:PathFFF for ONNX Runtime and tests it in the real one.
+# scripts/engines/onnxruntime.sh BUILD [COMMAND...]: builds the operator fff:PathFFF for ONNX Runtime and tests it in the
+# real one.
 #
-# BUILD is a meson build folder that holds libfff.so. What is fetched goes into build-engines/onnxruntime. With a COMMAND, that is
-# run instead of the tests, with the same environment:
+# BUILD is a meson build folder that holds libfff.so. What is fetched goes into build-engines/onnxruntime. With a COMMAND,
+# that is run instead of the tests, in the same environment ($PYTHON in quotes: the Python that all this is for):
 #
-#   scripts/engines/onnxruntime.sh build taskset -c 1 '$PYTHON' examples/onnxruntime/bench.py
+#   taskset -c 1 scripts/engines/onnxruntime.sh build '$PYTHON' examples/onnxruntime/bench.py
 #
 # Exits 0 if all checks pass, 1 if one does not, 77 if something must be installed first (as root it is).
 set -eu
@@ -18,9 +19,9 @@ export PYTHON=/usr/bin/python3 # Debian's: the one that its python3-torch is for
 mkdir -p "$cache"
 
 # ---- What it needs ---------------------------------------------------------------------------------
-# Debian's PyTorch, and from PyPI the runtime and `onnx`. onnxruntime_c_api.h is in no wheel of ONNX Runtime's own and in no package of
-# Debian 12; AMD's quantiser, amd-quark, carries that of version 1.17 to build its own operators with. Every later runtime offers
-# that version of the API.
+# Debian's PyTorch, and from PyPI the runtime and `onnx`. onnxruntime_c_api.h is in no wheel of ONNX Runtime's own and in
+# no package of Debian 12; AMD's quantiser, amd-quark, carries that of version 1.17 to build its own operators with. Every
+# later runtime offers that version of the API.
 need() {
     missing=''
     for package in gcc libc6-dev python3 python3-pip python3-numpy python3-torch; do
@@ -28,7 +29,7 @@ need() {
     done
     [ -n "$missing" ] || return 0
     if [ "$(id -u)" -ne 0 ]; then
-        echo "onnxruntime: missing packages. As root, run: apt-get update && apt-get install --no-install-recommends$missing" >&2
+        echo "onnxruntime: missing packages. As root: apt-get update && apt-get install$missing" >&2
         exit 77
     fi
     echo "onnxruntime: installing$missing"
@@ -53,7 +54,8 @@ header_sha256=50dffd48d32043ebc05558bef52551879a3ee919796734458dc60ae83e517c95
 header() {
     if [ ! -f "$cache/include/onnxruntime_c_api.h" ]; then
         rm -rf "$cache/quark" && mkdir -p "$cache/quark" "$cache/include"
-        "$PYTHON" -m pip download --quiet --disable-pip-version-check --no-deps --only-binary :all: -d "$cache/quark" amd-quark==0.13
+        "$PYTHON" -m pip download --quiet --disable-pip-version-check --no-deps --only-binary :all: \
+            -d "$cache/quark" amd-quark==0.13
         "$PYTHON" - "$cache" <<'PYTHON'
 import pathlib
 import sys
@@ -120,13 +122,16 @@ if [ $# -gt 0 ]; then
 fi
 exported=$(nm -D --defined-only "$FFF_ORT_LIBRARY" | awk '{ print $3 }')
 check "exports RegisterCustomOps and nothing else" test "$exported" = RegisterCustomOps
-check "fff:PathFFF in ONNX Runtime 1.31.1: bits, threads, bad use" with site "$PYTHON" -X faulthandler "$tests/test_path_fff.py"
-check "fff:PathFFF in ONNX Runtime 1.17.3" with site-1.17 "$PYTHON" -X faulthandler "$tests/test_path_fff.py"
-check "ONNX Runtime 1.16.3 refuses it with a message" with site-1.16 "$PYTHON" -X faulthandler "$tests/test_registration.py" \
+check "fff:PathFFF in ONNX Runtime 1.31.1: bits, threads, bad use" \
+    with site "$PYTHON" -X faulthandler "$tests/test_path_fff.py"
+check "fff:PathFFF in ONNX Runtime 1.17.3, the oldest" with site-1.17 "$PYTHON" -X faulthandler "$tests/test_path_fff.py"
+check "ONNX Runtime 1.16.3, older than the header, refuses it" with site-1.16 "$PYTHON" "$tests/test_registration.py" \
     'fff:PathFFF needs ONNX Runtime 1.17 or later; this is 1.16.3'
 echo 'const char *fff_version(void) { return "0.0.9"; }' | "${CC:-cc}" -shared -fPIC -x c - -o "$cache/older.so"
-check "an older libfff is refused with a message" with site env LD_PRELOAD="$cache/older.so" "$PYTHON" "$tests/test_registration.py" \
+check "an older libfff is refused" \
+    with site env LD_PRELOAD="$cache/older.so" "$PYTHON" "$tests/test_registration.py" \
     'fff:PathFFF was built for libfff 0.1 and found 0.0.9'
 check "models exported from PyTorch" with site "$PYTHON" -X faulthandler "$tests/test_export.py"
-check "the export script on the authors' model" with site "$PYTHON" "$source/export.py" tests/data/bert_fff_tiny "$cache/bert_fff_tiny.onnx"
+check "the export script, on a model of the published format" \
+    with site "$PYTHON" "$source/export.py" tests/data/bert_fff_tiny "$cache/bert_fff_tiny.onnx"
 exit $failed

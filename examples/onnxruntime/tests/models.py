@@ -23,10 +23,13 @@ class Weights(NamedTuple):
     bias: Optional[np.ndarray]
 
 
-def make_weights(random: np.random.Generator, depth: int, trees: int, width: int, out: int, bias: bool = True) -> Weights:
+def make_weights(random: np.random.Generator, depth: int, trees: int, width: int, out: int,
+                 bias: bool = True) -> Weights:
     rows = trees * (2 ** (depth + 1) - 1)
+
     def normal(*shape: int) -> np.ndarray:
         return random.standard_normal(shape, np.float32)
+
     return Weights(normal(rows, width) / np.float32(width ** 0.5), normal(out, rows), normal(rows) if bias else None)
 
 

@@ -85,8 +85,9 @@ def c_layer(module: nn.Module, activation: str) -> fff.Layer:
 
 
 def hold_to_bound(module: nn.Module, activation: str, x: np.ndarray, ours: np.ndarray, theirs: np.ndarray):
-    """Both outputs of a layer for the same tokens against each other; returns the worst share of the bound, and ties."""
-    first, second = module.linear_in.weight.detach().double().numpy(), module.linear_out.weight.detach().double().numpy()
+    """Both outputs of a layer for the same tokens against each other: the worst share of the bound, and the ties."""
+    first = module.linear_in.weight.detach().double().numpy()
+    second = module.linear_out.weight.detach().double().numpy()
     bias = module.linear_in.bias
     bias = np.zeros(len(first)) if bias is None else bias.detach().double().numpy()
     wide = x.astype(np.float64)
@@ -131,7 +132,7 @@ class Exported(unittest.TestCase):
         layers = [module for module in model.modules() if isinstance(module, PathFFF)]
         self.assertEqual(len(nodes), len(layers))
         seen = []  # the input that each layer has in PyTorch's own run
-        hooks = [layer.register_forward_hook(lambda _m, inputs, _o: seen.append(inputs[0].numpy())) for layer in layers]
+        hooks = [layer.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].numpy())) for layer in layers]
         with torch.no_grad():
             expected = model(ids).numpy()
         for hook in hooks:
@@ -207,10 +208,11 @@ class Exported(unittest.TestCase):
 
     def test_model_is_left_as_it_was(self):
         model = Transformer(layers=1).eval()
-        before = model(torch.zeros(1, 3, dtype=torch.long))
-        self.assertEqual(export(model, (torch.zeros(1, 3, dtype=torch.long),), self.path, input_names=["ids"]), ["blocks.0.ffn"])
+        ids = torch.zeros(1, 3, dtype=torch.long)
+        before = model(ids)
+        self.assertEqual(export(model, (ids,), self.path, input_names=["ids"]), ["blocks.0.ffn"])
         self.assertFalse(any("forward" in vars(module) for module in model.modules()))
-        self.assertTrue(torch.equal(model(torch.zeros(1, 3, dtype=torch.long)), before))
+        self.assertTrue(torch.equal(model(ids), before))
 
 
 class Refused(unittest.TestCase):
@@ -259,7 +261,8 @@ class Refused(unittest.TestCase):
             def forward(self, x):
                 return self.ffn.linear_out(self.ffn.linear_in(x))
 
-        with tempfile.TemporaryDirectory() as folder, self.assertRaisesRegex(ExportError, "never called as a module: ffn"):
+        never = self.assertRaisesRegex(ExportError, "never called as a module: ffn")
+        with tempfile.TemporaryDirectory() as folder, never:
             export(Outer(), (torch.zeros(1, 8),), f"{folder}/m.onnx", input_names=["x"])
 
 

@@ -16,7 +16,8 @@ Refused = Exception  # ONNX Runtime's exceptions have no common base of their ow
 
 
 def layer_of(weights: Weights, depth: int, trees: int, **options: str) -> fff.Layer:
-    return fff.Layer(weights.input_weight, weights.output_weight.T, biases=weights.bias, depth=depth, trees=trees, **options)
+    return fff.Layer(weights.input_weight, weights.output_weight.T, biases=weights.bias, depth=depth, trees=trees,
+                     **options)
 
 
 class Bits(unittest.TestCase):
@@ -50,7 +51,8 @@ class Bits(unittest.TestCase):
                 depth, trees = (int(self.random.integers(0, 9)), int(self.random.integers(1, 5)))
                 width, out = (int(size) for size in self.random.integers(1, 200, 2))
                 weights = make_weights(self.random, depth, trees, width, out, bias=trial % 3 > 0)
-                self.check(weights, [1, 3, 65, int(self.random.integers(2, 600))], 1 + trial % 2, depth=depth, trees=trees,
+                batches = [1, 3, 65, int(self.random.integers(2, 600))]
+                self.check(weights, batches, 1 + trial % 2, depth=depth, trees=trees,
                            activation=fff.ACTIVATIONS[trial % 6], routing=fff.ROUTINGS[trial // 6 % 2])
 
     def test_shared_on_threads(self):
@@ -72,8 +74,9 @@ class Bits(unittest.TestCase):
         x = np.zeros((3, 16), np.float32)
         x[1] = 1
         for routing in fff.ROUTINGS:
-            found = session(path_fff_model(weights, depth=5, activation="identity", routing=routing)).run(None, {"x": x})[0]
-            self.assertTrue(same_bits(found, layer_of(weights, 5, 1, activation="identity", routing=routing)(x)))
+            options = {"activation": "identity", "routing": routing}
+            found = session(path_fff_model(weights, depth=5, **options)).run(None, {"x": x})[0]
+            self.assertTrue(same_bits(found, layer_of(weights, 5, 1, **options)(x)))
 
     def test_dimensions_before_the_last_are_tokens(self):
         weights = make_weights(self.random, 4, 3, 33, 21)
@@ -186,7 +189,8 @@ class BadUse(unittest.TestCase):
                      spoil(output_weight=np.ascontiguousarray(self.weights.output_weight.T)))
         self.refuses(where + "bias has 29 in dimension 0", spoil(bias=self.weights.bias[:29]))
         self.refuses(where + "bias has 2 dimensions, not 1", spoil(bias=self.weights.bias[None]))
-        self.refuses(where + "input_weight has 1 dimensions, not 2", spoil(input_weight=self.weights.input_weight[:, 0]))
+        self.refuses(where + "input_weight has 1 dimensions, not 2",
+                     spoil(input_weight=self.weights.input_weight[:, 0]))
         self.refuses(where + "weights: ", spoil(input_weight=np.zeros((30, 0), np.float32)))
         self.refuses(where + "weights: ", spoil(output_weight=np.zeros((0, 30), np.float32)))
         self.refuses("tensor.double.*invalid|invalid.*tensor.double|bound to different types",
@@ -215,8 +219,9 @@ class BadUse(unittest.TestCase):
 
     def test_changing_weights_that_do_not_fit(self):
         runs = session(path_fff_model(self.weights, constant=False, depth=3, trees=2))
+        wrong = self.weights._replace(bias=np.zeros(7, np.float32))
         with self.assertRaises(Refused):
-            runs.run(None, {"x": np.zeros((1, 16), np.float32), **self.weights._replace(bias=np.zeros(7, np.float32))._asdict()})
+            runs.run(None, {"x": np.zeros((1, 16), np.float32), **wrong._asdict()})
 
     def test_missing_input(self):
         with self.assertRaises(Refused):
