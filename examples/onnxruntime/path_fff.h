@@ -1,8 +1,8 @@
 /* The parts of the custom-operator library: path_fff_op.c tells ONNX Runtime what the operator looks like,
  * path_fff_attributes.c and path_fff_kernel.c make a node, path_fff_compute.c runs it.
  *
- * Weights that are constants of the model are packed once, when the session is made. Weights that are not (inputs of the
- * model, or computed in it) are packed again at every run, since nothing tells when they changed.
+ * Weights that are constants of the model are packed once, when the session is made. Weights that are not (inputs of
+ * the model, or computed in it) are packed again at every run, since nothing tells when they changed.
  *
  * A kernel does not change once it is made, and a run takes its workspace from the session's allocator, so one session
  * may run on any number of threads at once. Large batches are shared out on the session's own intra-op threads. */
@@ -56,7 +56,7 @@ typedef struct tensor {
 
 /* A status whose text names the node. */
 __attribute__((format(printf, 3, 4))) OrtStatus *path_fff_fail(const path_fff_kernel *kernel, OrtErrorCode code,
-                                                                const char *format, ...);
+                                                               const char *format, ...);
 OrtStatus *path_fff_fail_status(const path_fff_kernel *kernel, const char *what, fff_status status);
 
 /* Sets depth, trees, rows, activation and routing, or says what is wrong with them. */

@@ -17,7 +17,7 @@ OrtStatus *path_fff_fail(const path_fff_kernel *kernel, OrtErrorCode code, const
 
 OrtStatus *path_fff_fail_status(const path_fff_kernel *kernel, const char *what, fff_status status) {
     return path_fff_fail(kernel, status == FFF_ERROR_OUT_OF_MEMORY ? ORT_FAIL : ORT_INVALID_ARGUMENT, "%s: %s", what,
-                fff_status_text(status));
+                         fff_status_text(status));
 }
 
 /* Whether an attribute of that name is there, of whatever type. */
@@ -56,8 +56,8 @@ static OrtStatus *read_integer(const path_fff_kernel *kernel, const OrtKernelInf
         value = fallback;
     }
     if (value < low || value > high)
-        return path_fff_fail(kernel, ORT_INVALID_GRAPH, "attribute %s is %lld, not from %lld to %lld", name, (long long)value,
-                    (long long)low, (long long)high);
+        return path_fff_fail(kernel, ORT_INVALID_GRAPH, "attribute %s is %lld, not from %lld to %lld", name,
+                             (long long)value, (long long)low, (long long)high);
     *out = (size_t)value;
     return NULL;
 }
@@ -83,7 +83,8 @@ static OrtStatus *read_choice(const path_fff_kernel *kernel, const OrtKernelInfo
         strncat(all, i == 0 ? "" : ", ", sizeof all - strlen(all) - 1);
         strncat(all, names[i], sizeof all - strlen(all) - 1);
     }
-    return path_fff_fail(kernel, ORT_INVALID_GRAPH, "attribute %s is '%s', not one of the strings %s", name, value, all);
+    return path_fff_fail(kernel, ORT_INVALID_GRAPH, "attribute %s is '%s', not one of the strings %s", name, value,
+                         all);
 }
 
 OrtStatus *path_fff_read_attributes(path_fff_kernel *kernel, const OrtKernelInfo *info) {

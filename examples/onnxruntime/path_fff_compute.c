@@ -69,8 +69,8 @@ static OrtStatus *forward(const path_fff_kernel *kernel, OrtKernelContext *conte
     TRY(api->KernelContext_GetAllocator(context, kernel->memory, &allocator));
     session_threads threads = {api, context};
     fff_runner runner = {run_tasks, &threads, count_tasks(kernel, layer, batch, input_width + output_width)};
-    OrtStatus *result = forward_in(kernel, layer, allocator, &runner, batch, input_width, input.data,
-                                   output_width, output);
+    OrtStatus *result =
+        forward_in(kernel, layer, allocator, &runner, batch, input_width, input.data, output_width, output);
     api->ReleaseAllocator(allocator);
     return result;
 }

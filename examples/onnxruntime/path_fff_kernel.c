@@ -21,7 +21,8 @@ OrtStatus *path_fff_read_tensor(const path_fff_kernel *kernel, const OrtValue *v
     if (status == NULL && type != ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT)
         status = path_fff_fail(kernel, ORT_INVALID_ARGUMENT, "%s is not float32", what);
     if (status == NULL && (out->rank == 0 || out->rank > MAX_RANK))
-        status = path_fff_fail(kernel, ORT_INVALID_ARGUMENT, "%s has %zu dimensions, not 1 to %d", what, out->rank, MAX_RANK);
+        status = path_fff_fail(kernel, ORT_INVALID_ARGUMENT, "%s has %zu dimensions, not 1 to %d", what, out->rank,
+                               MAX_RANK);
     if (status == NULL)
         status = api->GetDimensions(shape, out->dims, out->rank);
     api->ReleaseTensorTypeAndShapeInfo(shape);
@@ -39,13 +40,13 @@ static OrtStatus *check_rows(const path_fff_kernel *kernel, const tensor *weight
         return path_fff_fail(kernel, ORT_INVALID_ARGUMENT, "%s has %zu dimensions, not %zu", what, weight->rank, rank);
     if ((uint64_t)weight->dims[dimension] != kernel->rows)
         return path_fff_fail(kernel, ORT_INVALID_ARGUMENT,
-                    "%s has %lld in dimension %zu, where depth %zu and trees %zu make %zu nodes", what,
-                    (long long)weight->dims[dimension], dimension, kernel->depth, kernel->trees, kernel->rows);
+                             "%s has %lld in dimension %zu, where depth %zu and trees %zu make %zu nodes", what,
+                             (long long)weight->dims[dimension], dimension, kernel->depth, kernel->trees, kernel->rows);
     return NULL;
 }
 
 OrtStatus *path_fff_make_layer(const path_fff_kernel *kernel, const OrtValue *const *values, fff_layer **layer,
-                             size_t *input_width, size_t *output_width) {
+                               size_t *input_width, size_t *output_width) {
     tensor in, out, bias = {0};
     TRY(path_fff_read_tensor(kernel, values[INPUT_INPUT_WEIGHT], "input_weight", &in));
     TRY(path_fff_read_tensor(kernel, values[INPUT_OUTPUT_WEIGHT], "output_weight", &out));

@@ -114,8 +114,8 @@ typedef struct registration {
 static pthread_mutex_t registrations_lock = PTHREAD_MUTEX_INITIALIZER;
 static registration *registrations;
 
-/* ONNX Runtime 1.17 to 1.23 follow a null pointer before they call an operator's shape inference, where an optional input is
- * named as absent (""). They load such models, without inferred shapes, if the operator has none. */
+/* ONNX Runtime 1.17 to 1.23 follow a null pointer before they call an operator's shape inference, where an optional
+ * input is named as absent (""). They load such models, without inferred shapes, if the operator has none. */
 #define SAFE_INFERENCE_VERSION 24
 
 static OrtStatus *infer_output_shape(const OrtCustomOp *op, OrtShapeInferContext *context) {

@@ -1,9 +1,9 @@
 #!/bin/sh
-# scripts/engines/onnxruntime.sh BUILD [COMMAND...]: builds the operator fff:PathFFF for ONNX Runtime and tests it in the
-# real one.
+# scripts/engines/onnxruntime.sh BUILD [COMMAND...]: builds the operator fff:PathFFF for ONNX Runtime and tests it in
+# the real one.
 #
-# BUILD is a meson build folder that holds libfff.so. What is fetched goes into build-engines/onnxruntime. With a COMMAND,
-# that is run instead of the tests, in the same environment ($PYTHON in quotes: the Python that all this is for):
+# BUILD is a meson build folder that holds libfff.so. What is fetched goes into build-engines/onnxruntime. With a
+# COMMAND, that is run instead of the tests, in the same environment ($PYTHON in quotes: the Python for it):
 #
 #   taskset -c 1 scripts/engines/onnxruntime.sh build '$PYTHON' examples/onnxruntime/bench.py
 #
@@ -19,9 +19,9 @@ export PYTHON=/usr/bin/python3 # Debian's: the one that its python3-torch is for
 mkdir -p "$cache"
 
 # ---- What it needs ---------------------------------------------------------------------------------
-# Debian's PyTorch, and from PyPI the runtime and `onnx`. onnxruntime_c_api.h is in no wheel of ONNX Runtime's own and in
-# no package of Debian 12; AMD's quantiser, amd-quark, carries that of version 1.17 to build its own operators with. Every
-# later runtime offers that version of the API.
+# Debian's PyTorch, and from PyPI the runtime and `onnx`. onnxruntime_c_api.h is in no wheel of ONNX Runtime's own and
+# in no package of Debian 12; AMD's quantiser, amd-quark, carries that of version 1.17 to build its own operators with.
+# Every later runtime offers that version of the API.
 need() {
     missing=''
     for package in gcc libc6-dev python3 python3-pip python3-numpy python3-torch; do
@@ -95,8 +95,8 @@ check() {
     fi
 }
 
+# shellcheck disable=SC2317 # called by check
 compile() {
-    # shellcheck disable=SC2086 # the warnings are meant to be split
     "${CC:-cc}" -std=c11 -O2 -Wall -Wextra -Werror -fPIC -shared -fvisibility=hidden -isystem "$cache/include" \
         -I include "$source"/*.c -o "$FFF_ORT_LIBRARY" -L "$build" -lfff -Wl,-rpath,"$build" -Wl,-z,defs -pthread
 }
@@ -114,6 +114,7 @@ check "compiled without warnings, all symbols found" compile
 if [ $# -gt 0 ]; then
     for word; do # '$PYTHON' is replaced
         shift
+        # shellcheck disable=SC2016 # a literal
         [ "$word" != '$PYTHON' ] || word="$PYTHON"
         set -- "$@" "$word"
     done
@@ -124,7 +125,8 @@ exported=$(nm -D --defined-only "$FFF_ORT_LIBRARY" | awk '{ print $3 }')
 check "exports RegisterCustomOps and nothing else" test "$exported" = RegisterCustomOps
 check "fff:PathFFF in ONNX Runtime 1.31.1: bits, threads, bad use" \
     with site "$PYTHON" -X faulthandler "$tests/test_path_fff.py"
-check "fff:PathFFF in ONNX Runtime 1.17.3, the oldest" with site-1.17 "$PYTHON" -X faulthandler "$tests/test_path_fff.py"
+check "fff:PathFFF in ONNX Runtime 1.17.3, the oldest" \
+    with site-1.17 "$PYTHON" -X faulthandler "$tests/test_path_fff.py"
 check "ONNX Runtime 1.16.3, older than the header, refuses it" with site-1.16 "$PYTHON" "$tests/test_registration.py" \
     'fff:PathFFF needs ONNX Runtime 1.17 or later; this is 1.16.3'
 echo 'const char *fff_version(void) { return "0.0.9"; }' | "${CC:-cc}" -shared -fPIC -x c - -o "$cache/older.so"

@@ -132,7 +132,8 @@ class Exported(unittest.TestCase):
         layers = [module for module in model.modules() if isinstance(module, PathFFF)]
         self.assertEqual(len(nodes), len(layers))
         seen = []  # the input that each layer has in PyTorch's own run
-        hooks = [layer.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].numpy())) for layer in layers]
+        hooks = [layer.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].numpy()))
+                 for layer in layers]
         with torch.no_grad():
             expected = model(ids).numpy()
         for hook in hooks:
