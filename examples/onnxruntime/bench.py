@@ -1,11 +1,11 @@
 """How long a node fff:PathFFF takes in ONNX Runtime, beside the dense layer of as many neurons, in ONNX Runtime too.
 
-    taskset -c 1 scripts/engines/onnxruntime.sh build '$PYTHON' examples/onnxruntime/bench.py [ROUNDS]
+    taskset -c 1 scripts/engines/onnxruntime.sh build '$PYTHON' examples/onnxruntime/bench.py [ROUNDS [THREADS]]
 
-768 wide, depth 11, one tree: 4095 neurons; one intra-op thread; inputs and outputs bound, so nothing is copied. The
-dense layer is Gemm, Gelu (erf), Gemm, or MatMul, Add, Gelu, MatMul, whichever is faster at that batch. Runs go through
-4096 different tokens, since one token's path stays in the nearest caches. The ways take turns; each figure is the
-median of the rounds, the ratio that of each round's own two times. Every output of PathFFF is checked bit for bit
+768 wide, depth 11, one tree: 4095 neurons; one intra-op thread, or THREADS; inputs and outputs bound, so nothing is
+copied. The dense layer is Gemm, Gelu (erf), Gemm, or MatMul, Add, Gelu, MatMul, whichever is faster at that batch. Runs
+go through 4096 different tokens, since one token's path stays in the nearest caches. The ways take turns; each figure is
+the median of the rounds, the ratio that of each round's own two times. Every output of PathFFF is checked bit for bit
 against the C library, the dense layer's first 16 tokens against float64.
 """
 
@@ -94,13 +94,15 @@ def spread(values: list[float]) -> str:
 
 
 def main() -> None:
-    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 9
+    rounds, threads = ([int(word) for word in sys.argv[1:]] + [9, 1][len(sys.argv) - 1:])[:2]
     random = np.random.default_rng(1)
     weights = make_weights(random, DEPTH, 1, WIDTH, WIDTH)
     layer = fff.Layer(weights.input_weight, weights.output_weight.T, biases=weights.bias, depth=DEPTH)
-    sessions = {"fff": session(path_fff_model(weights, depth=DEPTH)), "gemm": session(dense_model(weights, True)),
-                "matmul": session(dense_model(weights, False))}
-    print(f"ONNX Runtime {ort.__version__}, libfff {fff.version()}, {layer.isa}; us a token, {rounds} rounds")
+    models = {"fff": path_fff_model(weights, depth=DEPTH), "gemm": dense_model(weights, True),
+              "matmul": dense_model(weights, False)}
+    sessions = {name: session(model, threads) for name, model in models.items()}
+    print(f"ONNX Runtime {ort.__version__}, libfff {fff.version()}, {layer.isa}; us a token, {rounds} rounds, "
+          f"{threads} intra-op threads (fff.Layer: one)")
     call = Way(session(empty_model()), 1, np.zeros(1, np.float32), np.zeros(1, np.float32))
     seconds(call, 1, 0, 1000)
     overhead = [1e6 * seconds(call, 1, 0, 2000) for _ in range(rounds)]

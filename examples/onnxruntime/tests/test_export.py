@@ -153,8 +153,8 @@ class Exported(unittest.TestCase):
             apart = (layer.route(x)[0] != layer.route(seen[i].reshape(-1, width))[0]).any(axis=1)
             parted |= apart.reshape(len(ids), -1).any(axis=1)
         error = np.abs(found - expected)[~parted].max() / np.abs(expected).max()
-        print(f"    {activation}, {tokens} tokens, {len(layers)} layers: {100 * worst:.1f} % of the bound, {ties} ties, "
-              f"{parted.sum()} of {len(ids)} sequences apart, end to end {error:.1e}")
+        print(f"    {activation}, {tokens} tokens, {len(layers)} layers: {100 * worst:.1f} % of the bound, "
+              f"{ties} ties, {parted.sum()} of {len(ids)} sequences apart, end to end {error:.1e}")
         self.assertLess(error, END_TO_END)
         self.assertLessEqual(parted.sum(), len(ids) // 4, "sequences apart: more than rounding explains")
         self.assertLessEqual(ties, tokens // 100)

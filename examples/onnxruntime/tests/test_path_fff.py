@@ -69,14 +69,16 @@ class Bits(unittest.TestCase):
             session(path_fff_model(make_weights(self.random, 2, 1, 8, 8), depth=2))
 
     def test_routing_at_zero(self):
-        """A logit of exactly 0: left by ">", right by ">="."""
-        weights = make_weights(self.random, 5, 1, 16, 16, bias=False)
+        """A root's logit of exactly 0: left by ">", right by ">="."""
+        weights = make_weights(self.random, 5, 1, 16, 16)
+        weights.bias[0] = 0
         x = np.zeros((3, 16), np.float32)
-        x[1] = 1
+        found = {}
         for routing in fff.ROUTINGS:
             options = {"activation": "identity", "routing": routing}
-            found = session(path_fff_model(weights, depth=5, **options)).run(None, {"x": x})[0]
-            self.assertTrue(same_bits(found, layer_of(weights, 5, 1, **options)(x)))
+            found[routing] = session(path_fff_model(weights, depth=5, **options)).run(None, {"x": x})[0]
+            self.assertTrue(same_bits(found[routing], layer_of(weights, 5, 1, **options)(x)))
+        self.assertFalse(same_bits(found[">"], found[">="]))
 
     def test_dimensions_before_the_last_are_tokens(self):
         weights = make_weights(self.random, 4, 3, 33, 21)
