@@ -1,0 +1,224 @@
+"""Exports PyTorch models with fast feedforward (FFF) layers to ONNX, with nodes fff:PathFFF for them.
+
+    from export import export
+    export(model, (ids,), "model.onnx", input_names=["ids"], dynamic_axes={"ids": {0: "batch"}})
+
+or, for a model in the format of the published UltraFastBERT-1x11-long (a folder with config.json and
+model.safetensors):
+
+    python3 export.py MODEL_FOLDER OUT.onnx
+
+FFF layers are recognised by their structure, which is that of the authors' module (repository pbelcak/UltraFastBERT):
+a module with `linear_in`, `linear_out`, `depth` and `parallel_size`. Each is run on random tokens and compared with
+the definition before it is replaced, so that a module that only looks like one is an error and not a wrong model. All
+other modules go through torch.onnx.export().
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import pathlib
+import sys
+import warnings
+from typing import Any, Iterator, Mapping, Optional, Sequence
+
+import onnx
+import torch
+from torch import nn
+
+OPSET = 17  # of the standard domain: the first with LayerNormalization
+ACTIVATIONS = ("gelu", "gelu_tanh", "relu", "relu2", "silu", "identity")
+
+
+class ExportError(ValueError):
+    """A module that has an FFF layer's attributes cannot be exported as one."""
+
+
+def activation_name(activation: Any, names: Mapping[Any, str]) -> Optional[str]:
+    """PathFFF's name of a module's activation; None if it has none. `names` has the caller's own modules, by type."""
+    if type(activation) in names:
+        return names[type(activation)]
+    if isinstance(activation, nn.GELU):
+        return {"none": "gelu", "tanh": "gelu_tanh"}.get(getattr(activation, "approximate", "none"))
+    known = {nn.ReLU: "relu", nn.SiLU: "silu", nn.Identity: "identity"}
+    return known.get(type(activation))
+
+
+def describe(module: nn.Module, name: str, names: Mapping[Any, str]) -> dict[str, Any]:
+    """PathFFF's attributes for a module; ExportError if shapes, types or options do not fit."""
+    depth, trees = module.depth, module.parallel_size
+    if not (isinstance(depth, int) and isinstance(trees, int) and 0 <= depth <= 30 and trees >= 1):
+        raise ExportError(f"{name}: depth {depth!r}, parallel_size {trees!r}")
+    rows = trees * (2 ** (depth + 1) - 1)
+    first, second = module.linear_in, module.linear_out
+    if first.weight.dim() != 2 or first.weight.shape[0] != rows:
+        raise ExportError(f"{name}: linear_in.weight has shape {tuple(first.weight.shape)}, where {trees} trees of "
+                          f"depth {depth} have {rows} nodes")
+    if second.weight.dim() != 2 or second.weight.shape[1] != rows:
+        raise ExportError(f"{name}: linear_out.weight has shape {tuple(second.weight.shape)}, "
+                          f"not (output width, {rows})")
+    if getattr(second, "bias", None) is not None:
+        raise ExportError(f"{name}: linear_out has a bias, which an FFF layer does not have")
+    if first.weight.dtype != torch.float32 or second.weight.dtype != torch.float32:
+        raise ExportError(f"{name}: weights are {first.weight.dtype}, not torch.float32; convert the model first")
+    activation = activation_name(getattr(module, "activation", None), names)
+    if activation not in ACTIVATIONS:
+        raise ExportError(f"{name}: activation {getattr(module, 'activation', None)!r} is none that PathFFF has; name "
+                          f"your own types in `activations`")
+    return {"depth": depth, "trees": trees, "activation": activation, "routing": ">"}
+
+
+def activate(z: torch.Tensor, name: str) -> torch.Tensor:
+    """The activation of that name, in z's own precision."""
+    return {
+        "gelu": lambda: nn.functional.gelu(z),
+        "gelu_tanh": lambda: nn.functional.gelu(z, approximate="tanh"),
+        "relu": lambda: z.relu(),
+        "relu2": lambda: z.relu() ** 2,
+        "silu": lambda: nn.functional.silu(z),
+        "identity": lambda: z,
+    }[name]()
+
+
+def path_sum(module: nn.Module, x: torch.Tensor, attributes: Mapping[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
+    """The definition, in float64: outputs (tokens, output width), and the smallest |logit| on each token's way."""
+    depth, trees = attributes["depth"], attributes["trees"]
+    nodes = 2 ** (depth + 1) - 1
+    logits = x.double() @ module.linear_in.weight.double().T
+    if module.linear_in.bias is not None:
+        logits = logits + module.linear_in.bias.double()
+    output = torch.zeros(len(x), module.linear_out.weight.shape[0], dtype=torch.float64)
+    smallest = torch.full((len(x),), float("inf"), dtype=torch.float64)
+    rows = module.linear_out.weight.double().T
+    for tree in range(trees):
+        node = torch.zeros(len(x), dtype=torch.long)
+        for level in range(depth + 1):
+            logit = logits[torch.arange(len(x)), tree * nodes + node]
+            output += activate(logit, attributes["activation"])[:, None] * rows[tree * nodes + node]
+            if level < depth:
+                smallest = torch.minimum(smallest, logit.abs())
+            node = 2 * node + 1 + (logit > 0).long()
+    return output, smallest
+
+
+@torch.no_grad()
+def check_definition(module: nn.Module, name: str, attributes: Mapping[str, Any]) -> None:
+    """Runs 64 random tokens through the module: ExportError if it computes something else than a path sum. Tokens that
+    pass within 1e-5 of a logit of 0 may have gone another way, and are left out."""
+    generator = torch.Generator().manual_seed(1)
+    x = torch.randn(64, module.linear_in.weight.shape[1], generator=generator)
+    expected, smallest = path_sum(module, x, attributes)
+    found = module(x)
+    clear = smallest > 1e-5
+    if found.shape != expected.shape:
+        raise ExportError(f"{name}: gives shape {tuple(found.shape)} for {tuple(x.shape)}, not {tuple(expected.shape)}")
+    scale = expected.abs().max().clamp(min=1e-30)
+    error = float(((found.double() - expected)[clear].abs().max() / scale) if clear.any() else 0)
+    if not error < 1e-4:
+        raise ExportError(f"{name} has an FFF layer's attributes but does not compute one: off by {error:.1e} of the "
+                          f"largest output (a path sum, right if logit > 0, {attributes['activation']})")
+
+
+def find_layers(model: nn.Module, activations: Mapping[Any, str] = {}) -> dict[str, tuple[nn.Module, dict[str, Any]]]:
+    """All FFF layers of a model, by name, with PathFFF's attributes; each is checked."""
+    found = {}
+    for name, module in model.named_modules():
+        if all(hasattr(module, wanted) for wanted in ("linear_in", "linear_out", "depth", "parallel_size")):
+            attributes = describe(module, name or "the model", activations)
+            check_definition(module, name or "the model", attributes)
+            found[name] = module, attributes
+    return found
+
+
+class _Node(torch.autograd.Function):
+    """Traced as one node fff:PathFFF. What it returns meanwhile has the right shape and type, and is 0."""
+
+    @staticmethod
+    def forward(_context, x, _weight_in, weight_out, _bias, _attributes):
+        return x.new_zeros(x.shape[:-1] + weight_out.shape[:1])
+
+    @staticmethod
+    def symbolic(g, x, weight_in, weight_out, bias, attributes):
+        inputs = [x, weight_in, weight_out] + ([] if bias is None else [bias])
+        options = {"depth_i": attributes["depth"], "trees_i": attributes["trees"],
+                   "activation_s": attributes["activation"], "routing_s": attributes["routing"]}
+        output = g.op("fff::PathFFF", *inputs, **options)
+        sizes = x.type().sizes() if hasattr(x.type(), "sizes") else None
+        if sizes:
+            output.setType(x.type().with_sizes(list(sizes[:-1]) + [weight_out.type().sizes()[0]]))
+        return output
+
+
+@contextlib.contextmanager
+def _replaced(layers: Mapping[str, tuple[nn.Module, dict[str, Any]]], calls: dict[str, int]) -> Iterator[None]:
+    """Within it, each layer is one node; `calls` counts how often each ran."""
+    def replace(name: str, module: nn.Module, attributes: dict[str, Any]) -> None:
+        def forward(x):
+            calls[name] += 1
+            return _Node.apply(x, module.linear_in.weight, module.linear_out.weight, module.linear_in.bias,
+                               attributes)
+
+        module.forward = forward
+
+    had = {name: "forward" in vars(module) for name, (module, _) in layers.items()}
+    originals = {name: module.forward for name, (module, _) in layers.items()}
+    try:
+        for name, (module, attributes) in layers.items():
+            replace(name, module, attributes)
+        yield
+    finally:
+        for name, (module, _) in layers.items():
+            if had[name]:
+                module.forward = originals[name]
+            elif "forward" in vars(module):
+                del module.forward
+
+
+def export(model: nn.Module, example: Sequence[Any], path: str, *, input_names: Sequence[str],
+           output_names: Optional[Sequence[str]] = None, dynamic_axes: Optional[Mapping[str, Any]] = None,
+           activations: Mapping[Any, str] = {}) -> list[str]:
+    """Writes `model` to `path`; returns the names of its FFF layers.
+
+    example       the model's arguments, traced once
+    activations   PathFFF's names of your own activation modules: {MyReLU2: "relu2"}
+    Other arguments are torch.onnx.export()'s. The model stays as it was. ExportError if a layer does not fit, or
+    if the model does not call one of them as a module; ONNX's own checker has the last word.
+    """
+    layers = find_layers(model, activations)
+    calls = dict.fromkeys(layers, 0)
+    options: dict[str, Any] = {"dynamo": False} if "dynamo" in inspect.signature(torch.onnx.export).parameters else {}
+    if layers:
+        options["custom_opsets"] = {"fff": 1}
+    with _replaced(layers, calls), torch.no_grad(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The shape inference of fff::PathFFF type is missing")  # it is in the library
+        warnings.filterwarnings("ignore", ".*_graph_op. is deprecated")  # 1.13's word on g.op(), which remained
+        torch.onnx.export(model, tuple(example), path, input_names=list(input_names), output_names=output_names,
+                          dynamic_axes=dynamic_axes, opset_version=OPSET, **options)
+    unused = [name for name, count in calls.items() if count == 0]
+    if unused:
+        raise ExportError(f"never called as a module: {', '.join(unused)}")
+    onnx.checker.check_model(path)
+    nodes = sum(node.domain == "fff" for node in onnx.load(path, load_external_data=False).graph.node)
+    if nodes != sum(calls.values()):
+        raise ExportError(f"{nodes} nodes fff:PathFFF where layers ran {sum(calls.values())} times")
+    return list(layers)
+
+
+def main(arguments: Sequence[str]) -> int:
+    if len(arguments) != 2:
+        print("usage: export.py MODEL_FOLDER OUT.onnx", file=sys.stderr)
+        return 2
+    from fastbert import FastBert
+
+    model = FastBert(pathlib.Path(arguments[0])).eval()
+    ids, mask = torch.zeros(2, 8, dtype=torch.long), torch.ones(2, 8)
+    axes = {0: "batch", 1: "length"}
+    layers = export(model, (ids, mask), arguments[1], input_names=["input_ids", "attention_mask"],
+                    output_names=["hidden"], dynamic_axes={"input_ids": axes, "attention_mask": axes, "hidden": axes})
+    print(f"{arguments[1]}: {len(layers)} FFF layers as fff:PathFFF")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,77 @@
+/* The parts of the custom-operator library: path_fff_op.c tells ONNX Runtime what the operator looks like,
+ * path_fff_attributes.c and path_fff_kernel.c make a node, path_fff_compute.c runs it.
+ *
+ * Weights that are constants of the model are packed once, when the session is made. Weights that are not (inputs of
+ * the model, or computed in it) are packed again at every run, since nothing tells when they changed.
+ *
+ * A kernel does not change once it is made, and a run takes its workspace from the session's allocator, so one session
+ * may run on any number of threads at once. Large batches are shared out on the session's own intra-op threads. */
+#ifndef FFF_EXAMPLES_PATH_FFF_H
+#define FFF_EXAMPLES_PATH_FFF_H
+
+#include <fff/fff.h>
+#include <onnxruntime_c_api.h>
+
+#define OP_DOMAIN "fff"
+#define OP_NAME "PathFFF"
+
+/* The operator's inputs, in order; the last is optional. All are float32. */
+enum {
+    INPUT_X,             /* (..., input width) */
+    INPUT_INPUT_WEIGHT,  /* (rows, input width), rows = trees * (2^(depth+1) - 1): linear_in.weight */
+    INPUT_OUTPUT_WEIGHT, /* (output width, rows): linear_out.weight */
+    INPUT_BIAS,          /* (rows): linear_in.bias */
+    INPUT_COUNT,
+};
+
+/* Leaves the calling function with the status of a call that failed. */
+#define TRY(call)                                                                                                      \
+    do {                                                                                                               \
+        OrtStatus *status_ = (call);                                                                                   \
+        if (status_ != NULL)                                                                                           \
+            return status_;                                                                                            \
+    } while (0)
+
+enum { MAX_RANK = 32, MAX_NAME = 128 };
+
+typedef struct path_fff_kernel {
+    const OrtApi *api;
+    OrtMemoryInfo *memory; /* the CPU's, as workspaces want it */
+    size_t depth, trees, rows;
+    size_t tasks; /* that can be of use at once */
+    fff_activation activation;
+    fff_routing routing;
+    int has_bias;
+    fff_layer *layer;                 /* NULL if weights are no constants */
+    size_t input_width, output_width; /* of `layer` */
+    char node[MAX_NAME];
+} path_fff_kernel;
+
+/* A view of a float32 tensor of ONNX Runtime's. */
+typedef struct tensor {
+    const float *data;
+    size_t rank, count; /* dimensions, elements */
+    int64_t dims[MAX_RANK];
+} tensor;
+
+/* A status whose text names the node. */
+__attribute__((format(printf, 3, 4))) OrtStatus *path_fff_fail(const path_fff_kernel *kernel, OrtErrorCode code,
+                                                               const char *format, ...);
+OrtStatus *path_fff_fail_status(const path_fff_kernel *kernel, const char *what, fff_status status);
+
+/* Sets depth, trees, rows, activation and routing, or says what is wrong with them. */
+OrtStatus *path_fff_read_attributes(path_fff_kernel *kernel, const OrtKernelInfo *info);
+
+/* Refuses a value that is missing, not float32, a scalar, or of more than MAX_RANK dimensions. */
+OrtStatus *path_fff_read_tensor(const path_fff_kernel *kernel, const OrtValue *value, const char *what, tensor *out);
+
+/* Checks and packs the weights, values[INPUT_BIAS] being NULL if there is none. The caller destroys the layer. */
+OrtStatus *path_fff_make_layer(const path_fff_kernel *kernel, const OrtValue *const *values, fff_layer **layer,
+                               size_t *input_width, size_t *output_width);
+
+/* OrtCustomOp's callbacks for a node's life. A kernel may compute on any number of threads at once. */
+OrtStatus *path_fff_create(const OrtCustomOp *op, const OrtApi *api, const OrtKernelInfo *info, void **kernel);
+OrtStatus *path_fff_compute(void *kernel, OrtKernelContext *context);
+void path_fff_destroy(void *kernel);
+
+#endif
