@@ -1,9 +1,9 @@
 /* The shape of accumulate_f32, shared by the vector instruction sets: they differ in their block of columns.
  *
  * A block's columns of all tokens come before the next block: tokens come in order of their leaves and share most of
- * their rows, and a block's part of those, 512 bytes a row, stays in L1, where a token's whole rows, 36 KB at 12 levels of
- * 768 columns, do not fit. Against token after token: 7 % off a forward whose tokens take one path, 2 to 8 % off large
- * batches, on a core with 32 KB of L1 (docs/design.md).
+ * their rows, and a block's part of those, 512 bytes a row, stays in L1, where a token's whole rows, 36 KB at 12 levels
+ * of 768 columns, do not fit. Against token after token: 7 % off a forward whose tokens take one path, 2 to 8 % off
+ * large batches, on a core with 32 KB of L1 (docs/design.md).
  *
  * Everything here is inlined into the one function of a folder that uses it; no copy is left to the linker. */
 #ifndef FFF_KERNELS_ACCUMULATE_F32_H
