@@ -48,13 +48,16 @@ def activate(logits: torch.Tensor, activation: int) -> torch.Tensor:
 def slope(logits: torch.Tensor, activation: int) -> torch.Tensor:
     """The derivative of activate()."""
     one = torch.ones_like(logits)
-    if activation <= 1:
+    if activation <= 1:  # what autograd itself calls; it has a derivative in turn
         return torch.ops.aten.gelu_backward(one, logits, approximate="tanh" if activation else "none")
     if activation == 2:
         return (logits > 0).to(logits.dtype)
     if activation == 3:
         return 2 * functional.relu(logits)
-    return torch.ops.aten.silu_backward(one, logits) if activation == 4 else one
+    if activation == 4:
+        sigmoid = torch.sigmoid(logits)
+        return sigmoid * (1 + logits * (1 - sigmoid))
+    return one
 
 
 def gradients(grad: torch.Tensor, x: torch.Tensor, input_weight: torch.Tensor, bias: Optional[torch.Tensor],

@@ -31,7 +31,7 @@ native = None  # the compiled module
 reason = ""  # why there is none
 try:
     native = _build.load()
-    native.open(fff._library._name, torch.nn.Linear)
+    native.open(fff._library._name)
 except (ImportError, OSError, RuntimeError) as error:
     if native is not None:  # compiled, but the library does not fit: Python's operator would not either
         raise ImportError(str(error).split("\n", maxsplit=1)[0]) from error
@@ -97,8 +97,11 @@ else:
         @staticmethod
         def forward(ctx, *inputs):  # type: ignore[override]
             _setup(ctx, inputs, None)
-            with torch._C._AutoDispatchBelowAutograd():
+            guard = torch._C._AutoDispatchBelowAutograd()  # while it lives
+            try:
                 return torch.ops.fff.forward(*inputs)
+            finally:
+                del guard
 
         @staticmethod
         def backward(ctx, grad):  # type: ignore[override]

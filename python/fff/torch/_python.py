@@ -26,10 +26,9 @@ def _tensor(tensor: torch.Tensor, name: str) -> torch.Tensor:
 
 def _state(tensor: torch.Tensor) -> tuple:
     """What changes when the weights do; operator.cpp tells more."""
-    flat = (0,) * tensor.dim(), tuple((size - 1) // 2 for size in tensor.shape), tuple(size - 1 for size in tensor.shape)
-    samples = tuple(tensor[at].item() for at in flat) if tensor.numel() else ()
+    sample = tensor[(0,) * tensor.dim()].item() if tensor.numel() else 0
     version = 0 if tensor.is_inference() else tensor._version
-    return tensor.data_ptr(), tensor.shape, tensor.stride(), version, str(samples)  # as text: NaN is to equal itself
+    return tensor.data_ptr(), tensor.shape, tensor.stride(), version, str(sample)  # as text: NaN is to equal itself
 
 
 def _layer(input_weight, bias, output_weight, depth, trees, activation, routing, node_major) -> fff.Layer:

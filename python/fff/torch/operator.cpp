@@ -7,6 +7,7 @@
 #include <Python.h>
 
 #include <ATen/ATen.h>
+#include <ATen/EmptyTensor.h>
 #include <ATen/Parallel.h>
 #include <ATen/PythonTorchFunctionTLS.h>
 #include <ATen/core/dispatch/Dispatcher.h>
@@ -17,6 +18,7 @@
 #include <torch/csrc/utils/object_ptr.h>
 #include <torch/library.h>
 
+#include <algorithm>
 #include <array>
 #include <cstring>
 #include <map>
@@ -125,6 +127,7 @@ void check_arguments(const Arguments &a) {
 struct Layer {
     fff_layer *layer = nullptr;
     size_t path_length = 0;
+    size_t token_workspace = 0; /* for a batch of 1 */
     Layer() = default;
     Layer(const Layer &) = delete;
     Layer &operator=(const Layer &) = delete;
@@ -157,6 +160,7 @@ std::shared_ptr<const Layer> pack(const Arguments &a) {
     auto result = std::make_shared<Layer>();
     check(library.layer_create(&desc, &result->layer), "fff_layer_create");
     result->path_length = library.layer_path_length(result->layer);
+    check(library.workspace_size(result->layer, 1, 1, &result->token_workspace), "fff_workspace_size");
     return result;
 }
 
@@ -165,30 +169,25 @@ struct Weight {
     const void *data = nullptr;
     const c10::StorageImpl *storage = nullptr; /* held weakly beside it, so that no other can have its address */
     uint32_t version = 0;                      /* counts writes by PyTorch; tensors made in inference mode have none */
-    std::array<uint32_t, 3> samples{};         /* bits of elements: see changes that go past the version, by `.data` */
+    uint32_t sample = 0; /* the bits of the root's first weight: most writes past the version, by `.data`, change it */
     std::array<int64_t, 4> layout{};           /* sizes and strides */
 
     explicit Weight(const at::Tensor &tensor) {
         data = tensor.data_ptr();
         storage = tensor.storage().unsafeGetStorageImpl();
-        version = tensor.is_inference() ? 0 : static_cast<uint32_t>(tensor._version());
-        int64_t last = 0;
+        const c10::VariableVersion &counter = tensor.unsafeGetTensorImpl()->version_counter();
+        version = tensor.is_inference() ? 0 : static_cast<uint32_t>(counter.current_version());
         for (int64_t d = 0; d < tensor.dim() && d < 2; d++) {
             layout[2 * d] = tensor.size(d);
             layout[2 * d + 1] = tensor.stride(d);
-            last += (tensor.size(d) - 1) * tensor.stride(d);
         }
-        if (tensor.numel() > 0) { /* the first element is the root's */
-            const char *bytes = static_cast<const char *>(data);
-            const size_t at[] = {0, static_cast<size_t>(last / 2), static_cast<size_t>(last)};
-            for (size_t i = 0; i < samples.size(); i++) {
-                std::memcpy(&samples[i], bytes + at[i] * sizeof(float), sizeof(float));
-            }
+        if (tensor.numel() > 0) {
+            std::memcpy(&sample, data, sizeof sample);
         }
     }
     Weight() = default;
     bool same(const Weight &other) const {
-        return data == other.data && storage == other.storage && version == other.version && samples == other.samples &&
+        return data == other.data && storage == other.storage && version == other.version && sample == other.sample &&
                layout == other.layout;
     }
 };
@@ -332,6 +331,10 @@ void run_tasks(void *, size_t count, void (*task)(void *, size_t), void *argumen
 
 /* Calls call(workspace, size, runner) as torch.set_num_threads() and the amount of work ask for. */
 template <typename Call> void with_workspace(const Layer &layer, size_t batch, size_t widths, const Call &call) {
+    if (batch == 1) {
+        call(scratch(layer.token_workspace), layer.token_workspace, nullptr);
+        return;
+    }
     constexpr size_t LEAST_WORK = 1 << 18; /* multiplications: some 30 us, several times what threads cost */
     int64_t threads = at::in_parallel_region() ? 1 : at::get_num_threads();
     size_t concurrency = batch * layer.path_length * widths < LEAST_WORK ? 1 : static_cast<size_t>(threads);
@@ -347,6 +350,11 @@ std::vector<int64_t> shape(const at::Tensor &x, std::initializer_list<int64_t> l
     return sizes;
 }
 
+/* Past the dispatcher, which would find nothing else: this is the CPU's kernel already. */
+at::Tensor new_tensor(at::IntArrayRef sizes, at::ScalarType type = at::kFloat) {
+    return at::detail::empty_cpu(sizes, type);
+}
+
 at::Tensor forward(const at::Tensor &x, const at::Tensor &input_weight, const c10::optional<at::Tensor> &bias,
                    const at::Tensor &output_weight, int64_t depth, int64_t trees, int64_t activation, int64_t routing,
                    bool node_major) {
@@ -354,8 +362,7 @@ at::Tensor forward(const at::Tensor &x, const at::Tensor &input_weight, const c1
     std::shared_ptr<const Layer> layer = packed().find(a);
     Tokens in = tokens(x, a.input_width());
     size_t out_width = static_cast<size_t>(a.output_width());
-    at::Tensor y = x.dim() == 2 ? at::empty({x.size(0), a.output_width()}, x.options())
-                                : at::empty(shape(x, {a.output_width()}), x.options());
+    at::Tensor y = x.dim() == 2 ? new_tensor({x.size(0), a.output_width()}) : new_tensor(shape(x, {a.output_width()}));
     if (in.batch > 0) {
         float *out = y.data_ptr<float>();
         with_workspace(*layer, in.batch, static_cast<size_t>(a.input_width()) + out_width,
@@ -376,7 +383,7 @@ std::tuple<at::Tensor, at::Tensor> route(const at::Tensor &x, const at::Tensor &
     std::shared_ptr<const Layer> layer = packed().find(a);
     Tokens in = tokens(x, a.input_width());
     std::vector<int64_t> sizes = shape(x, {trees, depth + 1});
-    at::Tensor nodes = at::empty(sizes, x.options().dtype(at::kInt)), logits = at::empty(sizes, x.options());
+    at::Tensor nodes = new_tensor(sizes, at::kInt), logits = new_tensor(sizes);
     if (in.batch > 0) {
         auto *node = reinterpret_cast<uint32_t *>(nodes.data_ptr<int32_t>()); /* below 2^31: depth is at most 30 */
         float *logit = logits.data_ptr<float>();
@@ -407,81 +414,99 @@ TORCH_LIBRARY_IMPL(fff, CPU, m) {
 
 /* ---- Python ---------------------------------------------------------------------------------- */
 
-/* Interned names, and torch.nn.Linear; set by open(). */
-PyObject *linear_type, *name_training, *name_plan, *name_modules, *name_parameters, *name_linear_in, *name_linear_out,
-    *name_weight, *name_bias, *name_w1s, *name_w2s;
-
-/* An object's attributes: a new reference, or null. */
-using Dict = THPObjectPtr;
+/* What open() was given, and interned names. */
+PyObject *linear_type;
+std::vector<PyObject *> global_hooks; /* nn.Module's dicts of hooks for all modules, which are never exchanged */
+enum Name { TRAINING, PLAN, MODULES, PARAMETERS, LINEAR_IN, LINEAR_OUT, WEIGHT, BIAS, W1S, W2S, FORWARD, COMPILED, NAMES };
+const char *const name_texts[NAMES] = {"training", "_plan", "_modules", "_parameters", "linear_in", "linear_out",
+                                       "weight", "bias", "w1s", "w2s", "forward", "_compiled_call_impl"};
+PyObject *names[NAMES];
+const char *const hook_texts[] = {"_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks"};
+const char *const global_hook_texts[] = {"_global_forward_hooks", "_global_forward_pre_hooks", "_global_backward_hooks",
+                                         "_global_backward_pre_hooks"};
+std::vector<PyObject *> hook_names;
 
 /* Python's lock is free while this lives. */
 struct Unlocked {
     PyThreadState *state = PyEval_SaveThread();
+    Unlocked() = default;
+    Unlocked(const Unlocked &) = delete;
+    Unlocked &operator=(const Unlocked &) = delete;
     ~Unlocked() { PyEval_RestoreThread(state); }
 };
 
-/* Borrowed: the tensor under that name among a module's own parameters; null if there is none. */
-PyObject *parameter(PyObject *dict, PyObject *name) {
-    PyObject *parameters = PyDict_GetItemWithError(dict, name_parameters);
-    return parameters == nullptr ? nullptr : PyDict_GetItemWithError(parameters, name);
+constexpr int64_t FEW_TOKENS = 4;
+
+PyObject *new_reference(PyObject *object) {
+    Py_INCREF(object);
+    return object;
 }
 
-/* The module's layer as call() wants it; false if it is not the plain case. */
-struct Plain {
-    PyObject *input_weight = nullptr, *bias = nullptr, *output_weight = nullptr;
-    int64_t numbers[5];
+/* Borrowed; null if there is none. The keys are interned strings, whose lookup cannot fail. */
+PyObject *get(PyObject *dict, PyObject *name) {
+    return dict == nullptr || !PyDict_Check(dict) ? nullptr : PyDict_GetItemWithError(dict, name);
+}
 
-    bool read(PyObject *module) {
-        Dict dict(PyObject_GenericGetDict(module, nullptr));
-        if (!dict || PyDict_GetItemWithError(dict, name_training) != Py_False) {
-            return false;
-        }
-        PyObject *plan = PyDict_GetItemWithError(dict, name_plan);
-        if (plan == nullptr || !PyTuple_Check(plan) || PyTuple_GET_SIZE(plan) != 5) {
+bool has_entries(PyObject *dict) {
+    return dict != nullptr && (!PyDict_Check(dict) || PyDict_GET_SIZE(dict) > 0);
+}
+
+/* A module whose forward() is the operator's and nothing else. */
+struct Plain {
+    PyObject *input_weight = nullptr, *bias = nullptr, *output_weight = nullptr; /* borrowed */
+    int64_t numbers[5] = {};
+
+    /* False for anything else: training, weights that are not plain parameters. */
+    bool read(PyObject *dict) {
+        PyObject *plan = get(dict, names[PLAN]);
+        if (get(dict, names[TRAINING]) != Py_False || plan == nullptr || !PyTuple_Check(plan) ||
+            PyTuple_GET_SIZE(plan) != 5) {
             return false;
         }
         for (Py_ssize_t i = 0; i < 5; i++) {
             numbers[i] = PyLong_AsLongLong(PyTuple_GET_ITEM(plan, i));
         }
-        if (numbers[4] != 0) { /* node-major: w1s, w2s */
-            input_weight = parameter(dict, name_w1s);
-            output_weight = parameter(dict, name_w2s);
+        if (numbers[4] != 0) { /* node-major */
+            PyObject *parameters = get(dict, names[PARAMETERS]);
+            input_weight = get(parameters, names[W1S]);
+            output_weight = get(parameters, names[W2S]);
             bias = Py_None;
         } else {
-            PyObject *modules = PyDict_GetItemWithError(dict, name_modules);
-            PyObject *in = modules == nullptr ? nullptr : PyDict_GetItemWithError(modules, name_linear_in);
-            PyObject *out = modules == nullptr ? nullptr : PyDict_GetItemWithError(modules, name_linear_out);
+            PyObject *modules = get(dict, names[MODULES]);
+            PyObject *in = get(modules, names[LINEAR_IN]), *out = get(modules, names[LINEAR_OUT]);
             if (in == nullptr || out == nullptr || reinterpret_cast<PyObject *>(Py_TYPE(in)) != linear_type ||
                 reinterpret_cast<PyObject *>(Py_TYPE(out)) != linear_type) {
                 return false;
             }
-            Dict in_dict(PyObject_GenericGetDict(in, nullptr)), out_dict(PyObject_GenericGetDict(out, nullptr));
-            if (!in_dict || !out_dict || parameter(out_dict, name_bias) != Py_None) {
-                return false;
-            }
-            input_weight = parameter(in_dict, name_weight);
-            bias = parameter(in_dict, name_bias);
-            output_weight = parameter(out_dict, name_weight);
+            THPObjectPtr in_dict(PyObject_GenericGetDict(in, nullptr)), out_dict(PyObject_GenericGetDict(out, nullptr));
+            PyObject *into = get(in_dict, names[PARAMETERS]), *onto = get(out_dict, names[PARAMETERS]);
+            input_weight = get(into, names[WEIGHT]);
+            bias = get(into, names[BIAS]);
+            output_weight = get(onto, names[BIAS]) == Py_None ? get(onto, names[WEIGHT]) : nullptr;
         }
         return input_weight != nullptr && THPVariable_Check(input_weight) && output_weight != nullptr &&
                THPVariable_Check(output_weight) && bias != nullptr && (bias == Py_None || THPVariable_Check(bias));
     }
 };
 
-/* call(module, x): the module's output, by the dispatcher but without torch.ops' way through Python, which takes longer
- * than the kernel does for a token. NotImplemented, where anything asks for more than that: training, gradients, tensor
- * subclasses, function modes, modules within that are not plain. */
-PyObject *call(PyObject *, PyObject *const *args, Py_ssize_t count) {
+/* Whether calling a module of ours means forward() and nothing else: no hooks, no other forward() or compiled one put on it. */
+bool only_forward(PyObject *dict) {
+    PyObject *compiled = get(dict, names[COMPILED]);
+    return get(dict, names[FORWARD]) == nullptr && (compiled == nullptr || compiled == Py_None) &&
+           std::none_of(hook_names.begin(), hook_names.end(), [&](PyObject *name) { return has_entries(get(dict, name)); }) &&
+           std::none_of(global_hooks.begin(), global_hooks.end(), has_entries);
+}
+
+/* The module's output by PyTorch's dispatcher, but without torch.ops' way through Python, which takes longer than the kernel
+ * does for a token. Null without an error where anything asks for more than that: gradients, training, tensor subclasses,
+ * function modes. */
+PyObject *direct(PyObject *dict, PyObject *input) {
     HANDLE_TH_ERRORS
-    TORCH_CHECK_TYPE(count == 2, "call(module, x)");
     Plain plain;
-    if (!THPVariable_CheckExact(args[1]) || at::impl::PythonTorchFunctionTLS::stack_len() > 0 || !plain.read(args[0])) {
-        if (PyErr_Occurred()) {
-            return nullptr;
-        }
-        Py_RETURN_NOTIMPLEMENTED;
+    if (!THPVariable_CheckExact(input) || at::impl::PythonTorchFunctionTLS::stack_len() > 0 || !plain.read(dict)) {
+        return nullptr;
     }
-    const at::Tensor x = THPVariable_Unpack(args[1]);
+    const at::Tensor x = THPVariable_Unpack(input); /* these hold what Python may let go of meanwhile */
     const at::Tensor input_weight = THPVariable_Unpack(plain.input_weight);
     const at::Tensor output_weight = THPVariable_Unpack(plain.output_weight);
     c10::optional<at::Tensor> bias;
@@ -490,13 +515,16 @@ PyObject *call(PyObject *, PyObject *const *args, Py_ssize_t count) {
     }
     if (at::GradMode::is_enabled() && (x.requires_grad() || input_weight.requires_grad() ||
                                        output_weight.requires_grad() || (bias.has_value() && bias->requires_grad()))) {
-        Py_RETURN_NOTIMPLEMENTED;
+        return nullptr;
     }
     static const auto operation =
         c10::Dispatcher::singleton().findSchemaOrThrow("fff::forward", "").typed<decltype(forward)>();
     at::Tensor y;
     {
-        Unlocked unlocked;
+        c10::optional<Unlocked> unlocked; /* for a few tokens that would take a good part of the time that they take */
+        if (x.dim() > 0 && x.numel() > FEW_TOKENS * x.size(-1)) {
+            unlocked.emplace();
+        }
         at::AutoDispatchBelowADInplaceOrView guard; /* no gradient is wanted, and the way to one is through Python */
         y = operation.call(x, input_weight, bias, output_weight, plain.numbers[0], plain.numbers[1], plain.numbers[2],
                            plain.numbers[3], plain.numbers[4] != 0);
@@ -505,19 +533,66 @@ PyObject *call(PyObject *, PyObject *const *args, Py_ssize_t count) {
     END_HANDLE_TH_ERRORS
 }
 
-/* open(path, torch.nn.Linear): before anything else. */
-PyObject *open(PyObject *, PyObject *arguments) {
+/* call(module, x), for forward(): the output, or NotImplemented where it takes torch.ops or dense(). */
+PyObject *call(PyObject *, PyObject *const *args, Py_ssize_t count) {
+    if (count != 2) {
+        return PyErr_Format(PyExc_TypeError, "call(module, x)");
+    }
+    THPObjectPtr dict(PyObject_GenericGetDict(args[0], nullptr));
+    PyObject *y = dict ? direct(dict, args[1]) : nullptr;
+    return y == nullptr && !PyErr_Occurred() ? new_reference(Py_NotImplemented) : y;
+}
+
+ternaryfunc usual_call; /* Python's: looks up __call__, nn.Module's, and calls it */
+
+/* The slot behind module(x), for our own types. nn.Module.__call__ and a forward() in Python take half as long as the kernel
+ * does for a token; where they would do nothing but that, they are left out. Python itself puts the usual function back in
+ * the slot if somebody replaces nn.Module.__call__, as torch.fx does, and gives it to subclasses. */
+PyObject *call_slot(PyObject *module, PyObject *args, PyObject *kwargs) {
+    if (PyTuple_GET_SIZE(args) == 1 && (kwargs == nullptr || PyDict_GET_SIZE(kwargs) == 0)) {
+        THPObjectPtr dict(PyObject_GenericGetDict(module, nullptr));
+        PyObject *y = dict && only_forward(dict) ? direct(dict, PyTuple_GET_ITEM(args, 0)) : nullptr;
+        if (y != nullptr || PyErr_Occurred()) {
+            return y;
+        }
+    }
+    return usual_call(module, args, kwargs);
+}
+
+/* open(path of libfff): before anything else. */
+PyObject *open(PyObject *, PyObject *path) {
     HANDLE_TH_ERRORS
-    const char *path;
-    PyObject *linear;
-    if (!PyArg_ParseTuple(arguments, "sO", &path, &linear)) {
+    const char *text = PyUnicode_AsUTF8(path);
+    if (text == nullptr) {
         return nullptr;
     }
-    open_library(path);
-    Py_INCREF(linear);
-    linear_type = linear;
+    open_library(text);
     Py_RETURN_NONE;
     END_HANDLE_TH_ERRORS
+}
+
+/* know(torch.nn.Linear, torch.nn.modules.module's globals, types...): our types of module, called by the slot above. */
+PyObject *know(PyObject *, PyObject *const *args, Py_ssize_t count) {
+    if (count < 2 || !PyDict_Check(args[1])) {
+        return PyErr_Format(PyExc_TypeError, "know(Linear, globals, types...)");
+    }
+    linear_type = new_reference(args[0]);
+    for (const char *text : global_hook_texts) {
+        PyObject *hooks = PyDict_GetItemString(args[1], text);
+        if (hooks != nullptr) { /* 1.13 lacks one */
+            global_hooks.push_back(new_reference(hooks));
+        }
+    }
+    for (Py_ssize_t i = 2; i < count; i++) {
+        if (!PyType_Check(args[i])) {
+            return PyErr_Format(PyExc_TypeError, "a type is wanted");
+        }
+        auto *type = reinterpret_cast<PyTypeObject *>(args[i]);
+        usual_call = type->tp_call;
+        type->tp_call = call_slot;
+        PyType_Modified(type);
+    }
+    Py_RETURN_NONE;
 }
 
 /* release(tensor): frees the layers packed from its memory, and those whose weights are gone; release(None): all. */
@@ -542,7 +617,8 @@ PyObject *count_and_bytes(PyObject *, PyObject *) {
 }
 
 PyMethodDef methods[] = {
-    {"open", open, METH_VARARGS, nullptr},
+    {"open", open, METH_O, nullptr},
+    {"know", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(know)), METH_FASTCALL, nullptr},
     {"call", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(call)), METH_FASTCALL, nullptr},
     {"release", release, METH_O, nullptr},
     {"packed", count_and_bytes, METH_NOARGS, nullptr},
@@ -554,17 +630,15 @@ PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_fff_operator", nullptr, -1, m
 }  // namespace
 
 PyMODINIT_FUNC PyInit__fff_operator() {
-    const std::pair<PyObject **, const char *> names[] = {
-        {&name_training, "training"},       {&name_plan, "_plan"},           {&name_modules, "_modules"},
-        {&name_parameters, "_parameters"},  {&name_linear_in, "linear_in"},  {&name_linear_out, "linear_out"},
-        {&name_weight, "weight"},           {&name_bias, "bias"},            {&name_w1s, "w1s"},
-        {&name_w2s, "w2s"},
+    bool made = true;
+    auto intern = [&](const char *text) {
+        PyObject *name = PyUnicode_InternFromString(text);
+        made = made && name != nullptr;
+        return name;
     };
-    for (const auto &name : names) {
-        *name.first = PyUnicode_InternFromString(name.second);
-        if (*name.first == nullptr) {
-            return nullptr;
-        }
+    std::transform(name_texts, name_texts + NAMES, names, intern);
+    for (const char *text : hook_texts) {
+        hook_names.push_back(intern(text));
     }
-    return PyModule_Create(&definition);
+    return made ? PyModule_Create(&definition) : nullptr;
 }
