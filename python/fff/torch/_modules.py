@@ -1,0 +1,185 @@
+"""The modules, and the way to them from the authors'."""
+
+from __future__ import annotations
+
+import math
+from typing import Callable, Optional
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+import fff
+
+from . import _dense, _operator
+
+_ACTIVATIONS = {nn.ReLU: 2, _dense.SquaredReLU: 3, nn.SiLU: 4, nn.Identity: 5}  # GELU has two; as in fff_activation
+_call = _operator.call
+_is_compiling: Callable[[], bool] = getattr(getattr(torch, "compiler", None), "is_compiling", lambda: False)
+
+
+def _activation_number(activation: nn.Module) -> int:
+    if type(activation) is nn.GELU:
+        return 1 if activation.approximate == "tanh" else 0
+    if type(activation) not in _ACTIVATIONS:
+        raise ValueError(f"activation {activation!r}: the kernels have nn.GELU, nn.ReLU, fff.torch.SquaredReLU, nn.SiLU and "
+                         "nn.Identity")
+    return _ACTIVATIONS[type(activation)]
+
+
+class _Layer(nn.Module):
+    """What both modules share. `_plan` is what the operator is told beside the tensors: depth, trees, activation, routing,
+    node_major. Nothing packed hangs on a module, so that it can be copied and pickled."""
+
+    _plan: tuple
+    input_width: int
+    output_width: int
+    depth: int
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(..., input width) -> (..., output width).
+
+        In evaluation mode by the kernels: float32 tensors on the CPU, TypeError or ValueError for others. In training
+        mode by dense()."""
+        if _call is not None and not _is_compiling():
+            y = _call(self, x)
+            if y is not NotImplemented:
+                return y
+        weights = None if self.training else self._weights()
+        if weights is None:
+            return self.dense(x)
+        return _operator.forward(x, *weights, *self._plan)
+
+    def _weights(self) -> Optional[tuple]:
+        """Input weight, bias, output weight; None where something has been put around them (a parametrization, an
+        adapter, quantised weights) that only dense() computes."""
+        raise NotImplementedError
+
+    def dense(self, x: torch.Tensor) -> torch.Tensor:
+        """The same by the definition: all neurons, those off the paths set to 0. Any floating type, any device."""
+        raise NotImplementedError
+
+    def route(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The visited nodes (int32) and their logits, both (..., trees, depth + 1), by the kernels. Without gradients."""
+        weights = self._weights()
+        if weights is None:
+            raise ValueError("the weights are not plain parameters")
+        with torch.no_grad():
+            return _operator.route(x, *weights, *self._plan)
+
+    def repack(self) -> None:
+        """Forgets the packed copy of the weights; the next call packs anew. Needed only after writes to them that PyTorch
+        does not count: through `.data`, NumPy or pointers, or to tensors made in inference mode."""
+        for weight in self.parameters():
+            _operator.release(weight)
+
+    def _tokens(self, x: torch.Tensor) -> torch.Tensor:
+        if x.dim() < 1 or x.shape[-1] != self.input_width:
+            raise ValueError(f"x has shape {tuple(x.shape)}, not (..., {self.input_width})")
+        return x.reshape(-1, self.input_width)
+
+    def train(self, mode: bool = True):
+        if mode != self.training:
+            self.repack()  # memory back while training, and whatever training wrote is seen
+        return super().train(mode)
+
+    def _apply(self, *args, **kwargs):  # .to(), .double(), .share_memory() ...
+        self.repack()
+        return super()._apply(*args, **kwargs)
+
+    def _load_from_state_dict(self, *args, **kwargs):
+        self.repack()
+        return super()._load_from_state_dict(*args, **kwargs)
+
+
+class FFF(_Layer):
+    """A fast feedforward layer, path sum: the module of the UltraFastBERT repository's training code, by its name,
+    arguments and state_dict (linear_in.weight, linear_in.bias, linear_out.weight), evaluated by libfff's kernels.
+
+    input_width, output_width   of the last dimension of input and output
+    depth           0 to 30; a tree has 2 ** (depth + 1) - 1 nodes
+    parallel_size   the number of trees
+    activation      a class or function that makes one: nn.GELU (either), nn.ReLU, SquaredReLU, nn.SiLU, nn.Identity
+    routing         ">": right if logit > 0, as theirs; ">=": right if logit >= 0
+    """
+
+    def __init__(self, input_width: int, output_width: int, depth: int, parallel_size: int = 1,
+                 activation: Callable[[], nn.Module] = nn.GELU, *, routing: str = ">", device=None, dtype=None):
+        super().__init__()
+        if input_width < 1 or output_width < 1 or parallel_size < 1:
+            raise ValueError(f"widths {input_width} and {output_width}, {parallel_size} trees")
+        neurons = parallel_size * fff.nodes_per_tree(depth)
+        linear_in = nn.Linear(input_width, neurons, device=device, dtype=dtype)  # drawn as theirs is
+        linear_out = nn.Linear(neurons, output_width, bias=False, device=device, dtype=dtype)
+        nn.init.uniform_(linear_in.weight, -1 / math.sqrt(input_width), 1 / math.sqrt(input_width))
+        nn.init.uniform_(linear_in.bias, -1 / math.sqrt(input_width), 1 / math.sqrt(input_width))
+        bound = 1 / math.sqrt((depth + 1) * parallel_size)
+        nn.init.uniform_(linear_out.weight, -bound, bound)
+        self._set(linear_in, linear_out, activation(), input_width, output_width, depth, parallel_size, routing)
+
+    def _set(self, linear_in, linear_out, activation, input_width, output_width, depth, parallel_size, routing) -> None:
+        if routing not in fff.ROUTINGS:
+            raise ValueError(f"routing {routing!r}: one of {', '.join(fff.ROUTINGS)}")
+        self.input_width, self.output_width, self.depth = input_width, output_width, depth
+        self.parallel_size, self.n_nodes, self.routing = parallel_size, 2 ** (depth + 1) - 1, routing
+        self.linear_in, self.linear_out = linear_in, linear_out
+        self.activation = activation
+
+    def __setattr__(self, name: str, value) -> None:
+        if name == "activation":  # may be exchanged, as in theirs
+            self.__dict__["_plan"] = (self.depth, self.parallel_size, _activation_number(value),
+                                      fff.ROUTINGS.index(self.routing), False)
+        super().__setattr__(name, value)
+
+    def _weights(self) -> Optional[tuple]:
+        if type(self.linear_in) is not nn.Linear or type(self.linear_out) is not nn.Linear:
+            return None
+        into, out = self.linear_in._parameters, self.linear_out._parameters
+        if into.get("weight") is None or out.get("weight") is None or "bias" not in into or out.get("bias") is not None:
+            return None
+        return into["weight"], into["bias"], out["weight"]
+
+    def dense(self, x: torch.Tensor) -> torch.Tensor:
+        logits = self.linear_in(self._tokens(x))
+        activations = _dense.on_paths(logits, self.activation(logits), self.depth, self.parallel_size,
+                                      fff.ROUTINGS.index(self.routing))
+        return self.linear_out(activations).reshape(*x.shape[:-1], self.output_width)
+
+    def extra_repr(self) -> str:
+        return f"{self.parallel_size}x{self.depth}, {self.input_width} -> {self.output_width}, routing {self.routing}"
+
+
+class BenchmarkFFF(_Layer):
+    """The module of the UltraFastBERT repository's benchmark_pytorch, there FFF too: one tree, no bias, GELU, `logit >= 0`
+    goes right, state_dict w1s (nodes, input width) and w2s (nodes, output width). Mind the order of the arguments."""
+
+    def __init__(self, input_width: int, depth: int, output_width: int):
+        super().__init__()
+        nodes = fff.nodes_per_tree(depth)
+        if input_width < 1 or output_width < 1:
+            raise ValueError(f"widths {input_width} and {output_width}")
+        into, out = 1 / math.sqrt(input_width), 1 / math.sqrt(depth + 1)
+        self._set(nn.Parameter(torch.empty(nodes, input_width).uniform_(-into, into)),
+                  nn.Parameter(torch.empty(nodes, output_width).uniform_(-out, out)), depth)
+
+    def _set(self, w1s: nn.Parameter, w2s: nn.Parameter, depth: int) -> None:
+        self.input_width, self.output_width, self.depth = w1s.shape[1], w2s.shape[1], depth
+        self.n_nodes = 2 ** (depth + 1) - 1
+        self.w1s, self.w2s = w1s, w2s
+        self._plan = (depth, 1, 0, 1, True)
+
+    def _weights(self) -> Optional[tuple]:
+        into, out = self._parameters.get("w1s"), self._parameters.get("w2s")
+        return None if into is None or out is None else (into, None, out)
+
+    def dense(self, x: torch.Tensor) -> torch.Tensor:
+        logits = functional.linear(self._tokens(x), self.w1s)
+        activations = _dense.on_paths(logits, functional.gelu(logits), self.depth, 1, 1)
+        return (activations @ self.w2s).reshape(*x.shape[:-1], self.output_width)
+
+    def extra_repr(self) -> str:
+        return f"1x{self.depth}, {self.input_width} -> {self.output_width}"
+
+
+if _operator.native is not None:
+    _operator.native.know(nn.Linear, vars(nn.modules.module), FFF, BenchmarkFFF)

@@ -1,0 +1,116 @@
+"""torch.ops.fff.forward and torch.ops.fff.route: compiled, or in Python where that cannot be; and what both share: shapes
+for tracing, and gradients.
+
+    forward(x, input_weight, bias, output_weight, depth, trees=1, activation=0, routing=0, node_major=False) -> y
+    route(the same) -> (nodes, logits)
+
+    x              (..., input width)
+    input_weight   (trees * nodes, input width); bias (trees * nodes,) or None
+    output_weight  (output width, trees * nodes), or (trees * nodes, output width) if node_major
+    activation     0 GELU, 1 GELU by tanh, 2 ReLU, 3 squared ReLU, 4 SiLU, 5 identity
+    routing        0: right if logit > 0; 1: right if logit >= 0
+    y              (..., output width); nodes (int32) and logits (..., trees, depth + 1)
+
+float32 on the CPU; anything else is a TypeError, ValueError or (CUDA, sparse) NotImplementedError.
+"""
+
+from __future__ import annotations
+
+from typing import Callable, Optional
+
+import torch
+
+import fff
+
+from . import _build, _dense
+
+_ARGUMENTS = ("(Tensor x, Tensor input_weight, Tensor? bias, Tensor output_weight, int depth, int trees=1, int activation=0, "
+              "int routing=0, bool node_major=False)")
+
+native = None  # the compiled module
+reason = ""  # why there is none
+try:
+    native = _build.load()
+    native.open(fff._library._name)
+except (ImportError, OSError, RuntimeError) as error:
+    if native is not None:  # compiled, but the library does not fit: Python's operator would not either
+        raise ImportError(str(error).split("\n", maxsplit=1)[0]) from error
+    reason = str(error)
+
+if native is None:
+    from . import _python
+
+    _library = torch.library.Library("fff", "DEF")
+    _library.define("forward" + _ARGUMENTS + " -> Tensor")
+    _library.define("route" + _ARGUMENTS + " -> (Tensor, Tensor)")
+    _library.impl("forward", _python.forward, "CPU")
+    _library.impl("route", _python.route, "CPU")
+else:
+    _library = torch.library.Library("fff", "IMPL")
+
+call: Optional[Callable] = native.call if native else None
+release: Callable = native.release if native else _python.release
+packed: Callable = native.packed if native else _python.packed
+
+
+def _check(x: torch.Tensor, input_weight: torch.Tensor) -> None:
+    if x.dtype != torch.float32 or input_weight.dtype != torch.float32:
+        raise TypeError(f"x is {x.dtype} and the weights {input_weight.dtype}, where fff's kernels take float32 alone (the "
+                        "modules' method dense() takes any)")
+    if x.dim() < 1 or x.shape[-1] != input_weight.shape[1]:
+        raise ValueError(f"x has shape {tuple(x.shape)}, not (..., {input_weight.shape[1]})")
+
+
+def _fake_forward(x, input_weight, bias, output_weight, depth, trees=1, activation=0, routing=0, node_major=False):
+    _check(x, input_weight)
+    return x.new_empty([*x.shape[:-1], output_weight.shape[1 if node_major else 0]])
+
+
+def _fake_route(x, input_weight, bias, output_weight, depth, trees=1, activation=0, routing=0, node_major=False):
+    _check(x, input_weight)
+    shape = [*x.shape[:-1], trees, depth + 1]
+    return x.new_empty(shape, dtype=torch.int32), x.new_empty(shape)
+
+
+def _setup(ctx, inputs, output) -> None:
+    ctx.save_for_backward(*inputs[:4])
+    ctx.plan = inputs[4:]
+
+
+def _backward(ctx, grad):
+    x, input_weight, bias, output_weight = ctx.saved_tensors
+    nodes, _ = torch.ops.fff.route(x.detach(), input_weight.detach(), None if bias is None else bias.detach(),
+                                   output_weight.detach(), *ctx.plan)
+    return (*_dense.gradients(grad, x, input_weight, bias, output_weight, nodes, ctx.plan[2], ctx.plan[4]),
+            *(None for _ in ctx.plan))
+
+
+if hasattr(torch.library, "register_autograd"):
+    torch.library.register_fake("fff::forward", _fake_forward)
+    torch.library.register_fake("fff::route", _fake_route)
+    torch.library.register_autograd("fff::forward", _backward, setup_context=_setup)
+else:
+    _library.impl("forward", _fake_forward, "Meta")
+    _library.impl("route", _fake_route, "Meta")
+
+    class _Forward(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, *inputs):  # type: ignore[override]
+            _setup(ctx, inputs, None)
+            guard = torch._C._AutoDispatchBelowAutograd()  # while it lives
+            try:
+                return torch.ops.fff.forward(*inputs)
+            finally:
+                del guard
+
+        @staticmethod
+        def backward(ctx, grad):  # type: ignore[override]
+            return _backward(ctx, grad)
+
+    def _autograd(x, input_weight, bias, output_weight, depth, trees=1, activation=0, routing=0, node_major=False):
+        return _Forward.apply(x, input_weight, bias, output_weight, depth, trees, activation, routing, node_major)
+
+    _library.impl("forward", _autograd, "Autograd")
+
+forward = torch.ops.fff.forward.default
+route = torch.ops.fff.route.default

@@ -1,0 +1,95 @@
+#!/bin/sh
+# scripts/engines/torch.sh BUILD: tests fff.torch with the PyTorch of Debian 12 (1.13) and a current one from PyPI.
+#
+# BUILD holds libfff.so. Installs Debian's packages (as root; else says which and exits with 77); the current PyTorch goes into
+# build-engines/torch/, some 540 MB to download and 1.3 GB on disk, once.
+set -eu
+cd "$(dirname "$0")/../.."
+name=torch version=2.15.0 cache="$PWD/build-engines/torch"
+library=$(cd "${1:?usage: scripts/engines/torch.sh BUILD}" && pwd)/libfff.so
+test -f "$library" || { echo "$library is not there" >&2; exit 1; }
+failed=0
+log=$(mktemp)
+folder=$(mktemp -d)
+trap 'rm -rf "$log" "$folder"' EXIT
+
+# check WHAT COMMAND...: one check; its last output is shown if it fails.
+check() {
+    what="$1"
+    shift
+    if "$@" >"$log" 2>&1; then
+        echo "  ok      $name: $what"
+    else
+        failed=1
+        echo "  FAILED  $name: $what"
+        tail -n 60 "$log" | sed 's/^/    | /'
+    fi
+}
+
+missing=''
+for package in g++ python3-torch libtorch-dev python3-dev pybind11-dev python3-numpy python3-pip binutils pkg-config libsleef-dev ninja-build; do
+    dpkg-query -W -f='${Status}\n' "$package" 2>/dev/null | grep -q 'ok installed' || missing="$missing $package"
+done
+if [ -n "$missing" ]; then
+    if [ "$(id -u)" -ne 0 ]; then
+        echo "  skipped $name: as root, run: apt-get install$missing"
+        exit 77
+    fi
+    apt-get update -qq
+    # shellcheck disable=SC2086 # the list is meant to be split
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
+fi
+
+# The python3 in PATH, if the operator can be compiled for it and it has pip; else Debian's.
+current=python3
+"$current" -c 'import pip, sysconfig, os; assert os.path.exists(sysconfig.get_paths()["include"] + "/Python.h")' 2>/dev/null ||
+    current=/usr/bin/python3
+tag=$("$current" -c 'import sys; print("cp%d%d" % sys.version_info[:2])')
+site="$cache/$version-$tag"
+if [ ! -f "$site/complete" ]; then
+    rm -rf "$site"
+    mkdir -p "$site"
+    "$current" -m pip install --quiet --root-user-action=ignore --disable-pip-version-check --no-cache-dir --no-compile --no-deps \
+        --target "$site" "torch==$version"
+    "$current" -m pip install --quiet --root-user-action=ignore --disable-pip-version-check --no-cache-dir --no-compile \
+        --target "$site" numpy filelock 'typing-extensions>=4.13' 'sympy>=1.13.3' networkx jinja2 fsspec 'setuptools>=77'
+    "$current" scripts/engines/torch_stubs.py "$site"
+    touch "$site/complete"
+fi
+
+export FFF_TORCH_CACHE="$cache/operators" FFF_LIBRARY="$library" FFF_ISA='' PYTHONWARNINGS="ignore::UserWarning" OMP_NUM_THREADS=2
+
+debian() { env PYTHONPATH="$PWD/python" "$@"; }
+recent() { env PYTHONPATH="$PWD/python:$site" "$@"; }
+
+check "1.13: compiled operator" debian /usr/bin/python3 -m fff.torch
+check "1.13: tests" debian env FFF_TEST_NATIVE=1 /usr/bin/python3 python/tests/test_fff_torch.py
+check "1.13: tests, operator in Python" debian env FFF_TORCH_NATIVE=0 FFF_TEST_NATIVE=0 /usr/bin/python3 python/tests/test_fff_torch.py
+check "$version: compiled operator" recent "$current" -m fff.torch
+check "$version: tests, torch.compile by Inductor among them" \
+    recent env FFF_TEST_NATIVE=1 FFF_TEST_INDUCTOR=1 "$current" python/tests/test_fff_torch.py
+check "$version: tests, operator in Python" \
+    recent env FFF_TORCH_NATIVE=0 FFF_TEST_NATIVE=0 "$current" python/tests/test_fff_torch.py
+check "$version: two processes, torchrun and gloo" \
+    recent env OMP_NUM_THREADS=1 "$current" -m torch.distributed.run --standalone --nproc-per-node 2 examples/torchrun/sharded.py
+# Far below what it is (the README beside the module has figures), for a machine that is busy: an overhead that has come back shows.
+check "$version: speed against the authors' module" recent "$current" python/bench/bench_torch.py 5 40 10
+if [ "$failed" -eq 0 ]; then
+    grep -E '^ +batch +(1|2048) ' "$log" | sed 's/^ */          /'
+fi
+
+# As a stranger has it: a wheel, in a folder of its own, without this checkout's files.
+wheel() (
+    "$current" -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir "$folder" . &&
+        "$current" -m pip install --quiet --root-user-action=ignore --disable-pip-version-check --no-deps --target "$folder/site" \
+            "$folder"/libfff-*.whl &&
+        cd "$folder" && env -u FFF_LIBRARY PYTHONPATH="$folder/site:$site" FFF_TORCH_CACHE="$folder/operators" "$current" -c '
+import numpy, torch, fff, fff.torch
+assert fff.__file__.startswith("'"$folder"'") and fff.torch.backend() == "native", fff.torch.backend()
+layer = fff.torch.FFF(64, 64, 5, 2).eval()
+x = torch.randn(9, 64)
+with torch.no_grad():
+    assert torch.allclose(layer(x), layer.dense(x), atol=1e-5)'
+)
+check "installed from a wheel" wheel
+exit "$failed"
