@@ -330,20 +330,29 @@ static int forward(fff_ggml_operator *op, const struct ggml_tensor *input, struc
     return status;
 }
 
+/* Thread 0's part: the node. */
+static void forward_or_fail(fff_ggml_operator *op, struct ggml_tensor *output, int threads) {
+    int status = forward(op, output->src[0], output, (size_t)threads), none = FFF_OK;
+    if (status != FFF_OK) {
+        atomic_compare_exchange_strong(&op->status, &none, status);
+        for (int64_t i = 0; i < ggml_nelements(output); i++) {
+            ((float *)output->data)[i] = NAN;
+        }
+    }
+}
+
 static void compute(struct ggml_tensor *output, int thread, int threads, void *userdata) {
     fff_ggml_operator *op = userdata;
     if (thread == 0) {
-        int status = forward(op, output->src[0], output, (size_t)threads);
-        if (status != FFF_OK) {
-            int none = FFF_OK;
-            atomic_compare_exchange_strong(&op->status, &none, status);
-            for (int64_t i = 0; i < ggml_nelements(output); i++) {
-                ((float *)output->data)[i] = NAN;
-            }
-        }
-        atomic_store_explicit(&op->open, OVER, memory_order_relaxed);
+        forward_or_fail(op, output, threads);
     } else {
         help(op);
+    }
+    if (threads == 1) { /* nobody to tell */
+        return;
+    }
+    if (thread == 0) {
+        atomic_store_explicit(&op->open, OVER, memory_order_relaxed);
     }
     /* The last one to leave makes ready for the next node. ggml's barrier lies between. */
     if (atomic_fetch_add_explicit(&op->left, 1, memory_order_acq_rel) == threads - 1) {
