@@ -4,9 +4,9 @@
 
 768 wide, depth 11, one tree: 4095 neurons; one intra-op thread, or THREADS; inputs and outputs bound, so nothing is
 copied. The dense layer is Gemm, Gelu (erf), Gemm, or MatMul, Add, Gelu, MatMul, whichever is faster at that batch. Runs
-go through 4096 different tokens, since one token's path stays in the nearest caches. The ways take turns; each figure is
-the median of the rounds, the ratio that of each round's own two times. Every output of PathFFF is checked bit for bit
-against the C library, the dense layer's first 16 tokens against float64.
+go through 4096 different tokens, since one token's path stays in the nearest caches. The ways take turns; each figure
+is the median of the rounds, the ratio that of each round's own two times. Every output of PathFFF is checked bit for
+bit against the C library, the dense layer's first 16 tokens against float64.
 """
 
 from __future__ import annotations
