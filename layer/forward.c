@@ -15,6 +15,8 @@
 
 #include <string.h>
 
+static const uint32_t ONLY = 0; /* the number of a token that goes alone */
+
 enum { FEWEST_TO_SHARE = 4 }; /* fewer tokens than this share little but the root, and go one after the other */
 
 fff_status fff_workspace_size(const fff_layer *layer, size_t batch, size_t concurrency, size_t *size) {
@@ -156,8 +158,8 @@ static void run_token(const struct job *job, size_t token, unsigned char *slice)
     float *logits = (float *)(void *)(nodes + layer->path_length);
     kernels->descend_f32(&layer->trees, input, true, nodes, logits);
     kernels->activate_f32(layer->activation, layer->path_length, logits, logits);
-    kernels->accumulate_f32(&layer->trees, 1, &(uint32_t){0}, nodes, logits, 0,
-                            job->output + token * job->output_stride, job->output_stride);
+    kernels->accumulate_f32(&layer->trees, 1, &ONLY, nodes, logits, 0, job->output + token * job->output_stride,
+                            job->output_stride);
 }
 
 /* A block of tokens, group of trees by group of trees. */
@@ -202,9 +204,9 @@ static void accumulate_block(const struct job *job, size_t first, size_t count, 
         for (size_t token = first; token < first + count; token++) {
             layer->kernels->activate_f32(layer->activation, entries,
                                          job->logits + token * job->logit_stride + tree * levels, activations);
-            layer->kernels->accumulate_f32(
-                &some, 1, &(uint32_t){0}, job->nodes + token * job->node_stride + tree * levels, activations,
-                how_to_write(job, tree, trees), job->output + token * job->output_stride, job->output_stride);
+            layer->kernels->accumulate_f32(&some, 1, &ONLY, job->nodes + token * job->node_stride + tree * levels,
+                                           activations, how_to_write(job, tree, trees),
+                                           job->output + token * job->output_stride, job->output_stride);
         }
     }
 }
