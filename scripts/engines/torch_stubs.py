@@ -3,7 +3,7 @@
 
     torch_stubs.py FOLDER      FOLDER holds the package torch
 
-Its libraries are linked with a dozen of CUDA's, over 2 GB to download. Each that is not there gets a stand-in beside
+Its libraries are linked with a dozen of CUDA's, which are large. Each that is not there gets a stand-in beside
 torch's own: a library of that name, with the versions of symbols that are asked of it, whose functions all return 100,
 which CUDA's runtime defines as "no device". So PyTorch finds no GPU, and works on the CPU. For tests only.
 """
