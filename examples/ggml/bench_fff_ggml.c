@@ -142,16 +142,17 @@ static bool right(const struct bench *bench, const struct side *side, size_t fir
     }
 }
 
-/* Times every side once, each round beginning with another one, and each after as many calls that are not timed: or the
- * first FFF after a dense layer would fetch its weights into the caches for the next. */
+/* Times every side once, each round beginning with another one. Each first makes calls that are not timed, until all of
+ * POOL has passed it: the first FFF after a dense layer would else fetch the weights into the caches for the next. */
 static bool time_round(struct bench *bench, struct side *sides, int round, const size_t calls[SIDES]) {
     bool all_right = true;
     for (int i = 0; i < SIDES; i++) {
         int s = (i + round) % SIDES;
         size_t first = 0;
-        for (size_t c = 0; c < calls[s]; c++) {
+        for (int64_t tokens = 0; sides[s].check == EXACT && tokens < POOL; tokens += sides[s].x->ne[1]) {
             call(bench, &sides[s]);
         }
+        call(bench, &sides[s]);
         double start = now();
         for (size_t c = 0; c < calls[s]; c++) {
             first = call(bench, &sides[s]);
