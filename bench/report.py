@@ -4,7 +4,7 @@
     report.py --bench build/bench/fff_bench --out bench/results [--filter REGEX] [--isa NAME,NAME] [--routes FILE]
 
 A layer is compared with the fastest dense layer of as many neurons. First every way of every dense library is tried
-once at that size and batch; then the fastest few, the FFF layers and the limit run in one process, their repetitions
+at that size and batch; then the fastest few, the FFF layers and the limit run in one process, their repetitions
 interleaved at random. A ratio is taken between repetitions of the same index in the same process; shown are the median
 of all, and a spread: from the smallest to the largest, or farther, to where another run's median is to be expected.
 Several processes, because where memory happens to lie changes times more than repetitions do; in rounds over all

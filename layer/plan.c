@@ -7,6 +7,7 @@ enum {
     MOST_BLOCK = 1024,
     MOST_CHUNK = 1 << 16, /* tokens that walk together: 5 MB of workspace at depth 15 */
     L2_TO_L1 = 32,        /* a group's output rows stay in L1, or nearly: 64 KB of 2 MB */
+    L2_TO_ROOTS = 4,      /* of trees of depth 0, whose kernels are blocked, both rows stay in L2 */
     TOKENS_A_LEAF = 8,    /* enough in a chunk: more share a leaf's row no better to speak of */
     SUBTREES_A_TASK = 16, /* at least, so that few are cut between two tasks */
     TOKENS_A_TASK = 48,   /* at least, for more than one task to walk together */
@@ -38,11 +39,10 @@ void fff_plan_layer(struct fff_layer *layer) {
     size_t floats = layer->l2_bytes / 5 * 2 / sizeof(float); /* as much for tokens as for rows, and some for the rest */
     size_t token_floats = trees->input_width + (trees->trees > 1 ? trees->output_width : 0);
     layer->block = at_most(at_least(floats / token_floats, LEAST_BLOCK), MOST_BLOCK);
-    size_t by_rows = layer->l2_bytes / L2_TO_L1 / sizeof(float) / trees->nodes / trees->output_width;
+    size_t by_rows = trees->levels == 1
+                         ? layer->l2_bytes / L2_TO_ROOTS / sizeof(float) / trees->row_stride
+                         : layer->l2_bytes / L2_TO_L1 / sizeof(float) / trees->nodes / trees->output_width;
     size_t by_logits = floats / layer->block / (trees->levels + 1);
-    if (trees->levels == 1) {
-        by_rows = layer->l2_bytes / 4 / sizeof(float) / trees->row_stride;
-    }
     layer->group = at_most(at_least(at_most(by_rows, by_logits), 1), trees->trees);
     layer->finish_tokens = at_least(FINISH_FLOATS / (layer->group * trees->levels), 1);
     size_t tree_bytes = trees->nodes * trees->row_stride * sizeof(float);

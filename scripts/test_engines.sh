@@ -18,7 +18,10 @@ if [ $# -eq 0 ]; then
     set -- $(basename -s .sh scripts/engines/*.sh)
 fi
 for engine in "$@"; do
-    [ -f "scripts/engines/$engine.sh" ] || { echo "test_engines: no engine '$engine'; there are:" $(basename -s .sh scripts/engines/*.sh) >&2; exit 2; }
+    if [ ! -f "scripts/engines/$engine.sh" ]; then
+        echo "test_engines: no engine '$engine'; there are:" $(basename -s .sh scripts/engines/*.sh) >&2
+        exit 2
+    fi
     echo "$engine"
     log=$(mktemp) began=$SECONDS
     sh "scripts/engines/$engine.sh" "$build" 2>&1 | tee "$log"

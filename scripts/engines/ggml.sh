@@ -13,38 +13,10 @@ test -f "$build/libfff.so" || { echo "ggml: $build holds no libfff.so" >&2; exit
 package=ggml-python version=0.0.45
 sum=10aac52075cf3c7ef2b00d6c35b1c23f7b018dbeff8ae8df67339b4be1166f05
 cache="$PWD/build-engines/ggml"
-failed=0
-
-# ---- What is needed ----
-
-missing=''
-command -v gcc >/dev/null || missing="$missing gcc"
-command -v g++ >/dev/null || missing="$missing g++"
-command -v cmake >/dev/null || missing="$missing cmake"
-command -v ninja >/dev/null || missing="$missing ninja-build"
-python3 -m pip --version >/dev/null 2>&1 || missing="$missing python3-pip"
-if [ -n "$missing" ]; then
-    if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
-        echo "ggml: needed, by Debian's names:$missing" >&2
-        exit 77
-    fi
-    apt-get update -qq
-    # shellcheck disable=SC2086 # the list is meant to be split
-    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
-fi
-
-# check NAME COMMAND...: one line for a command; its output is shown only if it fails.
-check() {
-    name="$1"
-    shift
-    if "$@" >"$cache/log" 2>&1; then
-        echo "  ok      ggml: $name"
-    else
-        failed=$((failed + 1))
-        echo "  FAILED  ggml: $name"
-        tail -n 60 "$cache/log" | sed 's/^/    | /'
-    fi
-}
+mkdir -p "$cache"
+engine=ggml log="$cache/log"
+. scripts/engine.sh
+need_packages
 
 # program NAME COMMAND...: a program that prints such lines itself; one more if it dies without.
 program() {
@@ -52,7 +24,7 @@ program() {
     shift
     "$@" >"$cache/log" 2>&1 || status=$?
     if [ "$status" -ne 0 ]; then
-        failed=$((failed + 1))
+        failed=1
         grep -q '^  FAILED' "$cache/log" || echo "  FAILED  ggml: $name ended with status $status"
     fi
     sed '/^  /!s/^/    | /' "$cache/log" # what is no such line is indented

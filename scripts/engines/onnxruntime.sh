@@ -14,31 +14,16 @@ cd "$(dirname "$0")/../.."
 build=$(cd "$1" && pwd)
 shift
 [ -f "$build/libfff.so" ] || { echo "onnxruntime: $build holds no libfff.so" >&2; exit 1; }
-cache="$PWD/build-engines/onnxruntime" source="$PWD/examples/onnxruntime" failed=0
+cache="$PWD/build-engines/onnxruntime" source="$PWD/examples/onnxruntime"
 export PYTHON=/usr/bin/python3 # Debian's: the one that its python3-torch is for
 mkdir -p "$cache"
+engine=onnxruntime log="$cache/log"
+. scripts/engine.sh
 
 # ---- What it needs ---------------------------------------------------------------------------------
 # Debian's PyTorch, and from PyPI the runtime and `onnx`. onnxruntime_c_api.h is in no wheel of ONNX Runtime's own and
 # in no package of Debian 12; AMD's quantiser, amd-quark, carries that of version 1.17 to build its own operators with.
 # Every later runtime offers that version of the API.
-need() {
-    missing=''
-    for package in gcc libc6-dev python3 python3-pip python3-numpy python3-torch; do
-        dpkg-query -W -f='${Status}\n' "$package" 2>/dev/null | grep -q 'ok installed' || missing="$missing $package"
-    done
-    [ -n "$missing" ] || return 0
-    if [ "$(id -u)" -ne 0 ]; then
-        echo "onnxruntime: missing packages. As root: apt-get update && apt-get install$missing" >&2
-        exit 77
-    fi
-    echo "onnxruntime: installing$missing"
-    export DEBIAN_FRONTEND=noninteractive
-    apt-get update -qq
-    # shellcheck disable=SC2086 # the list is meant to be split
-    apt-get install -y -qq --no-install-recommends $missing >/dev/null
-}
-
 # packages FOLDER PACKAGE...: Python packages in a folder of their own. Made whole or not at all.
 packages() {
     folder="$cache/$1"
@@ -75,26 +60,13 @@ PYTHON
     }
 }
 
-need
+need_packages
 header
 packages site onnxruntime==1.31.1 onnx==1.23.2 numpy==1.26.4 # Debian's PyTorch is built for NumPy 1
 packages site-1.17 --no-deps onnxruntime==1.17.3              # the oldest that will do
 packages site-1.16 --no-deps onnxruntime==1.16.3              # older than the header
 
 # ---- Checks ----------------------------------------------------------------------------------------
-# check WHAT COMMAND...: one check; its output is shown only if it fails.
-check() {
-    what="$1"
-    shift
-    if "$@" >"$cache/log" 2>&1; then
-        echo "  ok      onnxruntime: $what"
-    else
-        failed=1
-        echo "  FAILED  onnxruntime: $what"
-        tail -n 60 "$cache/log" | sed 's/^/    | /'
-    fi
-}
-
 # shellcheck disable=SC2317 # called by check
 compile() {
     "${CC:-cc}" -std=c11 -O2 -Wall -Wextra -Werror -fPIC -shared -fvisibility=hidden -isystem "$cache/include" \

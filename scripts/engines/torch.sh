@@ -5,40 +5,16 @@
 # build-engines/torch/, some 540 MB to download and 1.3 GB on disk, once.
 set -eu
 cd "$(dirname "$0")/../.."
-name=torch version=2.15.0 cache="$PWD/build-engines/torch"
+version=2.15.0 cache="$PWD/build-engines/torch"
 library=$(cd "${1:?usage: scripts/engines/torch.sh BUILD}" && pwd)/libfff.so
 test -f "$library" || { echo "$library is not there" >&2; exit 1; }
-failed=0
 log=$(mktemp)
 folder=$(mktemp -d)
 trap 'rm -rf "$log" "$folder"' EXIT
 
-# check WHAT COMMAND...: one check; its last output is shown if it fails.
-check() {
-    what="$1"
-    shift
-    if "$@" >"$log" 2>&1; then
-        echo "  ok      $name: $what"
-    else
-        failed=1
-        echo "  FAILED  $name: $what"
-        tail -n 60 "$log" | sed 's/^/    | /'
-    fi
-}
-
-missing=''
-for package in g++ python3-torch libtorch-dev python3-dev pybind11-dev python3-numpy python3-pip binutils pkg-config libsleef-dev ninja-build; do
-    dpkg-query -W -f='${Status}\n' "$package" 2>/dev/null | grep -q 'ok installed' || missing="$missing $package"
-done
-if [ -n "$missing" ]; then
-    if [ "$(id -u)" -ne 0 ]; then
-        echo "  skipped $name: as root, run: apt-get install$missing"
-        exit 77
-    fi
-    apt-get update -qq
-    # shellcheck disable=SC2086 # the list is meant to be split
-    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
-fi
+engine=torch
+. scripts/engine.sh
+need_packages
 
 # The python3 in PATH, if the operator can be compiled for it and it has pip; else Debian's.
 current=python3
