@@ -1,9 +1,5 @@
-/* The shape of accumulate_f32, shared by the vector instruction sets: they differ in their block of columns.
- *
- * A block's columns of all tokens come before the next block: tokens come in order of their leaves and share most of
- * their rows, and a block's part of those, 512 bytes a row, stays in L1, where a token's whole rows, 36 KB at 12 levels
- * of 768 columns, do not fit. Against token after token: 7 % off a forward whose tokens take one path, 2 to 8 % off
- * large batches, on a core with 32 KB of L1 (docs/design.md).
+/* The shape of accumulate_f32, shared by the vector instruction sets that take one token at a time in each block of
+ * columns; they differ in the block. Other instruction sets use only what decides on streaming.
  *
  * Everything here is inlined into the one function of a folder that uses it; no copy is left to the linker. */
 #ifndef FFF_KERNELS_ACCUMULATE_F32_H
@@ -16,22 +12,44 @@
 typedef void fff_columns(const struct fff_trees_f32 *trees, const uint32_t *nodes, const float *activations,
                          unsigned how, float *output, size_t column, int vectors);
 
-/* A block is `vectors` registers of `lanes` columns. */
+/* How many tokens, from the first on, share all but the last ALIKE rows of their only tree. */
+static inline __attribute__((always_inline)) size_t fff_count_alike(const struct fff_trees_f32 *trees, size_t count,
+                                                                    const uint32_t *nodes) {
+    enum { ALIKE = 2 };
+    size_t alike = 1;
+    if (trees->trees == 1 && trees->levels > ALIKE) {
+        const uint32_t *last_shared = nodes + trees->levels - 1 - ALIKE;
+        while (alike < count && last_shared[alike * trees->levels] == last_shared[0]) {
+            alike++;
+        }
+    }
+    return alike;
+}
+
+/* A block is `vectors` registers of `lanes` columns. Of tokens that are alike, a block's columns come before the next
+ * block: its part of their rows, 256 bytes a row, stays in L1, where a token's whole rows, 36 KB at 12 levels of 768
+ * columns, do not fit. Other tokens come one by one, since a row that is not at hand is best read to its end. Against
+ * token after token: 7 % off a forward whose tokens take one path, 2 to 8 % off large batches, on a core with 32 KB of
+ * L1 (docs/design.md). */
 static inline __attribute__((always_inline)) void
 fff_accumulate_columns(const struct fff_trees_f32 *trees, size_t count, const uint32_t *tokens, const uint32_t *nodes,
                        const float *activations, unsigned how, float *output, size_t output_stride, size_t lanes,
                        int vectors, fff_columns *columns) {
-    size_t width = trees->output_width, entries = trees->trees * trees->levels, column = 0;
-    for (; column + vectors * lanes <= width; column += vectors * lanes) {
-        for (size_t i = 0; i < count; i++) {
-            columns(trees, nodes + i * entries, activations + i * entries, how, output + tokens[i] * output_stride,
-                    column, vectors);
+    size_t width = trees->output_width, entries = trees->trees * trees->levels;
+    for (size_t first = 0, end; first < count; first = end) {
+        end = first + fff_count_alike(trees, count - first, nodes + first * entries);
+        size_t column = 0;
+        for (; column + vectors * lanes <= width; column += vectors * lanes) {
+            for (size_t i = first; i < end; i++) {
+                columns(trees, nodes + i * entries, activations + i * entries, how, output + tokens[i] * output_stride,
+                        column, vectors);
+            }
         }
-    }
-    for (; column < width; column += lanes) {
-        for (size_t i = 0; i < count; i++) {
-            columns(trees, nodes + i * entries, activations + i * entries, how, output + tokens[i] * output_stride,
-                    column, 1);
+        for (; column < width; column += lanes) {
+            for (size_t i = first; i < end; i++) {
+                columns(trees, nodes + i * entries, activations + i * entries, how, output + tokens[i] * output_stride,
+                        column, 1);
+            }
         }
     }
 }

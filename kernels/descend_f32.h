@@ -6,8 +6,9 @@
  *   reduction it waits for. A single tree keeps its node in a register.
  * - Several trees advance level by level, not one after another: their dot products are independent, and
  *   the out-of-order window overlaps their rows.
- * - A node's output row is prefetched once its dot product has been issued, so the fetch fills the
- *   time the reduction takes and never delays the row that everything waits for.
+ * - Half of a node's output row is prefetched once its dot product has been issued, so the fetch fills the time the
+ *   reduction takes; the hardware goes on when accumulate_f32 begins to read it. All of it would fill the core's
+ *   queue of misses, and delay the row that everything waits for.
  * Tried and lost: prefetching both children's rows (twice the traffic), prefetching the output row
  * before the dot product, prefetching the row's own lines. docs/design.md has the figures.
  *
@@ -51,7 +52,8 @@ static inline __attribute__((always_inline)) void fff_descend(const struct fff_t
                                                               fff_logit_function *logit_of) {
     float tail[FFF_PARTIAL_SUMS];
     fff_pad_tail(input, trees->input_width, tail);
-    const struct fff_descent descent = {trees, input, tail, fetch_output ? trees->output_width : 0, nodes, logits};
+    size_t fetched = fetch_output ? trees->output_width / 2 : 0;
+    const struct fff_descent descent = {trees, input, tail, fetched, nodes, logits};
     if (trees->trees == 1) {
         uint32_t node = 0;
         for (size_t level = 0; level < trees->levels; level++) {

@@ -52,7 +52,7 @@ enum { FFF_CONTINUE = 1, FFF_STREAM = 2 };
 struct fff_kernels {
     /* One token down all trees. Writes trees * levels entries, entry tree * levels + level: the node
      * visited and its logit. `input` has input_width floats, at any alignment.
-     * `fetch_output` asks for the visited output rows to be prefetched for accumulate_f32. */
+     * `fetch_output` asks for the visited output rows, as far as that pays, to be prefetched for accumulate_f32. */
     void (*descend_f32)(const struct fff_trees_f32 *trees, const float *input, bool fetch_output, uint32_t *nodes,
                         float *logits);
 

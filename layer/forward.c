@@ -115,6 +115,7 @@ static struct fff_walk make_walk(const struct job *job, size_t first, size_t fir
         .activation = layer->activation,
         .finish_tokens = job->plan.finish_tokens,
         .from_afar = layer->large_trees,
+        .near_levels = layer->near_levels,
     };
     if (job->routed_nodes != NULL) {
         size_t entry = first_tree * layer->trees.levels;

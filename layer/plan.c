@@ -7,8 +7,10 @@ enum {
     MOST_BLOCK = 1024,
     MOST_CHUNK = 1 << 16, /* tokens that walk together: 5 MB of workspace at depth 15 */
     L2_TO_L1 = 32,        /* a group's output rows stay in L1, or nearly: 64 KB of 2 MB */
+    L2_TO_NEAR = 4,       /* the uppermost levels' input rows, which every token meets, stay in L2 */
     L2_TO_ROOTS = 4,      /* of trees of depth 0, whose kernels are blocked, both rows stay in L2 */
     TOKENS_A_LEAF = 8,    /* enough in a chunk: more share a leaf's row no better to speak of */
+    BLOCKS_A_SUBTREE = 2, /* at most, rather than to sort at a level whose rows do not stay in L2 */
     SUBTREES_A_TASK = 16, /* at least, so that few are cut between two tasks */
     TOKENS_A_TASK = 48,   /* at least, for more than one task to walk together */
     MOST_SPLIT = 12,
@@ -46,6 +48,10 @@ void fff_plan_layer(struct fff_layer *layer) {
     layer->group = at_most(at_least(at_most(by_rows, by_logits), 1), trees->trees);
     layer->finish_tokens = at_least(FINISH_FLOATS / (layer->group * trees->levels), 1);
     size_t tree_bytes = trees->nodes * trees->row_stride * sizeof(float);
+    size_t near_rows = layer->l2_bytes / L2_TO_NEAR / sizeof(float) / trees->input_width;
+    while (layer->near_levels + 1 < trees->levels && ((size_t)2 << layer->near_levels) - 1 <= near_rows) {
+        layer->near_levels++;
+    }
     layer->large_trees = tree_bytes > (trees->trees == 1 ? layer->l2_bytes / 2 : layer->l2_bytes * SMALL_TREE_CACHES);
 }
 
@@ -58,7 +64,8 @@ static void plan_together(const struct fff_layer *layer, size_t batch, struct ff
     plan->finish_tokens = at_least(FINISH_FLOATS / trees->levels, 1);
     plan->chunk = at_most(batch, at_most(at_least(TOKENS_A_LEAF * leaves, 4 * layer->block), MOST_CHUNK));
     while (plan->split + 1 < trees->levels && plan->split < MOST_SPLIT &&
-           (plan->chunk >> plan->split > layer->block || (size_t)1 << plan->split < subtrees)) {
+           (plan->chunk >> plan->split > layer->block * (plan->split < layer->near_levels ? 1 : BLOCKS_A_SUBTREE) ||
+            (size_t)1 << plan->split < subtrees)) {
         plan->split++;
     }
 }

@@ -4,16 +4,17 @@
 
 /* ---- Fetching ahead ---------------------------------------------------------------------------
  *
- * What a walk will touch is known before it does: what follows asks for it early, with from_afar only. All of it into
- * L2, since L1 would lose it again; but the start of the next row into L1, so that the hardware, which sees a row once
- * it has been begun, is ahead of its first use.
+ * What a walk will touch is known before it does, or nearly: what follows asks for it early, with from_afar only. All
+ * of it into L2, since L1 would lose it again; but the start of the next row into L1, so that the hardware, which sees
+ * a row once it has been begun, is ahead of its first use.
  *
  * Inlined by force: gcc takes a function that does nothing but prefetch for one without effect, and leaves out calls.
  */
 
 enum {
-    FETCH_TOKENS = 8, /* inputs on their way while those before them are used */
-    FETCH_LINES = 8,  /* of the next row */
+    FETCH_TOKENS = 4,   /* inputs on their way while those before them are used */
+    FETCH_LINES = 8,    /* of the next row */
+    FETCH_CHILDREN = 2, /* tokens at a node, at least, for both its children to be fetched: one would go to waste */
 };
 
 static inline __attribute__((always_inline)) void fetch(const float *from, size_t floats) {
@@ -29,6 +30,15 @@ static inline __attribute__((always_inline)) void fetch_start_of_row(const struc
     for (size_t line = 0; line < FETCH_LINES && line * FFF_LINE_FLOATS < trees->input_width; line++) {
         __builtin_prefetch(row + line * FFF_LINE_FLOATS, 0, 3);
     }
+}
+
+/* The input rows of a node's children. */
+static inline __attribute__((always_inline)) void fetch_children(const struct fff_walk *walk, size_t tree,
+                                                                 uint32_t node) {
+    const struct fff_trees_f32 *trees = &walk->trees;
+    const float *rows = trees->input_rows + (tree * trees->nodes + 2 * node + 1) * trees->row_stride;
+    fetch(rows, trees->input_width);
+    fetch(rows + trees->row_stride, trees->input_width);
 }
 
 static inline __attribute__((always_inline)) void fetch_inputs(const struct fff_walk *walk, size_t count,
@@ -57,6 +67,9 @@ static void compute_logits(const struct fff_walk *walk, size_t tree, size_t leve
                            const uint32_t *tokens) {
     const struct fff_trees_f32 *trees = &walk->trees;
     bool ahead = walk->from_afar && level == walk->first_level;
+    if (walk->from_afar && count >= FETCH_CHILDREN && level + 1 < trees->levels && level + 1 >= walk->near_levels) {
+        fetch_children(walk, tree, node);
+    }
     for (size_t i = 0, some = count; i < count; i += some) {
         if (ahead) {
             some = count - i < FETCH_TOKENS ? count - i : FETCH_TOKENS;
@@ -160,18 +173,6 @@ static void find_path(const struct fff_walk *walk, uint32_t token, uint32_t *pat
     }
 }
 
-/* How many tokens, from the first on, share all but the last ALIKE rows of their only tree: accumulate_f32 takes them
- * together. Fewer rows in common would not be worth while: a token's rows are best read one after the other. */
-static size_t count_alike(const struct fff_walk *walk, size_t count, const uint32_t *tokens) {
-    enum { ALIKE = 2 };
-    size_t alike = 1;
-    while (walk->trees.trees == 1 && alike < count &&
-           (walk->nodes[tokens[alike]] + 1) >> ALIKE == (walk->nodes[tokens[0]] + 1) >> ALIKE) {
-        alike++;
-    }
-    return alike;
-}
-
 void fff_finish_route(const struct fff_walk *walk, size_t count, const uint32_t *tokens, float *activations,
                       uint32_t *paths) {
     (void)activations;
@@ -191,9 +192,6 @@ void fff_finish_forward(const struct fff_walk *walk, size_t count, const uint32_
     for (size_t i = 0; i < count; i++) {
         find_path(walk, tokens[i], paths + i * entries);
     }
-    for (size_t i = 0, some; i < count; i += some) {
-        some = count_alike(walk, count - i, tokens + i);
-        walk->kernels->accumulate_f32(&walk->trees, some, tokens + i, paths + i * entries, activations + i * entries,
-                                      walk->how, walk->output, walk->output_stride);
-    }
+    walk->kernels->accumulate_f32(&walk->trees, count, tokens, paths, activations, walk->how, walk->output,
+                                  walk->output_stride);
 }

@@ -16,6 +16,7 @@ struct fff_walk {
     size_t logit_stride;
     bool roots_known;   /* the logits of level 0 are there already */
     bool from_afar;     /* rows, inputs and outputs come from beyond L2: they are fetched ahead */
+    size_t near_levels; /* but for the input rows of so many levels, which are at hand */
     size_t first_level; /* where the walk begins, and inputs are read for the first time */
 
     /* What is done with tokens that have reached their leaves in all trees of the walk. */
@@ -33,7 +34,7 @@ struct fff_walk {
 enum {
     /* Groups of this many tokens or fewer go down level by level, larger ones depth first. Fewer would leave no
      * independent dot products to overlap at the lower levels; more would lose the rows and inputs at hand. */
-    FFF_SMALL_GROUP = 24,
+    FFF_SMALL_GROUP = 12,
 };
 
 /* The tokens order[0..count-1], all at `nodes` of level `from` in tree `tree`, from there to before level `to`,

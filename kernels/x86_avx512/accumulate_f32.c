@@ -1,56 +1,120 @@
 /* Several tokens' outputs.
  *
- * Columns go in blocks of 8 registers (128 columns) that stay in registers over all of a token's rows, so
- * output is written once and the only traffic is the rows themselves, one load an FMA. Eight
- * independent chains cover the FMA's latency (4 cycles, 2 a cycle). Blocks of 16 and 24 registers
- * were no faster: descend_f32 has already asked for the rows' lines. */
+ * Four tokens by 4 registers of columns at a time: the 16 sums stay in registers over all of the tokens' rows, so that
+ * output is written once, and a row that the four share, as tokens in order of their leaves mostly do, is loaded once
+ * for them. A block's columns of all tokens come before the next block: its part of the shared rows, 256 bytes a row,
+ * stays in L1. Against one token after the other, 8 registers at a time: 5 to 8 % off a forward of 64 tokens or more,
+ * on a core that loads one 64-byte vector a cycle. 6 registers are no faster, and gcc puts some of their sums into
+ * memory (docs/design.md). */
 #include "kernels/accumulate_f32.h"
 #include "kernels/x86_avx512/isa.h"
 
-enum { BLOCK = 8 };
+enum {
+    TOKENS = 4,
+    BLOCK = 4,        /* registers of columns of four tokens */
+    BLOCK_OF_ONE = 8, /* of one: eight chains cover an FMA's latency, 4 cycles at 2 a cycle */
+};
 
-static inline __attribute__((always_inline)) void columns_x86_avx512(const struct fff_trees_f32 *trees,
-                                                                     const uint32_t *nodes, const float *activations,
-                                                                     unsigned how, float *output, size_t column,
-                                                                     int vectors) {
-    __mmask16 last = lanes_below_x86_avx512(column + 16 * (vectors - 1), trees->output_width);
-    __m512 sums[BLOCK];
-    for (int v = 0; v < vectors; v++) {
-        sums[v] = _mm512_setzero_ps();
-    }
-    if ((how & FFF_CONTINUE) != 0) {
-        for (int v = 0; v < vectors - 1; v++) {
-            sums[v] = _mm512_loadu_ps(output + column + 16 * v);
+/* All of `tokens` tokens' rows, at the `vectors` registers of columns from `column` on; the last of them may reach
+ * beyond the output width, where nothing is read or written. Both counts are constants wherever this is inlined. */
+static inline __attribute__((always_inline)) void
+columns_x86_avx512(const struct fff_trees_f32 *trees, int tokens, const uint32_t *nodes, const float *activations,
+                   unsigned how, float *const *outputs, size_t column, int vectors) {
+    size_t entries = trees->trees * trees->levels;
+    __mmask16 last = lanes_below_x86_avx512(column + 16 * (size_t)(vectors - 1), trees->output_width);
+    __m512 sums[TOKENS][BLOCK_OF_ONE];
+#pragma GCC unroll 4
+    for (int t = 0; t < tokens; t++) {
+#pragma GCC unroll 8
+        for (int v = 0; v < vectors; v++) {
+            sums[t][v] = (how & FFF_CONTINUE) != 0 ? _mm512_maskz_loadu_ps(v < vectors - 1 ? 0xffff : last,
+                                                                           outputs[t] + column + 16 * v)
+                                                   : _mm512_setzero_ps();
         }
-        sums[vectors - 1] = _mm512_maskz_loadu_ps(last, output + column + 16 * (vectors - 1));
     }
     for (size_t tree = 0; tree < trees->trees; tree++) {
         const float *tree_rows = trees->output_rows + tree * trees->nodes * trees->row_stride + column;
-        for (size_t level = 0; level < trees->levels; level++) {
-            size_t entry = tree * trees->levels + level;
-            const float *weights = tree_rows + nodes[entry] * trees->row_stride;
-            __m512 activation = _mm512_set1_ps(activations[entry]);
-            for (int v = 0; v < vectors; v++) {
-                /* a row is padded to whole vectors, so its last one is loaded whole */
-                sums[v] = _mm512_fmadd_ps(activation, _mm512_load_ps(weights + 16 * v), sums[v]);
+        for (size_t entry = tree * trees->levels; entry < (tree + 1) * trees->levels; entry++) {
+            const float *row = tree_rows + nodes[entry] * trees->row_stride;
+            bool shared = true;
+#pragma GCC unroll 4
+            for (int t = 1; t < tokens; t++) {
+                shared &= nodes[t * entries + entry] == nodes[entry];
+            }
+            if (shared) {
+                __m512 activation[TOKENS];
+#pragma GCC unroll 4
+                for (int t = 0; t < tokens; t++) {
+                    activation[t] = _mm512_set1_ps(activations[t * entries + entry]);
+                }
+#pragma GCC unroll 8
+                for (int v = 0; v < vectors; v++) {
+                    /* a row is padded to whole vectors, so its last one is loaded whole */
+                    __m512 weights = _mm512_load_ps(row + 16 * v);
+#pragma GCC unroll 4
+                    for (int t = 0; t < tokens; t++) {
+                        sums[t][v] = _mm512_fmadd_ps(activation[t], weights, sums[t][v]);
+                    }
+                }
+                continue;
+            }
+#pragma GCC unroll 4
+            for (int t = 0; t < tokens; t++) {
+                __m512 activation = _mm512_set1_ps(activations[t * entries + entry]);
+                row = tree_rows + nodes[t * entries + entry] * trees->row_stride;
+#pragma GCC unroll 8
+                for (int v = 0; v < vectors; v++) {
+                    sums[t][v] = _mm512_fmadd_ps(activation, _mm512_load_ps(row + 16 * v), sums[t][v]);
+                }
             }
         }
     }
-    if (vectors == BLOCK && fff_may_stream(how, output + column)) {
-        for (int v = 0; v < vectors; v++) {
-            _mm512_stream_ps(output + column + 16 * v, sums[v]);
+#pragma GCC unroll 4
+    for (int t = 0; t < tokens; t++) {
+        float *to = outputs[t] + column;
+        if (vectors > 1 && fff_may_stream(how, to)) {
+#pragma GCC unroll 8
+            for (int v = 0; v < vectors; v++) {
+                _mm512_stream_ps(to + 16 * v, sums[t][v]);
+            }
+            continue;
         }
-        return;
+#pragma GCC unroll 8
+        for (int v = 0; v < vectors; v++) {
+            _mm512_mask_storeu_ps(to + 16 * v, v < vectors - 1 ? 0xffff : last, sums[t][v]);
+        }
     }
-    for (int v = 0; v < vectors - 1; v++) {
-        _mm512_storeu_ps(output + column + 16 * v, sums[v]);
-    }
-    _mm512_mask_storeu_ps(output + column + 16 * (vectors - 1), last, sums[vectors - 1]);
 }
 
 void fff_accumulate_f32_x86_avx512(const struct fff_trees_f32 *trees, size_t count, const uint32_t *tokens,
                                    const uint32_t *nodes, const float *activations, unsigned how, float *output,
                                    size_t output_stride) {
-    fff_accumulate_columns(trees, count, tokens, nodes, activations, how, output, output_stride, 16, BLOCK,
-                           columns_x86_avx512);
+    size_t width = trees->output_width, entries = trees->trees * trees->levels, fours = count / TOKENS * TOKENS;
+    for (size_t column = 0, vectors; column < width; column += 16 * vectors) {
+        vectors = column + 16 * BLOCK <= width ? BLOCK : 1;
+        for (size_t i = 0; i < fours; i += TOKENS) {
+            const uint32_t *four_nodes = nodes + i * entries;
+            const float *four_activations = activations + i * entries;
+            float *outputs[TOKENS];
+            for (size_t t = 0; t < TOKENS; t++) {
+                outputs[t] = output + tokens[i + t] * output_stride;
+            }
+            if (vectors == BLOCK) {
+                columns_x86_avx512(trees, TOKENS, four_nodes, four_activations, how, outputs, column, BLOCK);
+            } else {
+                columns_x86_avx512(trees, TOKENS, four_nodes, four_activations, how, outputs, column, 1);
+            }
+        }
+    }
+    for (size_t i = fours; i < count; i++) {
+        float *one = output + tokens[i] * output_stride;
+        size_t column = 0;
+        for (; column + 16 * BLOCK_OF_ONE <= width; column += 16 * BLOCK_OF_ONE) {
+            columns_x86_avx512(trees, 1, nodes + i * entries, activations + i * entries, how, &one, column,
+                               BLOCK_OF_ONE);
+        }
+        for (; column < width; column += 16) {
+            columns_x86_avx512(trees, 1, nodes + i * entries, activations + i * entries, how, &one, column, 1);
+        }
+    }
 }
