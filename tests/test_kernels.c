@@ -136,9 +136,9 @@ static void check_streamed(const struct fff_kernels *kernels, const struct sums 
 }
 
 static void check_accumulate(const struct fff_kernels *kernels, enum fill kind, size_t width, uint64_t *state) {
-    enum { TOKENS = 5 };
-    size_t trees = 1 + random_below(state, 3), levels = 1 + random_below(state, 4);
-    size_t count = random_below(state, TOKENS) + 1, entries = count * trees * levels;
+    enum { TOKENS = 11 };
+    size_t trees = 1 + random_below(state, 3), levels = 1 + random_below(state, 5);
+    size_t count = random_below(state, TOKENS) + 1, path = trees * levels, entries = count * path;
     struct packed packed = pack_random(kind, 1 + random_below(state, 40), width, trees, levels, state);
     struct guarded nodes = guarded_allocate(entries * sizeof(uint32_t));
     struct guarded activations = guarded_allocate(entries * sizeof(float));
@@ -149,8 +149,12 @@ static void check_accumulate(const struct fff_kernels *kernels, enum fill kind, 
     for (uint32_t t = 0; t < count; t++) {
         tokens[t] = (uint32_t)count - 1 - t;
     }
+    /* Mostly the nodes of the token before, since kernels make use of that. */
+    uint64_t as_before = random_below(state, 8);
     for (size_t i = 0; i < entries; i++) {
-        ((uint32_t *)nodes.data)[i] = (uint32_t)random_below(state, packed.trees.nodes);
+        uint32_t *node = (uint32_t *)nodes.data + i;
+        bool same = i >= path && random_below(state, 8) < as_before;
+        *node = same ? node[-(ptrdiff_t)path] : (uint32_t)random_below(state, packed.trees.nodes);
     }
     fill_floats(kind, activations.data, entries, state);
     const struct sums sums = {&packed.trees, count, tokens, nodes.data, activations.data};
