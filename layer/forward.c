@@ -1,7 +1,7 @@
 /* Forward, route and accumulate: check the arguments, plan the batch, share the work.
  *
  * Three ways, by what tokens have to share:
- * - A few tokens go down one after the other.
+ * - A token on its own goes down with the kernel for that.
  * - Every task has tokens of its own and takes them block by block. A block's inputs stay in L2 while it goes down a
  *   group of trees, and so do its outputs and the group's output rows while they are added up.
  * - More tokens than a block and a tree larger than L2: all tasks walk together. First each block goes down the upper
@@ -16,8 +16,6 @@
 #include <string.h>
 
 static const uint32_t ONLY = 0; /* the number of a token that goes alone */
-
-enum { FEWEST_TO_SHARE = 4 }; /* fewer tokens than this share little but the root, and go one after the other */
 
 fff_status fff_workspace_size(const fff_layer *layer, size_t batch, size_t concurrency, size_t *size) {
     if (layer == NULL || size == NULL) {
@@ -217,7 +215,7 @@ static void run_own_tokens(void *argument, size_t index) {
     const struct job *job = argument;
     size_t first = share_start(job->batch, job->plan.tasks, index);
     size_t end = share_start(job->batch, job->plan.tasks, index + 1);
-    bool alone = end - first < FEWEST_TO_SHARE && job->nodes == NULL;
+    bool alone = end - first == 1 && job->nodes == NULL;
 
     fff_fp_environment callers = fff_fp_enter();
     while (first < end) {

@@ -4,17 +4,15 @@
 
 /* ---- Fetching ahead ---------------------------------------------------------------------------
  *
- * What a walk will touch is known before it does, or nearly: what follows asks for it early, with from_afar only. All
- * of it into L2, since L1 would lose it again; but the start of the next row into L1, so that the hardware, which sees
- * a row once it has been begun, is ahead of its first use.
+ * What a walk will touch is known before it does, or nearly: what follows asks for it early, with from_afar only, and
+ * into L2 only, since L1 would lose it again.
  *
  * Inlined by force: gcc takes a function that does nothing but prefetch for one without effect, and leaves out calls.
  */
 
 enum {
     FETCH_TOKENS = 4,   /* inputs on their way while those before them are used */
-    FETCH_LINES = 8,    /* of the next row */
-    FETCH_CHILDREN = 2, /* tokens at a node, at least, for both its children to be fetched: one would go to waste */
+    FETCH_CHILDREN = 4, /* tokens at a node from which on both its children are fetched before it is known who goes where */
 };
 
 static inline __attribute__((always_inline)) void fetch(const float *from, size_t floats) {
@@ -23,22 +21,13 @@ static inline __attribute__((always_inline)) void fetch(const float *from, size_
     }
 }
 
-static inline __attribute__((always_inline)) void fetch_start_of_row(const struct fff_walk *walk, size_t tree,
-                                                                     uint32_t node) {
+/* A node's input row, unless its level's rows are at hand. */
+static inline __attribute__((always_inline)) void fetch_row(const struct fff_walk *walk, size_t tree, size_t level,
+                                                            uint32_t node) {
     const struct fff_trees_f32 *trees = &walk->trees;
-    const float *row = trees->input_rows + (tree * trees->nodes + node) * trees->row_stride;
-    for (size_t line = 0; line < FETCH_LINES && line * FFF_LINE_FLOATS < trees->input_width; line++) {
-        __builtin_prefetch(row + line * FFF_LINE_FLOATS, 0, 3);
+    if (walk->from_afar && level >= walk->near_levels) {
+        fetch(trees->input_rows + (tree * trees->nodes + node) * trees->row_stride, trees->input_width);
     }
-}
-
-/* The input rows of a node's children. */
-static inline __attribute__((always_inline)) void fetch_children(const struct fff_walk *walk, size_t tree,
-                                                                 uint32_t node) {
-    const struct fff_trees_f32 *trees = &walk->trees;
-    const float *rows = trees->input_rows + (tree * trees->nodes + 2 * node + 1) * trees->row_stride;
-    fetch(rows, trees->input_width);
-    fetch(rows + trees->row_stride, trees->input_width);
 }
 
 static inline __attribute__((always_inline)) void fetch_inputs(const struct fff_walk *walk, size_t count,
@@ -67,9 +56,6 @@ static void compute_logits(const struct fff_walk *walk, size_t tree, size_t leve
                            const uint32_t *tokens) {
     const struct fff_trees_f32 *trees = &walk->trees;
     bool ahead = walk->from_afar && level == walk->first_level;
-    if (walk->from_afar && count >= FETCH_CHILDREN && level + 1 < trees->levels && level + 1 >= walk->near_levels) {
-        fetch_children(walk, tree, node);
-    }
     for (size_t i = 0, some = count; i < count; i += some) {
         if (ahead) {
             some = count - i < FETCH_TOKENS ? count - i : FETCH_TOKENS;
@@ -89,14 +75,25 @@ static size_t visit_node(const struct fff_walk *walk, size_t tree, size_t level,
                          uint32_t *order, uint32_t *scratch) {
     const struct fff_trees_f32 *trees = &walk->trees;
     float *logits = walk->logits + tree * trees->levels + level;
+    bool last = level + 1 == trees->levels, fetched = count >= FETCH_CHILDREN;
+    if (!last && fetched) {
+        fetch_row(walk, tree, level + 1, 2 * node + 1);
+        fetch_row(walk, tree, level + 1, 2 * node + 2);
+    }
     if (level > 0 || !walk->roots_known) {
         compute_logits(walk, tree, level, node, count, order);
     }
     if (walk->from_afar && walk->output != NULL) {
         fetch_for_sums(walk, tree, level, node, count, order);
     }
-    if (level + 1 == trees->levels) {
+    if (last) {
         return count;
+    }
+    if (count == 1) { /* where it goes is no branch, which would wait for its logit */
+        uint32_t child = fff_child(node, logits[order[0] * walk->logit_stride], trees->right_above);
+        walk->nodes[order[0] * trees->trees + tree] = child;
+        fetch_row(walk, tree, level + 1, child);
+        return child == 2 * node + 1;
     }
     size_t left = 0, right = 0;
     for (size_t i = 0; i < count; i++) {
@@ -111,6 +108,13 @@ static size_t visit_node(const struct fff_walk *walk, size_t tree, size_t level,
         right += !goes_left;
     }
     memcpy(order + left, scratch, right * sizeof *order);
+    if (!fetched) {
+        uint32_t first = walk->nodes[order[0] * trees->trees + tree];
+        fetch_row(walk, tree, level + 1, first);
+        if (left > 0 && right > 0) {
+            fetch_row(walk, tree, level + 1, first + 1);
+        }
+    }
     return left;
 }
 
@@ -125,8 +129,9 @@ void fff_walk_levels(const struct fff_walk *walk, size_t tree, size_t from, size
             while (end < count && nodes[order[end] * trees] == node) {
                 end++;
             }
-            if (walk->from_afar && end < count) {
-                fetch_start_of_row(walk, tree, nodes[order[end] * trees]);
+            if (end < count) {
+                /* asked for long ago, most likely, and perhaps lost since */
+                fetch_row(walk, tree, level, nodes[order[end] * trees]);
             }
             visit_node(walk, tree, level, node, end - start, order + start, scratch);
         }
