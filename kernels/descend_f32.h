@@ -52,7 +52,8 @@ static inline __attribute__((always_inline)) void fff_descend(const struct fff_t
                                                               fff_logit_function *logit_of) {
     float tail[FFF_PARTIAL_SUMS];
     fff_pad_tail(input, trees->input_width, tail);
-    size_t fetched = fetch_output ? trees->output_width / 2 : 0;
+    /* without branches, rows are visited in the order in which they lie: all of it is one stream */
+    size_t fetched = !fetch_output ? 0 : trees->levels > 1 ? trees->output_width / 2 : trees->output_width;
     const struct fff_descent descent = {trees, input, tail, fetched, nodes, logits};
     if (trees->trees == 1) {
         uint32_t node = 0;
