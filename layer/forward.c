@@ -112,7 +112,8 @@ static struct fff_walk make_walk(const struct job *job, size_t first, size_t fir
         .nodes = (uint32_t *)(void *)memory,
         .activation = layer->activation,
         .finish_tokens = job->plan.finish_tokens,
-        .from_afar = layer->large_trees,
+        .from_afar = layer->from_afar,
+        .inputs_from_afar = layer->from_afar && first_tree == 0,
         .near_levels = layer->near_levels,
     };
     if (job->routed_nodes != NULL) {

@@ -17,7 +17,8 @@ struct fff_layer {
     size_t group;         /* trees whose output rows stay in L2 */
     size_t finish_tokens; /* tokens whose activations of such a group are at hand */
     bool large_trees;     /* a tree exceeds L2, so it is worth while to fetch its rows once for many blocks of tokens */
-    size_t near_levels;   /* uppermost levels of a tree whose input rows stay in L2 beside a block's inputs */
+    bool from_afar;       /* rows do not all stay in L2 */
+    size_t near_levels;   /* but the input rows of so many uppermost levels do, beside a block's inputs */
     size_t memory_size;   /* of `memory`, in bytes */
     void *memory;         /* rows, each with input and output weights side by side; then biases */
     fff_allocator allocator;

@@ -11,8 +11,9 @@
  */
 
 enum {
-    FETCH_TOKENS = 4,   /* inputs on their way while those before them are used */
-    FETCH_CHILDREN = 4, /* tokens at a node from which on both its children are fetched before it is known who goes where */
+    FETCH_TOKENS = 4, /* inputs on their way while those before them are used */
+    FETCH_CHILDREN =
+        4, /* tokens at a node from which on both its children are fetched before it is known who goes where */
 };
 
 static inline __attribute__((always_inline)) void fetch(const float *from, size_t floats) {
@@ -37,12 +38,13 @@ static inline __attribute__((always_inline)) void fetch_inputs(const struct fff_
     }
 }
 
-/* What accumulate_f32 will read and write of these tokens that are at a node. */
+/* What accumulate_f32 will read and write of these tokens that are at a node; outputs not yet if other trees come
+ * before. */
 static inline __attribute__((always_inline)) void fetch_for_sums(const struct fff_walk *walk, size_t tree, size_t level,
                                                                  uint32_t node, size_t count, const uint32_t *tokens) {
     const struct fff_trees_f32 *trees = &walk->trees;
     fetch(trees->output_rows + (tree * trees->nodes + node) * trees->row_stride, trees->output_width);
-    if (level + 1 == trees->levels && (walk->how & FFF_STREAM) == 0) {
+    if (level + 1 == trees->levels && trees->trees == 1 && (walk->how & FFF_STREAM) == 0) {
         for (size_t i = 0; i < count; i++) {
             fetch(walk->output + tokens[i] * walk->output_stride, trees->output_width);
         }
@@ -55,7 +57,7 @@ static inline __attribute__((always_inline)) void fetch_for_sums(const struct ff
 static void compute_logits(const struct fff_walk *walk, size_t tree, size_t level, uint32_t node, size_t count,
                            const uint32_t *tokens) {
     const struct fff_trees_f32 *trees = &walk->trees;
-    bool ahead = walk->from_afar && level == walk->first_level;
+    bool ahead = walk->inputs_from_afar && level == walk->first_level;
     for (size_t i = 0, some = count; i < count; i += some) {
         if (ahead) {
             some = count - i < FETCH_TOKENS ? count - i : FETCH_TOKENS;

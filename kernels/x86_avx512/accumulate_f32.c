@@ -17,9 +17,10 @@ enum {
 
 /* All of `tokens` tokens' rows, at the `vectors` registers of columns from `column` on; the last of them may reach
  * beyond the output width, where nothing is read or written. Both counts are constants wherever this is inlined. */
-static inline __attribute__((always_inline)) void
-columns_x86_avx512(const struct fff_trees_f32 *trees, int tokens, const uint32_t *nodes, const float *activations,
-                   unsigned how, float *const *outputs, size_t column, int vectors) {
+static inline __attribute__((always_inline)) void columns_x86_avx512(const struct fff_trees_f32 *trees, int tokens,
+                                                                     const uint32_t *nodes, const float *activations,
+                                                                     unsigned how, float *const *outputs, size_t column,
+                                                                     int vectors) {
     size_t entries = trees->trees * trees->levels;
     __mmask16 last = lanes_below_x86_avx512(column + 16 * (size_t)(vectors - 1), trees->output_width);
     __m512 sums[TOKENS][BLOCK_OF_ONE];
@@ -27,9 +28,9 @@ columns_x86_avx512(const struct fff_trees_f32 *trees, int tokens, const uint32_t
     for (int t = 0; t < tokens; t++) {
 #pragma GCC unroll 8
         for (int v = 0; v < vectors; v++) {
-            sums[t][v] = (how & FFF_CONTINUE) != 0 ? _mm512_maskz_loadu_ps(v < vectors - 1 ? 0xffff : last,
-                                                                           outputs[t] + column + 16 * v)
-                                                   : _mm512_setzero_ps();
+            sums[t][v] = (how & FFF_CONTINUE) != 0
+                             ? _mm512_maskz_loadu_ps(v < vectors - 1 ? 0xffff : last, outputs[t] + column + 16 * v)
+                             : _mm512_setzero_ps();
         }
     }
     for (size_t tree = 0; tree < trees->trees; tree++) {
