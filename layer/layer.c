@@ -128,6 +128,11 @@ static fff_status check_desc(const fff_layer_desc *desc) {
 
 /* ---- Packing --------------------------------------------------------------------------------- */
 
+enum {
+    PAGE_FLOATS = 1024, /* 4 KB, after which the sets of a first-level cache repeat */
+    SKEW = 32,          /* two lines */
+};
+
 /* Where things lie in a layer's memory, in floats. */
 struct plan {
     size_t rows, output_offset, row_stride, biases_offset;
@@ -139,7 +144,12 @@ static bool make_plan(const fff_layer_desc *desc, struct plan *plan) {
     plan->rows = desc->trees * fff_nodes_per_tree(desc->depth);
     if (!fff_size_round_up(desc->input_width, FFF_PARTIAL_SUMS, &plan->output_offset) ||
         !fff_size_round_up(desc->output_width, FFF_PARTIAL_SUMS, &output_padded) ||
-        !fff_size_add(plan->output_offset, output_padded, &plan->row_stride) ||
+        !fff_size_add(plan->output_offset, output_padded, &plan->row_stride)) {
+        return false;
+    }
+    /* Rows that all began at the same place of a page would drive each other's columns out of the nearest caches. */
+    size_t skew = plan->row_stride % PAGE_FLOATS == 0 ? SKEW : 0;
+    if (!fff_size_add(plan->row_stride, skew, &plan->row_stride) ||
         !fff_size_multiply(plan->rows, plan->row_stride, &weights) || !fff_size_add(weights, plan->rows, &floats) ||
         !fff_size_multiply(floats, sizeof(float), &plan->bytes)) {
         return false;
