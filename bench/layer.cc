@@ -158,7 +158,7 @@ class Dense {
   public:
     Dense(size_t width, size_t neurons, bool cold, size_t batch)
         : layers_(width, neurons, cold), peers_(find_peers()), prepared_(peers_.size()),
-          tokens_(std::max<size_t>(batch, MOST_TOKENS / 4)), input_(tokens_ * width), output_(tokens_ * width) {
+          tokens_(std::max(batch, TURN_TOKENS)), input_(tokens_ * width), output_(tokens_ * width) {
         fill_normal(input_, 1.0f, 3);
     }
     bool serves(size_t width, bool cold, size_t batch) const {

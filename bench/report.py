@@ -53,6 +53,7 @@ CLOSE = 1.12
 LARGE = 2048  # batches from here on run fewer candidates in fewer processes: a dense layer takes seconds
 SMALL = 4  # up to here dense layers are bound by memory, which others on the machine use too: trials vary more
 CLOSE_SMALL = 1.5
+CLOSE_BELOW = 1.3  # of large batches only those ways are tried that were so close at the next smaller one
 # Another run's median lies within the spread with this probability: Student's t, two-sided 99 %, by degrees of freedom.
 STUDENT = {4: 4.604, 5: 4.032, 6: 3.707, 7: 3.499, 8: 3.355, 9: 3.250, 10: 3.169, 12: 3.055, 15: 2.947, 20: 2.845, 30: 2.750}
 POOLED_FREEDOM = 4  # what the variance of all rows counts for in that of one
@@ -192,10 +193,20 @@ class Trials:
     def __init__(self, harness, names):
         self.harness, self.names, self.known = harness, names, {}
 
+    def to_try(self, neurons, case):
+        names = dense_names(self.names, neurons, case)
+        below = [batch for n, width, batch, weights in self.known
+                 if (n, width, weights) == (neurons, case.width, case.weights) and batch < case.batch]
+        if case.batch < LARGE or not below:
+            return names
+        ranked = self.known[neurons, case.width, max(below), case.weights]
+        ways = {name.split("/")[1] for time_taken, name in ranked if time_taken <= CLOSE_BELOW * ranked[0][0]}
+        return [name for name in names if name.split("/")[1] in ways]
+
     def fastest(self, neurons, case, most):
         key = (neurons, case.width, case.batch, case.weights)
         if key not in self.known:
-            names = dense_names(self.names, neurons, case)
+            names = self.to_try(neurons, case)
             found = self.harness.run(names, 3 if case.batch <= SMALL else 1, trial=True) if names else {}
             self.known[key] = sorted((min(us(runs)), name) for name, runs in found.items())
         ranked = self.known[key]
@@ -211,10 +222,10 @@ def measure(harness, trials, names, case, isas, repetitions, process, merged):
     large = case.batch >= LARGE
     wanted = [layer_name(case, isa) for isa in isas]
     wanted += [name for name in names if name.startswith("peak_fma/") or
-               name.startswith(f"limit/path_{model_of(case)}/") and name.endswith(rest_of(case)) or
-               name.startswith("fff_by_blas/") and name.endswith("/" + label(case))]
+               name.startswith(f"limit/path_{model_of(case)}/") and name.endswith(rest_of(case))]
     wanted += trials.fastest(neurons_of(case), case, 2 if large else CANDIDATES)
     if (case.trees, case.depth, case.width, case.weights, case.routes) == (1, 11, 768, "warm", "uniform"):
+        wanted += [name for name in names if name.startswith("fff_by_blas/") and name.endswith("/" + label(case))]
         wanted += trials.fastest(3072, case, 1) + trials.fastest(12, case, 1)
     for name, runs in harness.run(wanted, repetitions, process=process, case=label(case)).items():
         merged[name].append(runs)

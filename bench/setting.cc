@@ -247,7 +247,7 @@ bool Setting::outputs_are_right(size_t count, float tolerance) const {
 
 Setting &setting_for(const Case &of, size_t batch) {
     static std::unique_ptr<Setting> kept;
-    size_t tokens = MOST_TOKENS;
+    size_t tokens = std::max(batch, TURN_TOKENS);
     while (tokens > batch && tokens * of.shape.width * sizeof(float) > size_t{64} << 20) {
         tokens /= 2;
     }

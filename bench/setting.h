@@ -9,6 +9,8 @@
 namespace bench {
 
 const size_t MOST_TOKENS = 16384;
+const size_t TURN_TOKENS =
+    MOST_TOKENS / 4; // that come in turn, for FFF layers and dense ones; more only for a larger batch
 
 struct Shape {
     size_t trees, depth, width;
@@ -81,8 +83,8 @@ class Setting {
     std::map<fff_isa, std::vector<Layer>> layers_;
 };
 
-// As many tokens as a batch needs, and enough to visit most leaves. The last one is kept while the next benchmark
-// wants the same.
+// With TURN_TOKENS tokens, enough to visit most leaves, or as many as the batch. The last one is kept while the next
+// benchmark wants the same.
 Setting &setting_for(const Case &of, size_t batch);
 
 } // namespace bench

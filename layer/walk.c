@@ -11,9 +11,8 @@
  */
 
 enum {
-    FETCH_TOKENS = 4, /* inputs on their way while those before them are used */
-    FETCH_CHILDREN =
-        4, /* tokens at a node from which on both its children are fetched before it is known who goes where */
+    FETCH_TOKENS = 4,   /* inputs on their way while those before them are used */
+    FETCH_CHILDREN = 4, /* tokens at a node, at least, for both its children to be fetched before any has moved */
 };
 
 static inline __attribute__((always_inline)) void fetch(const float *from, size_t floats) {
@@ -70,33 +69,12 @@ static void compute_logits(const struct fff_walk *walk, size_t tree, size_t leve
     }
 }
 
-/* One group: the tokens order[0..count-1], all at node `node` of level `level`. Computes their logits, then moves them
- * to the node's children, partitioned stably: those that go left first, whose number is returned. At the last level
- * they stay. */
-static size_t visit_node(const struct fff_walk *walk, size_t tree, size_t level, uint32_t node, size_t count,
-                         uint32_t *order, uint32_t *scratch) {
+/* Moves a group whose logits are known to the node's children, partitioned stably: those that go left first, whose
+ * number is returned. */
+static size_t move_to_children(const struct fff_walk *walk, size_t tree, size_t level, uint32_t node, size_t count,
+                               uint32_t *order, uint32_t *scratch) {
     const struct fff_trees_f32 *trees = &walk->trees;
-    float *logits = walk->logits + tree * trees->levels + level;
-    bool last = level + 1 == trees->levels, fetched = count >= FETCH_CHILDREN;
-    if (!last && fetched) {
-        fetch_row(walk, tree, level + 1, 2 * node + 1);
-        fetch_row(walk, tree, level + 1, 2 * node + 2);
-    }
-    if (level > 0 || !walk->roots_known) {
-        compute_logits(walk, tree, level, node, count, order);
-    }
-    if (walk->from_afar && walk->output != NULL) {
-        fetch_for_sums(walk, tree, level, node, count, order);
-    }
-    if (last) {
-        return count;
-    }
-    if (count == 1) { /* where it goes is no branch, which would wait for its logit */
-        uint32_t child = fff_child(node, logits[order[0] * walk->logit_stride], trees->right_above);
-        walk->nodes[order[0] * trees->trees + tree] = child;
-        fetch_row(walk, tree, level + 1, child);
-        return child == 2 * node + 1;
-    }
+    const float *logits = walk->logits + tree * trees->levels + level;
     size_t left = 0, right = 0;
     for (size_t i = 0; i < count; i++) {
         uint32_t token = order[i];
@@ -109,11 +87,35 @@ static size_t visit_node(const struct fff_walk *walk, size_t tree, size_t level,
         left += goes_left;
         right += !goes_left;
     }
-    memcpy(order + left, scratch, right * sizeof *order);
-    if (!fetched) {
-        uint32_t first = walk->nodes[order[0] * trees->trees + tree];
+    if (count > 1) { /* copying 0 or 1 element would be a branch on where a single token goes, and wait for its logit */
+        memcpy(order + left, scratch, right * sizeof *order);
+    }
+    return left;
+}
+
+/* One group: the tokens order[0..count-1], all at node `node` of level `level`. Computes their logits, then moves them
+ * to the node's children, those on the left first, whose number is returned. At the last level they stay. */
+static size_t visit_node(const struct fff_walk *walk, size_t tree, size_t level, uint32_t node, size_t count,
+                         uint32_t *order, uint32_t *scratch) {
+    bool last = level + 1 == walk->trees.levels, both = count >= FETCH_CHILDREN;
+    if (!last && both) {
+        fetch_row(walk, tree, level + 1, 2 * node + 1);
+        fetch_row(walk, tree, level + 1, 2 * node + 2);
+    }
+    if (level > 0 || !walk->roots_known) {
+        compute_logits(walk, tree, level, node, count, order);
+    }
+    if (walk->from_afar && walk->output != NULL) {
+        fetch_for_sums(walk, tree, level, node, count, order);
+    }
+    if (last) {
+        return count;
+    }
+    size_t left = move_to_children(walk, tree, level, node, count, order, scratch);
+    if (!both) {
+        uint32_t first = walk->nodes[order[0] * walk->trees.trees + tree];
         fetch_row(walk, tree, level + 1, first);
-        if (left > 0 && right > 0) {
+        if (count > 1 && left > 0 && left < count) {
             fetch_row(walk, tree, level + 1, first + 1);
         }
     }

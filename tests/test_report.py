@@ -241,6 +241,17 @@ class Selection(unittest.TestCase):
         self.assertEqual(trials.fastest(7, case, 1), [names[1]])
         self.assertEqual(harness.runs_made, 1)
 
+    def test_large_batches_try_what_was_close_below(self):
+        class Harness:
+            def run(self, names, _repetitions, **_labels):
+                return {name: [{"s_per_token": 1.0 + 0.2 * int(name[len("dense_7/way")])}] for name in names}
+
+        names = [f"dense_7/way{i}/h768/b{batch}/warm" for batch in (1024, 4096) for i in range(4)]
+        trials, case = report.Trials(Harness(), names), report.Case(1, 2, 768, 4096, "warm", "uniform")
+        self.assertEqual(trials.to_try(7, case), names[4:])  # nothing is known yet
+        trials.fastest(7, case._replace(batch=1024), 3)
+        self.assertEqual(trials.to_try(7, case), names[4:6])
+
     def test_median_of_pairs(self):
         pairs = report.ratios([[{"s_per_token": 4.0}, {"s_per_token": 9.0}]], [[{"s_per_token": 2.0}, {"s_per_token": 3.0}]])
         self.assertEqual([[round(pair, 9) for pair in process] for process in pairs], [[2, 3]])
