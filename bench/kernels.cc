@@ -18,7 +18,7 @@ namespace {
 
 const size_t PATH = 12; // rows that accumulate sums: the path length of depth 11
 
-// Packed weights of `rows` rows side by side, as kernels see them, and inputs.
+// Packed weights of `rows` rows side by side, as kernels may be given them, and inputs.
 struct Weights {
     Buffer rows, biases, inputs;
     fff_trees_f32 trees{};

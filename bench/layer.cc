@@ -206,7 +206,8 @@ class Dense {
 // Up to three warm sizes of one width are kept, since their benchmarks may come in any order; only one cold.
 Dense &dense_for(size_t width, size_t neurons, bool cold, size_t batch) {
     static std::map<size_t, Dense> kept; // by neurons
-    if (!kept.empty() && !kept.begin()->second.serves(width, cold, batch)) {
+    auto any = kept.begin(), same = kept.find(neurons);
+    if (any != kept.end() && !(same != kept.end() ? same : any)->second.serves(width, cold, batch)) {
         kept.clear();
     }
     if (kept.count(neurons) == 0 && kept.size() == (cold ? 1 : 3)) {

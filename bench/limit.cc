@@ -4,8 +4,9 @@
 //     peak_fma/x86_avx512                      multiply-adds in registers, as many as the core can do
 //
 // The traffic: each distinct row of W_in and W_out that the batch visits is read once, in order of address and with
-// nothing to wait for; x is read once and y written once. The rows lie as in a layer, input and output row side by
-// side. A layer's limit is the larger of this time and its multiply-adds at the peak.
+// nothing to wait for, or with each row asked for while those before it are read; x is read once and y written once.
+// The rows lie as in a layer, input and output row side by side. A layer's limit is the larger of this time, that of
+// the fastest way to read, and its multiply-adds at the peak.
 #include "bench/setting.h"
 
 #include <cstring>
@@ -62,18 +63,33 @@ __attribute__((target("avx512f"))) float read_avx512(const float *values, size_t
 }
 #endif
 
-// All readers that run here: which is fastest differs with where the rows come from.
-std::vector<std::pair<std::string, Reader>> readers() {
-    std::vector<std::pair<std::string, Reader>> found = {{"plain", read_plain}};
+// A way to read rows: `ahead` rows before it reads one, it asks for it.
+struct Way {
+    std::string name;
+    Reader read;
+    size_t ahead;
+};
+
+// All ways that run here: which is fastest differs with where the rows come from.
+std::vector<Way> ways() {
+    std::vector<Way> found = {{"plain", read_plain, 0}};
 #if defined(__x86_64__)
     if (fff_isa_usable(FFF_ISA_X86_AVX2) == FFF_OK) {
-        found.emplace_back("avx2", read_avx2);
+        found.push_back({"avx2", read_avx2, 0});
     }
     if (fff_isa_usable(FFF_ISA_X86_AVX512) == FFF_OK) {
-        found.emplace_back("avx512", read_avx512);
+        found.push_back({"avx512", read_avx512, 0});
     }
 #endif
+    found.push_back({found.back().name + "_ahead", found.back().read, 2});
     return found;
+}
+
+void ask_for(const float *values, size_t count) {
+    for (size_t i = 0; i < count; i += 16) {
+        __builtin_prefetch(values + i, 0, 2);
+        benchmark::ClobberMemory(); // or a function that only prefetches may be left out
+    }
 }
 
 size_t padded(size_t width) {
@@ -113,7 +129,7 @@ const std::vector<std::vector<uint32_t>> &visited_rows(Setting &setting, size_t 
     return batches;
 }
 
-void limit(benchmark::State &state, const Case &of, Reader reader, size_t batch) {
+void limit(benchmark::State &state, const Case &of, const Way &way, size_t batch) {
     Setting &setting = setting_for(of, batch);
     const Shape &shape = of.shape;
     const std::vector<std::vector<uint32_t>> &batches = visited_rows(setting, batch);
@@ -128,10 +144,14 @@ void limit(benchmark::State &state, const Case &of, Reader reader, size_t batch)
         const float *weights = rows.data() + copy * shape.rows() * row;
         size_t first = next * batch;
         float sum = 0;
-        for (uint32_t visited : batches[next]) {
-            sum += reader(weights + visited * row, row);
+        const std::vector<uint32_t> &visited = batches[next];
+        for (size_t i = 0; i < visited.size(); i++) {
+            if (way.ahead > 0 && i + way.ahead < visited.size()) {
+                ask_for(weights + visited[i + way.ahead] * row, row);
+            }
+            sum += way.read(weights + visited[i] * row, row);
         }
-        sum += reader(inputs.data() + first * width, batch * width);
+        sum += way.read(inputs.data() + first * width, batch * width);
         benchmark::DoNotOptimize(sum);
         std::memset(setting.output.data() + first * shape.width, 0, batch * shape.width * sizeof(float));
         benchmark::ClobberMemory();
@@ -237,11 +257,10 @@ void register_limits() {
     }
 #endif
     for (const Case &of : cases()) {
-        for (const auto &reader : readers()) {
+        for (const Way &way : ways()) {
             for (size_t batch = 1; batch <= MOST_TOKENS; batch *= 2) {
-                std::string name = "limit/" + of.shape.name() + "/" + reader.first + of.name(batch);
-                Reader read = reader.second;
-                add(name, [=](benchmark::State &state) { limit(state, of, read, batch); });
+                std::string name = "limit/" + of.shape.name() + "/" + way.name + of.name(batch);
+                add(name, [=](benchmark::State &state) { limit(state, of, way, batch); });
             }
         }
     }

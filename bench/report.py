@@ -53,7 +53,7 @@ CLOSE = 1.12
 LARGE = 2048  # batches from here on run fewer candidates in fewer processes: a dense layer takes seconds
 SMALL = 4  # up to here dense layers are bound by memory, which others on the machine use too: trials vary more
 CLOSE_SMALL = 1.5
-CLOSE_BELOW = 1.3  # of large batches only those ways are tried that were so close at the next smaller one
+CLOSE_BELOW = 1.3  # beyond half of LARGE, only those ways are tried that were so close at a smaller batch beyond that
 # Another run's median lies within the spread with this probability: Student's t, two-sided 99 %, by degrees of freedom.
 STUDENT = {4: 4.604, 5: 4.032, 6: 3.707, 7: 3.499, 8: 3.355, 9: 3.250, 10: 3.169, 12: 3.055, 15: 2.947, 20: 2.845, 30: 2.750}
 POOLED_FREEDOM = 4  # what the variance of all rows counts for in that of one
@@ -188,7 +188,8 @@ def dense_names(names, neurons, case):
 
 
 class Trials:
-    """Which dense layers are worth timing: each is tried at each size and batch."""
+    """Which dense layers are worth timing: each is tried at each size and batch, but for large ones, where those are that
+    were close at a smaller one, bound by arithmetic too."""
 
     def __init__(self, harness, names):
         self.harness, self.names, self.known = harness, names, {}
@@ -196,8 +197,8 @@ class Trials:
     def to_try(self, neurons, case):
         names = dense_names(self.names, neurons, case)
         below = [batch for n, width, batch, weights in self.known
-                 if (n, width, weights) == (neurons, case.width, case.weights) and batch < case.batch]
-        if case.batch < LARGE or not below:
+                 if (n, width, weights) == (neurons, case.width, case.weights) and LARGE <= 2 * batch < 2 * case.batch]
+        if not below:
             return names
         ranked = self.known[neurons, case.width, max(below), case.weights]
         ways = {name.split("/")[1] for time_taken, name in ranked if time_taken <= CLOSE_BELOW * ranked[0][0]}

@@ -83,8 +83,8 @@ class Setting {
     std::map<fff_isa, std::vector<Layer>> layers_;
 };
 
-// With TURN_TOKENS tokens, enough to visit most leaves, or as many as the batch. The last one is kept while the next
-// benchmark wants the same.
+// With TURN_TOKENS tokens, enough to visit most leaves, or as many as the batch; fewer if inputs are beyond 64 MB. The
+// last one is kept while the next benchmark wants the same.
 Setting &setting_for(const Case &of, size_t batch);
 
 } // namespace bench

@@ -2,8 +2,8 @@
  *
  * Three ways, by what tokens have to share:
  * - A token on its own goes down with the kernel for that.
- * - Every task has tokens of its own and takes them block by block. A block's inputs stay in L2 while it goes down a
- *   group of trees, and so do its outputs and the group's output rows while they are added up.
+ * - Every task has tokens of its own and takes them block by block. A block goes down a group of trees, whose rows stay
+ *   in L2 for all its tokens; with a single tree, so do the block's inputs.
  * - More tokens than a block and a tree larger than L2: all tasks walk together. First each block goes down the upper
  *   levels, whose rows stay in L2; then all tokens are sorted by the subtree they have reached; then each subtree is
  *   finished, with its rows fetched once for all its tokens. */
@@ -113,7 +113,7 @@ static struct fff_walk make_walk(const struct job *job, size_t first, size_t fir
         .activation = layer->activation,
         .finish_tokens = job->plan.finish_tokens,
         .from_afar = layer->from_afar,
-        .inputs_from_afar = layer->from_afar && first_tree == 0,
+        .inputs_from_afar = layer->from_afar && (first_tree == 0 || layer->large_trees),
         .near_levels = layer->near_levels,
     };
     if (job->routed_nodes != NULL) {
@@ -177,7 +177,7 @@ static void run_block(const struct job *job, size_t first, size_t count, size_t 
         }
         if (trees > 1 && walk.trees.levels == 1 && walk.output != NULL) { /* a dense layer */
             walk.kernels->activate_f32(walk.activation, count * trees, walk.logits, walk.logits);
-            walk.kernels->add_roots_f32(&walk.trees, count, walk.logits, trees, walk.how, walk.output,
+            walk.kernels->add_roots_f32(&walk.trees, count, walk.logits, trees, walk.how & FFF_CONTINUE, walk.output,
                                         walk.output_stride);
             continue;
         }
@@ -278,7 +278,7 @@ static void sort_by_node(struct chunk *chunk) {
 }
 
 /* Task `index`: its share of the sorted tokens, subtree by subtree, to the end. A subtree that many tokens have reached
- * is taken block by block, so that shares are even and inputs stay in L2, however skewed the routes. */
+ * is taken block by block, so that shares are even and inputs stay in L2 however skewed the routes. */
 static void run_subtrees(void *argument, size_t index) {
     const struct chunk *chunk = argument;
     const struct job *job = chunk->job;

@@ -13,12 +13,12 @@ struct fff_layer {
     fff_isa isa;
     size_t path_length;   /* trees * levels */
     size_t l2_bytes;      /* of this machine's second-level cache */
-    size_t block;         /* tokens whose inputs, and outputs if there are several trees, stay in L2 */
+    size_t block;         /* tokens whose inputs stay in L2; several times as many for several small trees */
     size_t group;         /* trees whose output rows stay in L2 */
     size_t finish_tokens; /* tokens whose activations of such a group are at hand */
     bool large_trees;     /* a tree exceeds L2, so it is worth while to fetch its rows once for many blocks of tokens */
     bool from_afar;       /* rows do not all stay in L2 */
-    size_t near_levels;   /* but the input rows of so many uppermost levels do, beside a block's inputs */
+    size_t near_levels;   /* but the input rows of so many uppermost levels do */
     size_t memory_size;   /* of `memory`, in bytes */
     void *memory;         /* rows, each with input and output weights side by side; then biases */
     fff_allocator allocator;

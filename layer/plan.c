@@ -5,8 +5,7 @@
 enum {
     LEAST_BLOCK = 16,
     MOST_BLOCK = 1024,
-    BLOCKS_OF_TREES = 8,  /* with several trees, as many blocks are one */
-    BLOCKS_OF_ROOTS = 4,  /* the same for trees of depth 0 */
+    BLOCKS_OF_TREES = 8,  /* with several small trees, as many blocks are one */
     MOST_CHUNK = 1 << 16, /* tokens that walk together: 5 MB of workspace at depth 15 */
     L2_TO_GROUP = 8,      /* a group's output rows stay in a part of L2 */
     L2_TO_NEAR = 4,       /* the uppermost levels' input rows, which every token meets, stay in L2 */
@@ -41,11 +40,14 @@ static size_t reserve(size_t *end, size_t count) {
 void fff_plan_layer(struct fff_layer *layer) {
     const struct fff_trees_f32 *trees = &layer->trees;
     size_t floats = layer->l2_bytes / 5 * 2 / sizeof(float); /* as much for tokens as for rows, and some for the rest */
-    /* Several trees walk one by one, or group by group, and their rows come from beyond L2 again for each block of
+    size_t tree_bytes = trees->nodes * trees->row_stride * sizeof(float);
+    layer->large_trees = tree_bytes > (trees->trees == 1 ? layer->l2_bytes / 2 : layer->l2_bytes * SMALL_TREE_CACHES);
+    layer->from_afar = trees->trees * tree_bytes > layer->l2_bytes / 2;
+    /* Small trees walk one by one, or group by group, and their rows come from beyond L2 again for each block of
      * tokens. So blocks are larger than L2, though inputs and outputs then come from beyond it, too, for each group. */
-    size_t token_floats = trees->trees == 1   ? trees->input_width
-                          : trees->levels > 1 ? (trees->input_width + trees->output_width) / BLOCKS_OF_TREES
-                                              : trees->input_width / BLOCKS_OF_ROOTS;
+    size_t token_floats = trees->trees == 1 || layer->large_trees
+                              ? trees->input_width
+                              : (trees->input_width + trees->output_width) / BLOCKS_OF_TREES;
     layer->block = at_most(at_least(floats / at_least(token_floats, 1), LEAST_BLOCK), MOST_BLOCK);
     size_t by_rows = trees->levels == 1
                          ? layer->l2_bytes / L2_TO_ROOTS / sizeof(float) / trees->row_stride
@@ -53,13 +55,11 @@ void fff_plan_layer(struct fff_layer *layer) {
     size_t by_logits = floats / layer->block / (trees->levels + 1);
     layer->group = at_most(at_least(at_most(by_rows, by_logits), 1), trees->trees);
     layer->finish_tokens = at_least(FINISH_FLOATS / (layer->group * trees->levels), 1);
-    size_t tree_bytes = trees->nodes * trees->row_stride * sizeof(float);
-    layer->from_afar = trees->trees * tree_bytes > layer->l2_bytes / 2;
     size_t near_rows = layer->l2_bytes / L2_TO_NEAR / sizeof(float) / trees->input_width / trees->trees;
+    layer->near_levels = 0;
     while (layer->near_levels + 1 < trees->levels && ((size_t)2 << layer->near_levels) - 1 <= near_rows) {
         layer->near_levels++;
     }
-    layer->large_trees = tree_bytes > (trees->trees == 1 ? layer->l2_bytes / 2 : layer->l2_bytes * SMALL_TREE_CACHES);
 }
 
 /* All tasks together: how many tokens, and at which level to sort them. */

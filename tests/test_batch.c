@@ -223,6 +223,7 @@ static void test_odd_widths(void **unused) {
     (void)unused;
     check_shape((struct shape){67, 1, 5, 1, 301}, 100, "odd widths");
     check_shape((struct shape){11, 130, 10, 1, 700}, 40, "odd widths, deep");
+    check_shape((struct shape){480, 544, 3, 1, 60}, 20, "rows that would be a page apart");
 }
 
 static void test_several_trees(void **unused) {
@@ -236,6 +237,8 @@ static void test_many_shallow_trees(void **unused) {
     check_shape((struct shape){48, 96, 0, 70, 300}, 100, "dense");
     check_shape((struct shape){37, 45, 0, 1, 40}, 20, "one neuron");
     check_shape((struct shape){35, 20, 2, 25, 300}, 60, "shallow");
+    /* With 64 KB of L2 in groups of 10 trees, the rest of which is 5. */
+    check_shape((struct shape){300, 20, 2, 25, 200}, 20, "groups of shallow trees");
 }
 
 static void test_large_batches(void **unused) {

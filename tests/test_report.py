@@ -248,7 +248,8 @@ class Selection(unittest.TestCase):
 
         names = [f"dense_7/way{i}/h768/b{batch}/warm" for batch in (1024, 4096) for i in range(4)]
         trials, case = report.Trials(Harness(), names), report.Case(1, 2, 768, 4096, "warm", "uniform")
-        self.assertEqual(trials.to_try(7, case), names[4:])  # nothing is known yet
+        trials.known[7, 768, 1, "warm"] = [(1.0, names[3].replace("1024", "1"))]  # another regime: says nothing
+        self.assertEqual(trials.to_try(7, case), names[4:])
         trials.fastest(7, case._replace(batch=1024), 3)
         self.assertEqual(trials.to_try(7, case), names[4:6])
 
