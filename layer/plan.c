@@ -12,7 +12,7 @@ enum {
     L2_TO_ROOTS = 4,      /* of trees of depth 0, whose kernels are blocked, both rows stay in L2 */
     TOKENS_A_LEAF = 8,    /* enough in a chunk: more share a leaf's row no better to speak of */
     BLOCKS_A_SUBTREE = 2, /* at most, rather than to sort at a level whose rows do not stay in L2 */
-    SUBTREES_A_TASK = 16, /* at least, so that few are cut between two tasks */
+    SUBTREES_A_TASK = 4,  /* at least, so that few are cut between two tasks */
     TOKENS_A_TASK = 48,   /* at least, for more than one task to walk together */
     MOST_SPLIT = 12,
     FINISH_FLOATS = 512, /* activations at hand: those of a few paths down one tree, or of one down many */
