@@ -9,8 +9,8 @@
 namespace bench {
 
 const size_t MOST_TOKENS = 16384;
-const size_t TURN_TOKENS =
-    MOST_TOKENS / 4; // that come in turn, for FFF layers and dense ones; more only for a larger batch
+// Come in turn, for FFF layers and dense ones; more only for a larger batch.
+const size_t TURN_TOKENS = MOST_TOKENS / 4;
 
 struct Shape {
     size_t trees, depth, width;

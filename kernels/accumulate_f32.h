@@ -1,5 +1,5 @@
-/* The shape of accumulate_f32, shared by the vector instruction sets that take one token at a time in each block of
- * columns; they differ in the block. Other instruction sets use only what decides on streaming.
+/* The shape of accumulate_f32, shared by the vector instruction sets where they take one token at a time in each block
+ * of columns; they differ in the block. AVX-512 does so with what is left of its fours.
  *
  * Everything here is inlined into the one function of a folder that uses it; no copy is left to the linker. */
 #ifndef FFF_KERNELS_ACCUMULATE_F32_H

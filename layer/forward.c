@@ -216,16 +216,14 @@ static void run_own_tokens(void *argument, size_t index) {
     const struct job *job = argument;
     size_t first = share_start(job->batch, job->plan.tasks, index);
     size_t end = share_start(job->batch, job->plan.tasks, index + 1);
-    bool alone = end - first == 1 && job->nodes == NULL;
 
     fff_fp_environment callers = fff_fp_enter();
     while (first < end) {
         size_t count = end - first < job->plan.chunk ? end - first : job->plan.chunk;
-        if (alone) {
-            count = 1;
-            run_token(job, first, slice_of(job, index));
-        } else if (job->nodes != NULL) {
+        if (job->nodes != NULL) {
             accumulate_block(job, first, count, index);
+        } else if (count == 1) {
+            run_token(job, first, slice_of(job, index));
         } else {
             run_block(job, first, count, index);
         }

@@ -115,7 +115,7 @@ static size_t visit_node(const struct fff_walk *walk, size_t tree, size_t level,
     if (!both) {
         uint32_t first = walk->nodes[order[0] * walk->trees.trees + tree];
         fetch_row(walk, tree, level + 1, first);
-        if (count > 1 && left > 0 && left < count) {
+        if (count > 1 && left > 0 && left < count) { /* again, none of a single token's left and right */
             fetch_row(walk, tree, level + 1, first + 1);
         }
     }

@@ -206,8 +206,8 @@ typedef struct fff_runner {
 
 /* The bytes of workspace that fff_forward(), fff_route() and fff_accumulate() need for batches of
  * up to `batch` tokens with runners of up to `concurrency`. It grows with batch only up to a bound: 1024
- * tokens for each task, or 65536 in all. FFF_ERROR_NULL_POINTER or
- * FFF_ERROR_OVERFLOW, with *size untouched. */
+ * tokens for each task, or 65536 in all. FFF_ERROR_NULL_POINTER or FFF_ERROR_OVERFLOW, with *size
+ * untouched. */
 FFF_API fff_status fff_workspace_size(const fff_layer *layer, size_t batch, size_t concurrency, size_t *size);
 
 /* output[t] = layer(input[t]) for `batch` tokens.

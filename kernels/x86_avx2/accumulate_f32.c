@@ -1,6 +1,6 @@
 /* Several tokens' outputs, in blocks of 8 registers (64 columns) that stay in registers over all of a token's
- * rows: one load an FMA, output written once. kernels/x86_avx512/accumulate_f32.c says why. A block
- * of 12 registers was no faster. */
+ * rows: one load an FMA, output written once, and eight chains to cover an FMA's latency. A block of 12
+ * registers was no faster. */
 #include "kernels/accumulate_f32.h"
 #include "kernels/x86_avx2/isa.h"
 

@@ -87,6 +87,13 @@ static inline __attribute__((always_inline)) void columns_x86_avx512(const struc
     }
 }
 
+static inline __attribute__((always_inline)) void columns_of_one_x86_avx512(const struct fff_trees_f32 *trees,
+                                                                            const uint32_t *nodes,
+                                                                            const float *activations, unsigned how,
+                                                                            float *output, size_t column, int vectors) {
+    columns_x86_avx512(trees, 1, nodes, activations, how, &output, column, vectors);
+}
+
 void fff_accumulate_f32_x86_avx512(const struct fff_trees_f32 *trees, size_t count, const uint32_t *tokens,
                                    const uint32_t *nodes, const float *activations, unsigned how, float *output,
                                    size_t output_stride) {
@@ -107,15 +114,6 @@ void fff_accumulate_f32_x86_avx512(const struct fff_trees_f32 *trees, size_t cou
             }
         }
     }
-    for (size_t i = fours; i < count; i++) {
-        float *one = output + tokens[i] * output_stride;
-        size_t column = 0;
-        for (; column + 16 * BLOCK_OF_ONE <= width; column += 16 * BLOCK_OF_ONE) {
-            columns_x86_avx512(trees, 1, nodes + i * entries, activations + i * entries, how, &one, column,
-                               BLOCK_OF_ONE);
-        }
-        for (; column < width; column += 16) {
-            columns_x86_avx512(trees, 1, nodes + i * entries, activations + i * entries, how, &one, column, 1);
-        }
-    }
+    fff_accumulate_columns(trees, count - fours, tokens + fours, nodes + fours * entries, activations + fours * entries,
+                           how, output, output_stride, 16, BLOCK_OF_ONE, columns_of_one_x86_avx512);
 }
