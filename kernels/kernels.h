@@ -29,6 +29,14 @@
 /* The floats of a cache line: what one prefetch fetches. */
 #define FFF_LINE_FLOATS 16
 
+/* Before a loop over registers, of at most 16 rounds: it is to be unrolled whole, and early. Left to itself a compiler
+ * may keep it, and the registers, which are an array then, in memory. */
+#if defined(__clang__)
+#define FFF_UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define FFF_UNROLL _Pragma("GCC unroll 16")
+#endif
+
 /* The weights of a layer as kernels see them. Row r = tree * nodes + node has its input weights at
  * input_rows + r * row_stride and its output weights at output_rows + r * row_stride; both aligned to
  * 64 bytes, followed by zeros up to the next multiple of FFF_PARTIAL_SUMS floats: kernels may read
@@ -60,6 +68,13 @@ struct fff_kernels {
      * inputs + t * input_stride, for each t among the `count` entries of `tokens`. */
     void (*node_dot_f32)(const struct fff_trees_f32 *trees, size_t row, size_t count, const uint32_t *tokens,
                          const float *inputs, size_t input_stride, float *logits, size_t logit_stride);
+
+    /* The same for two levels: also logits[t * logit_stride + 1] = the logit of the child that the token goes to, whose
+     * row is left_row or the next one. `fetch_inputs` tells that inputs come from beyond L2: the next tokens' are asked
+     * for while those before them are used, where that pays. */
+    void (*two_levels_f32)(const struct fff_trees_f32 *trees, size_t row, size_t left_row, size_t count,
+                           const uint32_t *tokens, const float *inputs, size_t input_stride, bool fetch_inputs,
+                           float *logits, size_t logit_stride);
 
     /* activations[i] = activation(logits[i]); the two may be the same memory. */
     void (*activate_f32)(fff_activation activation, size_t count, const float *logits, float *activations);

@@ -1,5 +1,4 @@
-/* The shape of roots_f32, shared by the vector instruction sets: they differ only in their tile of three rows by four
- * tokens.
+/* The shape of roots_f32, shared by the vector instruction sets: they differ only in their tile.
  *
  * Four tokens' inputs and three rows stay in L1, 21 KB at 768 columns: the next tokens' would not fit 32 KB beside
  * them.
@@ -8,13 +7,7 @@
 #ifndef FFF_KERNELS_ROOTS_F32_H
 #define FFF_KERNELS_ROOTS_F32_H
 
-#include "kernels/kernels.h"
-
-enum { FFF_TILE_ROWS = 3, FFF_TILE_TOKENS = 4 };
-
-/* dots[r][t] is the dot product of row r with token t. */
-typedef void fff_dots_tile(const float *const weights[FFF_TILE_ROWS], const float *const input[FFF_TILE_TOKENS],
-                           size_t width, float dots[FFF_TILE_ROWS][FFF_TILE_TOKENS]);
+#include "kernels/tile_f32.h"
 
 static inline __attribute__((always_inline)) void fff_roots(const struct fff_trees_f32 *trees, size_t count,
                                                             const float *inputs, size_t input_stride, float *logits,
@@ -33,7 +26,7 @@ static inline __attribute__((always_inline)) void fff_roots(const struct fff_tre
                 weights[r] = trees->input_rows + row * trees->row_stride;
             }
             float dots[FFF_TILE_ROWS][FFF_TILE_TOKENS];
-            dots_of(weights, input, trees->input_width, dots);
+            dots_of(weights, input, NULL, trees->input_width, dots);
             for (size_t r = 0; r < rows; r++) {
                 float bias = trees->biases[(tree + r) * trees->nodes];
                 for (size_t t = 0; t < tokens; t++) {

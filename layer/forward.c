@@ -183,8 +183,8 @@ static void run_block(const struct job *job, size_t first, size_t count, size_t 
         }
         for (size_t t = 0; t < trees; t++) {
             start_at_root(&walk, t, 0, count, order);
-            fff_walk_subtree(&walk, t, 0, count, order, scratch, trees == 1 ? activations_of(job, task) : NULL,
-                             paths_of(job, task));
+            fff_walk_down(&walk, t, 0, walk.trees.levels, count, order, scratch,
+                          trees == 1 ? activations_of(job, task) : NULL, paths_of(job, task));
         }
         if (trees > 1) {
             fff_walk_finish(&walk, count, order, activations_of(job, task), paths_of(job, task));
@@ -253,7 +253,7 @@ static void run_upper_levels(void *argument, size_t index) {
     for (size_t first = share_start(chunk->count, plan->tasks, index), count; first < end; first += count) {
         count = end - first < block ? end - first : block;
         start_at_root(&chunk->walk, 0, first, count, chunk->order + first);
-        fff_walk_levels(&chunk->walk, 0, 0, plan->split, count, chunk->order + first, chunk->scratch + first);
+        fff_walk_down(&chunk->walk, 0, 0, plan->split, count, chunk->order + first, chunk->scratch + first, NULL, NULL);
     }
     fff_fp_leave(callers);
 }
@@ -288,8 +288,8 @@ static void run_subtrees(void *argument, size_t index) {
         for (count = 1; count < most && chunk->walk.nodes[order[count]] == chunk->walk.nodes[order[0]];) {
             count++;
         }
-        fff_walk_subtree(&chunk->walk, 0, job->plan.split, count, order, chunk->scratch + first,
-                         activations_of(job, index), paths_of(job, index));
+        fff_walk_down(&chunk->walk, 0, job->plan.split, chunk->walk.trees.levels, count, order, chunk->scratch + first,
+                      activations_of(job, index), paths_of(job, index));
     }
     fff_store_fence();
     fff_fp_leave(callers);

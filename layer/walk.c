@@ -11,8 +11,9 @@
  */
 
 enum {
-    FETCH_TOKENS = 4,   /* inputs on their way while those before them are used */
     FETCH_CHILDREN = 4, /* tokens at a node, at least, for both its children to be fetched before any has moved */
+    TWO_LEVELS = 8,     /* and for two levels at once */
+    FINISH_TOKENS = 12, /* at most, of one node and finished together, unless they stand at one leaf */
 };
 
 static inline __attribute__((always_inline)) void fetch(const float *from, size_t floats) {
@@ -30,13 +31,6 @@ static inline __attribute__((always_inline)) void fetch_row(const struct fff_wal
     }
 }
 
-static inline __attribute__((always_inline)) void fetch_inputs(const struct fff_walk *walk, size_t count,
-                                                               const uint32_t *tokens) {
-    for (size_t i = 0; i < count; i++) {
-        fetch(walk->input + tokens[i] * walk->input_stride, walk->trees.input_width);
-    }
-}
-
 /* What accumulate_f32 will read and write of these tokens that are at a node; outputs not yet if other trees come
  * before. */
 static inline __attribute__((always_inline)) void fetch_for_sums(const struct fff_walk *walk, size_t tree, size_t level,
@@ -51,23 +45,6 @@ static inline __attribute__((always_inline)) void fetch_for_sums(const struct ff
 }
 
 /* ---- Down one tree --------------------------------------------------------------------------- */
-
-/* Tokens' logits at a node. */
-static void compute_logits(const struct fff_walk *walk, size_t tree, size_t level, uint32_t node, size_t count,
-                           const uint32_t *tokens) {
-    const struct fff_trees_f32 *trees = &walk->trees;
-    bool ahead = walk->inputs_from_afar && level == walk->first_level;
-    for (size_t i = 0, some = count; i < count; i += some) {
-        if (ahead) {
-            some = count - i < FETCH_TOKENS ? count - i : FETCH_TOKENS;
-            size_t next = count - i - some < FETCH_TOKENS ? count - i - some : FETCH_TOKENS;
-            fetch_inputs(walk, next, tokens + i + some);
-        }
-        walk->kernels->node_dot_f32(trees, tree * trees->nodes + node, some, tokens + i, walk->input,
-                                    walk->input_stride, walk->logits + tree * trees->levels + level,
-                                    walk->logit_stride);
-    }
-}
 
 /* Moves a group whose logits are known to the node's children, partitioned stably: those that go left first, whose
  * number is returned. */
@@ -93,27 +70,47 @@ static size_t move_to_children(const struct fff_walk *walk, size_t tree, size_t 
     return left;
 }
 
-/* One group: the tokens order[0..count-1], all at node `node` of level `level`. Computes their logits, then moves them
- * to the node's children, those on the left first, whose number is returned. At the last level they stay. */
-static size_t visit_node(const struct fff_walk *walk, size_t tree, size_t level, uint32_t node, size_t count,
-                         uint32_t *order, uint32_t *scratch) {
-    bool last = level + 1 == walk->trees.levels, both = count >= FETCH_CHILDREN;
-    if (!last && both) {
-        fetch_row(walk, tree, level + 1, 2 * node + 1);
-        fetch_row(walk, tree, level + 1, 2 * node + 2);
-    }
-    if (level > 0 || !walk->roots_known) {
-        compute_logits(walk, tree, level, node, count, order);
+/* A group of tokens, order[0..count-1], all at one node of a level. */
+struct group {
+    size_t level;
+    bool known; /* their logits there are known already */
+    size_t count;
+    uint32_t *order, *scratch;
+};
+
+/* Computes a group's logits unless they are known, with `two` those of the next level, too, then moves it to the node's
+ * children, those on the left first, whose number is returned. At the last level they stay. Nothing is fetched for
+ * level `to` and beyond. */
+static size_t visit_node(const struct fff_walk *walk, size_t tree, size_t to, const struct group *group, bool two) {
+    const struct fff_trees_f32 *trees = &walk->trees;
+    size_t level = group->level, count = group->count, root = tree * trees->nodes;
+    uint32_t node = walk->nodes[group->order[0] * trees->trees + tree];
+    bool both = count >= FETCH_CHILDREN;
+    float *logits = walk->logits + tree * trees->levels + level;
+    if (two) {
+        for (uint32_t grandchild = 4 * node + 3; level + 2 < to && grandchild <= 4 * node + 6; grandchild++) {
+            fetch_row(walk, tree, level + 2, grandchild);
+        }
+        walk->kernels->two_levels_f32(trees, root + node, root + 2 * node + 1, count, group->order, walk->input,
+                                      walk->input_stride, walk->inputs_from_afar && level == walk->first_level, logits,
+                                      walk->logit_stride);
+    } else if (!group->known) {
+        if (both && level + 1 < to) {
+            fetch_row(walk, tree, level + 1, 2 * node + 1);
+            fetch_row(walk, tree, level + 1, 2 * node + 2);
+        }
+        walk->kernels->node_dot_f32(trees, root + node, count, group->order, walk->input, walk->input_stride, logits,
+                                    walk->logit_stride);
     }
     if (walk->from_afar && walk->output != NULL) {
-        fetch_for_sums(walk, tree, level, node, count, order);
+        fetch_for_sums(walk, tree, level, node, count, group->order);
     }
-    if (last) {
+    if (level + 1 == trees->levels) {
         return count;
     }
-    size_t left = move_to_children(walk, tree, level, node, count, order, scratch);
-    if (!both) {
-        uint32_t first = walk->nodes[order[0] * walk->trees.trees + tree];
+    size_t left = move_to_children(walk, tree, level, node, count, group->order, group->scratch);
+    if (!both && level + 1 < to) {
+        uint32_t first = walk->nodes[group->order[0] * trees->trees + tree];
         fetch_row(walk, tree, level + 1, first);
         if (count > 1 && left > 0 && left < count) { /* again, none of a single token's left and right */
             fetch_row(walk, tree, level + 1, first + 1);
@@ -122,43 +119,59 @@ static size_t visit_node(const struct fff_walk *walk, size_t tree, size_t level,
     return left;
 }
 
-void fff_walk_levels(const struct fff_walk *walk, size_t tree, size_t from, size_t to, size_t count, uint32_t *order,
-                     uint32_t *scratch) {
+/* Down to before level `to`, level by level. */
+static void walk_levels(const struct fff_walk *walk, size_t tree, size_t to, struct group all) {
     const uint32_t *nodes = walk->nodes + tree;
     size_t trees = walk->trees.trees;
-    for (size_t level = from; level < to; level++) {
-        for (size_t start = 0, end; start < count; start = end) {
-            uint32_t node = nodes[order[start] * trees];
+    for (; all.level < to; all.level++, all.known = false) {
+        for (size_t start = 0, end; start < all.count; start = end) {
             end = start + 1;
-            while (end < count && nodes[order[end] * trees] == node) {
+            while (end < all.count && nodes[all.order[end] * trees] == nodes[all.order[start] * trees]) {
                 end++;
             }
-            if (end < count) {
+            if (end < all.count && !all.known) {
                 /* asked for long ago, most likely, and perhaps lost since */
-                fetch_row(walk, tree, level, nodes[order[end] * trees]);
+                fetch_row(walk, tree, all.level, nodes[all.order[end] * trees]);
             }
-            visit_node(walk, tree, level, node, end - start, order + start, scratch);
+            const struct group group = {all.level, all.known, end - start, all.order + start, all.scratch + start};
+            visit_node(walk, tree, to, &group, false);
         }
     }
 }
 
-void fff_walk_subtree(const struct fff_walk *walk, size_t tree, size_t from, size_t count, uint32_t *order,
-                      uint32_t *scratch, float *activations, uint32_t *paths) {
-    size_t levels = walk->trees.levels, level = from;
-    while (count > FFF_SMALL_GROUP && level < levels) {
-        size_t left =
-            visit_node(walk, tree, level, walk->nodes[order[0] * walk->trees.trees + tree], count, order, scratch);
-        level++;
-        if (level < levels && left > 0 && left < count) {
-            fff_walk_subtree(walk, tree, level, left, order, scratch, activations, paths);
-            order += left;
-            count -= left;
+/* Down to before level `to`, depth first as long as a group is large enough for two levels at once. */
+static void walk_down(const struct fff_walk *walk, size_t tree, size_t to, struct group group, float *activations,
+                      uint32_t *paths) {
+    if (activations != NULL && group.count <= FINISH_TOKENS) {
+        walk_down(walk, tree, to, group, NULL, NULL);
+        fff_walk_finish(walk, group.count, group.order, activations, paths);
+        return;
+    }
+    while (group.count >= TWO_LEVELS && group.level < to) {
+        bool two = !group.known && group.level + 1 < to;
+        size_t left = visit_node(walk, tree, to, &group, two);
+        group.level++;
+        group.known = two;
+        if (group.level < to && left > 0 && left < group.count) {
+            struct group right = group;
+            right.count -= left;
+            right.order += left;
+            group.count = left;
+            walk_down(walk, tree, to, group, activations, paths);
+            walk_down(walk, tree, to, right, activations, paths);
+            return;
         }
     }
-    fff_walk_levels(walk, tree, level, levels, count, order, scratch);
+    walk_levels(walk, tree, to, group);
     if (activations != NULL) {
-        fff_walk_finish(walk, count, order, activations, paths);
+        fff_walk_finish(walk, group.count, group.order, activations, paths);
     }
+}
+
+void fff_walk_down(const struct fff_walk *walk, size_t tree, size_t from, size_t to, size_t count, uint32_t *order,
+                   uint32_t *scratch, float *activations, uint32_t *paths) {
+    const struct group group = {from, from == 0 && walk->roots_known, count, order, scratch};
+    walk_down(walk, tree, to, group, activations, paths);
 }
 
 /* ---- At the leaves --------------------------------------------------------------------------- */

@@ -32,22 +32,12 @@ struct fff_walk {
     size_t finish_tokens; /* as many at once as finish() has memory for */
 };
 
-enum {
-    /* Groups of this many tokens or fewer go down level by level, larger ones depth first. Fewer would leave no
-     * independent dot products to overlap at the lower levels; more would lose the rows and inputs at hand. */
-    FFF_SMALL_GROUP = 12,
-};
-
-/* The tokens order[0..count-1], all at `nodes` of level `from` in tree `tree`, from there to before level `to`,
- * level by level. They end in order of their nodes. `scratch` has room for as many tokens. */
-void fff_walk_levels(const struct fff_walk *walk, size_t tree, size_t from, size_t to, size_t count, uint32_t *order,
-                     uint32_t *scratch);
-
-/* The tokens order[0..count-1], all at one node of level `from`, to their leaves, subtree by subtree. They end in
- * order of their leaves. With `activations` other than NULL each is finished once there: both it and paths
- * have room for finish_tokens paths of the walk's trees. */
-void fff_walk_subtree(const struct fff_walk *walk, size_t tree, size_t from, size_t count, uint32_t *order,
-                      uint32_t *scratch, float *activations, uint32_t *paths);
+/* The tokens order[0..count-1], all at one node of level `from` in tree `tree`, from there to before level `to`. They
+ * end in order of their nodes. `scratch` has room for as many tokens. With `activations` other than NULL `to` is below
+ * the leaves, and each token is finished once there: both it and `paths` have room for finish_tokens paths of the
+ * walk's trees. */
+void fff_walk_down(const struct fff_walk *walk, size_t tree, size_t from, size_t to, size_t count, uint32_t *order,
+                   uint32_t *scratch, float *activations, uint32_t *paths);
 
 /* Calls finish for any number of tokens. */
 void fff_walk_finish(const struct fff_walk *walk, size_t count, const uint32_t *tokens, float *activations,

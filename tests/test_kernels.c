@@ -80,27 +80,75 @@ static void check_descend(const struct fff_kernels *kernels, enum fill kind, siz
     unpack(&packed);
 }
 
-static void check_node_dot(const struct fff_kernels *kernels, enum fill kind, size_t width, uint64_t *state) {
-    enum { TOKENS = 13 };
-    struct packed packed = pack_random(kind, width, 1, 1, 2, state);
-    size_t stride = width + random_below(state, 5), logit_stride = 1 + random_below(state, 3);
-    struct guarded inputs = guarded_allocate(((TOKENS - 1) * stride + width) * sizeof(float));
-    float expected[TOKENS * 3], actual[TOKENS * 3];
-    uint32_t tokens[TOKENS];
-    fill_floats(kind, inputs.data, (TOKENS - 1) * stride + width, state);
-    size_t count = random_below(state, TOKENS + 1), row = random_below(state, 3);
-    for (uint32_t i = 0; i < TOKENS; i++) { /* a random permutation, of which the first `count` take part */
+/* What node_dot_f32 and two_levels_f32 are given: up to 21 tokens in any order, of which the first `count` take part.
+ */
+enum { DOT_TOKENS = 21, DOT_LOGITS = 4 };
+
+struct dots {
+    struct packed packed;
+    struct guarded inputs;
+    size_t stride, logit_stride, count;
+    uint32_t tokens[DOT_TOKENS];
+    float expected[DOT_TOKENS * DOT_LOGITS], actual[DOT_TOKENS * DOT_LOGITS];
+};
+
+static void make_dots(struct dots *dots, enum fill kind, size_t width, size_t least_logits, uint64_t *state) {
+    dots->packed = pack_random(kind, width, 1, 1, 3, state);
+    dots->stride = width + random_below(state, 5);
+    dots->logit_stride = least_logits + random_below(state, DOT_LOGITS + 1 - least_logits);
+    dots->count = random_below(state, DOT_TOKENS + 1);
+    size_t floats = (DOT_TOKENS - 1) * dots->stride + width;
+    dots->inputs = guarded_allocate(floats * sizeof(float));
+    fill_floats(kind, dots->inputs.data, floats, state);
+    for (uint32_t i = 0; i < DOT_TOKENS; i++) {
         size_t j = random_below(state, i + 1);
-        tokens[i] = tokens[j];
-        tokens[j] = i;
+        dots->tokens[i] = dots->tokens[j];
+        dots->tokens[j] = i;
     }
-    memset(expected, 0x77, sizeof expected);
-    memset(actual, 0x77, sizeof actual);
-    fff_kernels_generic.node_dot_f32(&packed.trees, row, count, tokens, inputs.data, stride, expected, logit_stride);
-    kernels->node_dot_f32(&packed.trees, row, count, tokens, inputs.data, stride, actual, logit_stride);
-    assert_same_floats(actual, expected, TOKENS * 3, "logits");
-    guarded_free(&inputs);
-    unpack(&packed);
+    memset(dots->expected, 0x77, sizeof dots->expected);
+    memset(dots->actual, 0x77, sizeof dots->actual);
+}
+
+static void compare_dots(struct dots *dots) {
+    assert_same_floats(dots->actual, dots->expected, DOT_TOKENS * DOT_LOGITS, "logits");
+    guarded_free(&dots->inputs);
+    unpack(&dots->packed);
+}
+
+static void check_node_dot(const struct fff_kernels *kernels, enum fill kind, size_t width, uint64_t *state) {
+    struct dots dots;
+    make_dots(&dots, kind, width, 1, state);
+    const struct fff_trees_f32 *trees = &dots.packed.trees;
+    size_t row = random_below(state, trees->nodes);
+    fff_kernels_generic.node_dot_f32(trees, row, dots.count, dots.tokens, dots.inputs.data, dots.stride, dots.expected,
+                                     dots.logit_stride);
+    kernels->node_dot_f32(trees, row, dots.count, dots.tokens, dots.inputs.data, dots.stride, dots.actual,
+                          dots.logit_stride);
+    compare_dots(&dots);
+}
+
+/* Against the generic node_dot_f32 as well, a token at a time: what the generic two_levels_f32 is to do. */
+static void check_two_levels(const struct fff_kernels *kernels, enum fill kind, size_t width, uint64_t *state) {
+    struct dots dots;
+    make_dots(&dots, kind, width, 2, state);
+    const struct fff_trees_f32 *trees = &dots.packed.trees;
+    size_t row = random_below(state, trees->nodes / 2);
+    for (size_t i = 0; i < dots.count; i++) {
+        float *logit = dots.expected + dots.tokens[i] * dots.logit_stride;
+        fff_kernels_generic.node_dot_f32(trees, row, 1, &dots.tokens[i], dots.inputs.data, dots.stride, dots.expected,
+                                         dots.logit_stride);
+        fff_kernels_generic.node_dot_f32(trees, fff_child((uint32_t)row, *logit, trees->right_above), 1,
+                                         &dots.tokens[i], dots.inputs.data, dots.stride, dots.expected + 1,
+                                         dots.logit_stride);
+    }
+    for (int fetch = 0; fetch < 2; fetch++) {
+        kernels->two_levels_f32(trees, row, 2 * row + 1, dots.count, dots.tokens, dots.inputs.data, dots.stride,
+                                fetch != 0, dots.actual, dots.logit_stride);
+        assert_same_floats(dots.actual, dots.expected, DOT_TOKENS * DOT_LOGITS, "logits");
+    }
+    fff_kernels_generic.two_levels_f32(trees, row, 2 * row + 1, dots.count, dots.tokens, dots.inputs.data, dots.stride,
+                                       false, dots.actual, dots.logit_stride);
+    compare_dots(&dots);
 }
 
 /* What accumulate_f32 is given: `count` tokens, whose outputs come in another order. */
@@ -247,6 +295,10 @@ static void test_node_dot(void **test_state) {
     for_all_widths(kernels_under_test(test_state), "node_dot_f32", check_node_dot);
 }
 
+static void test_two_levels(void **test_state) {
+    for_all_widths(kernels_under_test(test_state), "two_levels_f32", check_two_levels);
+}
+
 static void test_accumulate(void **test_state) {
     for_all_widths(kernels_under_test(test_state), "accumulate_f32", check_accumulate);
 }
@@ -301,8 +353,9 @@ int main(void) {
         const char *name;
         CMUnitTestFunction test;
     } kernels[] = {
-        {"descend_f32", test_descend},       {"node_dot_f32", test_node_dot}, {"activate_f32", test_activate},
-        {"accumulate_f32", test_accumulate}, {"roots_f32", test_roots},       {"add_roots_f32", test_add_roots},
+        {"descend_f32", test_descend},     {"node_dot_f32", test_node_dot},     {"two_levels_f32", test_two_levels},
+        {"activate_f32", test_activate},   {"accumulate_f32", test_accumulate}, {"roots_f32", test_roots},
+        {"add_roots_f32", test_add_roots},
     };
     enum { KERNELS = sizeof kernels / sizeof *kernels, FIRST = FFF_ISA_GENERIC + 1, ISAS = FFF_ISA_COUNT - FIRST };
     static int isas[FFF_ISA_COUNT];

@@ -23,6 +23,7 @@ static inline __attribute__((always_inline)) void columns_arm_neon(const struct 
         }
         to = last;
     }
+    FFF_UNROLL
     for (int v = 0; v < vectors; v++) {
         sums[v] = (how & FFF_CONTINUE) != 0 ? vld1q_f32(to + 4 * v) : vdupq_n_f32(0.0f);
     }
@@ -32,12 +33,14 @@ static inline __attribute__((always_inline)) void columns_arm_neon(const struct 
             size_t entry = tree * trees->levels + level;
             const float *weights = tree_rows + nodes[entry] * trees->row_stride;
             float32x4_t activation = vdupq_n_f32(activations[entry]);
+            FFF_UNROLL
             for (int v = 0; v < vectors; v++) {
                 /* a row is padded to whole vectors, so its last one is loaded whole */
                 sums[v] = vfmaq_f32(sums[v], activation, vld1q_f32(weights + 4 * v));
             }
         }
     }
+    FFF_UNROLL
     for (int v = 0; v < vectors; v++) {
         vst1q_f32(to + 4 * v, sums[v]);
     }

@@ -16,7 +16,9 @@ static inline __attribute__((always_inline)) void whole_tile_arm_neon(const stru
                                                                       float *const *output, size_t column,
                                                                       int vectors) {
     float32x4_t sums[TOKENS][VECTORS];
+    FFF_UNROLL
     for (int t = 0; t < TOKENS; t++) {
+        FFF_UNROLL
         for (int v = 0; v < vectors; v++) {
             sums[t][v] = (how & FFF_CONTINUE) != 0 ? vld1q_f32(output[t] + 4 * v) : vdupq_n_f32(0.0f);
         }
@@ -24,17 +26,22 @@ static inline __attribute__((always_inline)) void whole_tile_arm_neon(const stru
     const float *weights = trees->output_rows + column;
     for (size_t tree = 0; tree < trees->trees; tree++, weights += trees->row_stride) {
         float32x4_t row[VECTORS];
+        FFF_UNROLL
         for (int v = 0; v < vectors; v++) {
             row[v] = vld1q_f32(weights + 4 * v);
         }
+        FFF_UNROLL
         for (int t = 0; t < TOKENS; t++) {
             float32x4_t activation = vld1q_dup_f32(activations[t] + tree);
+            FFF_UNROLL
             for (int v = 0; v < vectors; v++) {
                 sums[t][v] = vfmaq_f32(sums[t][v], activation, row[v]);
             }
         }
     }
+    FFF_UNROLL
     for (int t = 0; t < TOKENS; t++) {
+        FFF_UNROLL
         for (int v = 0; v < vectors; v++) {
             vst1q_f32(output[t] + 4 * v, sums[t][v]);
         }
@@ -47,6 +54,7 @@ static inline __attribute__((always_inline)) void tile_arm_neon(const struct fff
     size_t left = trees->output_width - column;
     float last[TOKENS][4] = {{0}}; /* the last columns, fewer than a register, go through the stack */
     float *to[TOKENS];
+    FFF_UNROLL
     for (int t = 0; t < TOKENS; t++) {
         to[t] = left < 4 ? last[t] : output[t] + column;
         if (left < 4 && (how & FFF_CONTINUE) != 0) {

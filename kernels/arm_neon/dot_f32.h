@@ -13,8 +13,10 @@ typedef struct sums_arm_neon {
 /* One step: FFF_PARTIAL_SUMS weights against as many inputs of each token. */
 static inline __attribute__((always_inline)) void
 step_arm_neon(int tokens, const float *weights, const float *const *input, size_t offset, sums_arm_neon *sums) {
+    FFF_UNROLL
     for (int v = 0; v < DOT_VECTORS_ARM_NEON; v++) {
         float32x4_t w = vld1q_f32(weights + 4 * v);
+        FFF_UNROLL
         for (int t = 0; t < tokens; t++) {
             sums[t].part[v] = vfmaq_f32(sums[t].part[v], vld1q_f32(input[t] + offset + 4 * v), w);
         }
@@ -23,7 +25,9 @@ step_arm_neon(int tokens, const float *weights, const float *const *input, size_
 
 /* The whole halving tree: 32 sums to 16, 8, 4 by whole registers, to 2 by halves of one, to 1. */
 static inline float halve_to_1_arm_neon(sums_arm_neon sums) {
+    FFF_UNROLL
     for (int half = DOT_VECTORS_ARM_NEON / 2; half > 0; half /= 2) {
+        FFF_UNROLL
         for (int v = 0; v < half; v++) {
             sums.part[v] = vaddq_f32(sums.part[v], sums.part[v + half]);
         }
@@ -41,7 +45,9 @@ static inline __attribute__((always_inline)) void logits_arm_neon(const struct f
                                                                   const float *const *tail, float *logits) {
     const float *weights = trees->input_rows + row * trees->row_stride;
     sums_arm_neon sums[2];
+    FFF_UNROLL
     for (int t = 0; t < tokens; t++) {
+        FFF_UNROLL
         for (int v = 0; v < DOT_VECTORS_ARM_NEON; v++) {
             sums[t].part[v] = vdupq_n_f32(0.0f);
         }
@@ -57,6 +63,7 @@ static inline __attribute__((always_inline)) void logits_arm_neon(const struct f
     if (i < trees->input_width) {
         step_arm_neon(tokens, weights + i, tail, 0, sums);
     }
+    FFF_UNROLL
     for (int t = 0; t < tokens; t++) {
         logits[t] = halve_to_1_arm_neon(sums[t]) + trees->biases[row];
     }

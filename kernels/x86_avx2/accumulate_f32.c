@@ -11,9 +11,11 @@ static inline __attribute__((always_inline)) void columns_x86_avx2(const struct 
                                                                    unsigned how, float *output, size_t column,
                                                                    int vectors) {
     __m256 sums[BLOCK];
+    FFF_UNROLL
     for (int v = 0; v < vectors; v++) {
-        sums[v] = (how & FFF_CONTINUE) != 0 ? load_below_x86_avx2(output, column + 8 * v, trees->output_width)
-                                            : _mm256_setzero_ps();
+        sums[v] = (how & FFF_CONTINUE) == 0 ? _mm256_setzero_ps()
+                  : vectors > 1             ? _mm256_loadu_ps(output + column + 8 * v)
+                                            : load_below_x86_avx2(output, column, trees->output_width);
     }
     for (size_t tree = 0; tree < trees->trees; tree++) {
         const float *tree_rows = trees->output_rows + tree * trees->nodes * trees->row_stride + column;
@@ -21,6 +23,7 @@ static inline __attribute__((always_inline)) void columns_x86_avx2(const struct 
             size_t entry = tree * trees->levels + level;
             const float *weights = tree_rows + nodes[entry] * trees->row_stride;
             __m256 activation = _mm256_broadcast_ss(&activations[entry]);
+            FFF_UNROLL
             for (int v = 0; v < vectors; v++) {
                 /* a row is padded to whole vectors, so its last one is loaded whole */
                 sums[v] = _mm256_fmadd_ps(activation, _mm256_load_ps(weights + 8 * v), sums[v]);
@@ -28,13 +31,19 @@ static inline __attribute__((always_inline)) void columns_x86_avx2(const struct 
         }
     }
     if (vectors == BLOCK && fff_may_stream(how, output + column)) {
+        FFF_UNROLL
         for (int v = 0; v < vectors; v++) {
             _mm256_stream_ps(output + column + 8 * v, sums[v]);
         }
         return;
     }
+    FFF_UNROLL
     for (int v = 0; v < vectors; v++) {
-        store_below_x86_avx2(output, column + 8 * v, trees->output_width, sums[v]);
+        if (vectors > 1) {
+            _mm256_storeu_ps(output + column + 8 * v, sums[v]);
+        } else {
+            store_below_x86_avx2(output, column, trees->output_width, sums[v]);
+        }
     }
 }
 

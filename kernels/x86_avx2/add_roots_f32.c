@@ -12,7 +12,9 @@ static inline __attribute__((always_inline)) void tile_x86_avx2(const struct fff
                                                                 const float *const *activations, unsigned how,
                                                                 float *const *output, size_t column, int vectors) {
     __m256 sums[TOKENS][VECTORS];
+    FFF_UNROLL
     for (int t = 0; t < TOKENS; t++) {
+        FFF_UNROLL
         for (int v = 0; v < vectors; v++) {
             sums[t][v] = (how & FFF_CONTINUE) != 0 ? load_below_x86_avx2(output[t], column + 8 * v, trees->output_width)
                                                    : _mm256_setzero_ps();
@@ -21,17 +23,22 @@ static inline __attribute__((always_inline)) void tile_x86_avx2(const struct fff
     const float *weights = trees->output_rows + column;
     for (size_t tree = 0; tree < trees->trees; tree++, weights += trees->row_stride) {
         __m256 row[VECTORS];
+        FFF_UNROLL
         for (int v = 0; v < vectors; v++) {
             row[v] = _mm256_load_ps(weights + 8 * v);
         }
+        FFF_UNROLL
         for (int t = 0; t < TOKENS; t++) {
             __m256 activation = _mm256_broadcast_ss(activations[t] + tree);
+            FFF_UNROLL
             for (int v = 0; v < vectors; v++) {
                 sums[t][v] = _mm256_fmadd_ps(activation, row[v], sums[t][v]);
             }
         }
     }
+    FFF_UNROLL
     for (int t = 0; t < TOKENS; t++) {
+        FFF_UNROLL
         for (int v = 0; v < vectors; v++) {
             if (vectors == VECTORS) {
                 _mm256_storeu_ps(output[t] + column + 8 * v, sums[t][v]);

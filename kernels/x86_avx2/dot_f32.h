@@ -13,8 +13,13 @@ typedef struct sums_x86_avx2 {
 /* One step: FFF_PARTIAL_SUMS weights against as many inputs of each token. */
 static inline __attribute__((always_inline)) void
 step_x86_avx2(int tokens, const float *weights, const float *const *input, size_t offset, sums_x86_avx2 *sums) {
+    FFF_UNROLL
     for (int v = 0; v < DOT_VECTORS_X86_AVX2; v++) {
         __m256 w = _mm256_load_ps(weights + 8 * v);
+        if (tokens > 1) {
+            __asm__("" : "+x"(w)); /* or gcc loads it once for each token */
+        }
+        FFF_UNROLL
         for (int t = 0; t < tokens; t++) {
             sums[t].part[v] = _mm256_fmadd_ps(_mm256_loadu_ps(input[t] + offset + 8 * v), w, sums[t].part[v]);
         }
@@ -40,7 +45,9 @@ static inline __attribute__((always_inline)) void logits_x86_avx2(const struct f
                                                                   const float *const *tail, float *logits) {
     const float *weights = trees->input_rows + row * trees->row_stride;
     sums_x86_avx2 sums[2];
+    FFF_UNROLL
     for (int t = 0; t < tokens; t++) {
+        FFF_UNROLL
         for (int v = 0; v < DOT_VECTORS_X86_AVX2; v++) {
             sums[t].part[v] = _mm256_setzero_ps();
         }
@@ -56,6 +63,7 @@ static inline __attribute__((always_inline)) void logits_x86_avx2(const struct f
     if (i < trees->input_width) {
         step_x86_avx2(tokens, weights + i, tail, 0, sums);
     }
+    FFF_UNROLL
     for (int t = 0; t < tokens; t++) {
         logits[t] = halve_to_1_x86_avx2(sums[t]) + trees->biases[row];
     }

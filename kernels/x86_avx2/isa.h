@@ -9,6 +9,9 @@ void fff_descend_f32_x86_avx2(const struct fff_trees_f32 *trees, const float *in
                               float *logits);
 void fff_node_dot_f32_x86_avx2(const struct fff_trees_f32 *trees, size_t row, size_t count, const uint32_t *tokens,
                                const float *inputs, size_t input_stride, float *logits, size_t logit_stride);
+void fff_two_levels_f32_x86_avx2(const struct fff_trees_f32 *trees, size_t row, size_t left_row, size_t count,
+                                 const uint32_t *tokens, const float *inputs, size_t input_stride, bool fetch_inputs,
+                                 float *logits, size_t logit_stride);
 void fff_activate_f32_x86_avx2(fff_activation activation, size_t count, const float *logits, float *activations);
 void fff_accumulate_f32_x86_avx2(const struct fff_trees_f32 *trees, size_t count, const uint32_t *tokens,
                                  const uint32_t *nodes, const float *activations, unsigned how, float *output,

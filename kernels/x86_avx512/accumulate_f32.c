@@ -15,22 +15,24 @@ enum {
     BLOCK_OF_ONE = 8, /* of one: eight chains cover an FMA's latency, 4 cycles at 2 a cycle */
 };
 
-/* All of `tokens` tokens' rows, at the `vectors` registers of columns from `column` on; the last of them may reach
- * beyond the output width, where nothing is read or written. Both counts are constants wherever this is inlined. */
+/* All of `tokens` tokens' rows, at the `vectors` registers of columns from `column` on; a single one may reach beyond
+ * the output width, where nothing is read or written. Both counts are constants wherever this is inlined. */
 static inline __attribute__((always_inline)) void columns_x86_avx512(const struct fff_trees_f32 *trees, int tokens,
                                                                      const uint32_t *nodes, const float *activations,
                                                                      unsigned how, float *const *outputs, size_t column,
                                                                      int vectors) {
     size_t entries = trees->trees * trees->levels;
-    __mmask16 last = lanes_below_x86_avx512(column + 16 * (size_t)(vectors - 1), trees->output_width);
+    /* Found anew here: gcc would rather find all tokens' addresses outside the loops, and keep those for which there is
+     * no general register in vector registers, where they wait behind the FMAs. */
+    __asm__("" : "+r"(trees), "+r"(nodes), "+r"(activations));
+    __mmask16 lanes = vectors > 1 ? 0xffff : lanes_below_x86_avx512(column, trees->output_width);
     __m512 sums[TOKENS][BLOCK_OF_ONE];
-#pragma GCC unroll 4
+    FFF_UNROLL
     for (int t = 0; t < tokens; t++) {
-#pragma GCC unroll 8
+        FFF_UNROLL
         for (int v = 0; v < vectors; v++) {
-            sums[t][v] = (how & FFF_CONTINUE) != 0
-                             ? _mm512_maskz_loadu_ps(v < vectors - 1 ? 0xffff : last, outputs[t] + column + 16 * v)
-                             : _mm512_setzero_ps();
+            sums[t][v] = (how & FFF_CONTINUE) != 0 ? _mm512_maskz_loadu_ps(lanes, outputs[t] + column + 16 * v)
+                                                   : _mm512_setzero_ps();
         }
     }
     for (size_t tree = 0; tree < trees->trees; tree++) {
@@ -38,51 +40,54 @@ static inline __attribute__((always_inline)) void columns_x86_avx512(const struc
         for (size_t entry = tree * trees->levels; entry < (tree + 1) * trees->levels; entry++) {
             const float *row = tree_rows + nodes[entry] * trees->row_stride;
             bool shared = true;
-#pragma GCC unroll 4
+            FFF_UNROLL
             for (int t = 1; t < tokens; t++) {
                 shared &= nodes[t * entries + entry] == nodes[entry];
             }
             if (shared) {
                 __m512 activation[TOKENS];
-#pragma GCC unroll 4
+                FFF_UNROLL
                 for (int t = 0; t < tokens; t++) {
                     activation[t] = _mm512_set1_ps(activations[t * entries + entry]);
                 }
-#pragma GCC unroll 8
+                FFF_UNROLL
                 for (int v = 0; v < vectors; v++) {
                     /* a row is padded to whole vectors, so its last one is loaded whole */
                     __m512 weights = _mm512_load_ps(row + 16 * v);
-#pragma GCC unroll 4
+                    if (tokens > 1) {
+                        __asm__("" : "+v"(weights)); /* or gcc loads them once for each token */
+                    }
+                    FFF_UNROLL
                     for (int t = 0; t < tokens; t++) {
                         sums[t][v] = _mm512_fmadd_ps(activation[t], weights, sums[t][v]);
                     }
                 }
                 continue;
             }
-#pragma GCC unroll 4
+            FFF_UNROLL
             for (int t = 0; t < tokens; t++) {
                 __m512 activation = _mm512_set1_ps(activations[t * entries + entry]);
                 row = tree_rows + nodes[t * entries + entry] * trees->row_stride;
-#pragma GCC unroll 8
+                FFF_UNROLL
                 for (int v = 0; v < vectors; v++) {
                     sums[t][v] = _mm512_fmadd_ps(activation, _mm512_load_ps(row + 16 * v), sums[t][v]);
                 }
             }
         }
     }
-#pragma GCC unroll 4
+    FFF_UNROLL
     for (int t = 0; t < tokens; t++) {
         float *to = outputs[t] + column;
         if (vectors > 1 && fff_may_stream(how, to)) {
-#pragma GCC unroll 8
+            FFF_UNROLL
             for (int v = 0; v < vectors; v++) {
                 _mm512_stream_ps(to + 16 * v, sums[t][v]);
             }
             continue;
         }
-#pragma GCC unroll 8
+        FFF_UNROLL
         for (int v = 0; v < vectors; v++) {
-            _mm512_mask_storeu_ps(to + 16 * v, v < vectors - 1 ? 0xffff : last, sums[t][v]);
+            _mm512_mask_storeu_ps(to + 16 * v, lanes, sums[t][v]);
         }
     }
 }

@@ -13,7 +13,9 @@ static inline __attribute__((always_inline)) void tile_x86_avx512(const struct f
                                                                   float *const *output, size_t column, int vectors) {
     __mmask16 last = lanes_below_x86_avx512(column + 16 * (vectors - 1), trees->output_width);
     __m512 sums[TOKENS][VECTORS];
+    FFF_UNROLL
     for (int t = 0; t < TOKENS; t++) {
+        FFF_UNROLL
         for (int v = 0; v < vectors; v++) {
             __mmask16 lanes = v == vectors - 1 ? last : 0xffff;
             sums[t][v] = (how & FFF_CONTINUE) != 0 ? _mm512_maskz_loadu_ps(lanes, output[t] + column + 16 * v)
@@ -23,17 +25,22 @@ static inline __attribute__((always_inline)) void tile_x86_avx512(const struct f
     const float *weights = trees->output_rows + column;
     for (size_t tree = 0; tree < trees->trees; tree++, weights += trees->row_stride) {
         __m512 row[VECTORS];
+        FFF_UNROLL
         for (int v = 0; v < vectors; v++) {
             row[v] = _mm512_load_ps(weights + 16 * v);
         }
+        FFF_UNROLL
         for (int t = 0; t < TOKENS; t++) {
             __m512 activation = _mm512_set1_ps(activations[t][tree]);
+            FFF_UNROLL
             for (int v = 0; v < vectors; v++) {
                 sums[t][v] = _mm512_fmadd_ps(activation, row[v], sums[t][v]);
             }
         }
     }
+    FFF_UNROLL
     for (int t = 0; t < TOKENS; t++) {
+        FFF_UNROLL
         for (int v = 0; v < vectors; v++) {
             _mm512_mask_storeu_ps(output[t] + column + 16 * v, v == vectors - 1 ? last : 0xffff, sums[t][v]);
         }

@@ -35,6 +35,7 @@ static inline __m128 halve_four_to_1_x86_avx512(__m128 a, __m128 b, __m128 c, __
 /* One step of one token: 32 weights against 32 inputs, of which those that `lanes` names exist. Register
  * v holds partial sums 8v to 8v + 7. */
 static inline void step_x86_avx512(const float *weights, const float *input, uint32_t lanes, __m256 sums[4]) {
+    FFF_UNROLL
     for (int v = 0; v < 4; v++) {
         __m256 x = _mm256_maskz_loadu_ps((__mmask8)(lanes >> 8 * v), input + 8 * v);
         sums[v] = _mm256_fmadd_ps(x, _mm256_load_ps(weights + 8 * v), sums[v]);

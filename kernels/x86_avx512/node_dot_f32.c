@@ -14,6 +14,7 @@ static inline void four_tokens_x86_avx512(const struct fff_trees_f32 *trees, siz
     size_t width = trees->input_width;
     const float *input[4];
     sums_x86_avx512 sums[4];
+    FFF_UNROLL
     for (int t = 0; t < 4; t++) {
         input[t] = inputs + tokens[t] * input_stride;
         sums[t].low = sums[t].high = _mm512_setzero_ps();
@@ -21,6 +22,7 @@ static inline void four_tokens_x86_avx512(const struct fff_trees_f32 *trees, siz
     size_t i = 0;
     for (; i + 32 <= width; i += 32) {
         __m512 low = _mm512_load_ps(weights + i), high = _mm512_load_ps(weights + i + 16);
+        FFF_UNROLL
         for (int t = 0; t < 4; t++) {
             sums[t].low = _mm512_fmadd_ps(_mm512_loadu_ps(input[t] + i), low, sums[t].low);
             sums[t].high = _mm512_fmadd_ps(_mm512_loadu_ps(input[t] + i + 16), high, sums[t].high);
@@ -29,6 +31,7 @@ static inline void four_tokens_x86_avx512(const struct fff_trees_f32 *trees, siz
     if (i < width) {
         __mmask16 low_lanes = lanes_below_x86_avx512(i, width), high_lanes = lanes_below_x86_avx512(i + 16, width);
         __m512 low = _mm512_load_ps(weights + i), high = _mm512_load_ps(weights + i + 16);
+        FFF_UNROLL
         for (int t = 0; t < 4; t++) {
             sums[t].low = _mm512_fmadd_ps(_mm512_maskz_loadu_ps(low_lanes, input[t] + i), low, sums[t].low);
             sums[t].high = _mm512_fmadd_ps(_mm512_maskz_loadu_ps(high_lanes, input[t] + i + 16), high, sums[t].high);
@@ -38,6 +41,7 @@ static inline void four_tokens_x86_avx512(const struct fff_trees_f32 *trees, siz
                                              halve_32_to_4_x86_avx512(sums[2]), halve_32_to_4_x86_avx512(sums[3]));
     float four[4];
     _mm_storeu_ps(four, _mm_add_ps(dots, _mm_set1_ps(trees->biases[row])));
+    FFF_UNROLL
     for (int t = 0; t < 4; t++) {
         logits[tokens[t] * logit_stride] = four[t];
     }

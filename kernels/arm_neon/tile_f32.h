@@ -1,0 +1,80 @@
+/* Dot products of three rows with four tokens, in eight passes over the widths, each for four of the partial sums: 7
+ * loads for 12 FMAs, whose 12 chains cover their latency. */
+#ifndef FFF_KERNELS_ARM_NEON_TILE_F32_H
+#define FFF_KERNELS_ARM_NEON_TILE_F32_H
+
+#include "kernels/arm_neon/dot_f32.h"
+#include "kernels/arm_neon/isa.h"
+#include "kernels/tile_f32.h"
+
+/* Partial sums 4v to 4v + 3 of every row with every token. Asks for every other line of `ahead`, if that is not NULL.
+ */
+static inline __attribute__((always_inline)) void pass_arm_neon(const float *const weights[FFF_TILE_ROWS],
+                                                                const float *const input[FFF_TILE_TOKENS],
+                                                                const float *const tail[FFF_TILE_TOKENS],
+                                                                const float *ahead, size_t width, int v,
+                                                                sums_arm_neon sums[FFF_TILE_ROWS][FFF_TILE_TOKENS]) {
+    float32x4_t part[FFF_TILE_ROWS][FFF_TILE_TOKENS];
+    FFF_UNROLL
+    for (int r = 0; r < FFF_TILE_ROWS; r++) {
+        FFF_UNROLL
+        for (int t = 0; t < FFF_TILE_TOKENS; t++) {
+            part[r][t] = vdupq_n_f32(0.0f);
+        }
+    }
+    size_t i = 0, whole = width / FFF_PARTIAL_SUMS * FFF_PARTIAL_SUMS;
+    for (; i < width; i += FFF_PARTIAL_SUMS) {
+        if (ahead != NULL) {
+            __builtin_prefetch(ahead + i, 0, 2);
+        }
+        float32x4_t row[FFF_TILE_ROWS];
+        FFF_UNROLL
+        for (int r = 0; r < FFF_TILE_ROWS; r++) {
+            row[r] = vld1q_f32(weights[r] + i + 4 * v);
+        }
+        FFF_UNROLL
+        for (int t = 0; t < FFF_TILE_TOKENS; t++) {
+            float32x4_t x = vld1q_f32((i < whole ? input[t] + i : tail[t]) + 4 * v);
+            FFF_UNROLL
+            for (int r = 0; r < FFF_TILE_ROWS; r++) {
+                part[r][t] = vfmaq_f32(part[r][t], x, row[r]);
+            }
+        }
+    }
+    FFF_UNROLL
+    for (int r = 0; r < FFF_TILE_ROWS; r++) {
+        FFF_UNROLL
+        for (int t = 0; t < FFF_TILE_TOKENS; t++) {
+            sums[r][t].part[v] = part[r][t];
+        }
+    }
+}
+
+static inline __attribute__((always_inline)) void tile_arm_neon(const float *const weights[FFF_TILE_ROWS],
+                                                                const float *const input[FFF_TILE_TOKENS],
+                                                                const float *const *ahead, size_t width,
+                                                                float dots[FFF_TILE_ROWS][FFF_TILE_TOKENS]) {
+    const float *tail[FFF_TILE_TOKENS];
+    float padded[FFF_TILE_TOKENS][FFF_PARTIAL_SUMS];
+    FFF_UNROLL
+    for (int t = 0; t < FFF_TILE_TOKENS; t++) {
+        tail[t] = padded[t];
+        if (width % FFF_PARTIAL_SUMS != 0) {
+            fff_pad_tail(input[t], width, padded[t]);
+        }
+    }
+    sums_arm_neon sums[FFF_TILE_ROWS][FFF_TILE_TOKENS];
+    for (int v = 0; v < DOT_VECTORS_ARM_NEON; v++) { /* twice as many passes as tokens: each asks for half of one */
+        const float *half = ahead != NULL ? ahead[v / 2] + v % 2 * FFF_LINE_FLOATS : NULL;
+        pass_arm_neon(weights, input, tail, half, width, v, sums);
+    }
+    FFF_UNROLL
+    for (int r = 0; r < FFF_TILE_ROWS; r++) {
+        FFF_UNROLL
+        for (int t = 0; t < FFF_TILE_TOKENS; t++) {
+            dots[r][t] = halve_to_1_arm_neon(sums[r][t]);
+        }
+    }
+}
+
+#endif

@@ -1,0 +1,80 @@
+/* Dot products of three rows with four tokens, in four passes over the widths, each for eight of the partial sums: 12
+ * accumulators, 3 registers of rows and one of an input, all 16. A pass takes 7 loads for 12 FMAs, so a core with two
+ * of each a cycle is bound by FMAs. */
+#ifndef FFF_KERNELS_X86_AVX2_TILE_F32_H
+#define FFF_KERNELS_X86_AVX2_TILE_F32_H
+
+#include "kernels/tile_f32.h"
+#include "kernels/x86_avx2/dot_f32.h"
+#include "kernels/x86_avx2/isa.h"
+
+/* Partial sums 8v to 8v + 7 of every row with every token. Asks for `ahead`, if that is not NULL. */
+static inline __attribute__((always_inline)) void pass_x86_avx2(const float *const weights[FFF_TILE_ROWS],
+                                                                const float *const input[FFF_TILE_TOKENS],
+                                                                const float *const tail[FFF_TILE_TOKENS],
+                                                                const float *ahead, size_t width, int v,
+                                                                sums_x86_avx2 sums[FFF_TILE_ROWS][FFF_TILE_TOKENS]) {
+    __m256 part[FFF_TILE_ROWS][FFF_TILE_TOKENS];
+    FFF_UNROLL
+    for (int r = 0; r < FFF_TILE_ROWS; r++) {
+        FFF_UNROLL
+        for (int t = 0; t < FFF_TILE_TOKENS; t++) {
+            part[r][t] = _mm256_setzero_ps();
+        }
+    }
+    size_t i = 0, whole = width / FFF_PARTIAL_SUMS * FFF_PARTIAL_SUMS;
+    for (; i < width; i += FFF_PARTIAL_SUMS) {
+        if (ahead != NULL) {
+            __builtin_prefetch(ahead + i, 0, 2);
+            __builtin_prefetch(ahead + i + FFF_LINE_FLOATS, 0, 2);
+        }
+        __m256 row[FFF_TILE_ROWS];
+        FFF_UNROLL
+        for (int r = 0; r < FFF_TILE_ROWS; r++) {
+            row[r] = _mm256_load_ps(weights[r] + i + 8 * v);
+        }
+        FFF_UNROLL
+        for (int t = 0; t < FFF_TILE_TOKENS; t++) {
+            __m256 x = _mm256_loadu_ps((i < whole ? input[t] + i : tail[t]) + 8 * v);
+            FFF_UNROLL
+            for (int r = 0; r < FFF_TILE_ROWS; r++) {
+                part[r][t] = _mm256_fmadd_ps(x, row[r], part[r][t]);
+            }
+        }
+    }
+    FFF_UNROLL
+    for (int r = 0; r < FFF_TILE_ROWS; r++) {
+        FFF_UNROLL
+        for (int t = 0; t < FFF_TILE_TOKENS; t++) {
+            sums[r][t].part[v] = part[r][t];
+        }
+    }
+}
+
+static inline __attribute__((always_inline)) void tile_x86_avx2(const float *const weights[FFF_TILE_ROWS],
+                                                                const float *const input[FFF_TILE_TOKENS],
+                                                                const float *const *ahead, size_t width,
+                                                                float dots[FFF_TILE_ROWS][FFF_TILE_TOKENS]) {
+    const float *tail[FFF_TILE_TOKENS];
+    float padded[FFF_TILE_TOKENS][FFF_PARTIAL_SUMS];
+    FFF_UNROLL
+    for (int t = 0; t < FFF_TILE_TOKENS; t++) {
+        tail[t] = padded[t];
+        if (width % FFF_PARTIAL_SUMS != 0) {
+            fff_pad_tail(input[t], width, padded[t]);
+        }
+    }
+    sums_x86_avx2 sums[FFF_TILE_ROWS][FFF_TILE_TOKENS];
+    for (int v = 0; v < DOT_VECTORS_X86_AVX2; v++) { /* as many passes as tokens: each asks for one */
+        pass_x86_avx2(weights, input, tail, ahead != NULL ? ahead[v] : NULL, width, v, sums);
+    }
+    FFF_UNROLL
+    for (int r = 0; r < FFF_TILE_ROWS; r++) {
+        FFF_UNROLL
+        for (int t = 0; t < FFF_TILE_TOKENS; t++) {
+            dots[r][t] = halve_to_1_x86_avx2(sums[r][t]);
+        }
+    }
+}
+
+#endif

@@ -1,0 +1,70 @@
+/* Dot products of three rows with four tokens: 24 accumulators, 6 registers of rows and 2 of an input, all 32. A step
+ * is 14 loads for 24 FMAs, so a core with two of each a cycle is bound by FMAs. */
+#ifndef FFF_KERNELS_X86_AVX512_TILE_F32_H
+#define FFF_KERNELS_X86_AVX512_TILE_F32_H
+
+#include "kernels/tile_f32.h"
+#include "kernels/x86_avx512/dot_f32.h"
+#include "kernels/x86_avx512/isa.h"
+
+/* One step of all: the weights and inputs of those lanes from `offset` on. */
+static inline __attribute__((always_inline)) void
+tile_step_x86_avx512(const float *const weights[FFF_TILE_ROWS], const float *const input[FFF_TILE_TOKENS],
+                     size_t offset, __mmask16 low_lanes, __mmask16 high_lanes,
+                     sums_x86_avx512 sums[FFF_TILE_ROWS][FFF_TILE_TOKENS]) {
+    __m512 low[FFF_TILE_ROWS], high[FFF_TILE_ROWS];
+    FFF_UNROLL
+    for (int r = 0; r < FFF_TILE_ROWS; r++) {
+        low[r] = _mm512_load_ps(weights[r] + offset);
+        high[r] = _mm512_load_ps(weights[r] + offset + 16);
+    }
+    FFF_UNROLL
+    for (int t = 0; t < FFF_TILE_TOKENS; t++) {
+        __m512 x_low = _mm512_maskz_loadu_ps(low_lanes, input[t] + offset);
+        __m512 x_high = _mm512_maskz_loadu_ps(high_lanes, input[t] + offset + 16);
+        /* Or the compiler loads them once for each row, and loads are what bounds it. */
+        __asm__("" : "+v"(x_low), "+v"(x_high));
+        FFF_UNROLL
+        for (int r = 0; r < FFF_TILE_ROWS; r++) {
+            sums[r][t].low = _mm512_fmadd_ps(x_low, low[r], sums[r][t].low);
+            sums[r][t].high = _mm512_fmadd_ps(x_high, high[r], sums[r][t].high);
+        }
+    }
+}
+
+static inline __attribute__((always_inline)) void tile_x86_avx512(const float *const weights[FFF_TILE_ROWS],
+                                                                  const float *const input[FFF_TILE_TOKENS],
+                                                                  const float *const *ahead, size_t width,
+                                                                  float dots[FFF_TILE_ROWS][FFF_TILE_TOKENS]) {
+    sums_x86_avx512 sums[FFF_TILE_ROWS][FFF_TILE_TOKENS];
+    FFF_UNROLL
+    for (int r = 0; r < FFF_TILE_ROWS; r++) {
+        FFF_UNROLL
+        for (int t = 0; t < FFF_TILE_TOKENS; t++) {
+            sums[r][t].low = sums[r][t].high = _mm512_setzero_ps();
+        }
+    }
+    size_t i = 0;
+    for (; i + FFF_PARTIAL_SUMS <= width; i += FFF_PARTIAL_SUMS) {
+        if (ahead != NULL) {
+            FFF_UNROLL
+            for (int t = 0; t < FFF_TILE_TOKENS; t++) {
+                __builtin_prefetch(ahead[t] + i, 0, 2);
+                __builtin_prefetch(ahead[t] + i + FFF_LINE_FLOATS, 0, 2);
+            }
+        }
+        tile_step_x86_avx512(weights, input, i, 0xffff, 0xffff, sums);
+    }
+    if (i < width) {
+        tile_step_x86_avx512(weights, input, i, lanes_below_x86_avx512(i, width), lanes_below_x86_avx512(i + 16, width),
+                             sums);
+    }
+    FFF_UNROLL
+    for (int r = 0; r < FFF_TILE_ROWS; r++) {
+        _mm_storeu_ps(dots[r], halve_four_to_1_x86_avx512(
+                                   halve_32_to_4_x86_avx512(sums[r][0]), halve_32_to_4_x86_avx512(sums[r][1]),
+                                   halve_32_to_4_x86_avx512(sums[r][2]), halve_32_to_4_x86_avx512(sums[r][3])));
+    }
+}
+
+#endif
