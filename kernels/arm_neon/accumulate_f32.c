@@ -27,12 +27,12 @@ static inline __attribute__((always_inline)) void columns_arm_neon(const struct 
     for (int v = 0; v < vectors; v++) {
         sums[v] = (how & FFF_CONTINUE) != 0 ? vld1q_f32(to + 4 * v) : vdupq_n_f32(0.0f);
     }
-    for (size_t tree = 0; tree < trees->trees; tree++) {
-        const float *tree_rows = trees->output_rows + tree * trees->nodes * trees->row_stride + column;
-        for (size_t level = 0; level < trees->levels; level++) {
-            size_t entry = tree * trees->levels + level;
-            const float *weights = tree_rows + nodes[entry] * trees->row_stride;
-            float32x4_t activation = vdupq_n_f32(activations[entry]);
+    const float *tree_rows = trees->output_rows + column;
+    for (size_t tree = 0; tree < trees->trees; tree++, tree_rows += trees->nodes * trees->row_stride) {
+        for (size_t level = 0; level < trees->levels; level++, nodes++, activations++) {
+            const float *weights = tree_rows + *nodes * trees->row_stride;
+            FFF_AS_IT_STANDS(weights);
+            float32x4_t activation = vdupq_n_f32(*activations);
             FFF_UNROLL
             for (int v = 0; v < vectors; v++) {
                 /* a row is padded to whole vectors, so its last one is loaded whole */

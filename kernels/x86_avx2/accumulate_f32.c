@@ -11,18 +11,20 @@ static inline __attribute__((always_inline)) void columns_x86_avx2(const struct 
                                                                    unsigned how, float *output, size_t column,
                                                                    int vectors) {
     __m256 sums[BLOCK];
+    float *to = output + column;
+    FFF_AS_IT_STANDS(to);
     FFF_UNROLL
     for (int v = 0; v < vectors; v++) {
         sums[v] = (how & FFF_CONTINUE) == 0 ? _mm256_setzero_ps()
-                  : vectors > 1             ? _mm256_loadu_ps(output + column + 8 * v)
+                  : vectors > 1             ? _mm256_loadu_ps(to + 8 * v)
                                             : load_below_x86_avx2(output, column, trees->output_width);
     }
-    for (size_t tree = 0; tree < trees->trees; tree++) {
-        const float *tree_rows = trees->output_rows + tree * trees->nodes * trees->row_stride + column;
-        for (size_t level = 0; level < trees->levels; level++) {
-            size_t entry = tree * trees->levels + level;
-            const float *weights = tree_rows + nodes[entry] * trees->row_stride;
-            __m256 activation = _mm256_broadcast_ss(&activations[entry]);
+    const float *tree_rows = trees->output_rows + column;
+    for (size_t tree = 0; tree < trees->trees; tree++, tree_rows += trees->nodes * trees->row_stride) {
+        for (size_t level = 0; level < trees->levels; level++, nodes++, activations++) {
+            const float *weights = tree_rows + *nodes * trees->row_stride;
+            FFF_AS_IT_STANDS(weights);
+            __m256 activation = _mm256_broadcast_ss(activations);
             FFF_UNROLL
             for (int v = 0; v < vectors; v++) {
                 /* a row is padded to whole vectors, so its last one is loaded whole */
@@ -30,19 +32,15 @@ static inline __attribute__((always_inline)) void columns_x86_avx2(const struct 
             }
         }
     }
-    if (vectors == BLOCK && fff_may_stream(how, output + column)) {
-        FFF_UNROLL
-        for (int v = 0; v < vectors; v++) {
-            _mm256_stream_ps(output + column + 8 * v, sums[v]);
-        }
-        return;
-    }
+    bool stream = vectors > 1 && fff_may_stream(how, to);
     FFF_UNROLL
     for (int v = 0; v < vectors; v++) {
-        if (vectors > 1) {
-            _mm256_storeu_ps(output + column + 8 * v, sums[v]);
-        } else {
+        if (vectors == 1) {
             store_below_x86_avx2(output, column, trees->output_width, sums[v]);
+        } else if (stream) {
+            _mm256_stream_ps(to + 8 * v, sums[v]);
+        } else {
+            _mm256_storeu_ps(to + 8 * v, sums[v]);
         }
     }
 }

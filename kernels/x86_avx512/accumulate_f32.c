@@ -22,9 +22,6 @@ static inline __attribute__((always_inline)) void columns_x86_avx512(const struc
                                                                      unsigned how, float *const *outputs, size_t column,
                                                                      int vectors) {
     size_t entries = trees->trees * trees->levels;
-    /* Found anew here: gcc would rather find all tokens' addresses outside the loops, and keep those for which there is
-     * no general register in vector registers, where they wait behind the FMAs. */
-    __asm__("" : "+r"(trees), "+r"(nodes), "+r"(activations));
     __mmask16 lanes = vectors > 1 ? 0xffff : lanes_below_x86_avx512(column, trees->output_width);
     __m512 sums[TOKENS][BLOCK_OF_ONE];
     FFF_UNROLL
@@ -35,20 +32,25 @@ static inline __attribute__((always_inline)) void columns_x86_avx512(const struc
                                                    : _mm512_setzero_ps();
         }
     }
-    for (size_t tree = 0; tree < trees->trees; tree++) {
-        const float *tree_rows = trees->output_rows + tree * trees->nodes * trees->row_stride + column;
-        for (size_t entry = tree * trees->levels; entry < (tree + 1) * trees->levels; entry++) {
-            const float *row = tree_rows + nodes[entry] * trees->row_stride;
+    const float *tree_rows = trees->output_rows + column;
+    for (size_t tree = 0; tree < trees->trees; tree++, tree_rows += trees->nodes * trees->row_stride) {
+        for (size_t level = 0; level < trees->levels; level++, nodes++, activations++) {
+            const float *row = tree_rows + *nodes * trees->row_stride;
+            if (tokens == 1) {
+                FFF_AS_IT_STANDS(row);
+            }
+            FFF_AS_IT_STANDS(nodes);
+            FFF_AS_IT_STANDS(activations);
             bool shared = true;
             FFF_UNROLL
             for (int t = 1; t < tokens; t++) {
-                shared &= nodes[t * entries + entry] == nodes[entry];
+                shared &= nodes[t * entries] == *nodes;
             }
             if (shared) {
                 __m512 activation[TOKENS];
                 FFF_UNROLL
                 for (int t = 0; t < tokens; t++) {
-                    activation[t] = _mm512_set1_ps(activations[t * entries + entry]);
+                    activation[t] = _mm512_set1_ps(activations[t * entries]);
                 }
                 FFF_UNROLL
                 for (int v = 0; v < vectors; v++) {
@@ -66,8 +68,8 @@ static inline __attribute__((always_inline)) void columns_x86_avx512(const struc
             }
             FFF_UNROLL
             for (int t = 0; t < tokens; t++) {
-                __m512 activation = _mm512_set1_ps(activations[t * entries + entry]);
-                row = tree_rows + nodes[t * entries + entry] * trees->row_stride;
+                __m512 activation = _mm512_set1_ps(activations[t * entries]);
+                row = tree_rows + nodes[t * entries] * trees->row_stride;
                 FFF_UNROLL
                 for (int v = 0; v < vectors; v++) {
                     sums[t][v] = _mm512_fmadd_ps(activation, _mm512_load_ps(row + 16 * v), sums[t][v]);
