@@ -1,6 +1,7 @@
 // Every entry of the kernel table, on every usable instruction set, with weights in L1, L2, L3 and DRAM.
 //
 //     node_dot_f32/x86_avx512/h768/t4/L2    four tokens against each row of a working set half of L2
+//     two_levels_f32/x86_avx512/h768/t16/L2 sixteen against each row and two others
 //
 // bytes/s counts the weights read; FLOP/s two for each multiply-add. Every result is compared with the generic
 // kernel's, bit for bit, before it is timed.
@@ -78,30 +79,40 @@ bool same_bits(const float *a, const float *b, size_t count) {
     return std::memcmp(a, b, count * sizeof *a) == 0;
 }
 
-// Rows of the working set in random order, each against `tokens` tokens.
-void node_dot(benchmark::State &state, fff_isa isa, size_t width, size_t tokens, size_t bytes) {
-    const fff_kernels *kernels = fff_kernels_of(isa);
-    size_t row_bytes = Weights::padded(width) * 2 * sizeof(float);
-    const Weights &w = weights_for(width, std::max<size_t>(1, bytes / row_bytes), 1, 1, 16);
+// Rows of the working set in random order, each against `tokens` tokens; with `two`, and the two rows behind it as its
+// children's.
+void node_dot(benchmark::State &state, fff_isa isa, size_t width, size_t tokens, size_t bytes, bool two) {
+    size_t row_bytes = Weights::padded(width) * 2 * sizeof(float), rows = std::max<size_t>(3, bytes / row_bytes);
+    const Weights &w = weights_for(width, rows, 1, 1, 16);
     std::vector<uint32_t> which(tokens);
     std::iota(which.begin(), which.end(), 0u);
-    std::vector<float> logits(tokens), expected(tokens);
-    for (size_t i = 0; i < std::min<size_t>(w.order.size(), 100); i++) {
-        kernels->node_dot_f32(&w.trees, w.order[i], tokens, which.data(), w.inputs.data(), width, logits.data(), 1);
-        fff_kernels_generic.node_dot_f32(&w.trees, w.order[i], tokens, which.data(), w.inputs.data(), width,
-                                         expected.data(), 1);
-        if (!same_bits(logits.data(), expected.data(), tokens)) {
+    std::vector<float> logits(2 * tokens), expected(2 * tokens);
+    auto compute = [&](const fff_kernels *kernels, size_t row, std::vector<float> &to) {
+        if (two) {
+            kernels->two_levels_f32(&w.trees, row, std::min(row + 1, rows - 2), tokens, which.data(), w.inputs.data(),
+                                    width, false, to.data(), 2);
+        } else {
+            kernels->node_dot_f32(&w.trees, row, tokens, which.data(), w.inputs.data(), width, to.data(), 2);
+        }
+    };
+    const fff_kernels *kernels = fff_kernels_of(isa);
+    for (size_t i = 0; i < std::min<size_t>(rows, 100); i++) {
+        compute(kernels, w.order[i], logits);
+        compute(&fff_kernels_generic, w.order[i], expected);
+        if (!same_bits(logits.data(), expected.data(), logits.size())) {
             wrong_output(state, "differs from the generic kernel");
             return;
         }
     }
     size_t next = 0;
     for (auto _ : state) {
-        kernels->node_dot_f32(&w.trees, w.order[next], tokens, which.data(), w.inputs.data(), width, logits.data(), 1);
+        compute(kernels, w.order[next], logits);
         benchmark::DoNotOptimize(logits.data());
-        next = next + 1 < w.order.size() ? next + 1 : 0;
+        next = next + 1 < rows ? next + 1 : 0;
     }
-    set_rates(state, static_cast<double>(width * sizeof(float)), static_cast<double>(width * tokens));
+    double rows_read = two ? 3 : 1; // and as many multiply-adds, of which two thirds are for something
+    set_rates(state, rows_read * static_cast<double>(width * sizeof(float)),
+              rows_read * static_cast<double>(width * tokens));
 }
 
 // Tokens in turn down one tree as deep as the working set allows; enough tokens to visit most of it.
@@ -244,8 +255,10 @@ void register_kernels() {
                 size_t bytes = set.bytes;
                 for (size_t tokens : {1, 4, 16}) {
                     std::string name = "node_dot_f32" + where + "/t" + std::to_string(tokens) + "/" + set.name;
-                    add(name, [=](benchmark::State &state) { node_dot(state, isa, width, tokens, bytes); });
+                    add(name, [=](benchmark::State &state) { node_dot(state, isa, width, tokens, bytes, false); });
                 }
+                add("two_levels_f32" + where + "/t16/" + set.name,
+                    [=](benchmark::State &state) { node_dot(state, isa, width, 16, bytes, true); });
                 add("descend_f32" + where + "/" + set.name,
                     [=](benchmark::State &state) { descend(state, isa, width, bytes); });
                 add("accumulate_f32" + where + "/" + set.name,

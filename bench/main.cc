@@ -41,6 +41,7 @@ void explain_names() {
                  "  fff_by_blas/{openblas,mkl}/SHAPE/hWIDTH/bBATCH/warm/ROUTES\n"
                  "  dense_NEURONS/PEER/hWIDTH/bBATCH/TEMPERATURE\n"
                  "  node_dot_f32/ISA/hWIDTH/{t1,t4,t16}/{L1,L2,L3,DRAM}\n"
+                 "  two_levels_f32/ISA/hWIDTH/t16/{L1,L2,L3,DRAM}\n"
                  "  descend_f32/ISA/hWIDTH/{L1,L2,L3,DRAM}\n"
                  "  accumulate_f32/ISA/hWIDTH/{L1,L2,L3,DRAM}\n"
                  "  roots_f32/ISA/hWIDTH/{L1,L2,L3,DRAM}\n"

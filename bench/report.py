@@ -43,7 +43,7 @@ DEFAULT = [
     # Whatever routes were given.
     r"layer/path_\w+/FAST/h768/b(1|64|4096)/warm/recorded",
     # Every entry of the kernel tables.
-    r"(node_dot|descend|accumulate|roots|add_roots)_f32/\w+/h768/.*",
+    r"(node_dot|two_levels|descend|accumulate|roots|add_roots)_f32/\w+/h768/.*",
     r"activate_f32/.*",
 ]
 FLOP_RATIO = 4095 / 12  # of the published shape: multiplications saved
@@ -61,7 +61,7 @@ MEDIAN_VARIANCE = {2: 0.455, 3: 0.693, 4: 0.789, 5: 0.839}  # of so many normal 
 
 LAYER = re.compile(r"layer/path_(\d+)x(\d+)/(\w+)/h(\d+)/b(\d+)/(warm|cold)/(\w+)")
 THREADS = re.compile(r"layer_threads/path_(\d+)x(\d+)/(\w+)/h(\d+)/b(\d+)/(warm|cold)/(\w+)/t(\d+)")
-KERNEL = re.compile(r"(node_dot|descend|accumulate|roots|add_roots|activate)_f32/")
+KERNEL = re.compile(r"(node_dot|two_levels|descend|accumulate|roots|add_roots|activate)_f32/")
 Case = collections.namedtuple("Case", "trees depth width batch weights routes")
 
 
@@ -284,22 +284,22 @@ def mark_noisy(rows, what):
             row["noisy"] = high - low > NOISY * row[what]
 
 
-def limit_us(measured):
-    """The memory's and the multiply-adds' limit, whichever is larger."""
+def limits_us(measured):
+    """What reading takes at least, and what the multiply-adds take at least. None: not measured."""
     limit = best(measured, "limit/")
     if limit is None:
-        return None
-    memory = median_us(measured[limit])
+        return None, None
     peaks = [run["multiply_adds/s"] for name in measured if name.startswith("peak_fma/")
              for runs in measured[name] for run in runs]
     multiply_adds = measured[limit][0][0]["multiply_adds_per_token"]
-    return max(memory, 1e6 * multiply_adds / max(peaks)) if peaks else memory
+    return median_us(measured[limit]), 1e6 * multiply_adds / max(peaks) if peaks else None
 
 
 def rows_of(case, isas, measured):
     """The rows of summary.json for one case."""
     dense = best(measured, f"dense_{neurons_of(case)}/")
-    limit = limit_us(measured)
+    reading, multiply_adds = limits_us(measured)
+    limit = max(reading, multiply_adds or 0) if reading else None
     rows = []
     for isa in isas:
         fff = measured[layer_name(case, isa)]
@@ -310,6 +310,7 @@ def rows_of(case, isas, measured):
             "dense_best_us_per_token": None, "dense_best_peer": None, "speedup": None, "speedup_spread": None,
             "limit_us_per_token": limit,
             "percent_of_limit": 100 * limit / median_us(fff) if limit else None,
+            "reading_us_per_token": reading, "multiply_adds_us_per_token": multiply_adds,
             "width": case.width, "neurons": neurons_of(case), "noisy": False,
         }
         if dense:
@@ -426,6 +427,17 @@ def cost_table(rows):
     return lines
 
 
+def limit_table(rows):
+    """The published shape against both parts of its limit, best instruction set."""
+    lines = ["| Batch | FFF | Reading | Multiply-adds | % of the longer | % of one after the other |", "|--:|--:|--:|--:|--:|--:|"]
+    for r in rows:
+        both = r["reading_us_per_token"] + r["multiply_adds_us_per_token"]
+        lines.append(f"| {r['batch']} | {number(r['fff_us_per_token'])} | {number(r['reading_us_per_token'])} | "
+                     f"{number(r['multiply_adds_us_per_token'])} | {number(r['percent_of_limit'], 0)} | "
+                     f"{number(100 * both / r['fff_us_per_token'], 0)} |")
+    return lines
+
+
 def kernel_table(runs_by_name):
     lines = ["| Kernel | ns a call | spread | GB/s | GFLOP/s |", "|--|--:|--|--:|--:|"]
     for name, runs in runs_by_name.items():
@@ -464,6 +476,13 @@ def markdown(context, notes, rows, thread_rows, kernels, pictures, pytorch, seco
                   "Microseconds a token, 1x11 at 768 wide, best instruction set: the layer; the layer by calls of BLAS level 1; "
                   "a dense layer that costs as much as a path; the usual BERT width; as many neurons as the tree.", ""]
         lines += cost_table(main_rows(rows)) + [""]
+    limited = [r for r in main_rows(rows) if r["reading_us_per_token"] and r["multiply_adds_us_per_token"]]
+    if limited:
+        lines += ["## How far from the limit", "",
+                  "Microseconds a token, 1x11 at 768 wide, best instruction set: the layer; reading the visited rows and x, and "
+                  "writing y, with nothing to wait for; the multiply-adds with all at hand. A core that could do both at once, "
+                  "wholly, would take the longer; one that can do but one at a time, their sum.", ""]
+        lines += limit_table(limited) + [""]
     if thread_rows:
         lines += ["## Threads", "", "The threads of a pool share each batch; every other figure here is of one thread on one core.", ""]
         lines += threads_table(thread_rows) + [""]

@@ -132,6 +132,10 @@ class Report(unittest.TestCase):
                 counters={**limits, "peak_fma/x86_avx2": {"multiply_adds/s": peak}})
             self.assertAlmostEqual(row["limit_us_per_token"], limit)
             self.assertAlmostEqual(row["percent_of_limit"], 50 * limit)
+            self.assertAlmostEqual(row["reading_us_per_token"], 0.6)
+            self.assertAlmostEqual(row["multiply_adds_us_per_token"], 1e5 / peak * 1e6)
+            self.assertIn(f"| 64 | 2.00 | 0.60 | {1e11 / peak:.2f} | {50 * limit:.0f} | {30 + 5e12 / peak:.0f} |",
+                          self.result("report.md"))
 
     def test_threads_are_compared_with_one(self):
         name = "layer_threads/path_1x11/x86_avx2" + REST + "/t{}"
