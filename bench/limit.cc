@@ -4,9 +4,9 @@
 //     peak_fma/x86_avx512                      multiply-adds in registers, as many as the core can do
 //
 // The traffic: each distinct row of W_in and W_out that the batch visits is read once, in order of address and with
-// nothing to wait for, or with each row asked for while those before it are read; x is read once and y written once.
-// The rows lie as in a layer, input and output row side by side. A layer's limit is the larger of this time, that of
-// the fastest way to read, and its multiply-adds at the peak.
+// nothing to wait for, or with each row asked for before or while those before it are read; x is read once and y
+// written once. The rows lie as in a layer, input and output row side by side. A layer's limit is the larger of this
+// time, that of the fastest way to read, and its multiply-adds at the peak.
 #include "bench/setting.h"
 
 #include <cstring>
@@ -21,14 +21,26 @@ namespace {
 
 // ---- Reading as fast as the core can --------------------------------------------------------------------------
 
-// Reads `count` floats (a multiple of 64, aligned to 64 bytes) and returns something that depends on all.
-using Reader = float (*)(const float *values, size_t count);
+// Asks for 64 floats, to come into L2.
+inline void ask_for_64(const float *values) {
+    for (size_t i = 0; i < 64; i += 16) {
+        __builtin_prefetch(values + i, 0, 2);
+    }
+    benchmark::ClobberMemory(); // or a function that only prefetches may be left out
+}
 
-float read_plain(const float *values, size_t count) {
+// Reads `count` floats (a multiple of 64, aligned to 64 bytes) and returns something that depends on all. Meanwhile
+// asks for as many from `next` on, unless that is nullptr.
+using Reader = float (*)(const float *values, size_t count, const float *next);
+
+float read_plain(const float *values, size_t count, const float *next) {
     float sums[16] = {};
-    for (size_t i = 0; i < count; i += 16) {
-        for (size_t j = 0; j < 16; j++) {
-            sums[j] += values[i + j];
+    for (size_t i = 0; i < count; i += 64) {
+        if (next != nullptr) {
+            ask_for_64(next + i);
+        }
+        for (size_t j = 0; j < 64; j++) {
+            sums[j % 16] += values[i + j];
         }
     }
     float sum = 0;
@@ -39,9 +51,12 @@ float read_plain(const float *values, size_t count) {
 }
 
 #if defined(__x86_64__)
-__attribute__((target("avx2"))) float read_avx2(const float *values, size_t count) {
+__attribute__((target("avx2"))) float read_avx2(const float *values, size_t count, const float *next) {
     __m256 sums[8] = {};
     for (size_t i = 0; i < count; i += 64) {
+        if (next != nullptr) {
+            ask_for_64(next + i);
+        }
         for (size_t v = 0; v < 8; v++) {
             sums[v] = _mm256_add_ps(sums[v], _mm256_load_ps(values + i + 8 * v));
         }
@@ -52,9 +67,12 @@ __attribute__((target("avx2"))) float read_avx2(const float *values, size_t coun
     return _mm256_cvtss_f32(sums[0]);
 }
 
-__attribute__((target("avx512f"))) float read_avx512(const float *values, size_t count) {
+__attribute__((target("avx512f"))) float read_avx512(const float *values, size_t count, const float *next) {
     __m512 sums[4] = {};
     for (size_t i = 0; i < count; i += 64) {
+        if (next != nullptr) {
+            ask_for_64(next + i);
+        }
         for (size_t v = 0; v < 4; v++) {
             sums[v] = _mm512_add_ps(sums[v], _mm512_load_ps(values + i + 16 * v));
         }
@@ -63,33 +81,29 @@ __attribute__((target("avx512f"))) float read_avx512(const float *values, size_t
 }
 #endif
 
-// A way to read rows: `ahead` rows before it reads one, it asks for it.
+// A way to read rows: `ahead` rows before it reads one, it asks for it, at once or while it reads the one at hand.
 struct Way {
     std::string name;
     Reader read;
     size_t ahead;
+    bool at_once;
 };
 
 // All ways that run here: which is fastest differs with where the rows come from.
 std::vector<Way> ways() {
-    std::vector<Way> found = {{"plain", read_plain, 0}};
+    std::vector<Way> found = {{"plain", read_plain, 0, false}};
 #if defined(__x86_64__)
     if (fff_isa_usable(FFF_ISA_X86_AVX2) == FFF_OK) {
-        found.push_back({"avx2", read_avx2, 0});
+        found.push_back({"avx2", read_avx2, 0, false});
     }
     if (fff_isa_usable(FFF_ISA_X86_AVX512) == FFF_OK) {
-        found.push_back({"avx512", read_avx512, 0});
+        found.push_back({"avx512", read_avx512, 0, false});
     }
 #endif
-    found.push_back({found.back().name + "_ahead", found.back().read, 2});
+    const Way best = found.back();
+    found.push_back({best.name + "_ahead", best.read, 2, true});
+    found.push_back({best.name + "_meanwhile", best.read, 2, false});
     return found;
-}
-
-void ask_for(const float *values, size_t count) {
-    for (size_t i = 0; i < count; i += 16) {
-        __builtin_prefetch(values + i, 0, 2);
-        benchmark::ClobberMemory(); // or a function that only prefetches may be left out
-    }
 }
 
 size_t padded(size_t width) {
@@ -146,12 +160,16 @@ void limit(benchmark::State &state, const Case &of, const Way &way, size_t batch
         float sum = 0;
         const std::vector<uint32_t> &visited = batches[next];
         for (size_t i = 0; i < visited.size(); i++) {
+            const float *next = nullptr;
             if (way.ahead > 0 && i + way.ahead < visited.size()) {
-                ask_for(weights + visited[i + way.ahead] * row, row);
+                next = weights + visited[i + way.ahead] * row;
             }
-            sum += way.read(weights + visited[i] * row, row);
+            for (size_t j = 0; way.at_once && next != nullptr && j < row; j += 64) {
+                ask_for_64(next + j);
+            }
+            sum += way.read(weights + visited[i] * row, row, way.at_once ? nullptr : next);
         }
-        sum += way.read(inputs.data() + first * width, batch * width);
+        sum += way.read(inputs.data() + first * width, batch * width, nullptr);
         benchmark::DoNotOptimize(sum);
         std::memset(setting.output.data() + first * shape.width, 0, batch * shape.width * sizeof(float));
         benchmark::ClobberMemory();

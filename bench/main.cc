@@ -36,7 +36,7 @@ void explain_names() {
     }
     std::cerr << "fff_bench: no benchmark has such a name. A filter is a regular expression; the names are\n"
                  "  layer/SHAPE/ISA/hWIDTH/bBATCH/TEMPERATURE/ROUTES\n"
-                 "  limit/SHAPE/{plain,avx2,avx512,avx512_ahead}/hWIDTH/bBATCH/TEMPERATURE/ROUTES\n"
+                 "  limit/SHAPE/{plain,avx2,avx512,avx512_ahead,avx512_meanwhile}/hWIDTH/bBATCH/TEMPERATURE/ROUTES\n"
                  "  layer_threads/SHAPE/ISA/h768/bBATCH/warm/ROUTES/{t1,t2,t4...}\n"
                  "  fff_by_blas/{openblas,mkl}/SHAPE/hWIDTH/bBATCH/warm/ROUTES\n"
                  "  dense_NEURONS/PEER/hWIDTH/bBATCH/TEMPERATURE\n"
