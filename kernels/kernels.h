@@ -38,8 +38,8 @@
 #endif
 
 /* A pointer that the compiler is to take as it stands here. Left to itself gcc takes addresses apart, finds the parts
- * outside the loops, and keeps those for which there is no general register in vector registers, from where they come back
- * behind the FMAs that wait there. */
+ * outside the loops, and keeps those for which there is no general register in vector registers, from where they come
+ * back behind the FMAs that wait there. */
 #define FFF_AS_IT_STANDS(pointer) __asm__("" : "+r"(pointer))
 
 /* The weights of a layer as kernels see them. Row r = tree * nodes + node has its input weights at
