@@ -110,7 +110,7 @@ void node_dot(benchmark::State &state, fff_isa isa, size_t width, size_t tokens,
         benchmark::DoNotOptimize(logits.data());
         next = next + 1 < rows ? next + 1 : 0;
     }
-    double rows_read = two ? 3 : 1; // and as many multiply-adds, of which two thirds are for something
+    double rows_read = two ? 3 : 1; // a third of its multiply-adds are for nothing
     set_rates(state, rows_read * static_cast<double>(width * sizeof(float)),
               rows_read * static_cast<double>(width * tokens));
 }

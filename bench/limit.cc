@@ -160,14 +160,14 @@ void limit(benchmark::State &state, const Case &of, const Way &way, size_t batch
         float sum = 0;
         const std::vector<uint32_t> &visited = batches[next];
         for (size_t i = 0; i < visited.size(); i++) {
-            const float *next = nullptr;
+            const float *coming = nullptr;
             if (way.ahead > 0 && i + way.ahead < visited.size()) {
-                next = weights + visited[i + way.ahead] * row;
+                coming = weights + visited[i + way.ahead] * row;
             }
-            for (size_t j = 0; way.at_once && next != nullptr && j < row; j += 64) {
-                ask_for_64(next + j);
+            for (size_t j = 0; way.at_once && coming != nullptr && j < row; j += 64) {
+                ask_for_64(coming + j);
             }
-            sum += way.read(weights + visited[i] * row, row, way.at_once ? nullptr : next);
+            sum += way.read(weights + visited[i] * row, row, way.at_once ? nullptr : coming);
         }
         sum += way.read(inputs.data() + first * width, batch * width, nullptr);
         benchmark::DoNotOptimize(sum);

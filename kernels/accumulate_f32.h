@@ -7,8 +7,8 @@
 
 #include "kernels/kernels.h"
 
-/* One token's output, `vectors` registers of columns from `column` on; the last of them may reach beyond the output
- * width, where nothing is read or written. */
+/* One token's output, `vectors` registers of columns from `column` on; a single one may reach beyond the output width,
+ * where nothing is read or written. */
 typedef void fff_columns(const struct fff_trees_f32 *trees, const uint32_t *nodes, const float *activations,
                          unsigned how, float *output, size_t column, int vectors);
 

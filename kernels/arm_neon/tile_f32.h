@@ -24,7 +24,7 @@ static inline __attribute__((always_inline)) void pass_arm_neon(const float *con
     }
     size_t i = 0, whole = width / FFF_PARTIAL_SUMS * FFF_PARTIAL_SUMS;
     for (; i < width; i += FFF_PARTIAL_SUMS) {
-        if (ahead != NULL) {
+        if (ahead != NULL && i < whole) {
             __builtin_prefetch(ahead + i, 0, 2);
         }
         float32x4_t row[FFF_TILE_ROWS];
