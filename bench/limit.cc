@@ -39,8 +39,10 @@ float read_plain(const float *values, size_t count, const float *next) {
         if (next != nullptr) {
             ask_for_64(next + i);
         }
-        for (size_t j = 0; j < 64; j++) {
-            sums[j % 16] += values[i + j];
+        for (size_t line = i; line < i + 64; line += 16) {
+            for (size_t j = 0; j < 16; j++) {
+                sums[j] += values[line + j];
+            }
         }
     }
     float sum = 0;

@@ -19,9 +19,6 @@
 
 #include "kernels/kernels.h"
 
-/* The logit of one row for one token; `tail` is fff_pad_tail() of the input. */
-typedef float fff_logit_function(const struct fff_trees_f32 *trees, size_t row, const float *input, const float *tail);
-
 /* One token's way, as descend_f32 is given it. */
 struct fff_descent {
     const struct fff_trees_f32 *trees;

@@ -75,8 +75,8 @@ struct fff_kernels {
                          const float *inputs, size_t input_stride, float *logits, size_t logit_stride);
 
     /* The same for two levels: also logits[t * logit_stride + 1] = the logit of the child that the token goes to, whose
-     * row is left_row or the next one. `fetch_inputs` tells that inputs come from beyond L2: the next tokens' are asked
-     * for while those before them are used, where that pays. */
+     * row is left_row or the next one. `fetch_inputs` tells that inputs come from beyond L2: the next tokens' may be
+     * asked for while those before them are used. */
     void (*two_levels_f32)(const struct fff_trees_f32 *trees, size_t row, size_t left_row, size_t count,
                            const uint32_t *tokens, const float *inputs, size_t input_stride, bool fetch_inputs,
                            float *logits, size_t logit_stride);
@@ -122,10 +122,18 @@ extern const struct fff_kernels fff_kernels_arm_neon;
 #define FFF_ABOVE_ZERO 0.0f
 #define FFF_FROM_ZERO (-0x1p-149f)
 
-/* The child that a logit leads to, without a branch to mispredict. NaN leads left. */
-static inline __attribute__((always_inline)) uint32_t fff_child(uint32_t node, float logit, float right_above) {
-    return 2 * node + 1 + (uint32_t)(logit > right_above);
+/* Whether a logit leads right: an index, 0 or 1, for there must be no branch to mispredict. NaN leads left. */
+static inline __attribute__((always_inline)) uint32_t fff_goes_right(float logit, float right_above) {
+    return logit > right_above;
 }
+
+static inline __attribute__((always_inline)) uint32_t fff_child(uint32_t node, float logit, float right_above) {
+    return 2 * node + 1 + fff_goes_right(logit, right_above);
+}
+
+/* The shapes that the vector instruction sets share are made of such functions: the logit of one row for one token,
+ * `tail` being fff_pad_tail() of the input. */
+typedef float fff_logit_function(const struct fff_trees_f32 *trees, size_t row, const float *input, const float *tail);
 
 /* The last, incomplete step of an input of `width` floats, completed with zeros. Empty, all zeros, if
  * width is a multiple of FFF_PARTIAL_SUMS. For instruction sets without masked loads. */

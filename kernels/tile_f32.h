@@ -8,9 +8,17 @@
 enum { FFF_TILE_ROWS = 3, FFF_TILE_TOKENS = 4 };
 
 /* dots[r][t] is the dot product of row r with token t. `ahead`, if not NULL, is as many other inputs, which are asked
- * for piece by piece between the multiply-adds, and into L2: asked for all at once, they would be all that the core
- * does. */
+ * for piece by piece between the multiply-adds, and into L2, but for the last width % FFF_PARTIAL_SUMS columns: asked
+ * for all at once, they would be all that the core does. */
 typedef void fff_dots_tile(const float *const weights[FFF_TILE_ROWS], const float *const input[FFF_TILE_TOKENS],
                            const float *const *ahead, size_t width, float dots[FFF_TILE_ROWS][FFF_TILE_TOKENS]);
+
+/* fff_pad_tail() of a tile's inputs, which are of no use if there is no tail. */
+static inline __attribute__((always_inline)) void fff_pad_tails(const float *const input[FFF_TILE_TOKENS], size_t width,
+                                                                float padded[FFF_TILE_TOKENS][FFF_PARTIAL_SUMS]) {
+    for (size_t t = 0; width % FFF_PARTIAL_SUMS != 0 && t < FFF_TILE_TOKENS; t++) {
+        fff_pad_tail(input[t], width, padded[t]);
+    }
+}
 
 #endif

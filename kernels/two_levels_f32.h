@@ -9,7 +9,6 @@
 #ifndef FFF_KERNELS_TWO_LEVELS_F32_H
 #define FFF_KERNELS_TWO_LEVELS_F32_H
 
-#include "kernels/descend_f32.h"
 #include "kernels/tile_f32.h"
 
 /* Four tokens. `ahead`, unless NULL, are four others, whose inputs are asked for. */
@@ -31,7 +30,7 @@ static inline __attribute__((always_inline)) void fff_two_levels_of_four(const s
     for (size_t t = 0; t < FFF_TILE_TOKENS; t++) {
         float *logit = logits + tokens[t] * logit_stride;
         logit[0] = dots[0][t] + trees->biases[row];
-        size_t right = logit[0] > trees->right_above; /* an index, not a branch to mispredict */
+        uint32_t right = fff_goes_right(logit[0], trees->right_above);
         logit[1] = dots[1 + right][t] + trees->biases[left_row + right];
     }
 }
@@ -56,7 +55,7 @@ static inline __attribute__((always_inline)) void fff_two_levels(const struct ff
         float tail[FFF_PARTIAL_SUMS];
         fff_pad_tail(input, trees->input_width, tail);
         logit[0] = logit_of(trees, row, input, tail);
-        logit[1] = logit_of(trees, left_row + (logit[0] > trees->right_above), input, tail);
+        logit[1] = logit_of(trees, left_row + fff_goes_right(logit[0], trees->right_above), input, tail);
     }
 }
 

@@ -55,8 +55,7 @@ void fff_plan_layer(struct fff_layer *layer) {
     size_t by_logits = floats / layer->block / (trees->levels + 1);
     layer->group = at_least(at_most(at_most(by_rows, by_logits), trees->trees), 1);
     layer->finish_tokens = at_least(FINISH_FLOATS / (layer->group * trees->levels), 1);
-    size_t near_trees = layer->large_trees ? 1 : trees->trees; /* large ones walk one after the other */
-    size_t near_rows = layer->l2_bytes / L2_TO_NEAR / sizeof(float) / trees->input_width / near_trees;
+    size_t near_rows = layer->l2_bytes / L2_TO_NEAR / sizeof(float) / trees->input_width / trees->trees;
     layer->near_levels = 0;
     while (layer->near_levels + 1 < trees->levels && ((size_t)2 << layer->near_levels) - 1 <= near_rows) {
         layer->near_levels++;
@@ -73,7 +72,7 @@ static void plan_together(const struct fff_layer *layer, size_t batch, struct ff
     plan->chunk = at_most(batch, at_most(at_least(TOKENS_A_LEAF * leaves, 4 * layer->block), MOST_CHUNK));
     while (plan->split + 1 < trees->levels && plan->split < MOST_SPLIT &&
            (plan->chunk >> plan->split > layer->block * (plan->split < layer->near_levels ? 1 : BLOCKS_A_SUBTREE) ||
-            (size_t)1 << plan->split < subtrees)) {
+            (size_t)1 << plan->split < subtrees || plan->split == 1 /* the levels above go two at once */)) {
         plan->split++;
     }
 }

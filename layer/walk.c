@@ -78,6 +78,24 @@ struct group {
     uint32_t *order, *scratch;
 };
 
+/* The input rows that a group's next visits will need, before its own dot products: they arrive meanwhile. Groups that
+ * are large enough for two levels at once need the next level's with their own, so theirs come a level earlier; those
+ * of level 1 now, if roots_f32 was given the roots. */
+static inline __attribute__((always_inline)) void fetch_rows_below(const struct fff_walk *walk, size_t tree, size_t to,
+                                                                   const struct group *group, uint32_t node) {
+    size_t level = group->level;
+    bool deep = group->count >= TWO_LEVELS;
+    if (level + 1 < to && (deep ? level == 0 && group->known : group->count >= FETCH_CHILDREN && !group->known)) {
+        fetch_row(walk, tree, level + 1, 2 * node + 1);
+        fetch_row(walk, tree, level + 1, 2 * node + 2);
+    }
+    if (level + 2 < to && deep) {
+        for (uint32_t grandchild = 4 * node + 3; grandchild <= 4 * node + 6; grandchild++) {
+            fetch_row(walk, tree, level + 2, grandchild);
+        }
+    }
+}
+
 /* Computes a group's logits unless they are known, with `two` those of the next level, too, then moves it to the node's
  * children, those on the left first, whose number is returned. At the last level they stay. Nothing is fetched for
  * level `to` and beyond. */
@@ -85,20 +103,13 @@ static size_t visit_node(const struct fff_walk *walk, size_t tree, size_t to, co
     const struct fff_trees_f32 *trees = &walk->trees;
     size_t level = group->level, count = group->count, root = tree * trees->nodes;
     uint32_t node = walk->nodes[group->order[0] * trees->trees + tree];
-    bool both = count >= FETCH_CHILDREN;
     float *logits = walk->logits + tree * trees->levels + level;
+    fetch_rows_below(walk, tree, to, group, node);
     if (two) {
-        for (uint32_t grandchild = 4 * node + 3; level + 2 < to && grandchild <= 4 * node + 6; grandchild++) {
-            fetch_row(walk, tree, level + 2, grandchild);
-        }
         walk->kernels->two_levels_f32(trees, root + node, root + 2 * node + 1, count, group->order, walk->input,
                                       walk->input_stride, walk->inputs_from_afar && level == walk->first_level, logits,
                                       walk->logit_stride);
     } else if (!group->known) {
-        if (both && level + 1 < to) {
-            fetch_row(walk, tree, level + 1, 2 * node + 1);
-            fetch_row(walk, tree, level + 1, 2 * node + 2);
-        }
         walk->kernels->node_dot_f32(trees, root + node, count, group->order, walk->input, walk->input_stride, logits,
                                     walk->logit_stride);
     }
@@ -109,7 +120,7 @@ static size_t visit_node(const struct fff_walk *walk, size_t tree, size_t to, co
         return count;
     }
     size_t left = move_to_children(walk, tree, level, node, count, group->order, group->scratch);
-    if (!both && level + 1 < to) {
+    if (count < FETCH_CHILDREN && level + 1 < to) {
         uint32_t first = walk->nodes[group->order[0] * trees->trees + tree];
         fetch_row(walk, tree, level + 1, first);
         if (count > 1 && left > 0 && left < count) { /* again, none of a single token's left and right */
@@ -129,11 +140,11 @@ static void walk_levels(const struct fff_walk *walk, size_t tree, size_t to, str
             while (end < all.count && nodes[all.order[end] * trees] == nodes[all.order[start] * trees]) {
                 end++;
             }
-            if (end < all.count && !all.known) {
+            if (end < all.count) {
                 /* asked for long ago, most likely, and perhaps lost since */
                 fetch_row(walk, tree, all.level, nodes[all.order[end] * trees]);
             }
-            const struct group group = {all.level, all.known, end - start, all.order + start, all.scratch + start};
+            const struct group group = {all.level, all.known, end - start, all.order + start, all.scratch};
             visit_node(walk, tree, to, &group, false);
         }
     }

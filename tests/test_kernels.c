@@ -109,8 +109,7 @@ static void make_dots(struct dots *dots, enum fill kind, size_t width, size_t le
     memset(dots->actual, 0x77, sizeof dots->actual);
 }
 
-static void compare_dots(struct dots *dots) {
-    assert_same_floats(dots->actual, dots->expected, DOT_TOKENS * DOT_LOGITS, "logits");
+static void free_dots(struct dots *dots) {
     guarded_free(&dots->inputs);
     unpack(&dots->packed);
 }
@@ -124,31 +123,32 @@ static void check_node_dot(const struct fff_kernels *kernels, enum fill kind, si
                                      dots.logit_stride);
     kernels->node_dot_f32(trees, row, dots.count, dots.tokens, dots.inputs.data, dots.stride, dots.actual,
                           dots.logit_stride);
-    compare_dots(&dots);
+    assert_same_floats(dots.actual, dots.expected, DOT_TOKENS * DOT_LOGITS, "logits");
+    free_dots(&dots);
 }
 
-/* Against the generic node_dot_f32 as well, a token at a time: what the generic two_levels_f32 is to do. */
+/* Against the generic node_dot_f32, a token at a time, which the generic two_levels_f32 is compared with, too. */
 static void check_two_levels(const struct fff_kernels *kernels, enum fill kind, size_t width, uint64_t *state) {
     struct dots dots;
     make_dots(&dots, kind, width, 2, state);
     const struct fff_trees_f32 *trees = &dots.packed.trees;
-    size_t row = random_below(state, trees->nodes / 2);
+    size_t row = random_below(state, trees->nodes), left_row = random_below(state, trees->nodes - 1);
     for (size_t i = 0; i < dots.count; i++) {
-        float *logit = dots.expected + dots.tokens[i] * dots.logit_stride;
+        const float *logit = dots.expected + dots.tokens[i] * dots.logit_stride;
         fff_kernels_generic.node_dot_f32(trees, row, 1, &dots.tokens[i], dots.inputs.data, dots.stride, dots.expected,
                                          dots.logit_stride);
-        fff_kernels_generic.node_dot_f32(trees, fff_child((uint32_t)row, *logit, trees->right_above), 1,
+        fff_kernels_generic.node_dot_f32(trees, *logit > trees->right_above ? left_row + 1 : left_row, 1,
                                          &dots.tokens[i], dots.inputs.data, dots.stride, dots.expected + 1,
                                          dots.logit_stride);
     }
-    for (int fetch = 0; fetch < 2; fetch++) {
-        kernels->two_levels_f32(trees, row, 2 * row + 1, dots.count, dots.tokens, dots.inputs.data, dots.stride,
-                                fetch != 0, dots.actual, dots.logit_stride);
+    const struct fff_kernels *const both[] = {&fff_kernels_generic, kernels};
+    for (int i = 0; i < 4; i++) {
+        memset(dots.actual, 0x77, sizeof dots.actual);
+        both[i / 2]->two_levels_f32(trees, row, left_row, dots.count, dots.tokens, dots.inputs.data, dots.stride,
+                                    i % 2 != 0, dots.actual, dots.logit_stride);
         assert_same_floats(dots.actual, dots.expected, DOT_TOKENS * DOT_LOGITS, "logits");
     }
-    fff_kernels_generic.two_levels_f32(trees, row, 2 * row + 1, dots.count, dots.tokens, dots.inputs.data, dots.stride,
-                                       false, dots.actual, dots.logit_stride);
-    compare_dots(&dots);
+    free_dots(&dots);
 }
 
 /* What accumulate_f32 is given: `count` tokens, whose outputs come in another order. */

@@ -11,7 +11,7 @@
  */
 static inline __attribute__((always_inline)) void pass_arm_neon(const float *const weights[FFF_TILE_ROWS],
                                                                 const float *const input[FFF_TILE_TOKENS],
-                                                                const float *const tail[FFF_TILE_TOKENS],
+                                                                float tail[FFF_TILE_TOKENS][FFF_PARTIAL_SUMS],
                                                                 const float *ahead, size_t width, int v,
                                                                 sums_arm_neon sums[FFF_TILE_ROWS][FFF_TILE_TOKENS]) {
     float32x4_t part[FFF_TILE_ROWS][FFF_TILE_TOKENS];
@@ -54,19 +54,13 @@ static inline __attribute__((always_inline)) void tile_arm_neon(const float *con
                                                                 const float *const input[FFF_TILE_TOKENS],
                                                                 const float *const *ahead, size_t width,
                                                                 float dots[FFF_TILE_ROWS][FFF_TILE_TOKENS]) {
-    const float *tail[FFF_TILE_TOKENS];
     float padded[FFF_TILE_TOKENS][FFF_PARTIAL_SUMS];
-    FFF_UNROLL
-    for (int t = 0; t < FFF_TILE_TOKENS; t++) {
-        tail[t] = padded[t];
-        if (width % FFF_PARTIAL_SUMS != 0) {
-            fff_pad_tail(input[t], width, padded[t]);
-        }
-    }
+    fff_pad_tails(input, width, padded);
     sums_arm_neon sums[FFF_TILE_ROWS][FFF_TILE_TOKENS];
-    for (int v = 0; v < DOT_VECTORS_ARM_NEON; v++) { /* twice as many passes as tokens: each asks for half of one */
+    _Static_assert((int)DOT_VECTORS_ARM_NEON == 2 * FFF_TILE_TOKENS, "each pass asks for half of a token's input");
+    for (int v = 0; v < DOT_VECTORS_ARM_NEON; v++) {
         const float *half = ahead != NULL ? ahead[v / 2] + v % 2 * FFF_LINE_FLOATS : NULL;
-        pass_arm_neon(weights, input, tail, half, width, v, sums);
+        pass_arm_neon(weights, input, padded, half, width, v, sums);
     }
     FFF_UNROLL
     for (int r = 0; r < FFF_TILE_ROWS; r++) {

@@ -11,7 +11,7 @@
 /* Partial sums 8v to 8v + 7 of every row with every token. Asks for `ahead`, if that is not NULL. */
 static inline __attribute__((always_inline)) void pass_x86_avx2(const float *const weights[FFF_TILE_ROWS],
                                                                 const float *const input[FFF_TILE_TOKENS],
-                                                                const float *const tail[FFF_TILE_TOKENS],
+                                                                float tail[FFF_TILE_TOKENS][FFF_PARTIAL_SUMS],
                                                                 const float *ahead, size_t width, int v,
                                                                 sums_x86_avx2 sums[FFF_TILE_ROWS][FFF_TILE_TOKENS]) {
     __m256 part[FFF_TILE_ROWS][FFF_TILE_TOKENS];
@@ -55,18 +55,12 @@ static inline __attribute__((always_inline)) void tile_x86_avx2(const float *con
                                                                 const float *const input[FFF_TILE_TOKENS],
                                                                 const float *const *ahead, size_t width,
                                                                 float dots[FFF_TILE_ROWS][FFF_TILE_TOKENS]) {
-    const float *tail[FFF_TILE_TOKENS];
     float padded[FFF_TILE_TOKENS][FFF_PARTIAL_SUMS];
-    FFF_UNROLL
-    for (int t = 0; t < FFF_TILE_TOKENS; t++) {
-        tail[t] = padded[t];
-        if (width % FFF_PARTIAL_SUMS != 0) {
-            fff_pad_tail(input[t], width, padded[t]);
-        }
-    }
+    fff_pad_tails(input, width, padded);
     sums_x86_avx2 sums[FFF_TILE_ROWS][FFF_TILE_TOKENS];
-    for (int v = 0; v < DOT_VECTORS_X86_AVX2; v++) { /* as many passes as tokens: each asks for one */
-        pass_x86_avx2(weights, input, tail, ahead != NULL ? ahead[v] : NULL, width, v, sums);
+    _Static_assert((int)DOT_VECTORS_X86_AVX2 == FFF_TILE_TOKENS, "each pass asks for one token's input");
+    for (int v = 0; v < DOT_VECTORS_X86_AVX2; v++) {
+        pass_x86_avx2(weights, input, padded, ahead != NULL ? ahead[v] : NULL, width, v, sums);
     }
     FFF_UNROLL
     for (int r = 0; r < FFF_TILE_ROWS; r++) {
