@@ -11,9 +11,9 @@
  */
 
 enum {
-    FETCH_CHILDREN = 4, /* tokens at a node, at least, for both its children to be fetched before any has moved */
-    TWO_LEVELS = 8,     /* and for two levels at once */
-    FINISH_TOKENS = 12, /* at most, of one node and finished together, unless they stand at one leaf */
+    FETCH_CHILDREN = 4,   /* tokens at a node, at least, for both its children to be fetched before any has moved */
+    TWO_LEVELS = 8,       /* and for two levels at once */
+    FINISH_TOGETHER = 12, /* at most, of the tokens at a node, unless they stand at one leaf */
 };
 
 static inline __attribute__((always_inline)) void fetch(const float *from, size_t floats) {
@@ -85,11 +85,12 @@ static inline __attribute__((always_inline)) void fetch_rows_below(const struct 
                                                                    const struct group *group, uint32_t node) {
     size_t level = group->level;
     bool deep = group->count >= TWO_LEVELS;
-    if (level + 1 < to && (deep ? level == 0 && group->known : group->count >= FETCH_CHILDREN && !group->known)) {
+    bool children = deep ? group->known && level == 0 : !group->known && group->count >= FETCH_CHILDREN;
+    if (children && level + 1 < to) {
         fetch_row(walk, tree, level + 1, 2 * node + 1);
         fetch_row(walk, tree, level + 1, 2 * node + 2);
     }
-    if (level + 2 < to && deep) {
+    if (deep && level + 2 < to) {
         for (uint32_t grandchild = 4 * node + 3; grandchild <= 4 * node + 6; grandchild++) {
             fetch_row(walk, tree, level + 2, grandchild);
         }
@@ -153,7 +154,7 @@ static void walk_levels(const struct fff_walk *walk, size_t tree, size_t to, str
 /* Down to before level `to`, depth first as long as a group is large enough for two levels at once. */
 static void walk_down(const struct fff_walk *walk, size_t tree, size_t to, struct group group, float *activations,
                       uint32_t *paths) {
-    if (activations != NULL && group.count <= FINISH_TOKENS) {
+    if (activations != NULL && group.count <= FINISH_TOGETHER) {
         walk_down(walk, tree, to, group, NULL, NULL);
         fff_walk_finish(walk, group.count, group.order, activations, paths);
         return;

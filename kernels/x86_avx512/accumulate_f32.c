@@ -36,7 +36,7 @@ static inline __attribute__((always_inline)) void columns_x86_avx512(const struc
     for (size_t tree = 0; tree < trees->trees; tree++, tree_rows += trees->nodes * trees->row_stride) {
         for (size_t level = 0; level < trees->levels; level++, nodes++, activations++) {
             const float *row = tree_rows + *nodes * trees->row_stride;
-            if (tokens == 1) {
+            if (tokens == 1) { /* for four, gcc does better without */
                 FFF_AS_IT_STANDS(row);
             }
             FFF_AS_IT_STANDS(nodes);
