@@ -25,6 +25,8 @@ import sys
 import tempfile
 import time
 
+ROW_KERNELS = "node_dot|two_levels|descend|accumulate|roots|add_roots"  # those that are given rows of weights
+
 # What `make bench` runs, FAST standing for every usable instruction set but the generic one, whose figures for
 # everything would take longer than all the rest, and BEST for the one that is preferred.
 DEFAULT = [
@@ -43,7 +45,7 @@ DEFAULT = [
     # Whatever routes were given.
     r"layer/path_\w+/FAST/h768/b(1|64|4096)/warm/recorded",
     # Every entry of the kernel tables.
-    r"(node_dot|two_levels|descend|accumulate|roots|add_roots)_f32/\w+/h768/.*",
+    rf"({ROW_KERNELS})_f32/\w+/h768/.*",
     r"activate_f32/.*",
 ]
 FLOP_RATIO = 4095 / 12  # of the published shape: multiplications saved
@@ -61,7 +63,7 @@ MEDIAN_VARIANCE = {2: 0.455, 3: 0.693, 4: 0.789, 5: 0.839}  # of so many normal 
 
 LAYER = re.compile(r"layer/path_(\d+)x(\d+)/(\w+)/h(\d+)/b(\d+)/(warm|cold)/(\w+)")
 THREADS = re.compile(r"layer_threads/path_(\d+)x(\d+)/(\w+)/h(\d+)/b(\d+)/(warm|cold)/(\w+)/t(\d+)")
-KERNEL = re.compile(r"(node_dot|two_levels|descend|accumulate|roots|add_roots|activate)_f32/")
+KERNEL = re.compile(rf"({ROW_KERNELS}|activate)_f32/")
 Case = collections.namedtuple("Case", "trees depth width batch weights routes")
 
 
