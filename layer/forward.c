@@ -144,7 +144,8 @@ static void start_at_root(const struct fff_walk *walk, size_t tree, size_t first
 
 /* ---- Every task with tokens of its own ------------------------------------------------------- */
 
-/* A token on its own, down all trees. */
+/* A token on its own, group of trees by group of trees, so that a group's output rows, which its descent fetches, are
+ * still in L2 for its sums. */
 static void run_token(const struct job *job, size_t token, unsigned char *slice) {
     const fff_layer *layer = job->layer;
     const struct fff_kernels *kernels = layer->kernels;
@@ -156,10 +157,16 @@ static void run_token(const struct job *job, size_t token, unsigned char *slice)
     }
     uint32_t *nodes = (uint32_t *)(void *)slice;
     float *logits = (float *)(void *)(nodes + layer->path_length);
-    kernels->descend_f32(&layer->trees, input, true, nodes, logits);
-    kernels->activate_f32(layer->activation, layer->path_length, logits, logits);
-    kernels->accumulate_f32(&layer->trees, 1, &ONLY, nodes, logits, 0, job->output + token * job->output_stride,
-                            job->output_stride);
+    float *output = job->output + token * job->output_stride;
+    size_t all = layer->trees.trees;
+    for (size_t tree = 0, trees; tree < all; tree += trees) {
+        trees = all - tree < layer->group_of_one ? all - tree : layer->group_of_one;
+        const struct fff_trees_f32 some = some_trees(&layer->trees, tree, trees);
+        kernels->descend_f32(&some, input, true, nodes, logits);
+        kernels->activate_f32(layer->activation, trees * some.levels, logits, logits);
+        kernels->accumulate_f32(&some, 1, &ONLY, nodes, logits, how_to_write(job, tree, trees), output,
+                                job->output_stride);
+    }
 }
 
 /* A block of tokens, group of trees by group of trees. */

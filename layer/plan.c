@@ -54,6 +54,8 @@ void fff_plan_layer(struct fff_layer *layer) {
                          : layer->l2_bytes / L2_TO_GROUP / sizeof(float) / trees->nodes / trees->output_width;
     size_t by_logits = floats / layer->block / (trees->levels + 1);
     layer->group = at_least(at_most(at_most(by_rows, by_logits), trees->trees), 1);
+    size_t by_path = layer->l2_bytes / L2_TO_GROUP / sizeof(float) / trees->levels / trees->output_width;
+    layer->group_of_one = at_least(at_most(by_path, trees->trees), 1);
     layer->finish_tokens = at_least(FINISH_FLOATS / (layer->group * trees->levels), 1);
     size_t near_rows = layer->l2_bytes / L2_TO_NEAR / sizeof(float) / trees->input_width / trees->trees;
     layer->near_levels = 0;

@@ -205,6 +205,7 @@ static void check_shape(struct shape shape, size_t batches, const char *name) {
                     size_t threads = random_below(&state, 2) == 0 ? 1 : 2 + random_below(&state, 7);
                     check_batch(&s, layer, batch, threads);
                 }
+                check_batch(&s, layer, 1, 1);
                 check_batch(&s, layer, s.tokens, 1);
                 check_batch(&s, layer, s.tokens, 2 + random_below(&state, 7));
                 fff_layer_destroy(layer);
