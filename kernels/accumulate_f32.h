@@ -1,5 +1,5 @@
-/* The shape of accumulate_f32, shared by the vector instruction sets where they take one token at a time in each block
- * of columns; they differ in the block. AVX-512 does so with what is left of its fours.
+/* The shapes of accumulate_f32, shared by the vector instruction sets: one token at a time in each block of columns, or
+ * several, where a row that they share is loaded once. They differ in the block and in how many are several.
  *
  * Everything here is inlined into the one function of a folder that uses it; no copy is left to the linker. */
 #ifndef FFF_KERNELS_ACCUMULATE_F32_H
@@ -49,6 +49,34 @@ fff_accumulate_columns(const struct fff_trees_f32 *trees, size_t count, const ui
             for (size_t i = first; i < end; i++) {
                 columns(trees, nodes + i * entries, activations + i * entries, how, output + tokens[i] * output_stride,
                         column, 1);
+            }
+        }
+    }
+}
+
+/* The same of several tokens, whose nodes and activations follow one another. */
+typedef void fff_columns_of_several(const struct fff_trees_f32 *trees, const uint32_t *nodes, const float *activations,
+                                    unsigned how, float *const *outputs, size_t column, int vectors);
+
+enum { FFF_MOST_TOGETHER = 4 };
+
+/* `together` tokens at a time, of which `count` is a multiple, block by block as tokens that are alike. */
+static inline __attribute__((always_inline)) void
+fff_accumulate_several(const struct fff_trees_f32 *trees, size_t count, const uint32_t *tokens, const uint32_t *nodes,
+                       const float *activations, unsigned how, float *output, size_t output_stride, size_t together,
+                       size_t lanes, int vectors, fff_columns_of_several *columns) {
+    size_t width = trees->output_width, entries = trees->trees * trees->levels;
+    for (size_t column = 0, block; column < width; column += block * lanes) {
+        block = column + vectors * lanes <= width ? vectors : 1;
+        for (size_t i = 0; i < count; i += together) {
+            float *outputs[FFF_MOST_TOGETHER];
+            for (size_t t = 0; t < together; t++) {
+                outputs[t] = output + tokens[i + t] * output_stride;
+            }
+            if (block > 1) {
+                columns(trees, nodes + i * entries, activations + i * entries, how, outputs, column, vectors);
+            } else {
+                columns(trees, nodes + i * entries, activations + i * entries, how, outputs, column, 1);
             }
         }
     }

@@ -1,53 +1,109 @@
-/* Several tokens' outputs, in blocks of 8 registers (64 columns) that stay in registers over all of a token's
- * rows: one load an FMA, output written once, and eight chains to cover an FMA's latency. A block of 12
- * registers was no faster. */
+/* Several tokens' outputs.
+ *
+ * Tokens that are alike go in pairs, 6 registers of columns of each: 12 sums, both activations and the weights make 15
+ * of 16 registers, and a row that the two share is loaded once. Against one by one: 4 % off a forward of 4096 tokens or
+ * more, 10 % if all take one path. Other tokens go one by one in blocks of 8 registers: one load an FMA, output written
+ * once, and eight chains to cover an FMA's latency; in pairs they took 7 % longer at 64 tokens (docs/design.md). */
 #include "kernels/accumulate_f32.h"
 #include "kernels/x86_avx2/isa.h"
 
-enum { BLOCK = 8 };
+enum {
+    TOKENS = 2,
+    BLOCK = 6,        /* registers of columns of two tokens */
+    BLOCK_OF_ONE = 8, /* of one */
+};
 
-static inline __attribute__((always_inline)) void columns_x86_avx2(const struct fff_trees_f32 *trees,
+/* All of `tokens` tokens' rows, at the `vectors` registers of columns from `column` on; a single one may reach beyond
+ * the output width, where nothing is read or written. Both counts are constants wherever this is inlined. */
+static inline __attribute__((always_inline)) void columns_x86_avx2(const struct fff_trees_f32 *trees, int tokens,
                                                                    const uint32_t *nodes, const float *activations,
-                                                                   unsigned how, float *output, size_t column,
+                                                                   unsigned how, float *const *outputs, size_t column,
                                                                    int vectors) {
-    __m256 sums[BLOCK];
-    float *to = output + column;
-    FFF_AS_IT_STANDS(to);
+    size_t entries = trees->trees * trees->levels;
+    __m256 sums[TOKENS][BLOCK_OF_ONE];
     FFF_UNROLL
-    for (int v = 0; v < vectors; v++) {
-        sums[v] = (how & FFF_CONTINUE) == 0 ? _mm256_setzero_ps()
-                  : vectors > 1             ? _mm256_loadu_ps(to + 8 * v)
-                                            : load_below_x86_avx2(output, column, trees->output_width);
+    for (int t = 0; t < tokens; t++) {
+        FFF_UNROLL
+        for (int v = 0; v < vectors; v++) {
+            sums[t][v] = (how & FFF_CONTINUE) == 0 ? _mm256_setzero_ps()
+                         : vectors > 1             ? _mm256_loadu_ps(outputs[t] + column + 8 * v)
+                                                   : load_below_x86_avx2(outputs[t], column, trees->output_width);
+        }
     }
     const float *tree_rows = trees->output_rows + column;
     for (size_t tree = 0; tree < trees->trees; tree++, tree_rows += trees->nodes * trees->row_stride) {
         for (size_t level = 0; level < trees->levels; level++, nodes++, activations++) {
-            const float *weights = tree_rows + *nodes * trees->row_stride;
-            FFF_AS_IT_STANDS(weights);
-            __m256 activation = _mm256_broadcast_ss(activations);
+            const float *row = tree_rows + *nodes * trees->row_stride;
+            FFF_AS_IT_STANDS(row);
+            if (tokens == 2 && nodes[entries] == *nodes) {
+                __m256 first = _mm256_broadcast_ss(activations), second = _mm256_broadcast_ss(activations + entries);
+                FFF_UNROLL
+                for (int v = 0; v < vectors; v++) {
+                    /* a row is padded to whole vectors, so its last one is loaded whole */
+                    __m256 weights = _mm256_load_ps(row + 8 * v);
+                    __asm__("" : "+x"(weights)); /* or gcc loads them once for each token */
+                    sums[0][v] = _mm256_fmadd_ps(first, weights, sums[0][v]);
+                    sums[1][v] = _mm256_fmadd_ps(second, weights, sums[1][v]);
+                }
+                continue;
+            }
             FFF_UNROLL
-            for (int v = 0; v < vectors; v++) {
-                /* a row is padded to whole vectors, so its last one is loaded whole */
-                sums[v] = _mm256_fmadd_ps(activation, _mm256_load_ps(weights + 8 * v), sums[v]);
+            for (int t = 0; t < tokens; t++) {
+                __m256 activation = _mm256_broadcast_ss(activations + t * entries);
+                if (t > 0) {
+                    row = tree_rows + nodes[t * entries] * trees->row_stride;
+                    FFF_AS_IT_STANDS(row);
+                }
+                FFF_UNROLL
+                for (int v = 0; v < vectors; v++) {
+                    sums[t][v] = _mm256_fmadd_ps(activation, _mm256_load_ps(row + 8 * v), sums[t][v]);
+                }
             }
         }
     }
-    bool stream = vectors > 1 && fff_may_stream(how, to);
     FFF_UNROLL
-    for (int v = 0; v < vectors; v++) {
-        if (vectors == 1) {
-            store_below_x86_avx2(output, column, trees->output_width, sums[v]);
-        } else if (stream) {
-            _mm256_stream_ps(to + 8 * v, sums[v]);
-        } else {
-            _mm256_storeu_ps(to + 8 * v, sums[v]);
+    for (int t = 0; t < tokens; t++) {
+        float *to = outputs[t] + column;
+        bool stream = vectors > 1 && fff_may_stream(how, to);
+        FFF_UNROLL
+        for (int v = 0; v < vectors; v++) {
+            if (vectors == 1) {
+                store_below_x86_avx2(outputs[t], column, trees->output_width, sums[t][v]);
+            } else if (stream) {
+                _mm256_stream_ps(to + 8 * v, sums[t][v]);
+            } else {
+                _mm256_storeu_ps(to + 8 * v, sums[t][v]);
+            }
         }
     }
+}
+
+static inline __attribute__((always_inline)) void
+columns_of_two_x86_avx2(const struct fff_trees_f32 *trees, const uint32_t *nodes, const float *activations,
+                        unsigned how, float *const *outputs, size_t column, int vectors) {
+    columns_x86_avx2(trees, TOKENS, nodes, activations, how, outputs, column, vectors);
+}
+
+static inline __attribute__((always_inline)) void columns_of_one_x86_avx2(const struct fff_trees_f32 *trees,
+                                                                          const uint32_t *nodes,
+                                                                          const float *activations, unsigned how,
+                                                                          float *output, size_t column, int vectors) {
+    columns_x86_avx2(trees, 1, nodes, activations, how, &output, column, vectors);
 }
 
 void fff_accumulate_f32_x86_avx2(const struct fff_trees_f32 *trees, size_t count, const uint32_t *tokens,
                                  const uint32_t *nodes, const float *activations, unsigned how, float *output,
                                  size_t output_stride) {
-    fff_accumulate_columns(trees, count, tokens, nodes, activations, how, output, output_stride, 8, BLOCK,
-                           columns_x86_avx2);
+    size_t entries = trees->trees * trees->levels;
+    for (size_t i = 0, some; i < count; i += some) {
+        some = fff_count_alike(trees, count - i, nodes + i * entries) / TOKENS * TOKENS;
+        if (some > 0) {
+            fff_accumulate_several(trees, some, tokens + i, nodes + i * entries, activations + i * entries, how, output,
+                                   output_stride, TOKENS, 8, BLOCK, columns_of_two_x86_avx2);
+        } else {
+            some = 1;
+            fff_accumulate_columns(trees, some, tokens + i, nodes + i * entries, activations + i * entries, how, output,
+                                   output_stride, 8, BLOCK_OF_ONE, columns_of_one_x86_avx2);
+        }
+    }
 }

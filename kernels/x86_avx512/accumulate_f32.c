@@ -94,6 +94,12 @@ static inline __attribute__((always_inline)) void columns_x86_avx512(const struc
     }
 }
 
+static inline __attribute__((always_inline)) void
+columns_of_four_x86_avx512(const struct fff_trees_f32 *trees, const uint32_t *nodes, const float *activations,
+                           unsigned how, float *const *outputs, size_t column, int vectors) {
+    columns_x86_avx512(trees, TOKENS, nodes, activations, how, outputs, column, vectors);
+}
+
 static inline __attribute__((always_inline)) void columns_of_one_x86_avx512(const struct fff_trees_f32 *trees,
                                                                             const uint32_t *nodes,
                                                                             const float *activations, unsigned how,
@@ -104,23 +110,9 @@ static inline __attribute__((always_inline)) void columns_of_one_x86_avx512(cons
 void fff_accumulate_f32_x86_avx512(const struct fff_trees_f32 *trees, size_t count, const uint32_t *tokens,
                                    const uint32_t *nodes, const float *activations, unsigned how, float *output,
                                    size_t output_stride) {
-    size_t width = trees->output_width, entries = trees->trees * trees->levels, fours = count / TOKENS * TOKENS;
-    for (size_t column = 0, vectors; column < width; column += 16 * vectors) {
-        vectors = column + 16 * BLOCK <= width ? BLOCK : 1;
-        for (size_t i = 0; i < fours; i += TOKENS) {
-            const uint32_t *four_nodes = nodes + i * entries;
-            const float *four_activations = activations + i * entries;
-            float *outputs[TOKENS];
-            for (size_t t = 0; t < TOKENS; t++) {
-                outputs[t] = output + tokens[i + t] * output_stride;
-            }
-            if (vectors == BLOCK) {
-                columns_x86_avx512(trees, TOKENS, four_nodes, four_activations, how, outputs, column, BLOCK);
-            } else {
-                columns_x86_avx512(trees, TOKENS, four_nodes, four_activations, how, outputs, column, 1);
-            }
-        }
-    }
+    size_t entries = trees->trees * trees->levels, fours = count / TOKENS * TOKENS;
+    fff_accumulate_several(trees, fours, tokens, nodes, activations, how, output, output_stride, TOKENS, 16, BLOCK,
+                           columns_of_four_x86_avx512);
     fff_accumulate_columns(trees, count - fours, tokens + fours, nodes + fours * entries, activations + fours * entries,
                            how, output, output_stride, 16, BLOCK_OF_ONE, columns_of_one_x86_avx512);
 }
