@@ -13,7 +13,7 @@ demo:
 	ninja -C $(BUILD) --quiet
 	$(BUILD)/tools/fff cpu
 	@echo
-	$(BUILD)/tools/fff demo
+	env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE $(BUILD)/tools/fff demo
 
 # The whole suite: compilers, sanitizers, link-time optimisation, older and foreign CPUs.
 test:

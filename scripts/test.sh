@@ -6,6 +6,7 @@
 set -u
 cd "$(dirname "$0")/.."
 passed=0 failed=0 failures=''
+unset OPENBLAS_CORETYPE # it names kernels, for which an emulated CPU may lack the instructions
 export FFF_TEST_SEED="${FFF_TEST_SEED:-$(date +%s)}"
 echo "FFF_TEST_SEED=$FFF_TEST_SEED repeats this run"
 
