@@ -9,6 +9,8 @@
  * - Half of a node's output row is prefetched once its dot product has been issued, so the fetch fills the time the
  *   reduction takes; the hardware goes on when accumulate_f32 begins to read it. All of it would fill the core's
  *   queue of misses, and delay the row that everything waits for.
+ * - Trees without branches are visited in the order in which their rows lie, so both rows of the third tree to come are
+ *   prefetched instead.
  * Tried and lost: prefetching both children's rows (twice the traffic), prefetching the output row
  * before the dot product, prefetching the row's own lines. docs/design.md has the figures.
  *
@@ -19,11 +21,15 @@
 
 #include "kernels/kernels.h"
 
+enum { FFF_ROWS_AHEAD = 3 };
+
 /* One token's way, as descend_f32 is given it. */
 struct fff_descent {
     const struct fff_trees_f32 *trees;
     const float *input, *tail;
-    size_t fetched; /* the floats of an output row to prefetch */
+    const float
+        *fetch_from; /* what to prefetch at row r: `fetched` floats, as far beyond this as row r is beyond row 0 */
+    size_t fetched;
     uint32_t *nodes;
     float *logits;
 };
@@ -37,9 +43,9 @@ fff_visit(const struct fff_descent *descent, size_t tree, size_t level, uint32_t
     float logit = logit_of(trees, row, descent->input, descent->tail);
     descent->nodes[entry] = node;
     descent->logits[entry] = logit;
-    const float *output_row = trees->output_rows + row * trees->row_stride;
+    const float *from = descent->fetch_from + row * trees->row_stride;
     for (size_t i = 0; i < descent->fetched; i += FFF_LINE_FLOATS) {
-        __builtin_prefetch(output_row + i);
+        __builtin_prefetch(from + i);
     }
     return fff_child(node, logit, trees->right_above);
 }
@@ -49,9 +55,13 @@ static inline __attribute__((always_inline)) void fff_descend(const struct fff_t
                                                               fff_logit_function *logit_of) {
     float tail[FFF_PARTIAL_SUMS];
     fff_pad_tail(input, trees->input_width, tail);
-    /* without branches, rows are visited in the order in which they lie: all of it is one stream */
-    size_t fetched = !fetch_output ? 0 : trees->levels > 1 ? trees->output_width / 2 : trees->output_width;
-    const struct fff_descent descent = {trees, input, tail, fetched, nodes, logits};
+    struct fff_descent descent = {trees, input, tail, trees->output_rows, 0, nodes, logits};
+    if (fetch_output && trees->levels > 1) {
+        descent.fetched = trees->output_width / 2;
+    } else if (fetch_output) { /* an address beyond the last row does no harm */
+        descent.fetch_from = trees->input_rows + FFF_ROWS_AHEAD * trees->row_stride;
+        descent.fetched = trees->row_stride;
+    }
     if (trees->trees == 1) {
         uint32_t node = 0;
         for (size_t level = 0; level < trees->levels; level++) {
