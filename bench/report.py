@@ -50,7 +50,8 @@ DEFAULT = [
 ]
 FLOP_RATIO = 4095 / 12  # of the published shape: multiplications saved
 # What would make a dense library take other kernels than it would by itself: not in these measurements.
-HOLDS_BACK = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "MKL_CBWR", "MKL_ENABLE_INSTRUCTIONS", "ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
+HOLDS_BACK = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "MKL_CBWR", "MKL_ENABLE_INSTRUCTIONS",
+              "ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
 NOISY = 0.2  # a row whose smallest and largest ratio differ by more than this part of the median
 CANDIDATES = 4  # dense layers timed against FFF: the fastest ones of the trial, if close
 CLOSE = 1.12

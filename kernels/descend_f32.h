@@ -27,8 +27,8 @@ enum { FFF_ROWS_AHEAD = 3 };
 struct fff_descent {
     const struct fff_trees_f32 *trees;
     const float *input, *tail;
-    const float
-        *fetch_from; /* what to prefetch at row r: `fetched` floats, as far beyond this as row r is beyond row 0 */
+    /* What to prefetch at row r: `fetched` floats, as far beyond fetch_from as row r is beyond row 0. */
+    const float *fetch_from;
     size_t fetched;
     uint32_t *nodes;
     float *logits;

@@ -8,10 +8,13 @@
 
 enum { BLOCK = 16 };
 
-static inline __attribute__((always_inline)) void columns_arm_neon(const struct fff_trees_f32 *trees,
+/* One token's columns. */
+static inline __attribute__((always_inline)) void columns_arm_neon(const struct fff_trees_f32 *trees, int tokens,
                                                                    const uint32_t *nodes, const float *activations,
-                                                                   unsigned how, float *output, size_t column,
+                                                                   unsigned how, float *const *outputs, size_t column,
                                                                    int vectors) {
+    (void)tokens;
+    float *output = outputs[0];
     float32x4_t sums[BLOCK];
     float last[4] = {0}; /* an incomplete register's columns */
     size_t left = trees->output_width - column;
@@ -52,6 +55,6 @@ static inline __attribute__((always_inline)) void columns_arm_neon(const struct 
 void fff_accumulate_f32_arm_neon(const struct fff_trees_f32 *trees, size_t count, const uint32_t *tokens,
                                  const uint32_t *nodes, const float *activations, unsigned how, float *output,
                                  size_t output_stride) {
-    fff_accumulate_columns(trees, count, tokens, nodes, activations, how, output, output_stride, 4, BLOCK,
-                           columns_arm_neon);
+    fff_accumulate_one_by_one(trees, count, tokens, nodes, activations, how, output, output_stride, 4, BLOCK,
+                              columns_arm_neon);
 }

@@ -13,8 +13,7 @@ enum {
     BLOCK_OF_ONE = 8, /* of one */
 };
 
-/* All of `tokens` tokens' rows, at the `vectors` registers of columns from `column` on; a single one may reach beyond
- * the output width, where nothing is read or written. Both counts are constants wherever this is inlined. */
+/* One token's columns, or those of TOKENS. */
 static inline __attribute__((always_inline)) void columns_x86_avx2(const struct fff_trees_f32 *trees, int tokens,
                                                                    const uint32_t *nodes, const float *activations,
                                                                    unsigned how, float *const *outputs, size_t column,
@@ -78,19 +77,6 @@ static inline __attribute__((always_inline)) void columns_x86_avx2(const struct 
     }
 }
 
-static inline __attribute__((always_inline)) void
-columns_of_two_x86_avx2(const struct fff_trees_f32 *trees, const uint32_t *nodes, const float *activations,
-                        unsigned how, float *const *outputs, size_t column, int vectors) {
-    columns_x86_avx2(trees, TOKENS, nodes, activations, how, outputs, column, vectors);
-}
-
-static inline __attribute__((always_inline)) void columns_of_one_x86_avx2(const struct fff_trees_f32 *trees,
-                                                                          const uint32_t *nodes,
-                                                                          const float *activations, unsigned how,
-                                                                          float *output, size_t column, int vectors) {
-    columns_x86_avx2(trees, 1, nodes, activations, how, &output, column, vectors);
-}
-
 void fff_accumulate_f32_x86_avx2(const struct fff_trees_f32 *trees, size_t count, const uint32_t *tokens,
                                  const uint32_t *nodes, const float *activations, unsigned how, float *output,
                                  size_t output_stride) {
@@ -98,12 +84,12 @@ void fff_accumulate_f32_x86_avx2(const struct fff_trees_f32 *trees, size_t count
     for (size_t i = 0, some; i < count; i += some) {
         some = fff_count_alike(trees, count - i, nodes + i * entries) / TOKENS * TOKENS;
         if (some > 0) {
-            fff_accumulate_several(trees, some, tokens + i, nodes + i * entries, activations + i * entries, how, output,
-                                   output_stride, TOKENS, 8, BLOCK, columns_of_two_x86_avx2);
+            fff_accumulate_together(trees, some, tokens + i, nodes + i * entries, activations + i * entries, how,
+                                    output, output_stride, TOKENS, 8, BLOCK, columns_x86_avx2);
         } else {
             some = 1;
-            fff_accumulate_columns(trees, some, tokens + i, nodes + i * entries, activations + i * entries, how, output,
-                                   output_stride, 8, BLOCK_OF_ONE, columns_of_one_x86_avx2);
+            fff_accumulate_together(trees, some, tokens + i, nodes + i * entries, activations + i * entries, how,
+                                    output, output_stride, 1, 8, BLOCK_OF_ONE, columns_x86_avx2);
         }
     }
 }

@@ -15,8 +15,7 @@ enum {
     BLOCK_OF_ONE = 8, /* of one: eight chains cover an FMA's latency, 4 cycles at 2 a cycle */
 };
 
-/* All of `tokens` tokens' rows, at the `vectors` registers of columns from `column` on; a single one may reach beyond
- * the output width, where nothing is read or written. Both counts are constants wherever this is inlined. */
+/* One token's columns, or those of TOKENS. */
 static inline __attribute__((always_inline)) void columns_x86_avx512(const struct fff_trees_f32 *trees, int tokens,
                                                                      const uint32_t *nodes, const float *activations,
                                                                      unsigned how, float *const *outputs, size_t column,
@@ -94,25 +93,13 @@ static inline __attribute__((always_inline)) void columns_x86_avx512(const struc
     }
 }
 
-static inline __attribute__((always_inline)) void
-columns_of_four_x86_avx512(const struct fff_trees_f32 *trees, const uint32_t *nodes, const float *activations,
-                           unsigned how, float *const *outputs, size_t column, int vectors) {
-    columns_x86_avx512(trees, TOKENS, nodes, activations, how, outputs, column, vectors);
-}
-
-static inline __attribute__((always_inline)) void columns_of_one_x86_avx512(const struct fff_trees_f32 *trees,
-                                                                            const uint32_t *nodes,
-                                                                            const float *activations, unsigned how,
-                                                                            float *output, size_t column, int vectors) {
-    columns_x86_avx512(trees, 1, nodes, activations, how, &output, column, vectors);
-}
-
 void fff_accumulate_f32_x86_avx512(const struct fff_trees_f32 *trees, size_t count, const uint32_t *tokens,
                                    const uint32_t *nodes, const float *activations, unsigned how, float *output,
                                    size_t output_stride) {
     size_t entries = trees->trees * trees->levels, fours = count / TOKENS * TOKENS;
-    fff_accumulate_several(trees, fours, tokens, nodes, activations, how, output, output_stride, TOKENS, 16, BLOCK,
-                           columns_of_four_x86_avx512);
-    fff_accumulate_columns(trees, count - fours, tokens + fours, nodes + fours * entries, activations + fours * entries,
-                           how, output, output_stride, 16, BLOCK_OF_ONE, columns_of_one_x86_avx512);
+    fff_accumulate_together(trees, fours, tokens, nodes, activations, how, output, output_stride, TOKENS, 16, BLOCK,
+                            columns_x86_avx512);
+    fff_accumulate_one_by_one(trees, count - fours, tokens + fours, nodes + fours * entries,
+                              activations + fours * entries, how, output, output_stride, 16, BLOCK_OF_ONE,
+                              columns_x86_avx512);
 }
