@@ -39,11 +39,13 @@ struct Weights {
             rows.data()[i] = rows.data()[i % (own / (2 * padded(width)) * (2 * padded(width)))];
         }
         fill_normal(inputs, 1.0f, 2);
+        bool near = rows.size() * sizeof(float) <= cache_bytes(2) / 2;
         trees = {rows.data(),   rows.data() + padded(width),
                  biases.data(), 2 * padded(width),
                  width,         width,
                  trees_count,   levels,
-                 nodes,         FFF_ABOVE_ZERO};
+                 nodes,         near ? levels : 0,
+                 FFF_ABOVE_ZERO};
         std::iota(order.begin(), order.end(), 0u);
         for (size_t i = order.size() - 1; i > 0; i--) {
             std::swap(order[i], order[random_below(&seed, i + 1)]);

@@ -4,6 +4,7 @@
  * a tree's next row is known only when the last dot product is done. So:
  * - The child is computed, not branched to: a mispredicted branch a level would cost more than the
  *   reduction it waits for. A single tree keeps its node in a register.
+ * - A single tree's next row is one of two, and the first lines of both are prefetched before the dot product.
  * - Several trees advance level by level, not one after another: their dot products are independent, and
  *   the out-of-order window overlaps their rows.
  * - Half of a node's output row is prefetched once its dot product has been issued, so the fetch fills the time the
@@ -11,7 +12,7 @@
  *   queue of misses, and delay the row that everything waits for.
  * - Trees without branches are visited in the order in which their rows lie, so both rows of the third tree to come are
  *   prefetched instead.
- * Tried and lost: prefetching both children's rows (twice the traffic), prefetching the output row
+ * Tried and lost: prefetching both children's rows whole (twice the traffic), prefetching the output row
  * before the dot product, prefetching the row's own lines. docs/design.md has the figures.
  *
  * Everything here is inlined into the one function of a folder that uses it; no copy is left to the
@@ -50,6 +51,15 @@ fff_visit(const struct fff_descent *descent, size_t tree, size_t level, uint32_t
     return fff_child(node, logit, trees->right_above);
 }
 
+/* The beginning of both children's input rows, which lie one after the other, of tree 0. */
+static inline __attribute__((always_inline)) void fff_fetch_children(const struct fff_trees_f32 *trees, uint32_t node) {
+    const float *left = trees->input_rows + (2 * (size_t)node + 1) * trees->row_stride;
+    for (size_t i = 0; i < FFF_FIRST_FLOATS; i += FFF_LINE_FLOATS) {
+        __builtin_prefetch(left + i);
+        __builtin_prefetch(left + trees->row_stride + i);
+    }
+}
+
 static inline __attribute__((always_inline)) void fff_descend(const struct fff_trees_f32 *trees, const float *input,
                                                               bool fetch_output, uint32_t *nodes, float *logits,
                                                               fff_logit_function *logit_of) {
@@ -65,6 +75,9 @@ static inline __attribute__((always_inline)) void fff_descend(const struct fff_t
     if (trees->trees == 1) {
         uint32_t node = 0;
         for (size_t level = 0; level < trees->levels; level++) {
+            if (level + 1 >= trees->near_levels && level + 1 < trees->levels) {
+                fff_fetch_children(trees, node);
+            }
             node = fff_visit(&descent, 0, level, node, logit_of);
         }
         return;

@@ -29,6 +29,10 @@
 /* The floats of a cache line: what one prefetch fetches. */
 #define FFF_LINE_FLOATS 16
 
+/* The beginning of a row, which is fetched of both children before it is known which one is next: 4 lines. What
+ * takes long begins with them, and it is little if they were for nothing. */
+#define FFF_FIRST_FLOATS (4 * FFF_LINE_FLOATS)
+
 /* Before a loop over registers, of at most 16 rounds: it is to be unrolled whole, and early. Left to itself a compiler
  * may keep it, and the registers, which are an array then, in memory. */
 #if defined(__clang__)
@@ -54,9 +58,10 @@ struct fff_trees_f32 {
     size_t input_width;
     size_t output_width;
     size_t trees;
-    size_t levels;     /* depth + 1 */
-    size_t nodes;      /* per tree: 2^levels - 1 */
-    float right_above; /* a token goes right if its logit is above this: FFF_ABOVE_ZERO or FFF_FROM_ZERO */
+    size_t levels;      /* depth + 1 */
+    size_t nodes;       /* per tree: 2^levels - 1 */
+    size_t near_levels; /* the input rows of so many uppermost levels stay in L2, other rows come from beyond it */
+    float right_above;  /* a token goes right if its logit is above this: FFF_ABOVE_ZERO or FFF_FROM_ZERO */
 };
 
 /* How accumulate_f32 is to write. */

@@ -112,9 +112,7 @@ static struct fff_walk make_walk(const struct job *job, size_t first, size_t fir
         .nodes = (uint32_t *)(void *)memory,
         .activation = layer->activation,
         .finish_tokens = job->plan.finish_tokens,
-        .from_afar = layer->from_afar,
-        .inputs_from_afar = layer->from_afar && (first_tree == 0 || layer->large_trees),
-        .near_levels = layer->near_levels,
+        .inputs_from_afar = fff_from_afar(&layer->trees) && (first_tree == 0 || layer->large_trees),
     };
     if (job->routed_nodes != NULL) {
         size_t entry = first_tree * layer->trees.levels;

@@ -18,11 +18,14 @@ struct fff_layer {
     size_t group_of_one;  /* trees whose output rows on a single token's paths do */
     size_t finish_tokens; /* tokens whose activations of such a group are at hand */
     bool large_trees;     /* a tree exceeds L2, so it is worth while to fetch its rows once for many blocks of tokens */
-    bool from_afar;       /* rows do not all stay in L2 */
-    size_t near_levels;   /* but the input rows of so many uppermost levels do */
     size_t memory_size;   /* of `memory`, in bytes */
     void *memory;         /* rows, each with input and output weights side by side; then biases */
     fff_allocator allocator;
 };
+
+/* Whether rows do not all stay in L2, so that they are fetched ahead. */
+static inline bool fff_from_afar(const struct fff_trees_f32 *trees) {
+    return trees->near_levels < trees->levels;
+}
 
 #endif

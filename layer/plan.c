@@ -42,7 +42,6 @@ void fff_plan_layer(struct fff_layer *layer) {
     size_t floats = layer->l2_bytes / 5 * 2 / sizeof(float); /* as much for tokens as for rows, and some for the rest */
     size_t tree_bytes = trees->nodes * trees->row_stride * sizeof(float);
     layer->large_trees = tree_bytes > (trees->trees == 1 ? layer->l2_bytes / 2 : layer->l2_bytes * SMALL_TREE_CACHES);
-    layer->from_afar = trees->trees * tree_bytes > layer->l2_bytes / 2;
     /* Small trees walk one by one, or group by group, and their rows come from beyond L2 again for each block of
      * tokens. So blocks are larger than L2, though inputs and outputs then come from beyond it, too, for each group. */
     size_t token_floats = trees->trees == 1 || layer->large_trees
@@ -58,9 +57,9 @@ void fff_plan_layer(struct fff_layer *layer) {
     layer->group_of_one = at_least(at_most(by_path, trees->trees), 1);
     layer->finish_tokens = at_least(FINISH_FLOATS / (layer->group * trees->levels), 1);
     size_t near_rows = layer->l2_bytes / L2_TO_NEAR / sizeof(float) / trees->input_width / trees->trees;
-    layer->near_levels = 0;
-    while (layer->near_levels + 1 < trees->levels && ((size_t)2 << layer->near_levels) - 1 <= near_rows) {
-        layer->near_levels++;
+    layer->trees.near_levels = trees->trees * tree_bytes > layer->l2_bytes / 2 ? 0 : trees->levels;
+    while (trees->near_levels + 1 < trees->levels && ((size_t)2 << trees->near_levels) - 1 <= near_rows) {
+        layer->trees.near_levels++;
     }
 }
 
@@ -73,7 +72,7 @@ static void plan_together(const struct fff_layer *layer, size_t batch, struct ff
     plan->finish_tokens = at_least(FINISH_FLOATS / trees->levels, 1);
     plan->chunk = at_most(batch, at_most(at_least(TOKENS_A_LEAF * leaves, 4 * layer->block), MOST_CHUNK));
     while (plan->split + 1 < trees->levels && plan->split < MOST_SPLIT &&
-           (plan->chunk >> plan->split > layer->block * (plan->split < layer->near_levels ? 1 : BLOCKS_A_SUBTREE) ||
+           (plan->chunk >> plan->split > layer->block * (plan->split < trees->near_levels ? 1 : BLOCKS_A_SUBTREE) ||
             (size_t)1 << plan->split < subtrees || plan->split == 1 /* the levels above go two at once */)) {
         plan->split++;
     }

@@ -4,8 +4,8 @@
 
 /* ---- Fetching ahead ---------------------------------------------------------------------------
  *
- * What a walk will touch is known before it does, or nearly: what follows asks for it early, with from_afar only, and
- * into L2 only, since L1 would lose it again.
+ * What a walk will touch is known before it does, or nearly: what follows asks for it early, if rows come from beyond
+ * L2, and into L2 only, since L1 would lose it again.
  *
  * Inlined by force: gcc takes a function that does nothing but prefetch for one without effect, and leaves out calls.
  */
@@ -22,13 +22,18 @@ static inline __attribute__((always_inline)) void fetch(const float *from, size_
     }
 }
 
-/* A node's input row, unless its level's rows are at hand. */
+/* A part of a node's input row, unless its level's rows are at hand. */
+static inline __attribute__((always_inline)) void fetch_part(const struct fff_walk *walk, size_t tree, size_t level,
+                                                             uint32_t node, size_t first, size_t end) {
+    const struct fff_trees_f32 *trees = &walk->trees;
+    if (level >= trees->near_levels && first < end) {
+        fetch(trees->input_rows + (tree * trees->nodes + node) * trees->row_stride + first, end - first);
+    }
+}
+
 static inline __attribute__((always_inline)) void fetch_row(const struct fff_walk *walk, size_t tree, size_t level,
                                                             uint32_t node) {
-    const struct fff_trees_f32 *trees = &walk->trees;
-    if (walk->from_afar && level >= walk->near_levels) {
-        fetch(trees->input_rows + (tree * trees->nodes + node) * trees->row_stride, trees->input_width);
-    }
+    fetch_part(walk, tree, level, node, 0, walk->trees.input_width);
 }
 
 /* What accumulate_f32 will read and write of these tokens that are at a node; outputs not yet if other trees come
@@ -90,6 +95,10 @@ static inline __attribute__((always_inline)) void fetch_rows_below(const struct 
         fetch_row(walk, tree, level + 1, 2 * node + 1);
         fetch_row(walk, tree, level + 1, 2 * node + 2);
     }
+    if (group->count < FETCH_CHILDREN && level + 1 < to) {
+        fetch_part(walk, tree, level + 1, 2 * node + 1, 0, FFF_FIRST_FLOATS);
+        fetch_part(walk, tree, level + 1, 2 * node + 2, 0, FFF_FIRST_FLOATS);
+    }
     if (deep && level + 2 < to) {
         for (uint32_t grandchild = 4 * node + 3; grandchild <= 4 * node + 6; grandchild++) {
             fetch_row(walk, tree, level + 2, grandchild);
@@ -114,7 +123,7 @@ static size_t visit_node(const struct fff_walk *walk, size_t tree, size_t to, co
         walk->kernels->node_dot_f32(trees, root + node, count, group->order, walk->input, walk->input_stride, logits,
                                     walk->logit_stride);
     }
-    if (walk->from_afar && walk->output != NULL) {
+    if (fff_from_afar(trees) && walk->output != NULL) {
         fetch_for_sums(walk, tree, level, node, count, group->order);
     }
     if (level + 1 == trees->levels) {
@@ -123,9 +132,9 @@ static size_t visit_node(const struct fff_walk *walk, size_t tree, size_t to, co
     size_t left = move_to_children(walk, tree, level, node, count, group->order, group->scratch);
     if (count < FETCH_CHILDREN && level + 1 < to) {
         uint32_t first = walk->nodes[group->order[0] * trees->trees + tree];
-        fetch_row(walk, tree, level + 1, first);
+        fetch_part(walk, tree, level + 1, first, FFF_FIRST_FLOATS, trees->input_width);
         if (count > 1 && left > 0 && left < count) { /* again, none of a single token's left and right */
-            fetch_row(walk, tree, level + 1, first + 1);
+            fetch_part(walk, tree, level + 1, first + 1, FFF_FIRST_FLOATS, trees->input_width);
         }
     }
     return left;

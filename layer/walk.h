@@ -15,9 +15,7 @@ struct fff_walk {
     float *logits;   /* token t's entry e (tree by tree, level by level): logits[t * logit_stride + e] */
     size_t logit_stride;
     bool roots_known;      /* the logits of level 0 are there already */
-    bool from_afar;        /* rows and outputs come from beyond L2: they are fetched ahead */
-    bool inputs_from_afar; /* and so do inputs */
-    size_t near_levels;    /* but the input rows of so many levels are at hand */
+    bool inputs_from_afar; /* inputs, too, come from beyond L2 */
     size_t first_level;    /* where the walk begins, and inputs are read for the first time */
 
     /* What is done with tokens that have reached their leaves in all trees of the walk. */

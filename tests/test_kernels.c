@@ -51,6 +51,7 @@ static struct packed pack_random(enum fill kind, size_t input_width, size_t outp
         .trees = trees,
         .levels = levels,
         .nodes = nodes,
+        .near_levels = random_below(state, levels + 1),
         .right_above = random_below(state, 2) != 0 ? FFF_ABOVE_ZERO : FFF_FROM_ZERO,
     };
     return packed;

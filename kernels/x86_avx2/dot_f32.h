@@ -26,9 +26,14 @@ step_x86_avx2(int tokens, const float *weights, const float *const *input, size_
     }
 }
 
-/* The whole halving tree: 32 sums to 16, 8 by whole registers, to 4, 2, 1 by halves of one. */
-static inline float halve_to_1_x86_avx2(sums_x86_avx2 sums) {
-    __m256 eight = _mm256_add_ps(_mm256_add_ps(sums.part[0], sums.part[2]), _mm256_add_ps(sums.part[1], sums.part[3]));
+/* The first steps of the halving tree, by whole registers: 32 sums to 16, to 8. */
+static inline __m256 halve_32_to_8_x86_avx2(const sums_x86_avx2 *sums) {
+    return _mm256_add_ps(_mm256_add_ps(sums->part[0], sums->part[2]), _mm256_add_ps(sums->part[1], sums->part[3]));
+}
+
+/* The whole of it: then to 4, 2, 1 by halves of one register. */
+static inline float halve_to_1_x86_avx2(const sums_x86_avx2 *sums) {
+    __m256 eight = halve_32_to_8_x86_avx2(sums);
     __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
     __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
     return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
@@ -65,7 +70,7 @@ static inline __attribute__((always_inline)) void logits_x86_avx2(const struct f
     }
     FFF_UNROLL
     for (int t = 0; t < tokens; t++) {
-        logits[t] = halve_to_1_x86_avx2(sums[t]) + trees->biases[row];
+        logits[t] = halve_to_1_x86_avx2(&sums[t]) + trees->biases[row];
     }
 }
 

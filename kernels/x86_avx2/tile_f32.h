@@ -51,6 +51,18 @@ static inline __attribute__((always_inline)) void pass_x86_avx2(const float *con
     }
 }
 
+/* The halving trees of four tokens, a to d, which share their shuffles. */
+static inline __m128 halve_four_to_1_x86_avx2(const sums_x86_avx2 sums[FFF_TILE_TOKENS]) {
+    __m256 a = halve_32_to_8_x86_avx2(&sums[0]), b = halve_32_to_8_x86_avx2(&sums[1]);
+    __m256 c = halve_32_to_8_x86_avx2(&sums[2]), d = halve_32_to_8_x86_avx2(&sums[3]);
+    __m256 ab = _mm256_add_ps(_mm256_permute2f128_ps(a, b, 0x20), _mm256_permute2f128_ps(a, b, 0x31));
+    __m256 cd = _mm256_add_ps(_mm256_permute2f128_ps(c, d, 0x20), _mm256_permute2f128_ps(c, d, 0x31));
+    /* a02 c02 a13 c13 in the lower half, b02 d02 b13 d13 in the upper one; then a c a c and b d b d */
+    __m256 two = _mm256_add_ps(_mm256_unpacklo_ps(ab, cd), _mm256_unpackhi_ps(ab, cd));
+    __m256 one = _mm256_add_ps(two, _mm256_permute_ps(two, 0x4e));
+    return _mm_unpacklo_ps(_mm256_castps256_ps128(one), _mm256_extractf128_ps(one, 1));
+}
+
 static inline __attribute__((always_inline)) void tile_x86_avx2(const float *const weights[FFF_TILE_ROWS],
                                                                 const float *const input[FFF_TILE_TOKENS],
                                                                 const float *const *ahead, size_t width,
@@ -64,10 +76,7 @@ static inline __attribute__((always_inline)) void tile_x86_avx2(const float *con
     }
     FFF_UNROLL
     for (int r = 0; r < FFF_TILE_ROWS; r++) {
-        FFF_UNROLL
-        for (int t = 0; t < FFF_TILE_TOKENS; t++) {
-            dots[r][t] = halve_to_1_x86_avx2(sums[r][t]);
-        }
+        _mm_storeu_ps(dots[r], halve_four_to_1_x86_avx2(sums[r]));
     }
 }
 

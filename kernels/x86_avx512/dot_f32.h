@@ -17,19 +17,21 @@ typedef struct sums_x86_avx512 {
     __m512 low, high;
 } sums_x86_avx512;
 
-/* The first steps of the halving tree, which pair whole registers: 32 sums to 16, to 8, to 4. */
-static inline __m128 halve_32_to_4_x86_avx512(sums_x86_avx512 sums) {
-    __m512 sixteen = _mm512_add_ps(sums.low, sums.high);
-    __m256 eight = _mm256_add_ps(_mm512_castps512_ps256(sixteen), _mm512_extractf32x8_ps(sixteen, 1));
-    return halve_8_to_4_x86_avx512(eight);
-}
-
-/* The logits of four tokens before the bias, from what is left of their partial sums: lane t holds
- * (t[0] + t[2]) + (t[1] + t[3]). */
-static inline __m128 halve_four_to_1_x86_avx512(__m128 a, __m128 b, __m128 c, __m128 d) {
-    __m128 ab = _mm_add_ps(_mm_unpacklo_ps(a, b), _mm_unpackhi_ps(a, b)); /* a02 b02 a13 b13 */
-    __m128 cd = _mm_add_ps(_mm_unpacklo_ps(c, d), _mm_unpackhi_ps(c, d));
-    return _mm_add_ps(_mm_movelh_ps(ab, cd), _mm_movehl_ps(cd, ab));
+/* The first steps of the halving tree, 32 sums to 16, to 8, to 4, of four tokens at once, which takes half the
+ * shuffles: in the end, 128-bit lane t holds token t's four. */
+static inline __m512 halve_four_32_to_4_x86_avx512(const sums_x86_avx512 sums[4]) {
+    __m512 sixteen[4], eight[2];
+    FFF_UNROLL
+    for (int t = 0; t < 4; t++) {
+        sixteen[t] = _mm512_add_ps(sums[t].low, sums[t].high);
+    }
+    FFF_UNROLL
+    for (int pair = 0; pair < 2; pair++) {
+        __m512 a = sixteen[2 * pair], b = sixteen[2 * pair + 1];
+        eight[pair] = _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x44), _mm512_shuffle_f32x4(a, b, 0xee));
+    }
+    return _mm512_add_ps(_mm512_shuffle_f32x4(eight[0], eight[1], 0x88),
+                         _mm512_shuffle_f32x4(eight[0], eight[1], 0xdd));
 }
 
 /* One step of one token: 32 weights against 32 inputs, of which those that `lanes` names exist. Register

@@ -2,8 +2,8 @@
  *
  * Four tokens at a time: 8 accumulators and 2 registers of the row, of 32. The row is loaded once for
  * the four, so a step is 2 row loads, 8 input loads (folded into the FMAs) and 8 FMAs; a core that
- * loads two vectors a cycle is then bound by loads at 5 cycles for 8 FMAs instead of 8. The last two
- * steps of the four halving trees share their shuffles, which changes no addition. */
+ * loads two vectors a cycle is then bound by loads at 5 cycles for 8 FMAs instead of 8. The four
+ * halving trees share their shuffles, which changes no addition. */
 #include "kernels/x86_avx512/dot_f32.h"
 #include "kernels/x86_avx512/isa.h"
 
@@ -37,13 +37,14 @@ static inline void four_tokens_x86_avx512(const struct fff_trees_f32 *trees, siz
             sums[t].high = _mm512_fmadd_ps(_mm512_maskz_loadu_ps(high_lanes, input[t] + i + 16), high, sums[t].high);
         }
     }
-    __m128 dots = halve_four_to_1_x86_avx512(halve_32_to_4_x86_avx512(sums[0]), halve_32_to_4_x86_avx512(sums[1]),
-                                             halve_32_to_4_x86_avx512(sums[2]), halve_32_to_4_x86_avx512(sums[3]));
-    float four[4];
-    _mm_storeu_ps(four, _mm_add_ps(dots, _mm_set1_ps(trees->biases[row])));
+    __m512 dots = halve_four_32_to_4_x86_avx512(sums);         /* in each lane: 0 1 2 3 */
+    dots = _mm512_add_ps(dots, _mm512_permute_ps(dots, 0x4e)); /* 02 13 02 13 */
+    dots = _mm512_add_ps(dots, _mm512_permute_ps(dots, 0xb1));
+    float lanes[16];
+    _mm512_storeu_ps(lanes, _mm512_add_ps(dots, _mm512_set1_ps(trees->biases[row])));
     FFF_UNROLL
     for (int t = 0; t < 4; t++) {
-        logits[tokens[t] * logit_stride] = four[t];
+        logits[tokens[t] * logit_stride] = lanes[4 * t];
     }
 }
 

@@ -32,6 +32,11 @@ tile_step_x86_avx512(const float *const weights[FFF_TILE_ROWS], const float *con
     }
 }
 
+/* The next step of the halving tree for two rows, a and b, in each lane. */
+static inline __m512 halve_4_to_2_x86_avx512(__m512 a, __m512 b) {
+    return _mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b)); /* a02 b02 a13 b13 */
+}
+
 static inline __attribute__((always_inline)) void tile_x86_avx512(const float *const weights[FFF_TILE_ROWS],
                                                                   const float *const input[FFF_TILE_TOKENS],
                                                                   const float *const *ahead, size_t width,
@@ -59,12 +64,18 @@ static inline __attribute__((always_inline)) void tile_x86_avx512(const float *c
         tile_step_x86_avx512(weights, input, i, lanes_below_x86_avx512(i, width), lanes_below_x86_avx512(i + 16, width),
                              sums);
     }
+    __m512 four[FFF_TILE_ROWS];
     FFF_UNROLL
     for (int r = 0; r < FFF_TILE_ROWS; r++) {
-        _mm_storeu_ps(dots[r], halve_four_to_1_x86_avx512(
-                                   halve_32_to_4_x86_avx512(sums[r][0]), halve_32_to_4_x86_avx512(sums[r][1]),
-                                   halve_32_to_4_x86_avx512(sums[r][2]), halve_32_to_4_x86_avx512(sums[r][3])));
+        four[r] = halve_four_32_to_4_x86_avx512(sums[r]);
     }
+    /* Then in each lane, that is for each token: row r's sums 0 and 2 and its sums 1 and 3, as r02 and r13. */
+    __m512 two_01 = halve_4_to_2_x86_avx512(four[0], four[1]); /* 002 102 013 113 */
+    __m512 two_2 = halve_4_to_2_x86_avx512(four[2], four[2]);  /* 202 202 213 213 */
+    __m512 one = _mm512_add_ps(_mm512_shuffle_ps(two_01, two_2, 0x44), _mm512_shuffle_ps(two_01, two_2, 0xee));
+    __m512i by_row = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    _Static_assert(FFF_TILE_ROWS == 3 && FFF_TILE_TOKENS == 4, "the order of the dot products");
+    _mm512_mask_storeu_ps(dots, 0x0fff, _mm512_permutexvar_ps(by_row, one));
 }
 
 #endif
