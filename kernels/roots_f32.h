@@ -1,13 +1,23 @@
 /* The shape of roots_f32, shared by the vector instruction sets: they differ only in their tile.
  *
  * Four tokens' inputs and three rows stay in L1, 21 KB at 768 columns: the next tokens' would not fit 32 KB beside
- * them.
+ * them. All rows stay in L2, and what the first four tokens meet there has been asked for one tile before.
  *
  * Everything here is inlined into the one function of a folder that uses it; no copy is left to the linker. */
 #ifndef FFF_KERNELS_ROOTS_F32_H
 #define FFF_KERNELS_ROOTS_F32_H
 
 #include "kernels/tile_f32.h"
+
+/* Asks for both rows of the next tile's roots, from `first` on. */
+static inline __attribute__((always_inline)) void fff_fetch_roots(const struct fff_trees_f32 *trees, size_t first) {
+    for (size_t tree = first; tree < trees->trees && tree < first + FFF_TILE_ROWS; tree++) {
+        const float *rows = trees->input_rows + tree * trees->nodes * trees->row_stride;
+        for (size_t i = 0; i < trees->row_stride; i += FFF_LINE_FLOATS) {
+            __builtin_prefetch(rows + i, 0, 2);
+        }
+    }
+}
 
 static inline __attribute__((always_inline)) void fff_roots(const struct fff_trees_f32 *trees, size_t count,
                                                             const float *inputs, size_t input_stride, float *logits,
@@ -24,6 +34,9 @@ static inline __attribute__((always_inline)) void fff_roots(const struct fff_tre
             for (size_t r = 0; r < FFF_TILE_ROWS; r++) {
                 size_t row = (tree + (r < rows ? r : rows - 1)) * trees->nodes;
                 weights[r] = trees->input_rows + row * trees->row_stride;
+            }
+            if (token == 0 && trees->near_levels == 0) {
+                fff_fetch_roots(trees, tree + FFF_TILE_ROWS);
             }
             float dots[FFF_TILE_ROWS][FFF_TILE_TOKENS];
             dots_of(weights, input, NULL, trees->input_width, dots);
