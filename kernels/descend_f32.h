@@ -8,8 +8,9 @@
  * - Several trees advance level by level, not one after another: their dot products are independent, and
  *   the out-of-order window overlaps their rows.
  * - Half of a node's output row is prefetched once its dot product has been issued, so the fetch fills the time the
- *   reduction takes; the hardware goes on when accumulate_f32 begins to read it. All of it would fill the core's
- *   queue of misses, and delay the row that everything waits for.
+ *   reduction takes. All of it would fill the core's queue of misses, and delay the row that everything waits for. The
+ *   other halves follow when a single tree's leaf is known, and come while activations are computed; for several
+ *   trees, the hardware goes on when accumulate_f32 begins to read.
  * - Trees without branches are visited in the order in which their rows lie, so both rows of the third tree to come are
  *   prefetched instead.
  * Tried and lost: prefetching both children's rows whole (twice the traffic), prefetching the output row
@@ -22,7 +23,7 @@
 
 #include "kernels/kernels.h"
 
-enum { FFF_ROWS_AHEAD = 3 };
+enum { FFF_ROWS_AHEAD = 3, FFF_COLUMNS_AT_ONCE = 128 };
 
 /* One token's way, as descend_f32 is given it. */
 struct fff_descent {
@@ -60,6 +61,20 @@ static inline __attribute__((always_inline)) void fff_fetch_children(const struc
     }
 }
 
+/* The columns from `first` on of tree 0's visited output rows, but those of levels that are near, in the order in which
+ * accumulate_f32 reads them: some columns of all rows, then the next. */
+static inline __attribute__((always_inline)) void fff_fetch_rest(const struct fff_descent *descent, size_t first) {
+    const struct fff_trees_f32 *trees = descent->trees;
+    for (size_t column = first; column < trees->output_width; column += FFF_COLUMNS_AT_ONCE) {
+        for (size_t level = trees->near_levels; level < trees->levels; level++) {
+            const float *from = trees->output_rows + descent->nodes[level] * trees->row_stride + column;
+            for (size_t i = 0; i < FFF_COLUMNS_AT_ONCE && column + i < trees->output_width; i += FFF_LINE_FLOATS) {
+                __builtin_prefetch(from + i);
+            }
+        }
+    }
+}
+
 static inline __attribute__((always_inline)) void fff_descend(const struct fff_trees_f32 *trees, const float *input,
                                                               bool fetch_output, uint32_t *nodes, float *logits,
                                                               fff_logit_function *logit_of) {
@@ -79,6 +94,9 @@ static inline __attribute__((always_inline)) void fff_descend(const struct fff_t
                 fff_fetch_children(trees, node);
             }
             node = fff_visit(&descent, 0, level, node, logit_of);
+        }
+        if (fetch_output && trees->levels > 1) {
+            fff_fetch_rest(&descent, descent.fetched / FFF_LINE_FLOATS * FFF_LINE_FLOATS);
         }
         return;
     }

@@ -36,13 +36,14 @@ static inline __attribute__((always_inline)) void fetch_row(const struct fff_wal
     fetch_part(walk, tree, level, node, 0, walk->trees.input_width);
 }
 
-/* What accumulate_f32 will read and write of these tokens that are at a node; outputs not yet if other trees come
- * before. */
+/* What accumulate_f32 will read and write of these tokens that are at a node: its output row, and the tokens' outputs,
+ * these before memory is busy with rows from afar, and not yet if other trees come before. */
 static inline __attribute__((always_inline)) void fetch_for_sums(const struct fff_walk *walk, size_t tree, size_t level,
                                                                  uint32_t node, size_t count, const uint32_t *tokens) {
     const struct fff_trees_f32 *trees = &walk->trees;
     fetch(trees->output_rows + (tree * trees->nodes + node) * trees->row_stride, trees->output_width);
-    if (level + 1 == trees->levels && trees->trees == 1 && (walk->how & FFF_STREAM) == 0) {
+    size_t last_near = trees->near_levels > 0 ? trees->near_levels - 1 : 0;
+    if (level == last_near && trees->trees == 1 && (walk->how & FFF_STREAM) == 0) {
         for (size_t i = 0; i < count; i++) {
             fetch(walk->output + tokens[i] * walk->output_stride, trees->output_width);
         }
