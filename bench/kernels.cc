@@ -39,6 +39,7 @@ struct Weights {
             rows.data()[i] = rows.data()[i % (own / (2 * padded(width)) * (2 * padded(width)))];
         }
         fill_normal(inputs, 1.0f, 2);
+        // A layer's uppermost levels are near where the others are not; here, all are or none is.
         bool near = rows.size() * sizeof(float) <= cache_bytes(2) / 2;
         trees = {rows.data(),   rows.data() + padded(width),
                  biases.data(), 2 * padded(width),
@@ -201,7 +202,7 @@ void roots(benchmark::State &state, fff_isa isa, size_t width, size_t bytes, boo
         if (add) {
             with.add_roots_f32(&trees, ROOTS, logits.data(), trees.trees, 0, outputs.data(), width);
         } else {
-            with.roots_f32(&trees, ROOTS, w.inputs.data(), width, logits.data(), trees.trees);
+            with.roots_f32(&trees, ROOTS, w.inputs.data(), width, false, logits.data(), trees.trees);
         }
     };
     if (add) {

@@ -4,13 +4,14 @@
  * a tree's next row is known only when the last dot product is done. So:
  * - The child is computed, not branched to: a mispredicted branch a level would cost more than the
  *   reduction it waits for. A single tree keeps its node in a register.
- * - A single tree's next row is one of two, and the first lines of both are prefetched before the dot product.
+ * - A single tree's next row is one of two, and the first lines of both are prefetched before the dot product, unless
+ *   that level's rows are near.
  * - Several trees advance level by level, not one after another: their dot products are independent, and
  *   the out-of-order window overlaps their rows.
  * - Half of a node's output row is prefetched once its dot product has been issued, so the fetch fills the time the
  *   reduction takes. All of it would fill the core's queue of misses, and delay the row that everything waits for. The
- *   other halves follow when a single tree's leaf is known, and come while activations are computed; for several
- *   trees, the hardware goes on when accumulate_f32 begins to read.
+ *   other halves, but of near levels, follow when a single tree's leaf is known, and come while activations are
+ *   computed; for several trees, the hardware goes on when accumulate_f32 begins to read.
  * - Trees without branches are visited in the order in which their rows lie, so both rows of the third tree to come are
  *   prefetched instead.
  * Tried and lost: prefetching both children's rows whole (twice the traffic), prefetching the output row
@@ -55,14 +56,14 @@ fff_visit(const struct fff_descent *descent, size_t tree, size_t level, uint32_t
 /* The beginning of both children's input rows, which lie one after the other, of tree 0. */
 static inline __attribute__((always_inline)) void fff_fetch_children(const struct fff_trees_f32 *trees, uint32_t node) {
     const float *left = trees->input_rows + (2 * (size_t)node + 1) * trees->row_stride;
-    for (size_t i = 0; i < FFF_FIRST_FLOATS; i += FFF_LINE_FLOATS) {
+    for (size_t i = 0; i < FFF_FIRST_FLOATS && i < trees->input_width; i += FFF_LINE_FLOATS) {
         __builtin_prefetch(left + i);
         __builtin_prefetch(left + trees->row_stride + i);
     }
 }
 
-/* The columns from `first` on of tree 0's visited output rows, but those of levels that are near, in the order in which
- * accumulate_f32 reads them: some columns of all rows, then the next. */
+/* The columns from `first` on of tree 0's visited output rows, but those of levels that are near, in about the order in
+ * which accumulate_f32 reads them: some columns of all rows, then the next. */
 static inline __attribute__((always_inline)) void fff_fetch_rest(const struct fff_descent *descent, size_t first) {
     const struct fff_trees_f32 *trees = descent->trees;
     for (size_t column = first; column < trees->output_width; column += FFF_COLUMNS_AT_ONCE) {
@@ -96,7 +97,7 @@ static inline __attribute__((always_inline)) void fff_descend(const struct fff_t
             node = fff_visit(&descent, 0, level, node, logit_of);
         }
         if (fetch_output && trees->levels > 1) {
-            fff_fetch_rest(&descent, descent.fetched / FFF_LINE_FLOATS * FFF_LINE_FLOATS);
+            fff_fetch_rest(&descent, (descent.fetched + FFF_LINE_FLOATS - 1) / FFF_LINE_FLOATS * FFF_LINE_FLOATS);
         }
         return;
     }

@@ -29,8 +29,8 @@
 /* The floats of a cache line: what one prefetch fetches. */
 #define FFF_LINE_FLOATS 16
 
-/* The beginning of a row, which is fetched of both children before it is known which one is next: 4 lines. What
- * takes long begins with them, and it is little if they were for nothing. */
+/* The beginning of a row, 4 lines, which is fetched of both children before it is known which one is next: so the wait
+ * for memory begins early, and little is lost on the wrong child. */
 #define FFF_FIRST_FLOATS (4 * FFF_LINE_FLOATS)
 
 /* Before a loop over registers, of at most 16 rounds: it is to be unrolled whole, and early. Left to itself a compiler
@@ -47,8 +47,8 @@
 #define FFF_AS_IT_STANDS(pointer) __asm__("" : "+r"(pointer))
 
 /* The weights of a layer as kernels see them. Row r = tree * nodes + node has its input weights at
- * input_rows + r * row_stride and its output weights at output_rows + r * row_stride; both aligned to
- * 64 bytes, followed by zeros up to the next multiple of FFF_PARTIAL_SUMS floats: kernels may read
+ * input_rows + r * row_stride and, side by side with them, its output weights at output_rows + r * row_stride; both
+ * aligned to 64 bytes, followed by zeros up to the next multiple of FFF_PARTIAL_SUMS floats: kernels may read
  * whole vectors of weights, but of the caller's input and output only what is there. */
 struct fff_trees_f32 {
     const float *input_rows;
@@ -60,9 +60,12 @@ struct fff_trees_f32 {
     size_t trees;
     size_t levels;      /* depth + 1 */
     size_t nodes;       /* per tree: 2^levels - 1 */
-    size_t near_levels; /* the input rows of so many uppermost levels stay in L2, other rows come from beyond it */
+    size_t near_levels; /* rows of so many uppermost levels stay in L2: a hint at what not to fetch ahead */
     float right_above;  /* a token goes right if its logit is above this: FFF_ABOVE_ZERO or FFF_FROM_ZERO */
 };
+
+/* The rows of roots_f32's tile: any other number of trees leaves its last tile incomplete. */
+#define FFF_TILE_ROWS 3
 
 /* How accumulate_f32 is to write. */
 enum { FFF_CONTINUE = 1, FFF_STREAM = 2 };
@@ -101,9 +104,10 @@ struct fff_kernels {
                            size_t output_stride);
 
     /* `count` tokens against the roots of all trees: logits[t * logit_stride + tree * levels] = the logit of tree's
-     * root for the token at inputs + t * input_stride. */
+     * root for the token at inputs + t * input_stride. `fetch_output` asks for the roots' output rows to be prefetched,
+     * if they come from beyond L2. */
     void (*roots_f32)(const struct fff_trees_f32 *trees, size_t count, const float *inputs, size_t input_stride,
-                      float *logits, size_t logit_stride);
+                      bool fetch_output, float *logits, size_t logit_stride);
 
     /* For trees of one level, which are all root: what accumulate_f32 writes for each of `count` tokens, token t's
      * activation of a tree being activations[t * activation_stride + tree]. FFF_STREAM is not for this. */

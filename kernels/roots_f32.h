@@ -1,7 +1,8 @@
 /* The shape of roots_f32, shared by the vector instruction sets: they differ only in their tile.
  *
  * Four tokens' inputs and three rows stay in L1, 21 KB at 768 columns: the next tokens' would not fit 32 KB beside
- * them. All rows stay in L2, and what the first four tokens meet there has been asked for one tile before.
+ * them. The caller gives so few trees that all their rows stay in L2; while the first four tokens meet one tile's rows,
+ * the next tile's are asked for.
  *
  * Everything here is inlined into the one function of a folder that uses it; no copy is left to the linker. */
 #ifndef FFF_KERNELS_ROOTS_F32_H
@@ -9,19 +10,21 @@
 
 #include "kernels/tile_f32.h"
 
-/* Asks for both rows of the next tile's roots, from `first` on. */
-static inline __attribute__((always_inline)) void fff_fetch_roots(const struct fff_trees_f32 *trees, size_t first) {
+/* Asks for the rows of a tile's roots, those of the trees from `first` on. */
+static inline __attribute__((always_inline)) void fff_fetch_roots(const struct fff_trees_f32 *trees, size_t first,
+                                                                  bool fetch_output) {
     for (size_t tree = first; tree < trees->trees && tree < first + FFF_TILE_ROWS; tree++) {
         const float *rows = trees->input_rows + tree * trees->nodes * trees->row_stride;
-        for (size_t i = 0; i < trees->row_stride; i += FFF_LINE_FLOATS) {
+        for (size_t i = 0; i < (fetch_output ? trees->row_stride : trees->input_width); i += FFF_LINE_FLOATS) {
             __builtin_prefetch(rows + i, 0, 2);
         }
     }
 }
 
 static inline __attribute__((always_inline)) void fff_roots(const struct fff_trees_f32 *trees, size_t count,
-                                                            const float *inputs, size_t input_stride, float *logits,
-                                                            size_t logit_stride, fff_dots_tile *dots_of) {
+                                                            const float *inputs, size_t input_stride, bool fetch_output,
+                                                            float *logits, size_t logit_stride,
+                                                            fff_dots_tile *dots_of) {
     for (size_t token = 0; token < count; token += FFF_TILE_TOKENS) {
         size_t tokens = count - token < FFF_TILE_TOKENS ? count - token : FFF_TILE_TOKENS;
         const float *input[FFF_TILE_TOKENS];
@@ -36,7 +39,7 @@ static inline __attribute__((always_inline)) void fff_roots(const struct fff_tre
                 weights[r] = trees->input_rows + row * trees->row_stride;
             }
             if (token == 0 && trees->near_levels == 0) {
-                fff_fetch_roots(trees, tree + FFF_TILE_ROWS);
+                fff_fetch_roots(trees, tree + FFF_TILE_ROWS, fetch_output);
             }
             float dots[FFF_TILE_ROWS][FFF_TILE_TOKENS];
             dots_of(weights, input, NULL, trees->input_width, dots);

@@ -100,6 +100,16 @@ static unsigned how_to_write(const struct job *job, size_t first_tree, size_t tr
     return (first_tree > 0 ? FFF_CONTINUE : 0u) | (large && trees == layer->trees.trees ? FFF_STREAM : 0u);
 }
 
+/* At which level a walk down some of a layer's trees asks for the outputs: once, where only rows that are near have
+ * been met and memory has little else to do; at the leaves, if the layer has more trees, since what a block of tokens
+ * adds to need not fit L2 then; and never, if several trees of the walk come before or if they are streamed. */
+static size_t level_of_outputs(const struct fff_trees_f32 *all, size_t trees, unsigned how) {
+    if (trees > 1 || (how & FFF_STREAM) != 0) {
+        return all->levels;
+    }
+    return all->trees > 1 ? all->levels - 1 : all->near_levels > 0 ? all->near_levels - 1 : 0;
+}
+
 /* A walk of the tokens from `first` on down a group of trees, with its arrays in `memory`. */
 static struct fff_walk make_walk(const struct job *job, size_t first, size_t first_tree, size_t trees,
                                  unsigned char *memory) {
@@ -128,6 +138,7 @@ static struct fff_walk make_walk(const struct job *job, size_t first, size_t fir
         walk.output = job->output + first * job->output_stride;
         walk.output_stride = job->output_stride;
         walk.how = how_to_write(job, first_tree, trees);
+        walk.output_level = level_of_outputs(&layer->trees, trees, walk.how);
     }
     return walk;
 }
@@ -177,7 +188,8 @@ static void run_block(const struct job *job, size_t first, size_t count, size_t 
         trees = all - tree < job->plan.group ? all - tree : job->plan.group;
         struct fff_walk walk = make_walk(job, first, tree, trees, slice);
         if (trees > 1) {
-            walk.kernels->roots_f32(&walk.trees, count, walk.input, walk.input_stride, walk.logits, walk.logit_stride);
+            walk.kernels->roots_f32(&walk.trees, count, walk.input, walk.input_stride,
+                                    walk.output != NULL && walk.trees.levels == 1, walk.logits, walk.logit_stride);
             walk.roots_known = true;
         }
         if (trees > 1 && walk.trees.levels == 1 && walk.output != NULL) { /* a dense layer */
@@ -313,6 +325,9 @@ static void run_together(const struct job *job) {
                 .scratch = (uint32_t *)(void *)(job->workspace + layout->scratch),
                 .starts = (uint32_t *)(void *)(job->workspace + layout->starts),
             };
+            if (chunk.walk.output_level < job->plan.split) { /* not before tokens are sorted */
+                chunk.walk.output_level = job->plan.split;
+            }
             run_tasks(job, run_upper_levels, &chunk);
             sort_by_node(&chunk);
             chunk.walk.first_level = job->plan.split;

@@ -10,7 +10,6 @@ enum {
     L2_TO_GROUP = 8,      /* a group's output rows stay in a part of L2 */
     L2_TO_NEAR = 4,       /* the uppermost levels' input rows, which every token meets, stay in L2 */
     L2_TO_ROOTS = 2,      /* of trees of depth 0, whose kernels are blocked, both rows stay in L2 */
-    ROOTS_TOGETHER = 12,  /* no instruction set's roots_f32 takes a number of trees at once that does not divide it */
     TOKENS_A_LEAF = 8,    /* enough in a chunk: more share a leaf's row no better to speak of */
     BLOCKS_A_SUBTREE = 2, /* at most, rather than to sort at a level whose rows do not stay in L2 */
     SUBTREES_A_TASK = 4,  /* at least, so that few are cut between two tasks */
@@ -53,8 +52,10 @@ void fff_plan_layer(struct fff_layer *layer) {
                          ? layer->l2_bytes / L2_TO_ROOTS / sizeof(float) / trees->row_stride
                          : layer->l2_bytes / L2_TO_GROUP / sizeof(float) / trees->nodes / trees->output_width;
     size_t by_logits = floats / layer->block / (trees->levels + 1);
-    size_t group = at_least(at_most(at_most(by_rows, by_logits), trees->trees), 1);
-    layer->group = group < ROOTS_TOGETHER ? group : group / ROOTS_TOGETHER * ROOTS_TOGETHER;
+    layer->group = at_least(at_most(at_most(by_rows, by_logits), trees->trees), 1);
+    if (trees->levels == 1 && layer->group < trees->trees && layer->group > FFF_TILE_ROWS) {
+        layer->group -= layer->group % FFF_TILE_ROWS;
+    }
     size_t by_path = layer->l2_bytes / L2_TO_GROUP / sizeof(float) / trees->levels / trees->output_width;
     layer->group_of_one = at_least(at_most(by_path, trees->trees), 1);
     layer->finish_tokens = at_least(FINISH_FLOATS / (layer->group * trees->levels), 1);

@@ -11,7 +11,7 @@
  */
 
 enum {
-    FETCH_CHILDREN = 4,   /* tokens at a node, at least, for both its children to be fetched before any has moved */
+    FETCH_CHILDREN = 4,   /* tokens at a node, at least, for both its children to be fetched whole before any moves */
     TWO_LEVELS = 8,       /* and for two levels at once */
     FINISH_TOGETHER = 12, /* at most, of the tokens at a node, unless they stand at one leaf */
 };
@@ -36,14 +36,13 @@ static inline __attribute__((always_inline)) void fetch_row(const struct fff_wal
     fetch_part(walk, tree, level, node, 0, walk->trees.input_width);
 }
 
-/* What accumulate_f32 will read and write of these tokens that are at a node: its output row, and the tokens' outputs,
- * these before memory is busy with rows from afar, and not yet if other trees come before. */
+/* What accumulate_f32 will read and write of these tokens that are at a node: its output row and, at one level of the
+ * walk, the tokens' outputs. */
 static inline __attribute__((always_inline)) void fetch_for_sums(const struct fff_walk *walk, size_t tree, size_t level,
                                                                  uint32_t node, size_t count, const uint32_t *tokens) {
     const struct fff_trees_f32 *trees = &walk->trees;
     fetch(trees->output_rows + (tree * trees->nodes + node) * trees->row_stride, trees->output_width);
-    size_t last_near = trees->near_levels > 0 ? trees->near_levels - 1 : 0;
-    if (level == last_near && trees->trees == 1 && (walk->how & FFF_STREAM) == 0) {
+    if (level == walk->output_level) {
         for (size_t i = 0; i < count; i++) {
             fetch(walk->output + tokens[i] * walk->output_stride, trees->output_width);
         }
@@ -86,19 +85,21 @@ struct group {
 
 /* The input rows that a group's next visits will need, before its own dot products: they arrive meanwhile. Groups that
  * are large enough for two levels at once need the next level's with their own, so theirs come a level earlier; those
- * of level 1 now, if roots_f32 was given the roots. */
+ * of level 1 now, if roots_f32 was given the roots. Of the smallest groups' children only the beginning: visit_node
+ * asks for the rest of those that tokens go to. */
 static inline __attribute__((always_inline)) void fetch_rows_below(const struct fff_walk *walk, size_t tree, size_t to,
                                                                    const struct group *group, uint32_t node) {
     size_t level = group->level;
     bool deep = group->count >= TWO_LEVELS;
+    size_t width = walk->trees.input_width, first = width < FFF_FIRST_FLOATS ? width : FFF_FIRST_FLOATS;
     bool children = deep ? group->known && level == 0 : !group->known && group->count >= FETCH_CHILDREN;
     if (children && level + 1 < to) {
         fetch_row(walk, tree, level + 1, 2 * node + 1);
         fetch_row(walk, tree, level + 1, 2 * node + 2);
     }
-    if (group->count < FETCH_CHILDREN && level + 1 < to) {
-        fetch_part(walk, tree, level + 1, 2 * node + 1, 0, FFF_FIRST_FLOATS);
-        fetch_part(walk, tree, level + 1, 2 * node + 2, 0, FFF_FIRST_FLOATS);
+    if (!group->known && group->count < FETCH_CHILDREN && level + 1 < to) {
+        fetch_part(walk, tree, level + 1, 2 * node + 1, 0, first);
+        fetch_part(walk, tree, level + 1, 2 * node + 2, 0, first);
     }
     if (deep && level + 2 < to) {
         for (uint32_t grandchild = 4 * node + 3; grandchild <= 4 * node + 6; grandchild++) {
@@ -132,10 +133,11 @@ static size_t visit_node(const struct fff_walk *walk, size_t tree, size_t to, co
     }
     size_t left = move_to_children(walk, tree, level, node, count, group->order, group->scratch);
     if (count < FETCH_CHILDREN && level + 1 < to) {
-        uint32_t first = walk->nodes[group->order[0] * trees->trees + tree];
-        fetch_part(walk, tree, level + 1, first, FFF_FIRST_FLOATS, trees->input_width);
+        uint32_t child = walk->nodes[group->order[0] * trees->trees + tree];
+        size_t fetched = group->known ? 0 : FFF_FIRST_FLOATS;
+        fetch_part(walk, tree, level + 1, child, fetched, trees->input_width);
         if (count > 1 && left > 0 && left < count) { /* again, none of a single token's left and right */
-            fetch_part(walk, tree, level + 1, first + 1, FFF_FIRST_FLOATS, trees->input_width);
+            fetch_part(walk, tree, level + 1, child + 1, fetched, trees->input_width);
         }
     }
     return left;

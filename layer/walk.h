@@ -15,7 +15,7 @@ struct fff_walk {
     float *logits;   /* token t's entry e (tree by tree, level by level): logits[t * logit_stride + e] */
     size_t logit_stride;
     bool roots_known;      /* the logits of level 0 are there already */
-    bool inputs_from_afar; /* inputs, too, come from beyond L2 */
+    bool inputs_from_afar; /* inputs come from beyond L2, as rows do */
     size_t first_level;    /* where the walk begins, and inputs are read for the first time */
 
     /* What is done with tokens that have reached their leaves in all trees of the walk. */
@@ -27,6 +27,7 @@ struct fff_walk {
     size_t output_stride;
     fff_activation activation;
     unsigned how;         /* as accumulate_f32 takes it */
+    size_t output_level;  /* where outputs are fetched */
     size_t finish_tokens; /* as many at once as finish() has memory for */
 };
 

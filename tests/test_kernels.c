@@ -233,8 +233,9 @@ static void check_roots(const struct fff_kernels *kernels, enum fill kind, size_
     fill_floats(kind, input.data, input.size / sizeof(float), state);
     memset(logits.data, 0x5a, logit_bytes);
     memset(expected, 0x5a, logit_bytes);
-    fff_kernels_generic.roots_f32(&packed.trees, count, input.data, input_stride, expected, logit_stride);
-    kernels->roots_f32(&packed.trees, count, input.data, input_stride, logits.data, logit_stride);
+    fff_kernels_generic.roots_f32(&packed.trees, count, input.data, input_stride, false, expected, logit_stride);
+    kernels->roots_f32(&packed.trees, count, input.data, input_stride, random_below(state, 2) != 0, logits.data,
+                       logit_stride);
     assert_same_floats(logits.data, expected, logit_bytes / sizeof(float), "logits, and what is between them");
     free(expected);
     guarded_free(&logits);

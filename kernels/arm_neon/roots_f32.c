@@ -5,6 +5,6 @@
 #include "kernels/arm_neon/tile_f32.h"
 
 void fff_roots_f32_arm_neon(const struct fff_trees_f32 *trees, size_t count, const float *inputs, size_t input_stride,
-                            float *logits, size_t logit_stride) {
-    fff_roots(trees, count, inputs, input_stride, logits, logit_stride, tile_arm_neon);
+                            bool fetch_output, float *logits, size_t logit_stride) {
+    fff_roots(trees, count, inputs, input_stride, fetch_output, logits, logit_stride, tile_arm_neon);
 }

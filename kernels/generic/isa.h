@@ -15,7 +15,7 @@ void fff_accumulate_f32_generic(const struct fff_trees_f32 *trees, size_t count,
                                 const uint32_t *nodes, const float *activations, unsigned how, float *output,
                                 size_t output_stride);
 void fff_roots_f32_generic(const struct fff_trees_f32 *trees, size_t count, const float *inputs, size_t input_stride,
-                           float *logits, size_t logit_stride);
+                           bool fetch_output, float *logits, size_t logit_stride);
 void fff_add_roots_f32_generic(const struct fff_trees_f32 *trees, size_t count, const float *activations,
                                size_t activation_stride, unsigned how, float *output, size_t output_stride);
 

@@ -17,8 +17,8 @@ typedef struct sums_x86_avx512 {
     __m512 low, high;
 } sums_x86_avx512;
 
-/* The first steps of the halving tree, 32 sums to 16, to 8, to 4, of four tokens at once, which takes half the
- * shuffles: in the end, 128-bit lane t holds token t's four. */
+/* The first steps of the halving tree, 32 sums to 16, to 8, to 4, of four tokens at once: 6 shuffles and 7 additions
+ * for what takes 8 and 12 one by one. In the end, the 128 bits t hold token t's four. */
 static inline __m512 halve_four_32_to_4_x86_avx512(const sums_x86_avx512 sums[4]) {
     __m512 sixteen[4], eight[2];
     FFF_UNROLL

@@ -37,14 +37,14 @@ static inline void four_tokens_x86_avx512(const struct fff_trees_f32 *trees, siz
             sums[t].high = _mm512_fmadd_ps(_mm512_maskz_loadu_ps(high_lanes, input[t] + i + 16), high, sums[t].high);
         }
     }
-    __m512 dots = halve_four_32_to_4_x86_avx512(sums);         /* in each lane: 0 1 2 3 */
+    __m512 dots = halve_four_32_to_4_x86_avx512(sums);         /* in each 128 bits: 0 1 2 3 */
     dots = _mm512_add_ps(dots, _mm512_permute_ps(dots, 0x4e)); /* 02 13 02 13 */
     dots = _mm512_add_ps(dots, _mm512_permute_ps(dots, 0xb1));
-    float lanes[16];
-    _mm512_storeu_ps(lanes, _mm512_add_ps(dots, _mm512_set1_ps(trees->biases[row])));
+    float logit[16];
+    _mm512_storeu_ps(logit, _mm512_add_ps(dots, _mm512_set1_ps(trees->biases[row])));
     FFF_UNROLL
     for (int t = 0; t < 4; t++) {
-        logits[tokens[t] * logit_stride] = lanes[4 * t];
+        logits[tokens[t] * logit_stride] = logit[4 * t];
     }
 }
 

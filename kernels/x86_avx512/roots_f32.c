@@ -5,6 +5,6 @@
 #include "kernels/x86_avx512/tile_f32.h"
 
 void fff_roots_f32_x86_avx512(const struct fff_trees_f32 *trees, size_t count, const float *inputs, size_t input_stride,
-                              float *logits, size_t logit_stride) {
-    fff_roots(trees, count, inputs, input_stride, logits, logit_stride, tile_x86_avx512);
+                              bool fetch_output, float *logits, size_t logit_stride) {
+    fff_roots(trees, count, inputs, input_stride, fetch_output, logits, logit_stride, tile_x86_avx512);
 }

@@ -32,7 +32,7 @@ tile_step_x86_avx512(const float *const weights[FFF_TILE_ROWS], const float *con
     }
 }
 
-/* The next step of the halving tree for two rows, a and b, in each lane. */
+/* The next step of the halving tree for two rows, a and b, in each 128 bits. */
 static inline __m512 halve_4_to_2_x86_avx512(__m512 a, __m512 b) {
     return _mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b)); /* a02 b02 a13 b13 */
 }
@@ -69,7 +69,7 @@ static inline __attribute__((always_inline)) void tile_x86_avx512(const float *c
     for (int r = 0; r < FFF_TILE_ROWS; r++) {
         four[r] = halve_four_32_to_4_x86_avx512(sums[r]);
     }
-    /* Then in each lane, that is for each token: row r's sums 0 and 2 and its sums 1 and 3, as r02 and r13. */
+    /* Then in each 128 bits, that is for each token: rXY is row r's sum X plus its sum Y. */
     __m512 two_01 = halve_4_to_2_x86_avx512(four[0], four[1]); /* 002 102 013 113 */
     __m512 two_2 = halve_4_to_2_x86_avx512(four[2], four[2]);  /* 202 202 213 213 */
     __m512 one = _mm512_add_ps(_mm512_shuffle_ps(two_01, two_2, 0x44), _mm512_shuffle_ps(two_01, two_2, 0xee));
