@@ -14,7 +14,7 @@ struct fff_layer {
     size_t path_length;   /* trees * levels */
     size_t l2_bytes;      /* of this machine's second-level cache */
     size_t block;         /* tokens whose inputs stay in L2; several times as many for several small trees */
-    size_t group;         /* trees whose output rows stay in L2 */
+    size_t group;         /* trees whose output rows stay in L2; of depth 0, whose rows of both matrices do */
     size_t group_of_one;  /* trees whose output rows on a single token's paths do */
     size_t finish_tokens; /* tokens whose activations of such a group are at hand */
     bool large_trees;     /* a tree exceeds L2, so it is worth while to fetch its rows once for many blocks of tokens */
