@@ -46,32 +46,27 @@ fff_visit(const struct fff_descent *descent, size_t tree, size_t level, uint32_t
     float logit = logit_of(trees, row, descent->input, descent->tail);
     descent->nodes[entry] = node;
     descent->logits[entry] = logit;
-    const float *from = descent->fetch_from + row * trees->row_stride;
-    for (size_t i = 0; i < descent->fetched; i += FFF_LINE_FLOATS) {
-        __builtin_prefetch(from + i);
-    }
+    fff_fetch_l1(descent->fetch_from + row * trees->row_stride, descent->fetched);
     return fff_child(node, logit, trees->right_above);
 }
 
 /* The beginning of both children's input rows, which lie one after the other, of tree 0. */
 static inline __attribute__((always_inline)) void fff_fetch_children(const struct fff_trees_f32 *trees, uint32_t node) {
     const float *left = trees->input_rows + (2 * (size_t)node + 1) * trees->row_stride;
-    for (size_t i = 0; i < FFF_FIRST_FLOATS && i < trees->input_width; i += FFF_LINE_FLOATS) {
-        __builtin_prefetch(left + i);
-        __builtin_prefetch(left + trees->row_stride + i);
-    }
+    size_t floats = trees->input_width < FFF_FIRST_FLOATS ? trees->input_width : FFF_FIRST_FLOATS;
+    fff_fetch_l1(left, floats);
+    fff_fetch_l1(left + trees->row_stride, floats);
 }
 
-/* The columns from `first` on of tree 0's visited output rows, but those of levels that are near, in about the order in
- * which accumulate_f32 reads them: some columns of all rows, then the next. */
-static inline __attribute__((always_inline)) void fff_fetch_rest(const struct fff_descent *descent, size_t first) {
+/* The columns of tree 0's visited output rows that fff_visit has not fetched, but those of levels that are near, in
+ * about the order in which accumulate_f32 reads them: some columns of all rows, then the next. */
+static inline __attribute__((always_inline)) void fff_fetch_rest(const struct fff_descent *descent) {
     const struct fff_trees_f32 *trees = descent->trees;
-    for (size_t column = first; column < trees->output_width; column += FFF_COLUMNS_AT_ONCE) {
+    for (size_t column = descent->fetched; column < trees->output_width; column += FFF_COLUMNS_AT_ONCE) {
+        size_t left = trees->output_width - column;
         for (size_t level = trees->near_levels; level < trees->levels; level++) {
-            const float *from = trees->output_rows + descent->nodes[level] * trees->row_stride + column;
-            for (size_t i = 0; i < FFF_COLUMNS_AT_ONCE && column + i < trees->output_width; i += FFF_LINE_FLOATS) {
-                __builtin_prefetch(from + i);
-            }
+            fff_fetch_l1(trees->output_rows + descent->nodes[level] * trees->row_stride + column,
+                         left < FFF_COLUMNS_AT_ONCE ? left : FFF_COLUMNS_AT_ONCE);
         }
     }
 }
@@ -83,7 +78,8 @@ static inline __attribute__((always_inline)) void fff_descend(const struct fff_t
     fff_pad_tail(input, trees->input_width, tail);
     struct fff_descent descent = {trees, input, tail, trees->output_rows, 0, nodes, logits};
     if (fetch_output && trees->levels > 1) {
-        descent.fetched = trees->output_width / 2;
+        size_t half = trees->output_width / 2; /* in whole lines */
+        descent.fetched = (half + FFF_LINE_FLOATS - 1) / FFF_LINE_FLOATS * FFF_LINE_FLOATS;
     } else if (fetch_output) { /* an address beyond the last row does no harm */
         descent.fetch_from = trees->input_rows + FFF_ROWS_AHEAD * trees->row_stride;
         descent.fetched = trees->row_stride;
@@ -97,7 +93,7 @@ static inline __attribute__((always_inline)) void fff_descend(const struct fff_t
             node = fff_visit(&descent, 0, level, node, logit_of);
         }
         if (fetch_output && trees->levels > 1) {
-            fff_fetch_rest(&descent, (descent.fetched + FFF_LINE_FLOATS - 1) / FFF_LINE_FLOATS * FFF_LINE_FLOATS);
+            fff_fetch_rest(&descent);
         }
         return;
     }

@@ -46,6 +46,20 @@
  * back behind the FMAs that wait there. */
 #define FFF_AS_IT_STANDS(pointer) __asm__("" : "+r"(pointer))
 
+/* Ask for `floats` floats, into L1 or no nearer than L2. Inlined by force: gcc takes a function that does nothing but
+ * prefetch for one without effect, and leaves out calls. */
+static inline __attribute__((always_inline)) void fff_fetch_l1(const float *from, size_t floats) {
+    for (size_t i = 0; i < floats; i += FFF_LINE_FLOATS) {
+        __builtin_prefetch(from + i, 0, 3);
+    }
+}
+
+static inline __attribute__((always_inline)) void fff_fetch_l2(const float *from, size_t floats) {
+    for (size_t i = 0; i < floats; i += FFF_LINE_FLOATS) {
+        __builtin_prefetch(from + i, 0, 2);
+    }
+}
+
 /* The weights of a layer as kernels see them. Row r = tree * nodes + node has its input weights at
  * input_rows + r * row_stride and, side by side with them, its output weights at output_rows + r * row_stride; both
  * aligned to 64 bytes, followed by zeros up to the next multiple of FFF_PARTIAL_SUMS floats: kernels may read

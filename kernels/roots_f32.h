@@ -14,10 +14,8 @@
 static inline __attribute__((always_inline)) void fff_fetch_roots(const struct fff_trees_f32 *trees, size_t first,
                                                                   bool fetch_output) {
     for (size_t tree = first; tree < trees->trees && tree < first + FFF_TILE_ROWS; tree++) {
-        const float *rows = trees->input_rows + tree * trees->nodes * trees->row_stride;
-        for (size_t i = 0; i < (fetch_output ? trees->row_stride : trees->input_width); i += FFF_LINE_FLOATS) {
-            __builtin_prefetch(rows + i, 0, 2);
-        }
+        fff_fetch_l2(trees->input_rows + tree * trees->nodes * trees->row_stride,
+                     fetch_output ? trees->row_stride : trees->input_width);
     }
 }
 

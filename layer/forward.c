@@ -100,14 +100,20 @@ static unsigned how_to_write(const struct job *job, size_t first_tree, size_t tr
     return (first_tree > 0 ? FFF_CONTINUE : 0u) | (large && trees == layer->trees.trees ? FFF_STREAM : 0u);
 }
 
-/* At which level a walk down some of a layer's trees asks for the outputs: once, where only rows that are near have
- * been met and memory has little else to do; at the leaves, if the layer has more trees, since what a block of tokens
- * adds to need not fit L2 then; and never, if several trees of the walk come before or if they are streamed. */
-static size_t level_of_outputs(const struct fff_trees_f32 *all, size_t trees, unsigned how) {
+/* At which level a walk down some of a layer's trees asks for the outputs: where only rows that are near have been met
+ * and memory has little else to do, but not before tokens are sorted; at the leaves, if the layer has more trees, since
+ * what a block of tokens adds to need not fit L2 then; and never, if several trees of the walk come before or if they
+ * are streamed. */
+static size_t level_of_outputs(const struct job *job, size_t trees, unsigned how) {
+    const struct fff_trees_f32 *all = &job->layer->trees;
     if (trees > 1 || (how & FFF_STREAM) != 0) {
         return all->levels;
     }
-    return all->trees > 1 ? all->levels - 1 : all->near_levels > 0 ? all->near_levels - 1 : 0;
+    if (all->trees > 1) {
+        return all->levels - 1;
+    }
+    size_t last_near = all->near_levels > 0 ? all->near_levels - 1 : 0;
+    return last_near > job->plan.split ? last_near : job->plan.split;
 }
 
 /* A walk of the tokens from `first` on down a group of trees, with its arrays in `memory`. */
@@ -138,7 +144,7 @@ static struct fff_walk make_walk(const struct job *job, size_t first, size_t fir
         walk.output = job->output + first * job->output_stride;
         walk.output_stride = job->output_stride;
         walk.how = how_to_write(job, first_tree, trees);
-        walk.output_level = level_of_outputs(&layer->trees, trees, walk.how);
+        walk.output_level = level_of_outputs(job, trees, walk.how);
     }
     return walk;
 }
@@ -187,12 +193,13 @@ static void run_block(const struct job *job, size_t first, size_t count, size_t 
     for (size_t tree = 0, trees; tree < all; tree += trees) {
         trees = all - tree < job->plan.group ? all - tree : job->plan.group;
         struct fff_walk walk = make_walk(job, first, tree, trees, slice);
+        bool dense = trees > 1 && walk.trees.levels == 1 && walk.output != NULL;
         if (trees > 1) {
-            walk.kernels->roots_f32(&walk.trees, count, walk.input, walk.input_stride,
-                                    walk.output != NULL && walk.trees.levels == 1, walk.logits, walk.logit_stride);
+            walk.kernels->roots_f32(&walk.trees, count, walk.input, walk.input_stride, dense, walk.logits,
+                                    walk.logit_stride);
             walk.roots_known = true;
         }
-        if (trees > 1 && walk.trees.levels == 1 && walk.output != NULL) { /* a dense layer */
+        if (dense) {
             walk.kernels->activate_f32(walk.activation, count * trees, walk.logits, walk.logits);
             walk.kernels->add_roots_f32(&walk.trees, count, walk.logits, trees, walk.how & FFF_CONTINUE, walk.output,
                                         walk.output_stride);
@@ -325,9 +332,6 @@ static void run_together(const struct job *job) {
                 .scratch = (uint32_t *)(void *)(job->workspace + layout->scratch),
                 .starts = (uint32_t *)(void *)(job->workspace + layout->starts),
             };
-            if (chunk.walk.output_level < job->plan.split) { /* not before tokens are sorted */
-                chunk.walk.output_level = job->plan.split;
-            }
             run_tasks(job, run_upper_levels, &chunk);
             sort_by_node(&chunk);
             chunk.walk.first_level = job->plan.split;

@@ -13,7 +13,7 @@ struct fff_plan {
     bool together;        /* all tasks share each walk; else every task has walks of its own */
     size_t tasks;         /* at most */
     size_t chunk;         /* tokens of a walk, at most */
-    size_t split;         /* together: the level at which tokens are sorted */
+    size_t split;         /* together: the level at which tokens are sorted; else 0 */
     size_t group;         /* trees of a walk, at most */
     size_t finish_tokens; /* tokens whose activations are at hand */
     struct fff_walk_layout walk;

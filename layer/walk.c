@@ -5,9 +5,7 @@
 /* ---- Fetching ahead ---------------------------------------------------------------------------
  *
  * What a walk will touch is known before it does, or nearly: what follows asks for it early, if rows come from beyond
- * L2, and into L2 only, since L1 would lose it again.
- *
- * Inlined by force: gcc takes a function that does nothing but prefetch for one without effect, and leaves out calls.
+ * L2, and into L2 only, since L1 would lose it again. Inlined by force, as fff_fetch_l2 is.
  */
 
 enum {
@@ -16,18 +14,13 @@ enum {
     FINISH_TOGETHER = 12, /* at most, of the tokens at a node, unless they stand at one leaf */
 };
 
-static inline __attribute__((always_inline)) void fetch(const float *from, size_t floats) {
-    for (size_t i = 0; i < floats; i += FFF_LINE_FLOATS) {
-        __builtin_prefetch(from + i, 0, 2);
-    }
-}
-
-/* A part of a node's input row, unless its level's rows are at hand. */
+/* Floats `first` to `end` of a node's input row, as far as it has them, unless its level's rows are at hand. */
 static inline __attribute__((always_inline)) void fetch_part(const struct fff_walk *walk, size_t tree, size_t level,
                                                              uint32_t node, size_t first, size_t end) {
     const struct fff_trees_f32 *trees = &walk->trees;
+    end = end < trees->input_width ? end : trees->input_width;
     if (level >= trees->near_levels && first < end) {
-        fetch(trees->input_rows + (tree * trees->nodes + node) * trees->row_stride + first, end - first);
+        fff_fetch_l2(trees->input_rows + (tree * trees->nodes + node) * trees->row_stride + first, end - first);
     }
 }
 
@@ -41,10 +34,10 @@ static inline __attribute__((always_inline)) void fetch_row(const struct fff_wal
 static inline __attribute__((always_inline)) void fetch_for_sums(const struct fff_walk *walk, size_t tree, size_t level,
                                                                  uint32_t node, size_t count, const uint32_t *tokens) {
     const struct fff_trees_f32 *trees = &walk->trees;
-    fetch(trees->output_rows + (tree * trees->nodes + node) * trees->row_stride, trees->output_width);
+    fff_fetch_l2(trees->output_rows + (tree * trees->nodes + node) * trees->row_stride, trees->output_width);
     if (level == walk->output_level) {
         for (size_t i = 0; i < count; i++) {
-            fetch(walk->output + tokens[i] * walk->output_stride, trees->output_width);
+            fff_fetch_l2(walk->output + tokens[i] * walk->output_stride, trees->output_width);
         }
     }
 }
@@ -91,15 +84,11 @@ static inline __attribute__((always_inline)) void fetch_rows_below(const struct 
                                                                    const struct group *group, uint32_t node) {
     size_t level = group->level;
     bool deep = group->count >= TWO_LEVELS;
-    size_t width = walk->trees.input_width, first = width < FFF_FIRST_FLOATS ? width : FFF_FIRST_FLOATS;
-    bool children = deep ? group->known && level == 0 : !group->known && group->count >= FETCH_CHILDREN;
+    bool children = deep ? group->known && level == 0 : !group->known;
     if (children && level + 1 < to) {
-        fetch_row(walk, tree, level + 1, 2 * node + 1);
-        fetch_row(walk, tree, level + 1, 2 * node + 2);
-    }
-    if (!group->known && group->count < FETCH_CHILDREN && level + 1 < to) {
-        fetch_part(walk, tree, level + 1, 2 * node + 1, 0, first);
-        fetch_part(walk, tree, level + 1, 2 * node + 2, 0, first);
+        size_t end = group->count < FETCH_CHILDREN ? FFF_FIRST_FLOATS : walk->trees.input_width;
+        fetch_part(walk, tree, level + 1, 2 * node + 1, 0, end);
+        fetch_part(walk, tree, level + 1, 2 * node + 2, 0, end);
     }
     if (deep && level + 2 < to) {
         for (uint32_t grandchild = 4 * node + 3; grandchild <= 4 * node + 6; grandchild++) {
