@@ -5,7 +5,7 @@
 //     dense_4095/openblas_sgemm/h768/b64/warm
 //
 // warm: one layer, again and again. cold: as many layers in turn as together exceed the last cache twice, as in a
-// model. Routes: see Routes in setting.h. The counter s_per_token is the time a token takes, in seconds. What the timed
+// model. hot: a layer's path and the same tokens, which all stay in L2. Routes: see Routes in setting.h. The counter s_per_token is the time a token takes, in seconds. What the timed
 // loop computed is checked after it: FFF against the generic kernels, bit for bit, dense layers against float64.
 #include "bench/blas.h"
 #include "bench/peers.h"
@@ -223,12 +223,15 @@ void register_layers() {
     bool have_threads = pool != nullptr;
     for (const Case &of : cases()) {
         for (size_t batch = 1; batch <= MOST_TOKENS; batch *= 2) {
+            if (!of.takes(batch)) {
+                break;
+            }
             for (fff_isa isa : usable_isas()) {
                 std::string name = "layer/" + of.shape.name() + "/" + fff_isa_name(isa) + of.name(batch);
                 add(name, [=](benchmark::State &state) { fff(state, of, isa, batch); });
             }
             for (fff_isa isa : usable_isas()) {
-                if (of.cold || of.shape.width != 768 || !have_threads) {
+                if (of.temperature != Temperature::WARM || of.shape.width != 768 || !have_threads) {
                     break;
                 }
                 for (size_t threads = 1; threads <= AllCpus::count(); threads *= 2) {
@@ -238,7 +241,7 @@ void register_layers() {
                 }
             }
             for (const Cblas *blas : found_blas()) {
-                if (of.cold) {
+                if (of.temperature != Temperature::WARM) {
                     break; // its weights are one layer's
                 }
                 std::string name = "fff_by_blas/" + blas->name + "/" + of.shape.name() + of.name(batch);

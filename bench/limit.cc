@@ -150,7 +150,7 @@ void limit(benchmark::State &state, const Case &of, const Way &way, size_t batch
     const Shape &shape = of.shape;
     const std::vector<std::vector<uint32_t>> &batches = visited_rows(setting, batch);
     size_t width = padded(shape.width), row = 2 * width, copies = 1;
-    while (of.cold && !come_from_memory(copies * shape.rows() * row * sizeof(float))) {
+    while (of.temperature == Temperature::COLD && !come_from_memory(copies * shape.rows() * row * sizeof(float))) {
         copies++;
     }
     Buffer rows(copies * shape.rows() * row);
@@ -277,6 +277,9 @@ void register_limits() {
     }
 #endif
     for (const Case &of : cases()) {
+        if (of.temperature == Temperature::HOT) {
+            continue; // nothing is read from afar
+        }
         for (const Way &way : ways()) {
             for (size_t batch = 1; batch <= MOST_TOKENS; batch *= 2) {
                 std::string name = "limit/" + of.shape.name() + "/" + way.name + of.name(batch);

@@ -35,6 +35,8 @@ DEFAULT = [
     # Each layer from memory, as in a model; all tokens alike.
     r"layer/path_1x11/FAST/h768/b(1|64)/cold/uniform",
     r"layer/path_1x11/FAST/h768/b(1|64|4096)/warm/one_path",
+    # All at hand.
+    r"layer/path_1x11/BEST/h768/b\d+/hot/one_path",
     # Other depths, numbers of trees, widths.
     r"layer/path_1x(1|3|5|7|9|13)/FAST/h768/b1/warm/uniform",
     r"layer/path_(3072x0|512x2|128x4|32x6|8x8)/FAST/h768/b(1|64|1024)/warm/uniform",
@@ -64,7 +66,7 @@ STUDENT = {4: 4.604, 5: 4.032, 6: 3.707, 7: 3.499, 8: 3.355, 9: 3.250, 10: 3.169
 POOLED_FREEDOM = 4  # what the variance of all rows counts for in that of one
 MEDIAN_VARIANCE = {2: 0.455, 3: 0.693, 4: 0.789, 5: 0.839}  # of so many normal values whose variance is 1
 
-LAYER = re.compile(r"layer/path_(\d+)x(\d+)/(\w+)/h(\d+)/b(\d+)/(warm|cold)/(\w+)")
+LAYER = re.compile(r"layer/path_(\d+)x(\d+)/(\w+)/h(\d+)/b(\d+)/(hot|warm|cold)/(\w+)")
 THREADS = re.compile(r"layer_threads/path_(\d+)x(\d+)/(\w+)/h(\d+)/b(\d+)/(warm|cold)/(\w+)/t(\d+)")
 KERNEL = re.compile(rf"({ROW_KERNELS}|activate)_f32/")
 Case = collections.namedtuple("Case", "trees depth width batch weights routes")
@@ -406,7 +408,7 @@ def layer_table(rows):
         spread = "" if r["speedup_spread"] is None else "{} to {}".format(*map(significant, r["speedup_spread"]))
         lines.append(f"| {r['model']} | {r['width']} | {r['batch']} | {r['weights']} | {r['routes']} | {r['isa']} | "
                      f"{number(r['fff_us_per_token'])} | {number(r['dense_best_us_per_token'], 1)} | "
-                     f"{r['dense_best_peer'] or 'none found'} | {significant(r['speedup'])}{' (noisy)' if r['noisy'] else ''} | "
+                     f"{r['dense_best_peer'] or ('' if r['weights'] == 'hot' else 'none found')} | {significant(r['speedup'])}{' (noisy)' if r['noisy'] else ''} | "
                      f"{spread} | {number(r['limit_us_per_token'])} | {number(r['percent_of_limit'], 0)} |")
     return lines
 
@@ -432,14 +434,17 @@ def cost_table(rows):
     return lines
 
 
-def limit_table(rows):
-    """The published shape against both parts of its limit, best instruction set."""
-    lines = ["| Batch | FFF | Reading | Multiply-adds | % of the longer | % of one after the other |", "|--:|--:|--:|--:|--:|--:|"]
+def limit_table(rows, hot):
+    """The published shape against both parts of its limit, best instruction set; `hot` are its times with all at hand, by
+    batch, of which a larger batch has the largest one's."""
+    lines = ["| Batch | FFF | Reading | Multiply-adds | % of the longer | % of one after the other | All at hand | "
+             "% of reading, then that |", "|--:|--:|--:|--:|--:|--:|--:|--:|"]
     for r in rows:
-        both = r["reading_us_per_token"] + r["multiply_adds_us_per_token"]
-        lines.append(f"| {r['batch']} | {number(r['fff_us_per_token'])} | {number(r['reading_us_per_token'])} | "
-                     f"{number(r['multiply_adds_us_per_token'])} | {number(r['percent_of_limit'], 0)} | "
-                     f"{number(100 * both / r['fff_us_per_token'], 0)} |")
+        fff, reading, multiply_adds = (r[part + "_us_per_token"] for part in ("fff", "reading", "multiply_adds"))
+        at_hand = hot.get(max((batch for batch in hot if batch <= r["batch"]), default=None))
+        lines.append(f"| {r['batch']} | {number(fff)} | {number(reading)} | {number(multiply_adds)} | "
+                     f"{number(r['percent_of_limit'], 0)} | {number(100 * (reading + multiply_adds) / fff, 0)} | {number(at_hand)} | "
+                     f"{number(at_hand and 100 * (reading + at_hand) / fff, 0)} |")
     return lines
 
 
@@ -458,9 +463,9 @@ def preferred(isas):
     return [isa for isa in ("generic", "arm_neon", "x86_avx2", "x86_avx512") if isa in isas][-1]
 
 
-def main_rows(rows):
+def main_rows(rows, weights="warm", routes="uniform"):
     """The published shape by batch, best instruction set."""
-    wanted = [r for r in rows if (r["model"], r["width"], r["weights"], r["routes"]) == ("1x11", 768, "warm", "uniform")]
+    wanted = [r for r in rows if (r["model"], r["width"], r["weights"], r["routes"]) == ("1x11", 768, weights, routes)]
     return [r for r in wanted if r["isa"] == preferred({r["isa"] for r in wanted})]
 
 
@@ -485,9 +490,11 @@ def markdown(context, notes, rows, thread_rows, kernels, pictures, pytorch, seco
     if limited:
         lines += ["## How far from the limit", "",
                   "Microseconds a token, 1x11 at 768 wide, best instruction set: the layer; reading the visited rows and x, and "
-                  "writing y, with nothing to wait for; the multiply-adds with all at hand. A core that could do both at once, "
-                  "wholly, would take the longer; one that can do but one at a time, their sum.", ""]
-        lines += limit_table(limited) + [""]
+                  "writing y, with nothing to wait for; the multiply-adds at the core's peak. A core that could do both at once, "
+                  "wholly, would take the longer; one that can do but one at a time, their sum. *All at hand*: the layer again, as "
+                  "many tokens as L2 holds, all on one path, again and again; what it takes if memory is for nothing.", ""]
+        hot = {r["batch"]: r["fff_us_per_token"] for r in main_rows(rows, "hot", "one_path")}
+        lines += limit_table(limited, hot) + [""]
     if thread_rows:
         lines += ["## Threads", "", "The threads of a pool share each batch; every other figure here is of one thread on one core.", ""]
         lines += threads_table(thread_rows) + [""]

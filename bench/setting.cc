@@ -45,19 +45,26 @@ const std::vector<Shape> &shapes() {
     return all;
 }
 
+bool Case::takes(size_t batch) const {
+    size_t rows = 2 * batch + 2 * shape.path(); // inputs and outputs; both matrices' rows of one path
+    return temperature != Temperature::HOT || rows * shape.width * sizeof(float) <= cache_bytes(2) / 2;
+}
+
 std::string Case::name(size_t batch) const {
+    static const char *const temperatures[] = {"/hot/", "/warm/", "/cold/"};
     static const char *const names[] = {"uniform", "one_path", "recorded"};
-    return "/h" + std::to_string(shape.width) + "/b" + std::to_string(batch) + (cold ? "/cold/" : "/warm/") +
-           names[static_cast<int>(routes)];
+    return "/h" + std::to_string(shape.width) + "/b" + std::to_string(batch) +
+           temperatures[static_cast<int>(temperature)] + names[static_cast<int>(routes)];
 }
 
 std::vector<Case> cases() {
     std::vector<Case> all;
     for (const Shape &shape : shapes()) {
-        for (bool cold : {false, true}) {
+        all.push_back({shape, Temperature::HOT, Routes::ONE_PATH});
+        for (Temperature temperature : {Temperature::WARM, Temperature::COLD}) {
             for (Routes routes : {Routes::UNIFORM, Routes::ONE_PATH, Routes::RECORDED}) {
                 if (routes != Routes::RECORDED || has_recorded_routes(shape)) {
-                    all.push_back({shape, cold, routes});
+                    all.push_back({shape, temperature, routes});
                 }
             }
         }
@@ -217,7 +224,8 @@ void Setting::follow_recorded_routes() {
 
 const std::vector<Layer> &Setting::layers_for(fff_isa isa) {
     std::vector<Layer> &made = layers_[isa];
-    while (made.empty() || (of.cold && !come_from_memory(made.size() * fff_layer_memory(made[0].get())))) {
+    bool cold = of.temperature == Temperature::COLD;
+    while (made.empty() || (cold && !come_from_memory(made.size() * fff_layer_memory(made[0].get())))) {
         made.push_back(make_layer(of.shape, isa, in, biases, out));
     }
     return made;
@@ -247,7 +255,7 @@ bool Setting::outputs_are_right(size_t count, float tolerance) const {
 
 Setting &setting_for(const Case &of, size_t batch) {
     static std::unique_ptr<Setting> kept;
-    size_t tokens = std::max(batch, TURN_TOKENS);
+    size_t tokens = of.temperature == Temperature::HOT ? batch : std::max(batch, TURN_TOKENS);
     while (tokens > batch && tokens * of.shape.width * sizeof(float) > size_t{64} << 20) {
         tokens /= 2;
     }

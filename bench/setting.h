@@ -32,11 +32,18 @@ enum class Routes {
     RECORDED, // the node sequences of a file
 };
 
+enum class Temperature {
+    HOT,  // one layer and the same tokens again and again, all on one path: all that is used stays in L2
+    WARM, // one layer, again and again
+    COLD, // as many layers in turn as together exceed the last cache twice
+};
+
 // What is timed but for the batch: how often each node is visited, and where weights come from.
 struct Case {
     Shape shape;
-    bool cold; // as many layers in turn as together exceed the last cache twice; else one, again and again
+    Temperature temperature;
     Routes routes;
+    bool takes(size_t batch) const;       // whether a hot batch is not too large for L2
     std::string name(size_t batch) const; // "/h768/b64/cold/uniform"
 };
 
@@ -83,8 +90,8 @@ class Setting {
     std::map<fff_isa, std::vector<Layer>> layers_;
 };
 
-// With TURN_TOKENS tokens, enough to visit most leaves, or as many as the batch; fewer if inputs are beyond 64 MB. The
-// last one is kept while the next benchmark wants the same.
+// With TURN_TOKENS tokens, enough to visit most leaves, or as many as the batch; fewer if inputs are beyond 64 MB. Hot:
+// as many as the batch. The last one is kept while the next benchmark wants the same.
 Setting &setting_for(const Case &of, size_t batch);
 
 } // namespace bench

@@ -54,6 +54,7 @@ FAKE = """\
 """
 REST = "/h768/b64/warm/uniform"
 FFF = "layer/path_1x11/{}" + REST
+HOT = "layer/path_1x11/x86_avx2/h768/b{}/hot/one_path"
 
 
 class Report(unittest.TestCase):
@@ -126,15 +127,15 @@ class Report(unittest.TestCase):
     def test_limit_is_the_larger_of_memory_and_multiply_adds(self):
         limits = {f"limit/path_1x11/{reader}" + REST: {"multiply_adds_per_token": 1e5} for reader in ("plain", "avx2")}
         for peak, limit in ((1e12, 0.6), (1e11, 1.0)):
-            (row,) = self.summary_of(
-                times={FFF.format("x86_avx2"): [2e-6], "peak_fma/x86_avx2": [1],
+            row, _, _ = self.summary_of(
+                times={FFF.format("x86_avx2"): [2e-6], HOT.format(32): [0.7e-6], HOT.format(128): [0.1e-6], "peak_fma/x86_avx2": [1],
                        "limit/path_1x11/plain" + REST: [0.9e-6], "limit/path_1x11/avx2" + REST: [0.6e-6]},
                 counters={**limits, "peak_fma/x86_avx2": {"multiply_adds/s": peak}})
             self.assertAlmostEqual(row["limit_us_per_token"], limit)
             self.assertAlmostEqual(row["percent_of_limit"], 50 * limit)
             self.assertAlmostEqual(row["reading_us_per_token"], 0.6)
             self.assertAlmostEqual(row["multiply_adds_us_per_token"], 1e5 / peak * 1e6)
-            self.assertIn(f"| 64 | 2.00 | 0.60 | {1e11 / peak:.2f} | {50 * limit:.0f} | {30 + 5e12 / peak:.0f} |",
+            self.assertIn(f"| 64 | 2.00 | 0.60 | {1e11 / peak:.2f} | {50 * limit:.0f} | {30 + 5e12 / peak:.0f} | 0.70 | 65 |",
                           self.result("report.md"))
 
     def test_threads_are_compared_with_one(self):
