@@ -70,7 +70,7 @@ static uint32_t *paths_of(const struct job *job, size_t task) {
 /* The first of task `index`'s even share of `count`; the last of its share is the first of the next one's. */
 static size_t share_start(size_t count, size_t tasks, size_t index) {
     size_t share = count / tasks, extra = count % tasks;
-    return index * share + (index < extra ? index : extra);
+    return index * share + fff_at_most(index, extra);
 }
 
 static void run_tasks(const struct job *job, void (*task)(void *, size_t), void *argument) {
@@ -175,7 +175,7 @@ static void run_token(const struct job *job, size_t token, unsigned char *slice)
     float *output = job->output + token * job->output_stride;
     size_t all = layer->trees.trees;
     for (size_t tree = 0, trees; tree < all; tree += trees) {
-        trees = all - tree < layer->group_of_one ? all - tree : layer->group_of_one;
+        trees = fff_at_most(all - tree, layer->group_of_one);
         const struct fff_trees_f32 some = some_trees(&layer->trees, tree, trees);
         kernels->descend_f32(&some, input, true, nodes, logits);
         kernels->activate_f32(layer->activation, trees * some.levels, logits, logits);
@@ -191,7 +191,7 @@ static void run_block(const struct job *job, size_t first, size_t count, size_t 
     uint32_t *scratch = (uint32_t *)(void *)(slice + job->plan.walk.scratch);
     size_t all = job->layer->trees.trees;
     for (size_t tree = 0, trees; tree < all; tree += trees) {
-        trees = all - tree < job->plan.group ? all - tree : job->plan.group;
+        trees = fff_at_most(all - tree, job->plan.group);
         struct fff_walk walk = make_walk(job, first, tree, trees, slice);
         bool dense = trees > 1 && walk.trees.levels == 1 && walk.output != NULL;
         if (trees > 1) {
@@ -222,7 +222,7 @@ static void accumulate_block(const struct job *job, size_t first, size_t count, 
     size_t all = layer->trees.trees, levels = layer->trees.levels;
     float *activations = activations_of(job, task);
     for (size_t tree = 0, trees; tree < all; tree += trees) {
-        trees = all - tree < job->plan.group ? all - tree : job->plan.group;
+        trees = fff_at_most(all - tree, job->plan.group);
         const struct fff_trees_f32 some = some_trees(&layer->trees, tree, trees);
         size_t entries = trees * levels;
         for (size_t token = first; token < first + count; token++) {
@@ -243,7 +243,7 @@ static void run_own_tokens(void *argument, size_t index) {
 
     fff_fp_environment callers = fff_fp_enter();
     while (first < end) {
-        size_t count = end - first < job->plan.chunk ? end - first : job->plan.chunk;
+        size_t count = fff_at_most(end - first, job->plan.chunk);
         if (job->nodes != NULL) {
             accumulate_block(job, first, count, index);
         } else if (count == 1) {
@@ -275,7 +275,7 @@ static void run_upper_levels(void *argument, size_t index) {
     size_t end = share_start(chunk->count, plan->tasks, index + 1);
     fff_fp_environment callers = fff_fp_enter();
     for (size_t first = share_start(chunk->count, plan->tasks, index), count; first < end; first += count) {
-        count = end - first < block ? end - first : block;
+        count = fff_at_most(end - first, block);
         start_at_root(&chunk->walk, 0, first, count, chunk->order + first);
         fff_walk_down(&chunk->walk, 0, 0, plan->split, count, chunk->order + first, chunk->scratch + first, NULL, NULL);
     }
@@ -300,17 +300,21 @@ static void sort_by_node(struct chunk *chunk) {
 }
 
 /* Task `index`: its share of the sorted tokens, subtree by subtree, to the end. A subtree that many tokens have reached
- * is taken block by block, so that shares are even and inputs stay in L2 however skewed the routes. */
+ * is taken block by block, so that inputs stay in L2 however skewed the routes. */
 static void run_subtrees(void *argument, size_t index) {
     const struct chunk *chunk = argument;
     const struct job *job = chunk->job;
+    size_t block = job->layer->block, most = FFF_BLOCKS_A_SUBTREE * block;
     size_t end = share_start(chunk->count, job->plan.tasks, index + 1);
     fff_fp_environment callers = fff_fp_enter();
     for (size_t first = share_start(chunk->count, job->plan.tasks, index), count; first < end; first += count) {
         uint32_t *order = chunk->order + first;
-        size_t most = end - first < job->layer->block ? end - first : job->layer->block;
-        for (count = 1; count < most && chunk->walk.nodes[order[count]] == chunk->walk.nodes[order[0]];) {
+        const uint32_t *nodes = chunk->walk.nodes;
+        for (count = 1; count <= most && first + count < end && nodes[order[count]] == nodes[order[0]];) {
             count++;
+        }
+        if (count > most) {
+            count = block;
         }
         fff_walk_down(&chunk->walk, 0, job->plan.split, chunk->walk.trees.levels, count, order, chunk->scratch + first,
                       activations_of(job, index), paths_of(job, index));
@@ -322,7 +326,7 @@ static void run_subtrees(void *argument, size_t index) {
 static void run_together(const struct job *job) {
     const struct fff_walk_layout *layout = &job->plan.walk;
     for (size_t first = 0, count; first < job->batch; first += count) {
-        count = job->batch - first < job->plan.chunk ? job->batch - first : job->plan.chunk;
+        count = fff_at_most(job->batch - first, job->plan.chunk);
         for (size_t tree = 0; tree < job->layer->trees.trees; tree++) {
             struct chunk chunk = {
                 .job = job,

@@ -11,7 +11,6 @@ enum {
     L2_TO_NEAR = 4,       /* the uppermost levels' input rows, which every token meets, stay in L2 */
     L2_TO_ROOTS = 2,      /* of trees of depth 0, whose kernels are blocked, both rows stay in L2 */
     TOKENS_A_LEAF = 8,    /* enough in a chunk: more share a leaf's row no better to speak of */
-    BLOCKS_A_SUBTREE = 2, /* at most, rather than to sort at a level whose rows do not stay in L2 */
     SUBTREES_A_TASK = 4,  /* at least, so that few are cut between two tasks */
     TOKENS_A_TASK = 48,   /* at least, for more than one task to walk together */
     MOST_SPLIT = 12,
@@ -19,14 +18,6 @@ enum {
     /* Several trees walk one by one, all inputs and outputs read anew for each, only if each is so much larger. */
     SMALL_TREE_CACHES = 4,
 };
-
-static size_t at_most(size_t value, size_t limit) {
-    return value < limit ? value : limit;
-}
-
-static size_t at_least(size_t value, size_t limit) {
-    return value > limit ? value : limit;
-}
 
 /* Room for `count` elements of 4 bytes at *end, which advances to the next cache line. Nothing overflows: the sizes are
  * bounded by those of the layer's weights, which are in memory, and by the constants above. */
@@ -47,18 +38,18 @@ void fff_plan_layer(struct fff_layer *layer) {
     size_t token_floats = trees->trees == 1 || layer->large_trees
                               ? trees->input_width
                               : (trees->input_width + trees->output_width) / BLOCKS_OF_TREES;
-    layer->block = at_most(at_least(floats / at_least(token_floats, 1), LEAST_BLOCK), MOST_BLOCK);
+    layer->block = fff_at_most(fff_at_least(floats / fff_at_least(token_floats, 1), LEAST_BLOCK), MOST_BLOCK);
     size_t by_rows = trees->levels == 1
                          ? layer->l2_bytes / L2_TO_ROOTS / sizeof(float) / trees->row_stride
                          : layer->l2_bytes / L2_TO_GROUP / sizeof(float) / trees->nodes / trees->output_width;
     size_t by_logits = floats / layer->block / (trees->levels + 1);
-    layer->group = at_least(at_most(at_most(by_rows, by_logits), trees->trees), 1);
+    layer->group = fff_at_least(fff_at_most(fff_at_most(by_rows, by_logits), trees->trees), 1);
     if (trees->levels == 1 && layer->group < trees->trees && layer->group > FFF_TILE_ROWS) {
         layer->group -= layer->group % FFF_TILE_ROWS;
     }
     size_t by_path = layer->l2_bytes / L2_TO_GROUP / sizeof(float) / trees->levels / trees->output_width;
-    layer->group_of_one = at_least(at_most(by_path, trees->trees), 1);
-    layer->finish_tokens = at_least(FINISH_FLOATS / (layer->group * trees->levels), 1);
+    layer->group_of_one = fff_at_least(fff_at_most(by_path, trees->trees), 1);
+    layer->finish_tokens = fff_at_least(FINISH_FLOATS / (layer->group * trees->levels), 1);
     size_t near_rows = layer->l2_bytes / L2_TO_NEAR / sizeof(float) / trees->input_width / trees->trees;
     layer->trees.near_levels = trees->trees * tree_bytes > layer->l2_bytes / 2 ? 0 : trees->levels;
     while (trees->near_levels + 1 < trees->levels && ((size_t)2 << trees->near_levels) - 1 <= near_rows) {
@@ -72,10 +63,10 @@ static void plan_together(const struct fff_layer *layer, size_t batch, struct ff
     size_t leaves = (trees->nodes + 1) / 2, subtrees = plan->tasks > 1 ? SUBTREES_A_TASK * plan->tasks : 1;
     plan->together = true;
     plan->group = 1;
-    plan->finish_tokens = at_least(FINISH_FLOATS / trees->levels, 1);
-    plan->chunk = at_most(batch, at_most(at_least(TOKENS_A_LEAF * leaves, 4 * layer->block), MOST_CHUNK));
+    plan->finish_tokens = fff_at_least(FINISH_FLOATS / trees->levels, 1);
+    plan->chunk = fff_at_most(batch, fff_at_most(fff_at_least(TOKENS_A_LEAF * leaves, 4 * layer->block), MOST_CHUNK));
     while (plan->split + 1 < trees->levels && plan->split < MOST_SPLIT &&
-           (plan->chunk >> plan->split > layer->block * (plan->split < trees->near_levels ? 1 : BLOCKS_A_SUBTREE) ||
+           (plan->chunk >> plan->split > layer->block * (plan->split < trees->near_levels ? 1 : FFF_BLOCKS_A_SUBTREE) ||
             (size_t)1 << plan->split < subtrees || plan->split == 1 /* the levels above go two at once */)) {
         plan->split++;
     }
@@ -98,7 +89,7 @@ static size_t lay_out(const struct fff_layer *layer, struct fff_plan *plan) {
     size_t one_token = 0; /* a token that goes alone has nodes and logits of a whole path in place of all that */
     reserve(&one_token, layer->path_length);
     reserve(&one_token, layer->path_length);
-    plan->slice = at_least(end, one_token);
+    plan->slice = fff_at_least(end, one_token);
     size_t bytes;
     return fff_size_multiply(plan->tasks, plan->slice, &bytes) && fff_size_add(bytes, plan->slices, &bytes) &&
                    fff_size_add(bytes, FFF_WORKSPACE_ALIGNMENT - 1, &bytes)
@@ -107,8 +98,8 @@ static size_t lay_out(const struct fff_layer *layer, struct fff_plan *plan) {
 }
 
 size_t fff_plan_batch(const struct fff_layer *layer, size_t batch, size_t concurrency, struct fff_plan *plan) {
-    *plan = (struct fff_plan){.tasks = at_most(at_least(concurrency, 1), batch), .group = layer->group};
-    plan->chunk = at_most(batch, layer->block); /* for each task, so that fewer tasks never need more */
+    *plan = (struct fff_plan){.tasks = fff_at_most(fff_at_least(concurrency, 1), batch), .group = layer->group};
+    plan->chunk = fff_at_most(batch, layer->block); /* for each task, so that fewer tasks never need more */
     plan->finish_tokens = layer->finish_tokens;
     size_t bytes = lay_out(layer, plan);
     if (!layer->large_trees || batch < 2 * TOKENS_A_TASK || bytes == 0) {
@@ -122,5 +113,5 @@ size_t fff_plan_batch(const struct fff_layer *layer, size_t batch, size_t concur
     if (batch > layer->block || (plan->tasks > 1 && batch / plan->tasks >= TOKENS_A_TASK)) {
         *plan = together;
     }
-    return together_bytes == 0 ? 0 : at_least(bytes, together_bytes);
+    return together_bytes == 0 ? 0 : fff_at_least(bytes, together_bytes);
 }

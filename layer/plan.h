@@ -9,6 +9,10 @@ struct fff_walk_layout {
     size_t logits, order, scratch, starts;
 };
 
+/* Blocks of tokens of a subtree that are taken at once, at most: rather than to sort at a level whose rows do not stay
+ * in L2, or to leave a few tokens that share little. */
+enum { FFF_BLOCKS_A_SUBTREE = 2 };
+
 struct fff_plan {
     bool together;        /* all tasks share each walk; else every task has walks of its own */
     size_t tasks;         /* at most */

@@ -1,10 +1,17 @@
-/* Checked arithmetic on sizes that come from callers. */
+/* Arithmetic on sizes; checked, where they come from callers. */
 #ifndef FFF_SIZE_H
 #define FFF_SIZE_H
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+static inline size_t fff_at_most(size_t value, size_t limit) {
+    return value < limit ? value : limit;
+}
+static inline size_t fff_at_least(size_t value, size_t limit) {
+    return value > limit ? value : limit;
+}
 
 /* *result = a * b or a + b; false, with *result meaningless, if that overflows. */
 static inline bool fff_size_multiply(size_t a, size_t b, size_t *result) {

@@ -1,5 +1,7 @@
 #include "layer/walk.h"
 
+#include "layer/size.h"
+
 #include <string.h>
 
 /* ---- Fetching ahead ---------------------------------------------------------------------------
@@ -18,7 +20,7 @@ enum {
 static inline __attribute__((always_inline)) void fetch_part(const struct fff_walk *walk, size_t tree, size_t level,
                                                              uint32_t node, size_t first, size_t end) {
     const struct fff_trees_f32 *trees = &walk->trees;
-    end = end < trees->input_width ? end : trees->input_width;
+    end = fff_at_most(end, trees->input_width);
     if (level >= trees->near_levels && first < end) {
         fff_fetch_l2(trees->input_rows + (tree * trees->nodes + node) * trees->row_stride + first, end - first);
     }
@@ -192,7 +194,7 @@ void fff_walk_down(const struct fff_walk *walk, size_t tree, size_t from, size_t
 void fff_walk_finish(const struct fff_walk *walk, size_t count, const uint32_t *tokens, float *activations,
                      uint32_t *paths) {
     for (size_t i = 0; i < count; i += walk->finish_tokens) {
-        size_t some = count - i < walk->finish_tokens ? count - i : walk->finish_tokens;
+        size_t some = fff_at_most(count - i, walk->finish_tokens);
         walk->finish(walk, some, tokens + i, activations, paths);
     }
 }
