@@ -5,8 +5,9 @@
 //     dense_4095/openblas_sgemm/h768/b64/warm
 //
 // warm: one layer, again and again. cold: as many layers in turn as together exceed the last cache twice, as in a
-// model. hot: a layer's path and the same tokens, which all stay in L2. Routes: see Routes in setting.h. The counter s_per_token is the time a token takes, in seconds. What the timed
-// loop computed is checked after it: FFF against the generic kernels, bit for bit, dense layers against float64.
+// model. hot: a layer's path and the same tokens, which all stay in L2. Routes: see Routes in setting.h. The counter
+// s_per_token is the time a token takes, in seconds. What the timed loop computed is checked after it: FFF against the
+// generic kernels, bit for bit, dense layers against float64.
 #include "bench/blas.h"
 #include "bench/peers.h"
 #include "bench/setting.h"

@@ -408,8 +408,9 @@ def layer_table(rows):
         spread = "" if r["speedup_spread"] is None else "{} to {}".format(*map(significant, r["speedup_spread"]))
         lines.append(f"| {r['model']} | {r['width']} | {r['batch']} | {r['weights']} | {r['routes']} | {r['isa']} | "
                      f"{number(r['fff_us_per_token'])} | {number(r['dense_best_us_per_token'], 1)} | "
-                     f"{r['dense_best_peer'] or ('' if r['weights'] == 'hot' else 'none found')} | {significant(r['speedup'])}{' (noisy)' if r['noisy'] else ''} | "
-                     f"{spread} | {number(r['limit_us_per_token'])} | {number(r['percent_of_limit'], 0)} |")
+                     f"{r['dense_best_peer'] or ('' if r['weights'] == 'hot' else 'none found')} | "
+                     f"{significant(r['speedup'])}{' (noisy)' if r['noisy'] else ''} | {spread} | "
+                     f"{number(r['limit_us_per_token'])} | {number(r['percent_of_limit'], 0)} |")
     return lines
 
 
@@ -556,7 +557,7 @@ def main():
         if isa not in usable:
             return refuse(f"instruction set '{isa}' is not usable here; these are: {', '.join(usable)}")
     try:
-        wanted = re.compile(arguments.filter).search if arguments.filter else default_selection(usable).fullmatch
+        wanted = re.compile(arguments.filter).search if arguments.filter else default_selection(isas or usable).fullmatch
         cases, threads, others = select(names, wanted, isas)
     except re.error as error:
         return refuse(f"'{arguments.filter}' is no regular expression: {error}")

@@ -49,6 +49,11 @@ static inline __attribute__((always_inline)) void fff_two_levels(const struct ff
         fff_two_levels_of_four(trees, row, left_row, tokens + i, NULL, inputs, input_stride, logits, logit_stride,
                                dots_of);
     }
+    if (count >= FFF_TILE_TOKENS && i + 1 < count) { /* two or three are left: the last four take less than they */
+        fff_two_levels_of_four(trees, row, left_row, tokens + count - FFF_TILE_TOKENS, NULL, inputs, input_stride,
+                               logits, logit_stride, dots_of);
+        return;
+    }
     for (; i < count; i++) {
         const float *input = inputs + tokens[i] * input_stride;
         float *logit = logits + tokens[i] * logit_stride;

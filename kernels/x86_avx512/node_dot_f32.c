@@ -54,6 +54,10 @@ void fff_node_dot_f32_x86_avx512(const struct fff_trees_f32 *trees, size_t row, 
     for (; i + 4 <= count; i += 4) {
         four_tokens_x86_avx512(trees, row, tokens + i, inputs, input_stride, logits, logit_stride);
     }
+    if (count >= 4 && i + 1 < count) { /* two or three are left: the last four take less than they */
+        four_tokens_x86_avx512(trees, row, tokens + count - 4, inputs, input_stride, logits, logit_stride);
+        return;
+    }
     for (; i < count; i++) {
         logits[tokens[i] * logit_stride] = logit_x86_avx512(trees, row, inputs + tokens[i] * input_stride, NULL);
     }
