@@ -78,8 +78,9 @@ struct fff_trees_f32 {
     float right_above;  /* a token goes right if its logit is above this: FFF_ABOVE_ZERO or FFF_FROM_ZERO */
 };
 
-/* The rows of roots_f32's tile: any other number of trees leaves its last tile incomplete. */
-#define FFF_TILE_ROWS 3
+/* The vector instruction sets' blocked dot products are in tiles of so many rows by so many tokens; roots_f32's last
+ * one is incomplete if the number of trees is no multiple. */
+enum { FFF_TILE_ROWS = 3, FFF_TILE_TOKENS = 4 };
 
 /* How accumulate_f32 is to write. */
 enum { FFF_CONTINUE = 1, FFF_STREAM = 2 };

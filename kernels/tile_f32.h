@@ -5,9 +5,6 @@
 
 #include "kernels/kernels.h"
 
-/* FFF_TILE_ROWS is in kernels.h. */
-enum { FFF_TILE_TOKENS = 4 };
-
 /* dots[r][t] is the dot product of row r with token t. `ahead`, if not NULL, is as many other inputs, which are asked
  * for piece by piece between the multiply-adds, and into L2, but for the last width % FFF_PARTIAL_SUMS columns: asked
  * for all at once, they would be all that the core does. */

@@ -112,8 +112,8 @@ static size_t level_of_outputs(const struct job *job, size_t trees, unsigned how
     if (all->trees > 1) {
         return all->levels - 1;
     }
-    size_t last_near = all->near_levels > 0 ? all->near_levels - 1 : 0;
-    return last_near > job->plan.split ? last_near : job->plan.split;
+    size_t last_near = fff_at_least(all->near_levels, 1) - 1;
+    return fff_at_least(last_near, job->plan.split);
 }
 
 /* A walk of the tokens from `first` on down a group of trees, with its arrays in `memory`. */
@@ -304,12 +304,12 @@ static void sort_by_node(struct chunk *chunk) {
 static void run_subtrees(void *argument, size_t index) {
     const struct chunk *chunk = argument;
     const struct job *job = chunk->job;
+    const uint32_t *nodes = chunk->walk.nodes;
     size_t block = job->layer->block, most = FFF_BLOCKS_A_SUBTREE * block;
     size_t end = share_start(chunk->count, job->plan.tasks, index + 1);
     fff_fp_environment callers = fff_fp_enter();
     for (size_t first = share_start(chunk->count, job->plan.tasks, index), count; first < end; first += count) {
         uint32_t *order = chunk->order + first;
-        const uint32_t *nodes = chunk->walk.nodes;
         for (count = 1; count <= most && first + count < end && nodes[order[count]] == nodes[order[0]];) {
             count++;
         }

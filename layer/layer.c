@@ -48,7 +48,7 @@ static size_t l2_bytes(void) {
     if (bytes <= 0) {
         return 1 << 20;
     }
-    return bytes < 256 << 10 ? 256 << 10 : bytes > 8 << 20 ? 8 << 20 : (size_t)bytes;
+    return fff_at_most(fff_at_least((size_t)bytes, 256 << 10), 8 << 20);
 }
 
 static const fff_allocator c_library = {allocate_from_c_library, release_to_c_library, NULL};
@@ -75,7 +75,7 @@ static fff_status read_desc(const fff_layer_desc *given, fff_layer_desc *desc) {
         }
     }
     memset(desc, 0, sizeof *desc);
-    memcpy(desc, given, size < sizeof *desc ? size : sizeof *desc);
+    memcpy(desc, given, fff_at_most(size, sizeof *desc));
     return FFF_OK;
 }
 
