@@ -33,7 +33,7 @@ DenseLayers::DenseLayers(size_t w, size_t n, bool is_cold) : width(w), neurons(n
 
 void gelu(Buffer &hidden) {
     static const fff_isa best = usable_isas().back();
-    fff_activate(best, FFF_ACTIVATION_GELU, hidden.size(), hidden.data(), hidden.data());
+    fff_activate(best, FFF_ACTIVATION_GELU, FFF_SLEEF_RECORDED, hidden.size(), hidden.data(), hidden.data());
 }
 
 Peers find_peers() {

@@ -14,6 +14,11 @@ extern "C" {
  * whether this CPU can run it: fff_isa_usable() does. */
 const struct fff_kernels *fff_kernels_of(fff_isa isa);
 
+/* Whether an activation calls SLEEF. */
+static inline bool fff_uses_sleef(fff_activation activation) {
+    return activation == FFF_ACTIVATION_GELU_TANH || activation == FFF_ACTIVATION_SILU;
+}
+
 #ifdef __cplusplus
 }
 #endif

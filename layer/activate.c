@@ -2,11 +2,15 @@
 #include "dispatch/fp_environment.h"
 #include "layer/size.h"
 
-fff_status fff_activate(fff_isa isa, fff_activation activation, size_t count, const float *logits, float *activations) {
-    if ((unsigned)activation >= FFF_ACTIVATION_COUNT) {
+fff_status fff_activate(fff_isa isa, fff_activation activation, fff_sleef sleef, size_t count, const float *logits,
+                        float *activations) {
+    if ((unsigned)activation >= FFF_ACTIVATION_COUNT || (unsigned)sleef > FFF_SLEEF_ANY) {
         return FFF_ERROR_OPTION;
     }
     fff_status status = fff_isa_choose(isa, &isa);
+    if (status == FFF_OK && sleef == FFF_SLEEF_RECORDED && fff_uses_sleef(activation)) {
+        status = fff_sleef_check(isa);
+    }
     if (status != FFF_OK || count == 0) {
         return status;
     }

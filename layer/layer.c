@@ -105,7 +105,7 @@ static fff_status check_desc(const fff_layer_desc *desc) {
         return FFF_ERROR_SHAPE;
     }
     if ((unsigned)desc->activation >= FFF_ACTIVATION_COUNT || (unsigned)desc->routing > FFF_ROUTING_GREATER_EQUAL ||
-        desc->weight_type != FFF_WEIGHT_F32) {
+        desc->weight_type != FFF_WEIGHT_F32 || (unsigned)desc->sleef > FFF_SLEEF_ANY) {
         return FFF_ERROR_OPTION;
     }
     size_t rows;
@@ -193,6 +193,9 @@ fff_status fff_layer_create(const fff_layer_desc *given, fff_layer **layer) {
     }
     if (status == FFF_OK) {
         status = fff_isa_choose(desc.isa, &isa);
+    }
+    if (status == FFF_OK && desc.sleef == FFF_SLEEF_RECORDED && fff_uses_sleef(desc.activation)) {
+        status = fff_sleef_check(isa);
     }
     if (status != FFF_OK) {
         return status;

@@ -12,13 +12,15 @@ const char *fff_status_text(fff_status status) {
     case FFF_ERROR_OVERFLOW: return "sizes are too large to address";
     case FFF_ERROR_STRIDE: return "a stride makes rows overlap";
     case FFF_ERROR_ALIGNMENT: return "a pointer is not aligned for its element type";
-    case FFF_ERROR_OVERLAP: return "input and output share memory";
+    case FFF_ERROR_OVERLAP: return "input, output or workspace share memory";
     case FFF_ERROR_WORKSPACE: return "the workspace is too small";
     case FFF_ERROR_NODE: return "a node index lies outside its tree";
     case FFF_ERROR_ISA_UNKNOWN: return "no instruction set has that name";
     case FFF_ERROR_ISA_NOT_BUILT: return "the library was built without that instruction set";
     case FFF_ERROR_ISA_NOT_SUPPORTED: return "this machine does not support that instruction set";
     case FFF_ERROR_OUT_OF_MEMORY: return "out of memory";
+    case FFF_ERROR_RUNNER: return "the runner did not run every task exactly once";
+    case FFF_ERROR_SLEEF: return "the SLEEF library that is loaded returns other bits than the recorded ones";
     }
     return "unknown status";
 }

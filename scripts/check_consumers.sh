@@ -15,11 +15,11 @@ say install
 meson setup "$folder/build" --prefix "$prefix" --libdir lib $only_library >"$folder/log" || { cat "$folder/log"; exit 1; }
 ninja -C "$folder/build" --quiet
 meson install -C "$folder/build" --quiet --no-rebuild
-for file in include/fff/fff.h lib/libfff.so lib/libfff.so.0 lib/libfff.a lib/pkgconfig/fff.pc lib/cmake/fff/fff-config.cmake \
+for file in include/fff/fff.h lib/libfff.so lib/libfff.so.1 lib/libfff.a lib/pkgconfig/fff.pc lib/cmake/fff/fff-config.cmake \
     lib/cmake/fff/fff-config-version.cmake; do
     test -f "$prefix/$file" || { echo "$file is not installed" >&2; exit 1; }
 done
-readelf -d "$prefix/lib/libfff.so" | grep -q 'SONAME.*\[libfff.so.0\]'
+readelf -d "$prefix/lib/libfff.so" | grep -q 'SONAME.*\[libfff.so.1\]'
 
 say pkg-config
 export PKG_CONFIG_PATH="$prefix/lib/pkgconfig"
@@ -48,9 +48,9 @@ fi
 # Moved elsewhere, the package still finds its files; another major version is refused.
 mv "$prefix" "$folder/moved"
 cmake -S "$folder/cmake" -B "$folder/cmake/moved" -DCMAKE_PREFIX_PATH="$folder/moved" >"$folder/log" || { cat "$folder/log"; exit 1; }
-sed -i 's/find_package(fff 0.1 /find_package(fff 1.0 /' "$folder/cmake/CMakeLists.txt"
+sed -i 's/find_package(fff 0.2 /find_package(fff 1.0 /' "$folder/cmake/CMakeLists.txt"
 if cmake -S "$folder/cmake" -B "$folder/cmake/newer" -DCMAKE_PREFIX_PATH="$folder/moved" >"$folder/log" 2>&1; then
-    echo "version 1.0 was asked for and 0.1 accepted" >&2
+    echo "version 1.0 was asked for and 0.2 accepted" >&2
     exit 1
 fi
 

@@ -260,17 +260,23 @@ static void test_accumulate(void **unused) {
 static void test_activate(void **unused) {
     (void)unused;
     float values[8] = {0};
-    EXPECT(FFF_OK, fff_activate(FFF_ISA_GENERIC, FFF_ACTIVATION_GELU, 0, NULL, NULL));
-    EXPECT(FFF_OK, fff_activate(FFF_ISA_GENERIC, FFF_ACTIVATION_GELU, 4, values, values));
-    EXPECT(FFF_OK, fff_activate(FFF_ISA_GENERIC, FFF_ACTIVATION_GELU, 4, values, values + 4));
-    EXPECT(FFF_ERROR_OVERLAP, fff_activate(FFF_ISA_GENERIC, FFF_ACTIVATION_GELU, 4, values, values + 3));
-    EXPECT(FFF_ERROR_OVERLAP, fff_activate(FFF_ISA_GENERIC, FFF_ACTIVATION_GELU, 4, values + 3, values));
-    EXPECT(FFF_ERROR_NULL_POINTER, fff_activate(FFF_ISA_GENERIC, FFF_ACTIVATION_GELU, 1, NULL, values));
-    EXPECT(FFF_ERROR_NULL_POINTER, fff_activate(FFF_ISA_GENERIC, FFF_ACTIVATION_GELU, 1, values, NULL));
-    EXPECT(FFF_ERROR_ALIGNMENT, fff_activate(FFF_ISA_GENERIC, FFF_ACTIVATION_GELU, 1, unaligned(values), values));
-    EXPECT(FFF_ERROR_OVERFLOW, fff_activate(FFF_ISA_GENERIC, FFF_ACTIVATION_GELU, SIZE_MAX, values, values));
-    EXPECT(FFF_ERROR_OPTION, fff_activate(FFF_ISA_GENERIC, (fff_activation)99, 1, values, values));
-    EXPECT(FFF_ERROR_OPTION, fff_activate((fff_isa)99, FFF_ACTIVATION_GELU, 1, values, values));
+    EXPECT(FFF_OK, fff_activate(FFF_ISA_GENERIC, FFF_ACTIVATION_GELU, FFF_SLEEF_RECORDED, 0, NULL, NULL));
+    EXPECT(FFF_OK, fff_activate(FFF_ISA_GENERIC, FFF_ACTIVATION_GELU, FFF_SLEEF_RECORDED, 4, values, values));
+    EXPECT(FFF_OK, fff_activate(FFF_ISA_GENERIC, FFF_ACTIVATION_GELU, FFF_SLEEF_RECORDED, 4, values, values + 4));
+    EXPECT(FFF_ERROR_OVERLAP,
+           fff_activate(FFF_ISA_GENERIC, FFF_ACTIVATION_GELU, FFF_SLEEF_RECORDED, 4, values, values + 3));
+    EXPECT(FFF_ERROR_OVERLAP,
+           fff_activate(FFF_ISA_GENERIC, FFF_ACTIVATION_GELU, FFF_SLEEF_RECORDED, 4, values + 3, values));
+    EXPECT(FFF_ERROR_NULL_POINTER,
+           fff_activate(FFF_ISA_GENERIC, FFF_ACTIVATION_GELU, FFF_SLEEF_RECORDED, 1, NULL, values));
+    EXPECT(FFF_ERROR_NULL_POINTER,
+           fff_activate(FFF_ISA_GENERIC, FFF_ACTIVATION_GELU, FFF_SLEEF_RECORDED, 1, values, NULL));
+    EXPECT(FFF_ERROR_ALIGNMENT,
+           fff_activate(FFF_ISA_GENERIC, FFF_ACTIVATION_GELU, FFF_SLEEF_RECORDED, 1, unaligned(values), values));
+    EXPECT(FFF_ERROR_OVERFLOW,
+           fff_activate(FFF_ISA_GENERIC, FFF_ACTIVATION_GELU, FFF_SLEEF_RECORDED, SIZE_MAX, values, values));
+    EXPECT(FFF_ERROR_OPTION, fff_activate(FFF_ISA_GENERIC, (fff_activation)99, FFF_SLEEF_RECORDED, 1, values, values));
+    EXPECT(FFF_ERROR_OPTION, fff_activate((fff_isa)99, FFF_ACTIVATION_GELU, FFF_SLEEF_RECORDED, 1, values, values));
 }
 
 /* An allocator that keeps count, and fails from a given call on. */

@@ -247,9 +247,9 @@ static void test_depth_0_is_dense(void **unused) {
             float sum = 0;
             for (size_t neuron = 0; neuron < s.desc.trees; neuron++) {
                 float activation;
-                assert_int_equal(
-                    fff_activate(FFF_ISA_GENERIC, s.desc.activation, 1, &s.logits[t * s.path + neuron], &activation),
-                    FFF_OK);
+                assert_int_equal(fff_activate(FFF_ISA_GENERIC, s.desc.activation, FFF_SLEEF_RECORDED, 1,
+                                              &s.logits[t * s.path + neuron], &activation),
+                                 FFF_OK);
                 sum = __builtin_fmaf(activation,
                                      s.output_weights[neuron * s.desc.output_weights.node_stride +
                                                       j * s.desc.output_weights.column_stride],
@@ -424,7 +424,8 @@ static void check_unusual_environment(const struct subject *s, const fff_layer *
     float *output = test_allocate(s->batch * s->desc.output_width, sizeof(float));
     float *activations = test_allocate(s->batch * s->path, sizeof(float));
     float *expected = test_allocate(s->batch * s->path, sizeof(float));
-    assert_int_equal(fff_activate(fff_layer_isa(layer), s->desc.activation, s->batch * s->path, s->logits, expected),
+    assert_int_equal(fff_activate(fff_layer_isa(layer), s->desc.activation, FFF_SLEEF_RECORDED, s->batch * s->path,
+                                  s->logits, expected),
                      FFF_OK);
     fenv_t usual;
     fegetenv(&usual);
@@ -432,8 +433,8 @@ static void check_unusual_environment(const struct subject *s, const fff_layer *
     uint64_t before = control_bits();
     fff_status status = fff_forward(layer, s->batch, s->input, s->desc.input_width, output, s->desc.output_width,
                                     workspace.data, workspace.size, NULL);
-    fff_status activated =
-        fff_activate(fff_layer_isa(layer), s->desc.activation, s->batch * s->path, s->logits, activations);
+    fff_status activated = fff_activate(fff_layer_isa(layer), s->desc.activation, FFF_SLEEF_RECORDED,
+                                        s->batch * s->path, s->logits, activations);
     uint64_t after = control_bits();
     fesetenv(&usual);
     assert_int_equal(status, FFF_OK);

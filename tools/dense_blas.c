@@ -66,7 +66,7 @@ void dense_blas_forward(const struct dense_blas *dense, enum dense_blas_way way,
                         input + token * data->input_width, 1, 1, hidden + token * data->rows, 1);
         }
     }
-    fff_activate(dense->best, data->activation, batch * data->rows, hidden, hidden);
+    fff_activate(dense->best, data->activation, FFF_SLEEF_RECORDED, batch * data->rows, hidden, hidden);
     switch (way) {
     case DENSE_GEMM:
         cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, tokens, out, rows, 1, hidden, rows, data->output_weights,

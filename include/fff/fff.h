@@ -36,7 +36,7 @@ extern "C" {
 #endif
 
 #define FFF_VERSION_MAJOR 0
-#define FFF_VERSION_MINOR 1
+#define FFF_VERSION_MINOR 2
 #define FFF_VERSION_PATCH 0
 
 #define FFF_API __attribute__((visibility("default")))
@@ -44,8 +44,8 @@ extern "C" {
 /* The version of the library that runs, "major.minor.patch". */
 FFF_API const char *fff_version(void);
 
-/* The version of SLEEF whose activation functions the library was built with. The library's bits
- * are those of one SLEEF version. */
+/* The version of SLEEF that the library was built with. The one that runs may be another: see fff_sleef_path() and
+ * fff_sleef_check(). */
 FFF_API const char *fff_sleef_version(void);
 
 /* ---- Status ---------------------------------------------------------------------------------- */
@@ -61,13 +61,15 @@ typedef enum fff_status {
     FFF_ERROR_OVERFLOW,          /* sizes multiply to more than memory can hold or an index can count */
     FFF_ERROR_STRIDE,            /* a stride makes rows overlap */
     FFF_ERROR_ALIGNMENT,         /* a pointer is not aligned for its element type */
-    FFF_ERROR_OVERLAP,           /* input and output rows share memory */
+    FFF_ERROR_OVERLAP,           /* input, output and workspace share memory */
     FFF_ERROR_WORKSPACE,         /* the workspace is smaller than fff_workspace_size() says */
     FFF_ERROR_NODE,              /* a node index given to fff_accumulate() lies outside its tree */
     FFF_ERROR_ISA_UNKNOWN,       /* no instruction set has that name */
     FFF_ERROR_ISA_NOT_BUILT,     /* the library was built without that instruction set */
     FFF_ERROR_ISA_NOT_SUPPORTED, /* this CPU, or its operating system, lacks that instruction set */
     FFF_ERROR_OUT_OF_MEMORY,     /* the allocator returned NULL */
+    FFF_ERROR_RUNNER,            /* the runner left out a task or ran one twice: the output is not to be used */
+    FFF_ERROR_SLEEF,             /* the SLEEF library that is loaded returns other bits than the recorded ones */
 } fff_status;
 
 /* A sentence about a status, for people; never NULL, valid for ever. */
@@ -109,6 +111,23 @@ typedef struct fff_cpu_feature {
 
 /* Writes up to `capacity` features of this architecture and returns how many there are. */
 FFF_API size_t fff_cpu_features(fff_cpu_feature *features, size_t capacity);
+
+/* ---- SLEEF ------------------------------------------------------------------------------------ */
+
+/* GELU_TANH and SILU use SLEEF's tanh and exp, from whatever libsleef the system loads. Which ones are accepted: */
+typedef enum fff_sleef {
+    FFF_SLEEF_RECORDED =
+        0,         /* one whose functions return the recorded bits where they are probed, else FFF_ERROR_SLEEF */
+    FFF_SLEEF_ANY, /* any: results may have other bits than elsewhere */
+} fff_sleef;
+
+/* The file that SLEEF was loaded from, as the system names it; NULL if the system does not tell. Where SLEEF is
+ * linked statically it is the file of the program or library that holds it. Valid while that is loaded. */
+FFF_API const char *fff_sleef_path(void);
+
+/* Probes the SLEEF functions of an instruction set: FFF_OK, or FFF_ERROR_SLEEF if one returns other bits than the
+ * recorded ones. Fails as fff_isa_choose() does. */
+FFF_API fff_status fff_sleef_check(fff_isa isa);
 
 /* ---- A layer --------------------------------------------------------------------------------- */
 
@@ -168,6 +187,8 @@ typedef struct fff_layer_desc {
     const float *biases;            /* trees * nodes, or NULL for zeros */
     fff_weights output_weights;     /* trees * nodes x output_width */
     const fff_allocator *allocator; /* NULL: the C library's; the struct is copied */
+    /* Since 0.2 */
+    fff_sleef sleef; /* matters where the activation uses SLEEF */
 } fff_layer_desc;
 
 typedef struct fff_layer fff_layer; /* opaque and immutable */
@@ -243,8 +264,8 @@ FFF_API fff_status fff_accumulate(const fff_layer *layer, size_t batch, const ui
 
 /* activations[i] = activation(logits[i]), with the same bits as inside a layer, for dense code that
  * wants to match. In place is allowed; any other overlap is FFF_ERROR_OVERLAP. */
-FFF_API fff_status fff_activate(fff_isa isa, fff_activation activation, size_t count, const float *logits,
-                                float *activations);
+FFF_API fff_status fff_activate(fff_isa isa, fff_activation activation, fff_sleef sleef, size_t count,
+                                const float *logits, float *activations);
 
 #ifdef __cplusplus
 }

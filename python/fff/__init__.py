@@ -275,6 +275,6 @@ def activate(logits: np.ndarray, activation: str = "gelu", *, isa: str = "auto")
     if not isinstance(logits, np.ndarray) or logits.dtype != np.float32 or not logits.flags.c_contiguous:
         raise TypeError("logits are no contiguous array of float32")
     out = np.empty_like(logits)
-    _check(_library.fff_activate(_isa(isa), _index(activation, ACTIVATIONS, "activation"), logits.size,
+    _check(_library.fff_activate(_isa(isa), _index(activation, ACTIVATIONS, "activation"), 0, logits.size,
                                  logits.ctypes.data, out.ctypes.data), "activate")
     return out

@@ -24,6 +24,7 @@ class LayerDesc(ctypes.Structure):
         ("struct_size", c_size_t), ("input_width", c_size_t), ("output_width", c_size_t), ("depth", c_size_t),
         ("trees", c_size_t), ("activation", c_int), ("routing", c_int), ("weight_type", c_int), ("isa", c_int),
         ("input_weights", Weights), ("biases", c_void_p), ("output_weights", Weights), ("allocator", c_void_p),
+        ("sleef", c_int),
     ]
 
 
@@ -57,7 +58,7 @@ _SIGNATURES = {
     "fff_forward": (c_int, [c_void_p, c_size_t, *_TOKENS, *_TOKENS, *_SCRATCH]),
     "fff_route": (c_int, [c_void_p, c_size_t, *_TOKENS, *_TOKENS, *_TOKENS, *_SCRATCH]),
     "fff_accumulate": (c_int, [c_void_p, c_size_t, *_TOKENS, *_TOKENS, *_TOKENS, *_SCRATCH]),
-    "fff_activate": (c_int, [c_int, c_int, c_size_t, c_void_p, c_void_p]),
+    "fff_activate": (c_int, [c_int, c_int, c_int, c_size_t, c_void_p, c_void_p]),
 }
 
 
@@ -71,7 +72,7 @@ def _candidates():
     if bundled.is_file():
         yield str(bundled)
         return
-    yield "libfff.so.0"
+    yield "libfff.so.1"
 
 
 def load() -> ctypes.CDLL:
