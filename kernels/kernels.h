@@ -178,7 +178,6 @@ static inline void fff_store_fence(void) {
 }
 
 /* The constants of the activations, so that all instruction sets round the same ones. */
-#define FFF_INVERSE_SQRT_2 0.70710678118654752440f /* 1 / sqrt 2 */
 #define FFF_SQRT_2_OVER_PI 0.79788456080286535588f /* sqrt(2 / pi) */
 #define FFF_GELU_TANH_CUBIC 0.044715f
 
