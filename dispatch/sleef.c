@@ -80,9 +80,6 @@ fff_status fff_sleef_check(fff_isa isa) {
 }
 
 const char *fff_sleef_path(void) {
-    float (*function)(float) = Sleef_cinz_expf1_u10purec;
-    void *address;
     Dl_info found;
-    memcpy(&address, &function, sizeof address); /* ISO C has no cast from a function's address */
-    return dladdr(address, &found) != 0 ? found.dli_fname : NULL;
+    return dladdr((void *)(uintptr_t)Sleef_cinz_expf1_u10purec, &found) != 0 ? found.dli_fname : NULL;
 }

@@ -232,7 +232,7 @@ fff_status fff_layer_create(const fff_layer_desc *given, fff_layer **layer) {
                 .trees = desc.trees,
                 .levels = desc.depth + 1,
                 .nodes = fff_nodes_per_tree(desc.depth),
-                .right_above = desc.routing == FFF_ROUTING_GREATER ? FFF_ABOVE_ZERO : FFF_FROM_ZERO,
+                .threshold = desc.routing == FFF_ROUTING_GREATER ? FFF_THRESHOLD_GREATER : FFF_THRESHOLD_GREATER_EQUAL,
             },
         .kernels = fff_kernels_of(isa),
         .activation = desc.activation,

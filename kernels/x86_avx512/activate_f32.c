@@ -65,8 +65,8 @@ static inline __m512 activate_x86_avx512(fff_activation activation, __m512 z) {
 
 void fff_activate_f32_x86_avx512(fff_activation activation, size_t count, const float *logits, float *activations) {
     for (size_t i = 0; i < count; i += 16) {
-        __mmask16 lanes = lanes_below_x86_avx512(i, count);
-        __m512 z = _mm512_maskz_loadu_ps(lanes, logits + i);
-        _mm512_mask_storeu_ps(activations + i, lanes, activate_x86_avx512(activation, z));
+        __mmask16 mask = mask_below_x86_avx512(i, count);
+        __m512 z = _mm512_maskz_loadu_ps(mask, logits + i);
+        _mm512_mask_storeu_ps(activations + i, mask, activate_x86_avx512(activation, z));
     }
 }
