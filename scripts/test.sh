@@ -98,7 +98,10 @@ check "header in C and C++, the README's program" scripts/check_header.sh build-
 check "installed, and used by strangers" scripts/check_consumers.sh
 python=python3
 "$python" -c 'import numpy' 2>/dev/null || python=/usr/bin/python3 # the one that Debian's numpy is for
-check "Python package" env FFF_ISA= FFF_LIBRARY="$PWD/build-gcc/libfff.so" PYTHONPATH="$PWD/python" "$python" python/tests/test_fff.py
+for test in test_fff test_fff_package test_fff_threads; do
+    check "Python package: $test" env FFF_ISA= FFF_LIBRARY="$PWD/build-gcc/libfff.so" PYTHONPATH="$PWD/python" \
+        "$python" -X dev -W error python/tests/$test.py
+done
 
 echo "Native, clang"
 CC=clang build build-clang -Dbuildtype=release
