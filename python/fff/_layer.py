@@ -11,7 +11,7 @@ import numpy as np
 
 from . import _arrays, _c
 from ._errors import check
-from ._system import SLEEFS, check_call, chosen_isa, isa_by_name, nodes_per_tree, option
+from ._system import SLEEFS, check_call, chosen_isa, isa_by_name, isa_name, nodes_per_tree, option
 from ._threads import Threads, pool_of
 
 ACTIVATIONS = ("gelu", "gelu_tanh", "relu", "relu2", "silu", "identity")  # in the order of fff_activation
@@ -113,7 +113,7 @@ class Layer:
     @property
     def isa(self) -> str:
         """The instruction set that it runs on."""
-        return _c.library.fff_isa_name(_c.library.fff_layer_isa(self._handle.pointer)).decode()
+        return isa_name(_c.library.fff_layer_isa(self._handle.pointer))
 
     @property
     def memory(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import operator
 import os
 from typing import NamedTuple, Optional
@@ -12,7 +13,10 @@ from ._errors import Status, check
 
 SLEEFS = ("recorded", "any")  # in the order of fff_sleef
 
-_ISA_NAMES = tuple(_c.library.fff_isa_name(isa).decode() for isa in range(_c.ISA_COUNT))
+
+@functools.lru_cache(maxsize=None)
+def isa_name(isa: int) -> str:
+    return _c.library.fff_isa_name(isa).decode()
 
 
 def version() -> str:
@@ -30,12 +34,13 @@ def nodes_per_tree(depth: int) -> int:
 
 def isas() -> list[str]:
     """The usable instruction sets, the best last."""
-    return [_ISA_NAMES[isa] for isa in range(1, _c.ISA_COUNT) if _c.library.fff_isa_usable(isa) == Status.OK]
+    return [isa_name(isa) for isa in range(1, _c.ISA_COUNT) if _c.library.fff_isa_usable(isa) == Status.OK]
 
 
 def isa_by_name(name: str) -> int:
     """The fff_isa of "auto" or of a usable instruction set; Error, with the names that will do, for any other."""
-    isa = _ISA_NAMES.index(name) if name in _ISA_NAMES else None
+    names = [isa_name(isa) for isa in range(_c.ISA_COUNT)]
+    isa = names.index(name) if name in names else None
     status = Status.ISA_UNKNOWN if isa is None else Status.OK if isa == 0 else _c.library.fff_isa_usable(isa)
     check(status, f"isa {name!r}", f"; usable here: auto, {', '.join(isas())}")
     return isa or 0
@@ -70,7 +75,7 @@ def cpu() -> Cpu:
     features = (_c.CpuFeature * max(count, 1))()
     _c.library.fff_cpu_features(features, count)
     return Cpu({features[i].name.decode(): bool(features[i].present) for i in range(count)}, isas(),
-               _ISA_NAMES[chosen_isa(0)])
+               isa_name(chosen_isa(0)))
 
 
 class Sleef(NamedTuple):
@@ -90,7 +95,7 @@ def sleef() -> Sleef:
             status = _c.library.fff_sleef_check(isa)
             if status != Status.SLEEF:
                 check(status, "sleef")
-            recorded[_ISA_NAMES[isa]] = status == Status.OK
+            recorded[isa_name(isa)] = status == Status.OK
     return Sleef(None if path is None else os.fsdecode(path), _c.library.fff_sleef_version().decode(), recorded)
 
 
