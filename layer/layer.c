@@ -59,14 +59,14 @@ static const fff_allocator c_library = {allocate_from_c_library, release_to_c_li
 #define FIRST_DESC_SIZE (offsetof(fff_layer_desc, allocator) + sizeof(const fff_allocator *))
 #define LARGEST_DESC_SIZE 4096 /* no version will need more; a larger size is an uninitialised one */
 
-/* A descriptor of any version, as this one sees it. A shorter one than ours (an older program)
- * leaves the rest zero; a longer one is refused unless what we do not know is zero. */
+/* A descriptor of any version, as this one sees it. A shorter one than ours (an older program) leaves the rest zero, and
+ * must have a size that some version had; a longer one is refused unless what we do not know is zero. */
 static fff_status read_desc(const fff_layer_desc *given, fff_layer_desc *desc) {
     if (given == NULL) {
         return FFF_ERROR_NULL_POINTER;
     }
     size_t size = given->struct_size;
-    if (size < FIRST_DESC_SIZE || size > LARGEST_DESC_SIZE) {
+    if ((size != FIRST_DESC_SIZE && size < sizeof *desc) || size > LARGEST_DESC_SIZE) {
         return FFF_ERROR_STRUCT_SIZE;
     }
     for (size_t i = sizeof *desc; i < size; i++) {
