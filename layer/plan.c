@@ -155,7 +155,8 @@ static bool add_product(size_t *sum, size_t a, size_t b) {
 static size_t workspace_of(const struct fff_layer *layer, const struct fff_plan *plan, size_t count) {
     enum { WALK_ARRAYS = 4, FINISH_ARRAYS = 2, LINE = FFF_WORKSPACE_ALIGNMENT };
     size_t entries = plan->group * layer->trees.levels, slices = 0, alone = 0, bytes = plan->slices;
-    size_t to_finish = tokens_of_slices(plan->tasks, count, finish_tokens(entries));
+    size_t at_hand = plan->together ? finish_tokens(entries) : layer->finish_tokens;
+    size_t to_finish = tokens_of_slices(plan->tasks, count, at_hand);
     bool fits = add_product(&slices, to_finish, FINISH_ARRAYS * entries * sizeof(float)) &&
                 add_product(&slices, plan->tasks, FINISH_ARRAYS * LINE);
     if (!plan->together) {
