@@ -418,6 +418,15 @@ static uint64_t control_bits(void) {
 #endif
 }
 
+/* Sets sticky flags as a write to the register does, without the exceptions that feraiseexcept() would raise. */
+static void raise_quietly(int flags) {
+#if defined(__x86_64__)
+    _mm_setcsr(_mm_getcsr() | (unsigned)flags); /* FE_... are the bits of MXCSR */
+#else
+    feraiseexcept(flags);
+#endif
+}
+
 static void check_unusual_environment(const struct subject *s, const fff_layer *layer, uint64_t *state) {
     (void)state;
     struct guarded workspace = workspace_for(layer, s->batch, 1);
@@ -455,6 +464,103 @@ static void test_floating_point_environment(void **unused) {
         struct subject s = make_subject((struct shape){50, 50, 4, 2, 20}, (enum fill)kind, &state);
         for_usable_isas(&s, check_unusual_environment, &state);
         free_subject(&s);
+    }
+}
+
+/* ---- Sticky exception flags ------------------------------------------------------------------ */
+
+enum environment { USUAL, UNUSUAL, TRAPS, ENVIRONMENTS };
+
+static void set_environment(enum environment environment) {
+    if (environment == UNUSUAL) {
+        set_unusual_environment();
+    }
+#if defined(__x86_64__)
+    if (environment == TRAPS) {
+        _mm_setcsr(_mm_getcsr() & ~0x0680u); /* invalid operation, division by zero, overflow */
+    }
+#endif
+}
+
+/* Four calls in that environment, with these flags raised before. `number` is all of the input and all weights, so that
+ * the logits of the only node are its square. Returns the flags raised after each. */
+struct flags {
+    int after[4];
+};
+
+static struct flags flags_after_calls(fff_isa isa, enum environment environment, int before, float number) {
+    enum { WIDTH = 19, BATCH = 9 };
+    static float input[BATCH * WIDTH], output[BATCH * WIDTH], logits[BATCH];
+    static uint32_t nodes[BATCH];
+    for (size_t i = 0; i < BATCH * WIDTH; i++) {
+        input[i] = number;
+    }
+    fff_layer_desc desc = {
+        .struct_size = sizeof desc,
+        .input_width = WIDTH,
+        .output_width = WIDTH,
+        .trees = 1,
+        .activation = FFF_ACTIVATION_RELU2,
+        .input_weights = {input, WIDTH, 1},
+        .output_weights = {input, WIDTH, 1},
+    };
+    fff_layer *layer = test_create_layer(&desc, isa);
+    struct guarded workspace = workspace_for(layer, BATCH, 1);
+    struct flags flags;
+    fff_status status[4];
+    uint64_t controls[5];
+    fenv_t usual;
+    fegetenv(&usual);
+    set_environment(environment);
+    controls[4] = control_bits();
+    for (int call = 0; call < 4; call++) {
+        feclearexcept(FE_ALL_EXCEPT);
+        raise_quietly(before);
+        switch (call) {
+        case 0:
+            status[call] = fff_forward(layer, BATCH, input, WIDTH, output, WIDTH, workspace.data, workspace.size, NULL);
+            break;
+        case 1:
+            status[call] =
+                fff_route(layer, BATCH, input, WIDTH, nodes, 1, logits, 1, workspace.data, workspace.size, NULL);
+            break;
+        case 2:
+            status[call] =
+                fff_accumulate(layer, BATCH, nodes, 1, input, 1, output, WIDTH, workspace.data, workspace.size, NULL);
+            break;
+        default: status[call] = fff_activate(isa, FFF_ACTIVATION_RELU2, FFF_SLEEF_RECORDED, BATCH, input, logits);
+        }
+        flags.after[call] = fetestexcept(FE_ALL_EXCEPT);
+        controls[call] = control_bits();
+    }
+    fesetenv(&usual);
+    for (int call = 0; call < 4; call++) {
+        assert_int_equal(status[call], FFF_OK);
+        assert_int_equal(controls[call], controls[4]);
+    }
+    guarded_free(&workspace);
+    fff_layer_destroy(layer);
+    return flags;
+}
+
+/* Raised before, they stay; and what the call's own numbers raise is added, in every environment. */
+static void test_exception_flags(void **unused) {
+    (void)unused;
+    const int one[] = {0, FE_INVALID, FE_DIVBYZERO, FE_OVERFLOW, FE_UNDERFLOW, FE_INEXACT, FE_ALL_EXCEPT};
+    for (int isa = FFF_ISA_GENERIC; isa < FFF_ISA_COUNT; isa++) {
+        for (int environment = 0; environment < ENVIRONMENTS; environment++) {
+            for (size_t i = 0; fff_isa_usable((fff_isa)isa) == FFF_OK && i < sizeof one / sizeof *one; i++) {
+                struct flags exact = flags_after_calls((fff_isa)isa, (enum environment)environment, one[i], 2.0f);
+                struct flags large = flags_after_calls((fff_isa)isa, (enum environment)environment, one[i], 0x1p100f);
+                struct flags small = flags_after_calls((fff_isa)isa, (enum environment)environment, one[i], 0x1.1p-75f);
+                int overflow = one[i] | FE_OVERFLOW | FE_INEXACT, underflow = one[i] | FE_UNDERFLOW | FE_INEXACT;
+                for (int call = 0; call < 4; call++) { /* others may be raised, too: vectors are padded */
+                    assert_int_equal(exact.after[call] & one[i], one[i]);
+                    assert_int_equal(large.after[call] & overflow, overflow);
+                    assert_int_equal(small.after[call] & underflow, underflow);
+                }
+            }
+        }
     }
 }
 
@@ -501,6 +607,7 @@ int main(void) {
         cmocka_unit_test(test_large_batch),
         cmocka_unit_test(test_interleaved_rows),
         cmocka_unit_test(test_floating_point_environment),
+        cmocka_unit_test(test_exception_flags),
         cmocka_unit_test(test_accumulate_any_nodes),
     };
     test_start("test_layer");
