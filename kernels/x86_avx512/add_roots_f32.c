@@ -27,7 +27,7 @@ static inline __attribute__((always_inline)) void tile_x86_avx512(const struct f
         __m512 row[VECTORS];
         FFF_UNROLL
         for (int v = 0; v < vectors; v++) {
-            row[v] = _mm512_load_ps(weights + 16 * v);
+            row[v] = _mm512_loadu_ps(weights + 16 * v);
         }
         FFF_UNROLL
         for (int t = 0; t < TOKENS; t++) {

@@ -15,8 +15,8 @@ tile_step_x86_avx512(const float *const weights[FFF_TILE_ROWS], const float *con
     __m512 low[FFF_TILE_ROWS], high[FFF_TILE_ROWS];
     FFF_UNROLL
     for (int r = 0; r < FFF_TILE_ROWS; r++) {
-        low[r] = _mm512_load_ps(weights[r] + offset);
-        high[r] = _mm512_load_ps(weights[r] + offset + 16);
+        low[r] = _mm512_maskz_loadu_ps(low_lanes, weights[r] + offset);
+        high[r] = _mm512_maskz_loadu_ps(high_lanes, weights[r] + offset + 16);
     }
     FFF_UNROLL
     for (int t = 0; t < FFF_TILE_TOKENS; t++) {
