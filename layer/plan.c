@@ -154,6 +154,9 @@ static bool add_product(size_t *sum, size_t a, size_t b) {
  */
 static size_t workspace_of(const struct fff_layer *layer, const struct fff_plan *plan, size_t count) {
     enum { WALK_ARRAYS = 4, FINISH_ARRAYS = 2, LINE = FFF_WORKSPACE_ALIGNMENT };
+    if (plan->tasks == 1) { /* that grows with the tokens as it is, and is less than the bound */
+        return plan->slices + plan->slice + LINE - 1;
+    }
     size_t entries = plan->group * layer->trees.levels, slices = 0, alone = 0, bytes = plan->slices;
     size_t at_hand = plan->together ? finish_tokens(entries) : layer->finish_tokens;
     size_t to_finish = tokens_of_slices(plan->tasks, count, at_hand);

@@ -19,7 +19,7 @@ fff_status fff_check_rows(const void *data, size_t rows, size_t columns, size_t 
     }
     size_t size = columns * sizeof(float);
     /* Of a single row, the stride means nothing, and may be too large to count in bytes. */
-    *checked = (struct fff_rows){(uintptr_t)data, rows, size, rows > 1 ? stride * sizeof(float) : size};
+    *checked = (struct fff_rows){(uintptr_t)data, end, rows, size, rows > 1 ? stride * sizeof(float) : size};
     return FFF_OK;
 }
 
@@ -31,12 +31,8 @@ fff_status fff_check_bytes(const void *data, size_t size, struct fff_rows *check
     if (size > PTRDIFF_MAX || !fff_size_add((uintptr_t)data, size, &end)) {
         return FFF_ERROR_OVERFLOW;
     }
-    *checked = (struct fff_rows){(uintptr_t)data, 1, size, size};
+    *checked = (struct fff_rows){(uintptr_t)data, end, 1, size, size};
     return FFF_OK;
-}
-
-static uintptr_t end_of(const struct fff_rows *rows) {
-    return rows->start + (rows->count - 1) * rows->stride + rows->size;
 }
 
 /* Whether any row has a byte of the `size` bytes at `start`. The last row to begin before their end decides: those
@@ -51,7 +47,7 @@ static bool rows_meet(const struct fff_rows *rows, uintptr_t start, size_t size)
 }
 
 bool fff_rows_overlap(const struct fff_rows *a, const struct fff_rows *b) {
-    if (a->start >= end_of(b) || b->start >= end_of(a)) {
+    if (a->start >= b->end || b->start >= a->end) {
         return false;
     }
     /* One row after the other of the matrix that has fewer of them here. */
@@ -61,7 +57,7 @@ bool fff_rows_overlap(const struct fff_rows *a, const struct fff_rows *b) {
     size_t last = a->stride == b->stride ? fff_at_most(few->count - 1, first + 1) : few->count - 1;
     for (size_t row = first; row <= last; row++) {
         uintptr_t start = few->start + row * few->stride;
-        if (start >= end_of(many)) {
+        if (start >= many->end) {
             return false;
         }
         if (rows_meet(many, start, few->size)) {

@@ -10,7 +10,7 @@
 
 /* Some bytes at regular distances; all sizes in bytes. Between the rows may lie anything. */
 struct fff_rows {
-    uintptr_t start;
+    uintptr_t start, end;
     size_t count;  /* at least 1 */
     size_t size;   /* of a row, at least 1 */
     size_t stride; /* from row to row, at least `size` */
