@@ -190,6 +190,26 @@ static void test_definition_any_split(void **unused) {
     }
 }
 
+static void check_whole_and_single(const struct subject *s, const fff_layer *layer, uint64_t *state) {
+    check_range(s, layer, 0, s->batch, NULL, state);
+    check_range(s, layer, s->batch - 1, 1, NULL, state);
+}
+
+/* Rows that share cache lines, where behind a row's weights lie the next ones', NaN or infinity among them. */
+static void test_narrow_rows(void **unused) {
+    (void)unused;
+    uint64_t state = test_random("narrow");
+    for (size_t in = 1; in <= 18; in++) {
+        for (size_t out = 1; out <= 18; out++) {
+            struct shape shape = {in, out, random_below(&state, 4), 1 + random_below(&state, 4), 13};
+            struct subject s = make_subject(
+                shape, (in + out) % 2 == 0 ? FILL_NORMAL : (enum fill)random_below(&state, FILL_KINDS), &state);
+            for_usable_isas(&s, check_whole_and_single, &state);
+            free_subject(&s);
+        }
+    }
+}
+
 static void check_threads(const struct subject *s, const fff_layer *layer, uint64_t *state) {
     for (size_t threads = 1; threads <= 8; threads++) {
         fff_runner runner = {test_run_on_threads, NULL, threads};
@@ -369,6 +389,87 @@ static void test_large_batch(void **unused) {
         }
     }
     free_subject(&s);
+}
+
+/* What fff.h says of a layer's memory, in bytes. */
+static size_t documented_memory(size_t input_width, size_t output_width, size_t rows) {
+    size_t row = 2, both = input_width + output_width;
+    if (both <= 16) {
+        while (row < both) {
+            row *= 2;
+        }
+    } else {
+        row = (input_width + 15) / 16 * 16 + (output_width + 15) / 16 * 16;
+        row += row % 1024 == 0 ? 32 : 0;
+    }
+    return rows * (row + 1) * sizeof(float);
+}
+
+static void test_memory(void **unused) {
+    (void)unused;
+    enum { LARGE = 2 << 20, MOST_ROWS = 4000, MOST_WIDTH = 1100 };
+    uint64_t state = test_random("memory");
+    float *weights = test_allocate((size_t)MOST_ROWS * MOST_WIDTH, sizeof(float));
+    for (int i = 0; i < 3000; i++) {
+        size_t widest = i % 3 == 0 ? 16 : i % 3 == 1 ? 100 : MOST_WIDTH;
+        size_t in = 1 + random_below(&state, widest), out = 1 + random_below(&state, widest);
+        if (i % 7 == 0) { /* a multiple of a page */
+            in = 512;
+            out = 512 - random_below(&state, 3) * 16;
+        }
+        fff_layer_desc desc = {
+            .struct_size = sizeof desc,
+            .input_width = in,
+            .output_width = out,
+            .depth = random_below(&state, 4),
+            .trees = 1 + random_below(&state, i % 100 == 0 ? MOST_ROWS / 15 : 10),
+            .input_weights = {weights, in, 1},
+            .output_weights = {weights, out, 1},
+        };
+        fff_layer *layer = test_create_layer(&desc, FFF_ISA_GENERIC);
+        size_t said = documented_memory(in, out, rows_of(&desc)), memory = fff_layer_memory(layer);
+        if (said + 1024 < LARGE) {
+            assert_in_range(memory, said, said + 1023);
+        } else {
+            assert_in_range(memory, said, said + 1023 + LARGE);
+        }
+        fff_layer_destroy(layer);
+    }
+    free(weights);
+}
+
+/* A deep tree of narrow rows: not 64 floats for 2. */
+static void test_memory_of_narrow_rows(void **unused) {
+    (void)unused;
+    const size_t depth = getenv("FFF_TEST_SHORT") != NULL ? 16 : 22, rows = fff_nodes_per_tree(depth);
+    float *weights = test_allocate(rows, sizeof(float)), input[3] = {1, -1, 0}, output[3];
+    fff_layer_desc desc = {
+        .struct_size = sizeof desc,
+        .input_width = 1,
+        .output_width = 1,
+        .depth = depth,
+        .trees = 1,
+        .activation = FFF_ACTIVATION_IDENTITY,
+        .input_weights = {weights, 1, 1},
+        .output_weights = {weights, 1, 1},
+    };
+    for (size_t i = 0; i < rows; i++) {
+        weights[i] = 1;
+    }
+    for (int isa = FFF_ISA_GENERIC; isa < FFF_ISA_COUNT; isa++) {
+        if (fff_isa_usable((fff_isa)isa) == FFF_OK) {
+            fff_layer *layer = test_create_layer(&desc, (fff_isa)isa);
+            struct guarded workspace = workspace_for(layer, 3, 1);
+            assert_true(fff_layer_memory(layer) < 2 * (2 * rows * sizeof(float)) + (2 << 20));
+            assert_int_equal(fff_forward(layer, 3, input, 1, output, 1, workspace.data, workspace.size, NULL), FFF_OK);
+            for (size_t t = 0; t < 3; t++) {
+                assert_true(output[t] == (float)(depth + 1) * input[t]);
+            }
+            guarded_free(&workspace);
+            fff_layer_destroy(layer);
+        }
+    }
+    free(weights);
 }
 
 /* Input and output rows taking turns in one buffer. */
@@ -598,6 +699,7 @@ static void test_accumulate_any_nodes(void **unused) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_definition_any_split),
+        cmocka_unit_test(test_narrow_rows),
         cmocka_unit_test(test_any_thread_count),
         cmocka_unit_test(test_any_token_order),
         cmocka_unit_test(test_depth_0_is_dense),
@@ -605,6 +707,8 @@ int main(void) {
         cmocka_unit_test(test_ties_follow_the_rule),
         cmocka_unit_test(test_deep_tree),
         cmocka_unit_test(test_large_batch),
+        cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_memory_of_narrow_rows),
         cmocka_unit_test(test_interleaved_rows),
         cmocka_unit_test(test_floating_point_environment),
         cmocka_unit_test(test_exception_flags),

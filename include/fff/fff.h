@@ -202,7 +202,8 @@ FFF_API size_t fff_nodes_per_tree(size_t depth);
 
 /* Makes a layer: checks the description and packs the weights (a copy; the caller's may go
  * afterwards). trees * nodes must be below 2^32. On success *layer is owned by the caller until
- * fff_layer_destroy(); on failure *layer is untouched. NaN and infinity in weights are legal. */
+ * fff_layer_destroy(); on failure *layer is untouched. NaN and infinity in weights are legal.
+ * fff_layer_memory() says how much memory it will take. */
 FFF_API fff_status fff_layer_create(const fff_layer_desc *desc, fff_layer **layer);
 
 /* Frees a layer that no call is using any more. NULL is allowed. */
@@ -214,7 +215,10 @@ FFF_API fff_isa fff_layer_isa(const fff_layer *layer);
 /* trees * (depth + 1): the number of nodes that a token visits; 0 for NULL. */
 FFF_API size_t fff_layer_path_length(const fff_layer *layer);
 
-/* Bytes of memory that the layer holds; 0 for NULL. */
+/* Bytes of memory that the layer holds; 0 for NULL. That is, of all trees * nodes, a bias and a row, 4 bytes a float:
+ * if input_width + output_width is at most 16, the next power of two (at least 2); else each width rounded up to a
+ * multiple of 16, and 32 more if that makes a multiple of 1024. On top comes less than 1 KB; then all is rounded up to
+ * a multiple of 2 MB, if it is more than that. */
 FFF_API size_t fff_layer_memory(const fff_layer *layer);
 
 /* ---- Forward --------------------------------------------------------------------------------- */
