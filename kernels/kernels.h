@@ -35,9 +35,10 @@ enum { FFF_DOT_TILE_ROWS = 3, FFF_DOT_TILE_TOKENS = 4 };
 #define FFF_THRESHOLD_GREATER_EQUAL (-0x1p-149f)
 
 /* The weights of a layer as kernels see them. Row r = tree * nodes + node has its input weights at
- * input_rows + r * row_stride and, side by side with them, its output weights at output_rows + r * row_stride; both
- * aligned to 64 bytes, followed by zeros up to the next multiple of FFF_PARTIAL_SUMS floats: kernels may read
- * whole vectors of weights, but of the caller's input and output only what is there. */
+ * input_rows + r * row_stride and, side by side with them, its output weights at output_rows + r * row_stride, each at
+ * any alignment: rows that fill more than a line begin with one (layer/layer.c), narrower ones share it. Kernels may
+ * read weights up to the next multiple of FFF_PARTIAL_SUMS floats from where a row's begin, whatever it is that lies
+ * behind them; but it must not matter, were it NaN. Of the caller's input and output they read only what is there. */
 struct fff_trees_f32 {
     const float *input_rows;
     const float *output_rows;

@@ -18,7 +18,8 @@ static size_t round_up(size_t value, size_t quantum) {
     return (value + quantum - 1) / quantum * quantum;
 }
 
-/* Packed weights as the contract wants them, with nothing readable after the last row. */
+/* Packed weights as the contract wants them, at any alignment of a float or at lines as layer.c packs wide rows.
+ * Between them lies anything, NaN too, and behind what kernels may read of the last row nothing readable. */
 struct packed {
     struct fff_trees_f32 trees;
     struct guarded rows;
@@ -29,22 +30,26 @@ static struct packed pack_random(enum fill kind, size_t input_width, size_t outp
                                  uint64_t *state) {
     struct packed packed;
     size_t nodes = ((size_t)1 << levels) - 1, rows = trees * nodes;
-    size_t padded_input = round_up(input_width, FFF_PARTIAL_SUMS);
-    size_t stride = padded_input + round_up(output_width, FFF_PARTIAL_SUMS);
-    packed.rows = guarded_allocate(rows * stride * sizeof(float));
+    size_t quantum = random_below(state, 2) == 0 ? 1 : FFF_LINE_FLOATS;
+    size_t output_offset = round_up(input_width + random_below(state, 3), quantum);
+    size_t stride = round_up(output_offset + output_width + random_below(state, 3), quantum);
+    size_t readable_input = round_up(input_width, FFF_PARTIAL_SUMS);
+    size_t readable_output = output_offset + round_up(output_width, FFF_PARTIAL_SUMS);
+    size_t last = readable_input > readable_output ? readable_input : readable_output;
+    size_t floats = (rows - 1) * stride + last;
+    packed.rows = guarded_allocate(floats * sizeof(float));
     packed.biases = malloc(rows * sizeof(float));
     assert_non_null(packed.biases);
     float *data = packed.rows.data;
-    assert_int_equal((uintptr_t)data % 64, 0);
-    memset(data, 0, rows * stride * sizeof(float));
+    fill_floats(FILL_ANY_BITS, data, floats, state);
     for (size_t row = 0; row < rows; row++) {
         fill_floats(kind, data + row * stride, input_width, state);
-        fill_floats(kind, data + row * stride + padded_input, output_width, state);
+        fill_floats(kind, data + row * stride + output_offset, output_width, state);
     }
     fill_floats(kind, packed.biases, rows, state);
     packed.trees = (struct fff_trees_f32){
         .input_rows = data,
-        .output_rows = data + padded_input,
+        .output_rows = data + output_offset,
         .biases = packed.biases,
         .row_stride = stride,
         .input_width = input_width,

@@ -37,7 +37,7 @@ FFF_INLINE void columns_arm_neon(const struct fff_trees_f32 *trees, int tokens, 
             float32x4_t activation = vdupq_n_f32(*activations);
             FFF_UNROLL
             for (int v = 0; v < vectors; v++) {
-                /* a row is padded to whole vectors, so its last one is loaded whole */
+                /* the last one is loaded whole, too: what is beyond the row is not stored */
                 sums[v] = vfmaq_f32(sums[v], activation, vld1q_f32(weights + 4 * v));
             }
         }

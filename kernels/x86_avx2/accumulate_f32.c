@@ -37,8 +37,8 @@ FFF_INLINE void columns_x86_avx2(const struct fff_trees_f32 *trees, int tokens, 
                 __m256 first = _mm256_broadcast_ss(activations), second = _mm256_broadcast_ss(activations + entries);
                 FFF_UNROLL
                 for (int v = 0; v < vectors; v++) {
-                    /* a row is padded to whole vectors, so its last one is loaded whole */
-                    __m256 weights = _mm256_load_ps(row + 8 * v);
+                    /* the last one is loaded whole, too: what is beyond the row is not stored */
+                    __m256 weights = _mm256_loadu_ps(row + 8 * v);
                     __asm__("" : "+x"(weights)); /* or gcc loads them once for each token */
                     sums[0][v] = _mm256_fmadd_ps(first, weights, sums[0][v]);
                     sums[1][v] = _mm256_fmadd_ps(second, weights, sums[1][v]);
@@ -54,7 +54,7 @@ FFF_INLINE void columns_x86_avx2(const struct fff_trees_f32 *trees, int tokens, 
                 }
                 FFF_UNROLL
                 for (int v = 0; v < vectors; v++) {
-                    sums[t][v] = _mm256_fmadd_ps(activation, _mm256_load_ps(row + 8 * v), sums[t][v]);
+                    sums[t][v] = _mm256_fmadd_ps(activation, _mm256_loadu_ps(row + 8 * v), sums[t][v]);
                 }
             }
         }

@@ -81,8 +81,8 @@ FFF_INLINE void columns_x86_avx512(const struct fff_trees_f32 *trees, int tokens
                 }
                 FFF_UNROLL
                 for (int v = 0; v < vectors; v++) {
-                    /* a row is padded to whole vectors, so its last one is loaded whole */
-                    __m512 weights = _mm512_load_ps(row + 16 * v);
+                    /* the last one is loaded whole, too: what is beyond the row is not stored */
+                    __m512 weights = _mm512_loadu_ps(row + 16 * v);
                     if (tokens > 1) {
                         __asm__("" : "+v"(weights)); /* or gcc loads them once for each token */
                     }
@@ -99,7 +99,7 @@ FFF_INLINE void columns_x86_avx512(const struct fff_trees_f32 *trees, int tokens
                 row = rows + nodes[t * entries] * trees->row_stride;
                 FFF_UNROLL
                 for (int v = 0; v < vectors; v++) {
-                    sums[t][v] = _mm512_fmadd_ps(activation, _mm512_load_ps(row + 16 * v), sums[t][v]);
+                    sums[t][v] = _mm512_fmadd_ps(activation, _mm512_loadu_ps(row + 16 * v), sums[t][v]);
                 }
             }
         }
