@@ -53,7 +53,7 @@ static fff_status prepare(struct fff_job *job, struct matrices *matrices, void *
 static fff_status check_nodes(const struct fff_job *job) {
     for (size_t t = 0; t < job->batch; t++) {
         for (size_t e = 0; e < job->layer->path_length; e++) {
-            if (job->nodes[t * job->node_stride + e] >= job->layer->trees.nodes) {
+            if (job->nodes[t * job->node_stride + e] >= job->layer->trees.node_count) {
                 return FFF_ERROR_NODE;
             }
         }

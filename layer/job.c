@@ -36,7 +36,7 @@ static uint32_t *paths_of(const struct fff_job *job, size_t task) {
 /* The first of task `index`'s even share of `count`; the last of its share is the first of the next one's. */
 static size_t share_start(size_t count, size_t tasks, size_t index) {
     size_t share = count / tasks, extra = count % tasks;
-    return index * share + fff_at_most(index, extra);
+    return index * share + fff_min(index, extra);
 }
 
 /* Runs all tasks; false if the runner did not run every one once. */
@@ -51,36 +51,37 @@ static bool run_tasks(const struct fff_job *job, void (*task)(void *, size_t), v
 /* `count` of a layer's trees, from `first` on. */
 static struct fff_trees_f32 some_trees(const struct fff_trees_f32 *all, size_t first, size_t count) {
     struct fff_trees_f32 some = *all;
-    size_t rows = first * all->nodes;
+    size_t rows = first * all->node_count;
     some.input_rows += rows * all->row_stride;
     some.output_rows += rows * all->row_stride;
     some.biases += rows;
-    some.trees = count;
+    some.tree_count = count;
     return some;
 }
 
 /* How a group of trees adds to the outputs. Output that L2 would not hold until the call returns is streamed past it,
  * unless the next group is to add to it. */
-static unsigned how_to_write(const struct fff_job *job, size_t first_tree, size_t trees) {
+static unsigned write_flags(const struct fff_job *job, size_t first_tree, size_t trees) {
     const fff_layer *layer = job->layer;
     bool large = job->batch > layer->l2_bytes / 2 / sizeof(float) / layer->trees.output_width;
-    return (first_tree > 0 ? FFF_WRITE_CONTINUE : 0u) | (large && trees == layer->trees.trees ? FFF_WRITE_STREAM : 0u);
+    return (first_tree > 0 ? FFF_WRITE_CONTINUE : 0u) |
+           (large && trees == layer->trees.tree_count ? FFF_WRITE_STREAM : 0u);
 }
 
 /* At which level a walk down some of a layer's trees asks for the outputs: where only rows that are near have been met
  * and memory has little else to do, but not before tokens are sorted; at the leaves, if the layer has more trees, since
  * what a block of tokens adds to need not fit L2 then; and never, if several trees of the walk come before or if they
  * are streamed. */
-static size_t level_of_outputs(const struct fff_job *job, size_t trees, unsigned how) {
+static size_t level_of_outputs(const struct fff_job *job, size_t trees, unsigned write) {
     const struct fff_trees_f32 *all = &job->layer->trees;
-    if (trees > 1 || (how & FFF_WRITE_STREAM) != 0) {
-        return all->levels;
+    if (trees > 1 || (write & FFF_WRITE_STREAM) != 0) {
+        return all->level_count;
     }
-    if (all->trees > 1) {
-        return all->levels - 1;
+    if (all->tree_count > 1) {
+        return all->level_count - 1;
     }
-    size_t last_near = fff_at_least(all->near_levels, 1) - 1;
-    return fff_at_least(last_near, job->plan.split);
+    size_t last_near = fff_max(all->near_levels, 1) - 1;
+    return fff_max(last_near, job->plan.split);
 }
 
 /* A walk of the tokens from `first` on down a group of trees, with its arrays in `memory`. */
@@ -95,10 +96,10 @@ static struct fff_walk make_walk(const struct fff_job *job, size_t first, size_t
         .nodes = (uint32_t *)(void *)memory,
         .activation = layer->activation,
         .finish_tokens = job->plan.finish_tokens,
-        .inputs_from_afar = fff_from_afar(&layer->trees) && (first_tree == 0 || layer->large_trees),
+        .inputs_beyond_l2 = fff_beyond_l2(&layer->trees) && (first_tree == 0 || layer->large_trees),
     };
     if (job->routed_nodes != NULL) {
-        size_t entry = first_tree * layer->trees.levels;
+        size_t entry = first_tree * layer->trees.level_count;
         walk.finish = fff_finish_route;
         walk.logits = job->routed_logits + first * job->logit_stride + entry;
         walk.logit_stride = job->logit_stride;
@@ -107,11 +108,11 @@ static struct fff_walk make_walk(const struct fff_job *job, size_t first, size_t
     } else {
         walk.finish = fff_finish_forward;
         walk.logits = (float *)(void *)(memory + job->plan.walk.logits);
-        walk.logit_stride = trees * layer->trees.levels;
+        walk.logit_stride = trees * layer->trees.level_count;
         walk.output = job->output + first * job->output_stride;
         walk.output_stride = job->output_stride;
-        walk.how = how_to_write(job, first_tree, trees);
-        walk.output_level = level_of_outputs(job, trees, walk.how);
+        walk.write = write_flags(job, first_tree, trees);
+        walk.output_level = level_of_outputs(job, trees, walk.write);
     }
     return walk;
 }
@@ -120,7 +121,7 @@ static struct fff_walk make_walk(const struct fff_job *job, size_t first, size_t
 static void start_at_root(const struct fff_walk *walk, size_t tree, size_t first, size_t count, uint32_t *order) {
     for (size_t i = 0; i < count; i++) {
         order[i] = (uint32_t)(first + i);
-        walk->nodes[(first + i) * walk->trees.trees + tree] = 0;
+        walk->nodes[(first + i) * walk->trees.tree_count + tree] = 0;
     }
 }
 
@@ -138,15 +139,15 @@ static void run_token(const struct fff_job *job, size_t token, unsigned char *sl
         return;
     }
     uint32_t *nodes = (uint32_t *)(void *)slice;
-    float *logits = (float *)(void *)(nodes + layer->group_of_one * layer->trees.levels);
+    float *logits = (float *)(void *)(nodes + layer->group_of_token * layer->trees.level_count);
     float *output = job->output + token * job->output_stride;
-    size_t all = layer->trees.trees;
+    size_t all = layer->trees.tree_count;
     for (size_t tree = 0, trees; tree < all; tree += trees) {
-        trees = fff_at_most(all - tree, layer->group_of_one);
+        trees = fff_min(all - tree, layer->group_of_token);
         const struct fff_trees_f32 some = some_trees(&layer->trees, tree, trees);
         kernels->descend_f32(&some, input, true, nodes, logits);
-        kernels->activate_f32(layer->activation, trees * some.levels, logits, logits);
-        kernels->accumulate_f32(&some, 1, &ONLY, nodes, logits, how_to_write(job, tree, trees), output,
+        kernels->activate_f32(layer->activation, trees * some.level_count, logits, logits);
+        kernels->accumulate_f32(&some, 1, &ONLY, nodes, logits, write_flags(job, tree, trees), output,
                                 job->output_stride);
     }
 }
@@ -156,11 +157,11 @@ static void run_block(const struct fff_job *job, size_t first, size_t count, siz
     unsigned char *slice = slice_of(job, task);
     uint32_t *order = (uint32_t *)(void *)(slice + job->plan.walk.order);
     uint32_t *scratch = (uint32_t *)(void *)(slice + job->plan.walk.scratch);
-    size_t all = job->layer->trees.trees;
+    size_t all = job->layer->trees.tree_count;
     for (size_t tree = 0, trees; tree < all; tree += trees) {
-        trees = fff_at_most(all - tree, job->plan.group);
+        trees = fff_min(all - tree, job->plan.group);
         struct fff_walk walk = make_walk(job, first, tree, trees, slice);
-        bool dense = trees > 1 && walk.trees.levels == 1 && walk.output != NULL;
+        bool dense = trees > 1 && walk.trees.level_count == 1 && walk.output != NULL;
         if (trees > 1) {
             walk.kernels->roots_f32(&walk.trees, count, walk.input, walk.input_stride, dense, walk.logits,
                                     walk.logit_stride);
@@ -168,13 +169,13 @@ static void run_block(const struct fff_job *job, size_t first, size_t count, siz
         }
         if (dense) {
             walk.kernels->activate_f32(walk.activation, count * trees, walk.logits, walk.logits);
-            walk.kernels->add_roots_f32(&walk.trees, count, walk.logits, trees, walk.how & FFF_WRITE_CONTINUE,
+            walk.kernels->add_roots_f32(&walk.trees, count, walk.logits, trees, walk.write & FFF_WRITE_CONTINUE,
                                         walk.output, walk.output_stride);
             continue;
         }
         for (size_t t = 0; t < trees; t++) {
             start_at_root(&walk, t, 0, count, order);
-            fff_walk_down(&walk, t, 0, walk.trees.levels, count, order, scratch,
+            fff_walk_down(&walk, t, 0, walk.trees.level_count, count, order, scratch,
                           trees == 1 ? activations_of(job, task) : NULL, paths_of(job, task));
         }
         if (trees > 1) {
@@ -186,17 +187,17 @@ static void run_block(const struct fff_job *job, size_t first, size_t count, siz
 /* A block of tokens whose nodes and logits are given. */
 static void accumulate_block(const struct fff_job *job, size_t first, size_t count, size_t task) {
     const fff_layer *layer = job->layer;
-    size_t all = layer->trees.trees, levels = layer->trees.levels;
+    size_t all = layer->trees.tree_count, levels = layer->trees.level_count;
     float *activations = activations_of(job, task);
     for (size_t tree = 0, trees; tree < all; tree += trees) {
-        trees = fff_at_most(all - tree, job->plan.group);
+        trees = fff_min(all - tree, job->plan.group);
         const struct fff_trees_f32 some = some_trees(&layer->trees, tree, trees);
         size_t entries = trees * levels;
         for (size_t token = first; token < first + count; token++) {
             layer->kernels->activate_f32(layer->activation, entries,
                                          job->logits + token * job->logit_stride + tree * levels, activations);
             layer->kernels->accumulate_f32(&some, 1, &ONLY, job->nodes + token * job->node_stride + tree * levels,
-                                           activations, how_to_write(job, tree, trees),
+                                           activations, write_flags(job, tree, trees),
                                            job->output + token * job->output_stride, job->output_stride);
         }
     }
@@ -210,7 +211,7 @@ static void run_own_tokens(void *argument, size_t index) {
 
     fff_fp_environment callers = fff_fp_enter();
     while (first < end) {
-        size_t count = fff_at_most(end - first, job->plan.chunk);
+        size_t count = fff_min(end - first, job->plan.chunk);
         if (job->nodes != NULL) {
             accumulate_block(job, first, count, index);
         } else if (count == 1) {
@@ -242,7 +243,7 @@ static void run_upper_levels(void *argument, size_t index) {
     size_t end = share_start(chunk->count, plan->tasks, index + 1);
     fff_fp_environment callers = fff_fp_enter();
     for (size_t first = share_start(chunk->count, plan->tasks, index), count; first < end; first += count) {
-        count = fff_at_most(end - first, block);
+        count = fff_min(end - first, block);
         start_at_root(&chunk->walk, 0, first, count, chunk->order + first);
         fff_walk_down(&chunk->walk, 0, 0, plan->split, count, chunk->order + first, chunk->scratch + first, NULL, NULL);
     }
@@ -283,8 +284,8 @@ static void run_subtrees(void *argument, size_t index) {
         if (count > most) {
             count = block;
         }
-        fff_walk_down(&chunk->walk, 0, job->plan.split, chunk->walk.trees.levels, count, order, chunk->scratch + first,
-                      activations_of(job, index), paths_of(job, index));
+        fff_walk_down(&chunk->walk, 0, job->plan.split, chunk->walk.trees.level_count, count, order,
+                      chunk->scratch + first, activations_of(job, index), paths_of(job, index));
     }
     fff_store_fence();
     fff_fp_leave(callers);
@@ -306,8 +307,8 @@ static bool run_together(const struct fff_job *job) {
     const struct fff_walk_layout *layout = &job->plan.walk;
     struct chunk of_one_task, *chunk = job->round != NULL ? &shared_of(job)->chunk : &of_one_task;
     for (size_t first = 0, count; first < job->batch; first += count) {
-        count = fff_at_most(job->batch - first, job->plan.chunk);
-        for (size_t tree = 0; tree < job->layer->trees.trees; tree++) {
+        count = fff_min(job->batch - first, job->plan.chunk);
+        for (size_t tree = 0; tree < job->layer->trees.tree_count; tree++) {
             *chunk = (struct chunk){
                 .job = job,
                 .walk = make_walk(job, first, tree, 1, job->workspace),

@@ -49,7 +49,7 @@ static size_t l2_bytes(void) {
     if (bytes <= 0) {
         return 1 << 20;
     }
-    return fff_at_most(fff_at_least((size_t)bytes, 256 << 10), 8 << 20);
+    return fff_min(fff_max((size_t)bytes, 256 << 10), 8 << 20);
 }
 
 static const fff_allocator c_library = {allocate_from_c_library, release_to_c_library, NULL};
@@ -76,7 +76,7 @@ static fff_status read_desc(const fff_layer_desc *given, fff_layer_desc *desc) {
         }
     }
     memset(desc, 0, sizeof *desc);
-    memcpy(desc, given, fff_at_most(size, sizeof *desc));
+    memcpy(desc, given, fff_min(size, sizeof *desc));
     return FFF_OK;
 }
 
@@ -249,9 +249,9 @@ fff_status fff_layer_create(const fff_layer_desc *given, fff_layer **layer) {
                 .row_stride = packing.row_stride,
                 .input_width = desc.input_width,
                 .output_width = desc.output_width,
-                .trees = desc.trees,
-                .levels = desc.depth + 1,
-                .nodes = fff_nodes_per_tree(desc.depth),
+                .tree_count = desc.trees,
+                .level_count = desc.depth + 1,
+                .node_count = fff_nodes_per_tree(desc.depth),
                 .threshold = desc.routing == FFF_ROUTING_GREATER ? FFF_THRESHOLD_GREATER : FFF_THRESHOLD_GREATER_EQUAL,
             },
         .kernels = fff_kernels_of(isa),

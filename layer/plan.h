@@ -22,7 +22,7 @@ struct fff_plan {
     size_t chunk;         /* tokens of a walk, at most */
     size_t split;         /* together: the level at which tokens are sorted; else 0 */
     size_t group;         /* trees of a walk, at most */
-    size_t finish_tokens; /* tokens whose activations are at hand */
+    size_t finish_tokens; /* tokens whose activations are computed at once */
     struct fff_walk_layout walk;
     size_t shared, states;     /* byte offsets of what several tasks share, after a shared walk; of a byte for each */
     size_t slices, slice;      /* where the tasks' slices begin; bytes of each */

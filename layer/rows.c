@@ -42,7 +42,7 @@ static bool rows_meet(const struct fff_rows *rows, uintptr_t start, size_t size)
     if (last_byte < rows->start) {
         return false;
     }
-    size_t row = fff_at_most((last_byte - rows->start) / rows->stride, rows->count - 1);
+    size_t row = fff_min((last_byte - rows->start) / rows->stride, rows->count - 1);
     return rows->start + row * rows->stride + rows->size > start;
 }
 
@@ -54,7 +54,7 @@ bool fff_rows_overlap(const struct fff_rows *a, const struct fff_rows *b) {
     const struct fff_rows *few = a->stride >= b->stride ? a : b, *many = few == a ? b : a;
     size_t first = few->start < many->start ? (many->start - few->start) / few->stride : 0;
     /* If strides are equal, all rows lie alike; but the first may end before the other matrix begins. */
-    size_t last = a->stride == b->stride ? fff_at_most(few->count - 1, first + 1) : few->count - 1;
+    size_t last = a->stride == b->stride ? fff_min(few->count - 1, first + 1) : few->count - 1;
     for (size_t row = first; row <= last; row++) {
         uintptr_t start = few->start + row * few->stride;
         if (start >= many->end) {

@@ -297,7 +297,7 @@ static void check_workspace(const fff_layer *layer, uint64_t *state) {
         assert_true(size >= workspace_of(layer, batch, tasks - 1));
         check_bound(layer, batch, tasks);
         assert_int_equal(workspace_of(layer, batch, batch + tasks), workspace_of(layer, batch, SIZE_MAX));
-        size_t enough = fff_at_least(1024 * tasks, 65536);
+        size_t enough = fff_max(1024 * tasks, 65536);
         assert_int_equal(workspace_of(layer, enough, tasks), workspace_of(layer, SIZE_MAX, tasks));
     }
 }

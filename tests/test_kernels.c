@@ -54,9 +54,9 @@ static struct packed pack_random(enum fill kind, size_t input_width, size_t outp
         .row_stride = stride,
         .input_width = input_width,
         .output_width = output_width,
-        .trees = trees,
-        .levels = levels,
-        .nodes = nodes,
+        .tree_count = trees,
+        .level_count = levels,
+        .node_count = nodes,
         .near_levels = random_below(state, levels + 1),
         .threshold = random_below(state, 2) != 0 ? FFF_THRESHOLD_GREATER : FFF_THRESHOLD_GREATER_EQUAL,
     };
@@ -125,7 +125,7 @@ static void check_node_dot(const struct fff_kernels *kernels, enum fill kind, si
     struct dots dots;
     make_dots(&dots, kind, width, 1, state);
     const struct fff_trees_f32 *trees = &dots.packed.trees;
-    size_t row = random_below(state, trees->nodes);
+    size_t row = random_below(state, trees->node_count);
     fff_kernels_generic.node_dot_f32(trees, row, dots.count, dots.tokens, dots.inputs.data, dots.stride, dots.expected,
                                      dots.logit_stride);
     kernels->node_dot_f32(trees, row, dots.count, dots.tokens, dots.inputs.data, dots.stride, dots.actual,
@@ -139,7 +139,7 @@ static void check_two_levels(const struct fff_kernels *kernels, enum fill kind, 
     struct dots dots;
     make_dots(&dots, kind, width, 2, state);
     const struct fff_trees_f32 *trees = &dots.packed.trees;
-    size_t row = random_below(state, trees->nodes), left_row = random_below(state, trees->nodes - 1);
+    size_t row = random_below(state, trees->node_count), left_row = random_below(state, trees->node_count - 1);
     for (size_t i = 0; i < dots.count; i++) {
         const float *logit = dots.expected + dots.tokens[i] * dots.logit_stride;
         fff_kernels_generic.node_dot_f32(trees, row, 1, &dots.tokens[i], dots.inputs.data, dots.stride, dots.expected,
@@ -208,7 +208,7 @@ static void check_accumulate(const struct fff_kernels *kernels, enum fill kind, 
     for (size_t i = 0; i < entries; i++) {
         uint32_t *node = (uint32_t *)nodes.data + i;
         bool same = i >= path && random_below(state, 8) < as_before;
-        *node = same ? node[-(ptrdiff_t)path] : (uint32_t)random_below(state, packed.trees.nodes);
+        *node = same ? node[-(ptrdiff_t)path] : (uint32_t)random_below(state, packed.trees.node_count);
     }
     fill_floats(kind, activations.data, entries, state);
     const struct sums sums = {&packed.trees, count, tokens, nodes.data, activations.data};

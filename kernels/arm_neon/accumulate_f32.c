@@ -30,8 +30,8 @@ FFF_INLINE void columns_arm_neon(const struct fff_trees_f32 *trees, int tokens, 
         sums[v] = (write & FFF_WRITE_CONTINUE) != 0 ? vld1q_f32(to + 4 * v) : vdupq_n_f32(0.0f);
     }
     const float *tree_rows = trees->output_rows + column;
-    for (size_t tree = 0; tree < trees->trees; tree++, tree_rows += trees->nodes * trees->row_stride) {
-        for (size_t level = 0; level < trees->levels; level++, nodes++, activations++) {
+    for (size_t tree = 0; tree < trees->tree_count; tree++, tree_rows += trees->node_count * trees->row_stride) {
+        for (size_t level = 0; level < trees->level_count; level++, nodes++, activations++) {
             const float *weights = tree_rows + *nodes * trees->row_stride;
             FFF_OPAQUE(weights);
             float32x4_t activation = vdupq_n_f32(*activations);
