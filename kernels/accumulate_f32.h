@@ -55,7 +55,7 @@ FFF_INLINE size_t fff_count_sharing(const struct fff_trees_f32 *trees, size_t co
 /* One token at a time. Of tokens that share a path, a block's columns come before the next block: its part of their
  * rows, 256 bytes a row, stays in L1, where a token's whole rows, 36 KB at 12 levels of 768 columns, do not fit. Other
  * tokens come one by one, since a row that does not come from L1 is best read to its end. Against token after token: 7
- * % off a forward whose tokens take one path, 2 to 8 % off large batches, on a core with 32 KB of L1 (docs/design.md).
+ * % off a forward whose tokens take one path, 2 to 8 % off large batches, on a core with 32 KB of L1 (docs/trials.md).
  */
 FFF_INLINE void fff_accumulate_one_by_one(const struct fff_trees_f32 *trees, size_t count, const uint32_t *tokens,
                                           const uint32_t *nodes, const float *activations, unsigned write,

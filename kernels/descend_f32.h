@@ -15,7 +15,7 @@
  * - Trees without branches are visited in the order in which their rows lie, so both rows of the third tree to come are
  *   prefetched instead.
  * Tried and lost: prefetching both children's rows whole (twice the traffic), prefetching the output row
- * before the dot product, prefetching the row's own lines. docs/design.md has the figures.
+ * before the dot product, prefetching the row's own lines. docs/trials.md has the figures.
  *
  * Everything here is inlined into the one function of a folder that uses it; no copy is left to the
  * linker. */

@@ -4,7 +4,7 @@
  * 15 of 16 registers, and a row that the two share is loaded once. Against one by one: 4 % off a forward of 4096 tokens
  * or more, 10 % if all take one path. Other tokens go one by one in blocks of 8 registers: one load an FMA, output
  * written once, and eight chains to cover an FMA's latency; in pairs they took 7 % longer at 64 tokens
- * (docs/design.md). */
+ * (docs/trials.md). */
 #include "kernels/accumulate_f32.h"
 #include "kernels/x86_avx2/isa.h"
 

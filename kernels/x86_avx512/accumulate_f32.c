@@ -5,7 +5,7 @@
  * for them. A block's columns of all tokens come before the next block: its part of the shared rows, 256 bytes a row,
  * stays in L1. Against one token after the other, 8 registers at a time: 5 to 8 % off a forward of 64 tokens or more,
  * on a core that loads one 64-byte vector a cycle. 6 registers are no faster, and gcc puts some of their sums into
- * memory (docs/design.md). */
+ * memory (docs/trials.md). */
 #include "kernels/accumulate_f32.h"
 #include "kernels/x86_avx512/isa.h"
 

@@ -58,7 +58,7 @@ static inline void last_step_x86_avx512(const float *weights, const float *input
  *
  * Four ymm registers rather than two zmm: the sums are the same 32, but with the row on its way from
  * L2 or beyond, two loads a cache line and twice the chains in flight took 10 % less time than one load
- * a line, and two steps an iteration another 2 % (docs/design.md). */
+ * a line, and two steps an iteration another 2 % (docs/trials.md). */
 FFF_INLINE float logit_x86_avx512(const struct fff_trees_f32 *trees, size_t row, const float *input,
                                   const float *tail) {
     (void)tail; /* masks do */
