@@ -4,7 +4,7 @@
  *     fff COMMAND [OPTION]... [OPERAND]...
  *
  * Options may stand before and after operands; `--` ends them; `--name VALUE` and `--name=VALUE` are the same; a long
- * name may be cut where it stays clear. A value given twice is an error, a flag given twice is not. */
+ * name may be cut where it stays clear; of an option given twice the last holds. */
 #ifndef FFF_TOOLS_OPTIONS_H
 #define FFF_TOOLS_OPTIONS_H
 
