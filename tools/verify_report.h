@@ -16,25 +16,30 @@ void print_model(const char *path, const struct model_verdict *verdict, bool oth
 json_t *layer_file_json(const char *path, const struct verdict *verdicts, size_t count);
 json_t *model_json(const char *path, const struct model_verdict *verdict);
 
-/* {"sleef": {"path", "version"...}}. `used`: whether what was verified calls it; null if not. */
+/* The SLEEF that is loaded, {"loaded", "recorded_bits"}; null if what was verified does not use it. */
 json_t *sleef_json(bool used, bool as_recorded);
 
 /* Why a file's results do not hold, in sentences; empty if they do. */
 json_t *layer_file_why(const struct verdict *verdicts, size_t count);
 json_t *model_why(const struct model_verdict *verdict);
 
-/* What both are made of: tokens and outputs of another program's results that do not agree; lines about what exceeds
- * its bound; a number, null if it is infinite or none; instruction sets. */
+/* ---- What both are made of ------------------------------------------------------------------- */
+
+/* Tokens and outputs of another program's results that do not agree. */
 size_t expected_faults(const struct verdict *verdict);
-void print_faults(const struct agreement *dense);
+/* Whether the kernels are right, whatever another program's results. */
+bool kernels_hold(const struct verdict *verdicts, size_t count);
+
+void print_faults(const struct agreement *dense); /* lines about what exceeds its bound */
+void print_why(json_t *why);                      /* and frees it */
+void print_ok(const char *what, bool other_sleef);
+
 enum { LONGEST_LIST = 128 };
 /* "generic, x86_avx2": those whose bits were compared, of which generic is always one. */
 void list_isas(const struct verdict *verdicts, size_t count, char *list);
 void add_sentence(json_t *why, json_t *sentence);
-bool kernels_hold(const struct verdict *verdicts, size_t count); /* whatever the file's results */
-void print_why(json_t *why);                                     /* and frees it */
-void print_ok(const char *what, bool other_sleef);
-json_t *json_number(double value);
+
+json_t *json_number(double value);   /* null if it is infinite or none: JSON has no such numbers */
 json_t *json_text(const char *text); /* what is not UTF-8 in it replaced by U+FFFD */
 json_t *value_difference_json(const struct value_difference *difference, const char *row_name, const char *column_name);
 json_t *isas_json(const struct verdict *verdicts, size_t count);

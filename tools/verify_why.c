@@ -25,20 +25,21 @@ static void say_output(const struct file_comparison *file, json_t *why) {
     }
 }
 
-static void say_route(const struct route_difference *route, json_t *why) {
-    char decided[256] = "every path begins at node 0";
+static void say_route(const struct file_comparison *file, json_t *why) {
+    const struct route_difference *route = &file->route;
+    char decided[256] = "; every path begins at node 0";
     if (route->parent >= 0 && (route->there - 1) / 2 != route->parent) {
-        snprintf(decided, sizeof decided, "which is no child of node %lld", (long long)route->parent);
+        snprintf(decided, sizeof decided, ", which is no child of node %lld", (long long)route->parent);
     } else if (route->parent >= 0) {
-        snprintf(decided, sizeof decided, "the logit of node %lld decides, %.9g here, %.9g exactly, to within %.2g: %s",
+        snprintf(decided, sizeof decided,
+                 "; the logit of node %lld decides, %.9g here, %.9g exactly, to within %.2g: %s",
                  (long long)route->parent, route->logit, route->exact, route->bound, route->tie ? "a tie" : "no tie");
     }
-    add_sentence(
-        why,
-        json_sprintf("%zu tokens go another way than the file's path, %s token %zu, in tree %zu at level %zu: node "
-                     "%lld here, node %lld in the file; %s",
-                     route->tokens, route->tie ? "all at ties, first" : "first", route->token, route->tree,
-                     route->level, (long long)route->here, (long long)route->there, decided));
+    add_sentence(why,
+                 json_sprintf("%zu of %zu tokens take another way than the file's path, %s token %zu, in tree %zu at "
+                              "level %zu: node %lld here, node %lld in the file%s",
+                              route->tokens, file->tokens, route->tie ? "all at ties, first" : "first", route->token,
+                              route->tree, route->level, (long long)route->here, (long long)route->there, decided));
 }
 
 bool kernels_hold(const struct verdict *verdicts, size_t count) {
@@ -66,7 +67,7 @@ json_t *layer_file_why(const struct verdict *verdicts, size_t count) {
         say_output(&v->file, why);
     }
     if (v->file.route.tokens > 0) {
-        say_route(&v->file.route, why);
+        say_route(&v->file, why);
     }
     if (v->file.tokens_wrong == 0) {
         return why;
