@@ -5,7 +5,6 @@
 #include "tools/random.h"
 #include "tools/timing.h"
 
-#include <cblas.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -271,7 +270,6 @@ int bert_bench(const struct bert_bench *settings) {
     if (bench == NULL) {
         return fail("out of memory");
     }
-    openblas_set_num_threads(1);
     bench->settings = *settings;
     bool ok = run_all(bench);
     for (size_t i = 0; i < bench->way_count; i++) {

@@ -6,7 +6,7 @@
 enum { EXIT_HOLDS = 0, EXIT_FAILS = 1, EXIT_BAD_INPUT = 2 };
 
 /* What is said where whole models were left out (FFF_HAVE_MODELS 0). */
-#define WITHOUT_MODELS "this fff was built without models (OpenBLAS or utf8proc was absent)"
+#define WITHOUT_MODELS "this fff was built without models (utf8proc was absent)"
 
 int command_cpu(int argc, char **argv);
 int command_verify(int argc, char **argv);

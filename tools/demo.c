@@ -81,7 +81,7 @@ static void demo_free(struct demo *demo) {
 }
 
 /* Everything that the timed part needs. */
-static fff_status prepare(struct demo *demo, const fff_isa *isas, size_t isa_count) {
+static fff_status prepare(struct demo *demo, const struct fff_blas *blas, const fff_isa *isas, size_t isa_count) {
     for (size_t i = 0; i < isa_count; i++) {
         fff_layer_desc desc = layer_data_desc(&demo->data, isas[i]);
         fff_status status = fff_layer_create(&desc, &demo->sides[i].layer);
@@ -102,10 +102,10 @@ static fff_status prepare(struct demo *demo, const fff_isa *isas, size_t isa_cou
     demo->dense_data.trees = demo->data.rows;
     demo->dense_f64 = dense_f64_create(&demo->dense_data);
     if (demo->verified == NULL || demo->output == NULL || demo->workspace == NULL || demo->dense_f64 == NULL ||
-        dense_blas_prepare(&demo->dense, &demo->data, TOKENS) != 0) {
+        (blas != NULL && dense_blas_prepare(&demo->dense, blas, &demo->data, TOKENS) != 0)) {
         return FFF_ERROR_OUT_OF_MEMORY;
     }
-    for (int way = 0; dense_blas_version() != NULL && way < DENSE_WAYS; way++) {
+    for (int way = 0; blas != NULL && way < DENSE_WAYS; way++) {
         float *checked = malloc((size_t)TOKENS * WIDTH * sizeof(float));
         if (checked == NULL) {
             return FFF_ERROR_OUT_OF_MEMORY;
@@ -286,6 +286,8 @@ static int run(struct demo *demo, const cpu_set_t *cpus) {
     struct verdict verdicts[FFF_ISA_COUNT];
     size_t isa_count = usable_isas(isas);
     bool ok = true;
+    char why[512] = "";
+    const struct fff_blas *blas = fff_blas_load(why, sizeof why);
 
     printf("A fast feedforward layer, 1 tree of depth %d, %d wide: %zu neurons, %d used by each token.\n\n", DEPTH,
            WIDTH, fff_nodes_per_tree(DEPTH), DEPTH + 1);
@@ -305,16 +307,15 @@ static int run(struct demo *demo, const cpu_set_t *cpus) {
         return EXIT_FAILS;
     }
     if (status == FFF_OK) {
-        status = prepare(demo, isas, isa_count);
+        status = prepare(demo, blas, isas, isa_count);
     }
     if (status != FFF_OK) {
         fprintf(stderr, "fff demo: %s\n", fff_status_text(status));
         return EXIT_BAD_INPUT;
     }
 
-    const char *blas = dense_blas_version();
     printf("\nTiming on one core, %d rounds, medians; the dense layer of the same %zu neurons by %s ...\n", ROUNDS - 1,
-           demo->data.rows, blas != NULL ? blas : "nothing: built without OpenBLAS (install libopenblas-dev)");
+           demo->data.rows, blas != NULL ? blas->version != NULL ? blas->version : blas->file : why);
     fflush(stdout);
     for (size_t i = 0; i < BATCH_COUNT; i++) {
         if (!time_batch(demo, BATCHES[i])) {
