@@ -59,12 +59,14 @@ static fff_status run_side(struct bench *bench, const struct racer *racer, size_
     return status;
 }
 
+/* Without the time that other programs took. */
 static double time_call(struct bench *bench, const struct racer *racer, size_t tokens) {
     double seconds = 0;
     for (int i = 0; i < 2 && seconds < WARM_MOST; i++) { /* the second is warm */
-        double start = seconds_now();
+        struct stopwatch watch = stopwatch_start(1);
         (void)run_side(bench, racer, tokens, tokens);
-        seconds = seconds_now() - start;
+        struct timed timed = stopwatch_stop(&watch);
+        seconds = timed.seconds * (1 - (racer->side->threads == 1 ? timed.lost : 0));
     }
     return seconds;
 }
