@@ -46,7 +46,7 @@ struct Weights {
                  width,         width,
                  trees_count,   levels,
                  nodes,         near ? levels : 0,
-                 FFF_ABOVE_ZERO};
+                 FFF_THRESHOLD_GREATER};
         std::iota(order.begin(), order.end(), 0u);
         for (size_t i = order.size() - 1; i > 0; i--) {
             std::swap(order[i], order[random_below(&seed, i + 1)]);

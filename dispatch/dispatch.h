@@ -14,10 +14,9 @@ extern "C" {
  * whether this CPU can run it: fff_isa_usable() does. */
 const struct fff_kernels *fff_kernels_of(fff_isa isa);
 
-/* Whether an activation calls SLEEF. */
-static inline bool fff_uses_sleef(fff_activation activation) {
-    return activation == FFF_ACTIVATION_GELU_TANH || activation == FFF_ACTIVATION_SILU;
-}
+/* FFF_OK, or FFF_ERROR_SLEEF if what an activation needs of SLEEF returns other bits than the recorded ones. The
+ * instruction set is one that was chosen. */
+fff_status fff_sleef_check_activation(fff_isa isa, fff_activation activation);
 
 #ifdef __cplusplus
 }

@@ -5,42 +5,42 @@
 #ifndef FFF_KERNELS_ACCUMULATE_F32_H
 #define FFF_KERNELS_ACCUMULATE_F32_H
 
-#include "kernels/kernels.h"
+#include "kernels/toolbox.h"
 
 /* The outputs of `tokens` tokens, whose nodes and activations follow one another: `vectors` registers of columns from
  * `column` on; a single one may reach beyond the output width, where nothing is read or written. Both counts are
  * constants wherever this is inlined. */
 typedef void fff_columns(const struct fff_trees_f32 *trees, int tokens, const uint32_t *nodes, const float *activations,
-                         unsigned how, float *const *outputs, size_t column, int vectors);
+                         unsigned write, float *const *outputs, size_t column, int vectors);
 
 enum { FFF_MOST_TOGETHER = 4 };
 
 /* Block of columns by block of columns, `together` tokens at a time, of which `count` is a multiple. A block is
- * `vectors` registers of `lanes` columns. */
-static inline __attribute__((always_inline)) void
-fff_accumulate_together(const struct fff_trees_f32 *trees, size_t count, const uint32_t *tokens, const uint32_t *nodes,
-                        const float *activations, unsigned how, float *output, size_t output_stride, int together,
-                        size_t lanes, int vectors, fff_columns *columns) {
+ * `vectors` registers of `register_floats` columns. */
+FFF_INLINE void fff_accumulate_together(const struct fff_trees_f32 *trees, size_t count, const uint32_t *tokens,
+                                        const uint32_t *nodes, const float *activations, unsigned write, float *output,
+                                        size_t output_stride, int together, size_t register_floats, int vectors,
+                                        fff_columns *columns) {
     size_t width = trees->output_width, entries = trees->trees * trees->levels;
-    for (size_t column = 0, block; column < width; column += block * lanes) {
-        block = column + vectors * lanes <= width ? vectors : 1;
+    for (size_t column = 0, block; column < width; column += block * register_floats) {
+        block = column + vectors * register_floats <= width ? vectors : 1;
         for (size_t i = 0; i < count; i += together) {
             float *outputs[FFF_MOST_TOGETHER];
             for (int t = 0; t < together; t++) {
                 outputs[t] = output + tokens[i + t] * output_stride;
             }
             if (block > 1) {
-                columns(trees, together, nodes + i * entries, activations + i * entries, how, outputs, column, vectors);
+                columns(trees, together, nodes + i * entries, activations + i * entries, write, outputs, column,
+                        vectors);
             } else {
-                columns(trees, together, nodes + i * entries, activations + i * entries, how, outputs, column, 1);
+                columns(trees, together, nodes + i * entries, activations + i * entries, write, outputs, column, 1);
             }
         }
     }
 }
 
 /* How many tokens, from the first on, share all but the last ALIKE rows of their only tree. */
-static inline __attribute__((always_inline)) size_t fff_count_alike(const struct fff_trees_f32 *trees, size_t count,
-                                                                    const uint32_t *nodes) {
+FFF_INLINE size_t fff_count_alike(const struct fff_trees_f32 *trees, size_t count, const uint32_t *nodes) {
     enum { ALIKE = 2 };
     size_t alike = 1;
     if (trees->trees == 1 && trees->levels > ALIKE) {
@@ -56,21 +56,21 @@ static inline __attribute__((always_inline)) size_t fff_count_alike(const struct
  * 256 bytes a row, stays in L1, where a token's whole rows, 36 KB at 12 levels of 768 columns, do not fit. Other tokens
  * come one by one, since a row that is not at hand is best read to its end. Against token after token: 7 % off a
  * forward whose tokens take one path, 2 to 8 % off large batches, on a core with 32 KB of L1 (docs/design.md). */
-static inline __attribute__((always_inline)) void
-fff_accumulate_one_by_one(const struct fff_trees_f32 *trees, size_t count, const uint32_t *tokens,
-                          const uint32_t *nodes, const float *activations, unsigned how, float *output,
-                          size_t output_stride, size_t lanes, int vectors, fff_columns *columns) {
+FFF_INLINE void fff_accumulate_one_by_one(const struct fff_trees_f32 *trees, size_t count, const uint32_t *tokens,
+                                          const uint32_t *nodes, const float *activations, unsigned write,
+                                          float *output, size_t output_stride, size_t register_floats, int vectors,
+                                          fff_columns *columns) {
     size_t entries = trees->trees * trees->levels;
     for (size_t i = 0, alike; i < count; i += alike) {
         alike = fff_count_alike(trees, count - i, nodes + i * entries);
-        fff_accumulate_together(trees, alike, tokens + i, nodes + i * entries, activations + i * entries, how, output,
-                                output_stride, 1, lanes, vectors, columns);
+        fff_accumulate_together(trees, alike, tokens + i, nodes + i * entries, activations + i * entries, write, output,
+                                output_stride, 1, register_floats, vectors, columns);
     }
 }
 
 /* Whether a whole block of an output is to be streamed: such stores want whole cache lines. */
-static inline __attribute__((always_inline)) bool fff_may_stream(unsigned how, const float *output) {
-    return (how & FFF_STREAM) != 0 && (uintptr_t)output % (FFF_LINE_FLOATS * sizeof(float)) == 0;
+FFF_INLINE bool fff_may_stream(unsigned write, const float *output) {
+    return (write & FFF_WRITE_STREAM) != 0 && (uintptr_t)output % (FFF_LINE_FLOATS * sizeof(float)) == 0;
 }
 
 #endif

@@ -5,41 +5,40 @@
 #ifndef FFF_KERNELS_ADD_ROOTS_F32_H
 #define FFF_KERNELS_ADD_ROOTS_F32_H
 
-#include "kernels/kernels.h"
+#include "kernels/toolbox.h"
 
-enum { FFF_MOST_TILE_TOKENS = 8 };
+enum { FFF_MOST_SUM_TILE_TOKENS = 8 };
 
-/* How much a tile holds: at most `tokens` by `vectors` registers of `lanes` columns. */
-struct fff_tile {
-    size_t tokens, lanes;
+/* How much a tile holds: at most `tokens` by `vectors` registers of `register_floats` columns. */
+struct fff_sum_tile {
+    size_t tokens, register_floats;
     int vectors;
 };
 
 /* The outputs of a tile's tokens, `vectors` registers from `column` on; the last of them may reach beyond the output
  * width, where nothing is read or written. */
-typedef void fff_sums_tile(const struct fff_trees_f32 *trees, const float *const *activations, unsigned how,
-                           float *const *output, size_t column, int vectors);
+typedef void fff_sum_tile_function(const struct fff_trees_f32 *trees, const float *const *activations, unsigned write,
+                                   float *const *output, size_t column, int vectors);
 
-static inline __attribute__((always_inline)) void fff_add_roots(const struct fff_trees_f32 *trees, size_t count,
-                                                                const float *activations, size_t activation_stride,
-                                                                unsigned how, float *output, size_t output_stride,
-                                                                struct fff_tile tile, fff_sums_tile *sum) {
+FFF_INLINE void fff_add_roots(const struct fff_trees_f32 *trees, size_t count, const float *activations,
+                              size_t activation_stride, unsigned write, float *output, size_t output_stride,
+                              struct fff_sum_tile tile, fff_sum_tile_function *sum) {
     size_t width = trees->output_width;
     for (size_t first = 0; first < count; first += tile.tokens) {
-        size_t tokens = count - first < tile.tokens ? count - first : tile.tokens;
-        const float *of_token[FFF_MOST_TILE_TOKENS];
-        float *to[FFF_MOST_TILE_TOKENS];
+        size_t tokens = fff_smaller(count - first, tile.tokens);
+        const float *of_token[FFF_MOST_SUM_TILE_TOKENS];
+        float *to[FFF_MOST_SUM_TILE_TOKENS];
         for (size_t t = 0; t < tile.tokens; t++) { /* where there are fewer, the last is computed again */
             size_t token = first + (t < tokens ? t : tokens - 1);
             of_token[t] = activations + token * activation_stride;
             to[t] = output + token * output_stride;
         }
         size_t column = 0;
-        for (; column + tile.vectors * tile.lanes <= width; column += tile.vectors * tile.lanes) {
-            sum(trees, of_token, how, to, column, tile.vectors);
+        for (; column + tile.vectors * tile.register_floats <= width; column += tile.vectors * tile.register_floats) {
+            sum(trees, of_token, write, to, column, tile.vectors);
         }
-        for (; column < width; column += tile.lanes) {
-            sum(trees, of_token, how, to, column, 1);
+        for (; column < width; column += tile.register_floats) {
+            sum(trees, of_token, write, to, column, 1);
         }
     }
 }

@@ -22,7 +22,7 @@
 #ifndef FFF_KERNELS_DESCEND_F32_H
 #define FFF_KERNELS_DESCEND_F32_H
 
-#include "kernels/kernels.h"
+#include "kernels/toolbox.h"
 
 enum { FFF_ROWS_AHEAD = 3, FFF_COLUMNS_AT_ONCE = 128 };
 
@@ -38,8 +38,8 @@ struct fff_descent {
 };
 
 /* One node: its logit, and the child that it leads to. */
-static inline __attribute__((always_inline)) uint32_t
-fff_visit(const struct fff_descent *descent, size_t tree, size_t level, uint32_t node, fff_logit_function *logit_of) {
+FFF_INLINE uint32_t fff_visit(const struct fff_descent *descent, size_t tree, size_t level, uint32_t node,
+                              fff_logit_function *logit_of) {
     const struct fff_trees_f32 *trees = descent->trees;
     size_t entry = tree * trees->levels + level;
     size_t row = tree * trees->nodes + node;
@@ -47,33 +47,32 @@ fff_visit(const struct fff_descent *descent, size_t tree, size_t level, uint32_t
     descent->nodes[entry] = node;
     descent->logits[entry] = logit;
     fff_fetch_l1(descent->fetch_from + row * trees->row_stride, descent->fetched);
-    return fff_child(node, logit, trees->right_above);
+    return fff_child(node, logit, trees->threshold);
 }
 
 /* The beginning of both children's input rows, which lie one after the other, of tree 0. */
-static inline __attribute__((always_inline)) void fff_fetch_children(const struct fff_trees_f32 *trees, uint32_t node) {
+FFF_INLINE void fff_fetch_children(const struct fff_trees_f32 *trees, uint32_t node) {
     const float *left = trees->input_rows + (2 * (size_t)node + 1) * trees->row_stride;
-    size_t floats = trees->input_width < FFF_FIRST_FLOATS ? trees->input_width : FFF_FIRST_FLOATS;
+    size_t floats = fff_smaller(trees->input_width, FFF_FIRST_FLOATS);
     fff_fetch_l1(left, floats);
     fff_fetch_l1(left + trees->row_stride, floats);
 }
 
 /* The columns of tree 0's visited output rows that fff_visit has not fetched, but those of levels that are near, in
  * about the order in which accumulate_f32 reads them: some columns of all rows, then the next. */
-static inline __attribute__((always_inline)) void fff_fetch_rest(const struct fff_descent *descent) {
+FFF_INLINE void fff_fetch_rest(const struct fff_descent *descent) {
     const struct fff_trees_f32 *trees = descent->trees;
     for (size_t column = descent->fetched; column < trees->output_width; column += FFF_COLUMNS_AT_ONCE) {
         size_t left = trees->output_width - column;
         for (size_t level = trees->near_levels; level < trees->levels; level++) {
             fff_fetch_l1(trees->output_rows + descent->nodes[level] * trees->row_stride + column,
-                         left < FFF_COLUMNS_AT_ONCE ? left : FFF_COLUMNS_AT_ONCE);
+                         fff_smaller(left, FFF_COLUMNS_AT_ONCE));
         }
     }
 }
 
-static inline __attribute__((always_inline)) void fff_descend(const struct fff_trees_f32 *trees, const float *input,
-                                                              bool fetch_output, uint32_t *nodes, float *logits,
-                                                              fff_logit_function *logit_of) {
+FFF_INLINE void fff_descend(const struct fff_trees_f32 *trees, const float *input, bool fetch_output, uint32_t *nodes,
+                            float *logits, fff_logit_function *logit_of) {
     float tail[FFF_PARTIAL_SUMS];
     fff_pad_tail(input, trees->input_width, tail);
     struct fff_descent descent = {trees, input, tail, trees->output_rows, 0, nodes, logits};

@@ -3,7 +3,7 @@
  * Each folder kernels/<isa>/ fills one struct fff_kernels and exports nothing else. The generic one
  * is the specification: every other must produce the same bits (NaN for NaN, whatever its sign and
  * payload) for every argument that this file allows. docs/numerics.md explains the arithmetic,
- * docs/adding-an-isa.md how to write a new folder.
+ * docs/adding-an-isa.md how to write a new folder, for which kernels/toolbox.h has the tools.
  *
  * Kernels run with round-to-nearest and without flush-to-zero; the caller of a kernel sees to that.
  * This header is compiled with each folder's own flags, so it defines no function with external
@@ -16,7 +16,6 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <string.h>
 
 #ifdef __FAST_MATH__
 #error "libfff's results are defined to the bit: compile without -ffast-math"
@@ -26,39 +25,14 @@
  * decides the bits. */
 #define FFF_PARTIAL_SUMS 32
 
-/* The floats of a cache line: what one prefetch fetches. */
-#define FFF_LINE_FLOATS 16
+/* The vector instruction sets' dot products are in tiles of so many rows by so many tokens; roots_f32's last
+ * one is incomplete if the number of trees is no multiple. */
+enum { FFF_DOT_TILE_ROWS = 3, FFF_DOT_TILE_TOKENS = 4 };
 
-/* The beginning of a row, 4 lines, which is fetched of both children before it is known which one is next: so the wait
- * for memory begins early, and little is lost on the wrong child. */
-#define FFF_FIRST_FLOATS (4 * FFF_LINE_FLOATS)
-
-/* Before a loop over registers, of at most 16 rounds: it is to be unrolled whole, and early. Left to itself a compiler
- * may keep it, and the registers, which are an array then, in memory. */
-#if defined(__clang__)
-#define FFF_UNROLL _Pragma("clang loop unroll(full)")
-#else
-#define FFF_UNROLL _Pragma("GCC unroll 16")
-#endif
-
-/* A pointer that the compiler is to take as it stands here. Left to itself gcc takes addresses apart, finds the parts
- * outside the loops, and keeps those for which there is no general register in vector registers, from where they come
- * back behind the FMAs that wait there. */
-#define FFF_AS_IT_STANDS(pointer) __asm__("" : "+r"(pointer))
-
-/* Ask for `floats` floats, into L1 or no nearer than L2. Inlined by force: gcc takes a function that does nothing but
- * prefetch for one without effect, and leaves out calls. */
-static inline __attribute__((always_inline)) void fff_fetch_l1(const float *from, size_t floats) {
-    for (size_t i = 0; i < floats; i += FFF_LINE_FLOATS) {
-        __builtin_prefetch(from + i, 0, 3);
-    }
-}
-
-static inline __attribute__((always_inline)) void fff_fetch_l2(const float *from, size_t floats) {
-    for (size_t i = 0; i < floats; i += FFF_LINE_FLOATS) {
-        __builtin_prefetch(from + i, 0, 2);
-    }
-}
+/* The two routing rules as one comparison, logit > threshold: no float lies between the largest negative one and -0, so
+ * "above it" is ">= 0". */
+#define FFF_THRESHOLD_GREATER 0.0f
+#define FFF_THRESHOLD_GREATER_EQUAL (-0x1p-149f)
 
 /* The weights of a layer as kernels see them. Row r = tree * nodes + node has its input weights at
  * input_rows + r * row_stride and, side by side with them, its output weights at output_rows + r * row_stride; both
@@ -75,59 +49,83 @@ struct fff_trees_f32 {
     size_t levels;      /* depth + 1 */
     size_t nodes;       /* per tree: 2^levels - 1 */
     size_t near_levels; /* rows of so many uppermost levels stay in L2: a hint at what not to fetch ahead */
-    float right_above;  /* a token goes right if its logit is above this: FFF_ABOVE_ZERO or FFF_FROM_ZERO */
+    float threshold;    /* a token goes right if its logit is above this: FFF_THRESHOLD_GREATER or _EQUAL */
 };
 
-/* The vector instruction sets' blocked dot products are in tiles of so many rows by so many tokens; roots_f32's last
- * one is incomplete if the number of trees is no multiple. */
-enum { FFF_TILE_ROWS = 3, FFF_TILE_TOKENS = 4 };
+/* Whether outputs are begun or continued, and how they are stored: any of these, or 0. */
+enum {
+    FFF_WRITE_CONTINUE = 1, /* add to what the output holds; else begin from +0 */
+    FFF_WRITE_STREAM = 2, /* the output will not be read soon, and may go past the caches; changes no bit. Whoever asks
+                             for it calls fff_store_fence() before another thread may read */
+};
 
-/* How accumulate_f32 is to write. */
-enum { FFF_CONTINUE = 1, FFF_STREAM = 2 };
+/* One token down all trees, level by level:
+ *
+ *     nodes[tree * levels + level] = node;  logits[tree * levels + level] = the node's logit;  node = its child
+ *
+ * `input` has input_width floats, at any alignment. `fetch_output` asks for the visited output rows, as far as that
+ * pays, to be prefetched for accumulate_f32. */
+typedef void fff_descend_f32_function(const struct fff_trees_f32 *trees, const float *input, bool fetch_output,
+                                      uint32_t *nodes, float *logits);
+
+/* Several tokens against one row:
+ *
+ *     for t in tokens[0 .. count-1]:  logits[t * logit_stride] = logit of `row` for the input at inputs + t *
+ * input_stride
+ */
+typedef void fff_node_dot_f32_function(const struct fff_trees_f32 *trees, size_t row, size_t count,
+                                       const uint32_t *tokens, const float *inputs, size_t input_stride, float *logits,
+                                       size_t logit_stride);
+
+/* The same for two levels: also
+ *
+ *     logits[t * logit_stride + 1] = logit of left_row, or of left_row + 1 if the first logit leads right
+ *
+ * `fetch_inputs` tells that inputs come from beyond L2: the next tokens' may be prefetched while those before them are
+ * used. */
+typedef void fff_two_levels_f32_function(const struct fff_trees_f32 *trees, size_t row, size_t left_row, size_t count,
+                                         const uint32_t *tokens, const float *inputs, size_t input_stride,
+                                         bool fetch_inputs, float *logits, size_t logit_stride);
+
+/* activations[i] = activation(logits[i]); the two may be the same memory. */
+typedef void fff_activate_f32_function(fff_activation activation, size_t count, const float *logits,
+                                       float *activations);
+
+/* The outputs of several tokens, with e = tree * levels + level counting a token's entries, `entries` in all:
+ *
+ *     for i in 0 .. count-1, for each column j:  y = &output[tokens[i] * output_stride]
+ *         y[j] = write & FFF_WRITE_CONTINUE ? y[j] : +0
+ *         for each tree, for each level:
+ *             y[j] = fma(activations[i * entries + e], output row (tree, nodes[i * entries + e])[j], y[j])
+ *
+ * So a layer's trees may come in several calls. Writes output_width floats a token, at any alignment; they share no
+ * memory with the arguments. */
+typedef void fff_accumulate_f32_function(const struct fff_trees_f32 *trees, size_t count, const uint32_t *tokens,
+                                         const uint32_t *nodes, const float *activations, unsigned write, float *output,
+                                         size_t output_stride);
+
+/* Several tokens against the roots of all trees:
+ *
+ *     for t in 0 .. count-1, for each tree:
+ *         logits[t * logit_stride + tree * levels] = logit of tree's root for the input at inputs + t * input_stride
+ *
+ * `fetch_output` asks for the roots' output rows to be prefetched, if they come from beyond L2. */
+typedef void fff_roots_f32_function(const struct fff_trees_f32 *trees, size_t count, const float *inputs,
+                                    size_t input_stride, bool fetch_output, float *logits, size_t logit_stride);
+
+/* For trees of one level, which are all root: what accumulate_f32 writes for tokens 0 to count - 1, token t's
+ * activation of a tree being activations[t * activation_stride + tree]. FFF_WRITE_STREAM is not for this. */
+typedef void fff_add_roots_f32_function(const struct fff_trees_f32 *trees, size_t count, const float *activations,
+                                        size_t activation_stride, unsigned write, float *output, size_t output_stride);
 
 struct fff_kernels {
-    /* One token down all trees. Writes trees * levels entries, entry tree * levels + level: the node
-     * visited and its logit. `input` has input_width floats, at any alignment.
-     * `fetch_output` asks for the visited output rows, as far as that pays, to be prefetched for accumulate_f32. */
-    void (*descend_f32)(const struct fff_trees_f32 *trees, const float *input, bool fetch_output, uint32_t *nodes,
-                        float *logits);
-
-    /* Several tokens against one row: logits[t * logit_stride] = the logit of row `row` for the token at
-     * inputs + t * input_stride, for each t among the `count` entries of `tokens`. */
-    void (*node_dot_f32)(const struct fff_trees_f32 *trees, size_t row, size_t count, const uint32_t *tokens,
-                         const float *inputs, size_t input_stride, float *logits, size_t logit_stride);
-
-    /* The same for two levels: also logits[t * logit_stride + 1] = the logit of the child that the token goes to, whose
-     * row is left_row or the next one. `fetch_inputs` tells that inputs come from beyond L2: the next tokens' may be
-     * asked for while those before them are used. */
-    void (*two_levels_f32)(const struct fff_trees_f32 *trees, size_t row, size_t left_row, size_t count,
-                           const uint32_t *tokens, const float *inputs, size_t input_stride, bool fetch_inputs,
-                           float *logits, size_t logit_stride);
-
-    /* activations[i] = activation(logits[i]); the two may be the same memory. */
-    void (*activate_f32)(fff_activation activation, size_t count, const float *logits, float *activations);
-
-    /* The outputs of several tokens. The i-th of `count` has nodes[i * entries ...] and activations[i * entries ...],
-     * entries being trees * levels, and its output y at output + tokens[i] * output_stride: y[j] = the fused chain over
-     * trees, then levels, of activation (tree * levels + level) * output row (tree, node (tree * levels + level))
-     * column j, from +0 or, if `how` has FFF_CONTINUE, from what y[j] is: so a layer's trees may come in several
-     * calls. Writes output_width floats a token, at any alignment; they share no memory with the arguments.
-     * FFF_STREAM tells that the output will not be read soon, and may go past the caches; it changes no bit.
-     * Whoever asks for it calls fff_store_fence() before another thread may read. */
-    void (*accumulate_f32)(const struct fff_trees_f32 *trees, size_t count, const uint32_t *tokens,
-                           const uint32_t *nodes, const float *activations, unsigned how, float *output,
-                           size_t output_stride);
-
-    /* `count` tokens against the roots of all trees: logits[t * logit_stride + tree * levels] = the logit of tree's
-     * root for the token at inputs + t * input_stride. `fetch_output` asks for the roots' output rows to be prefetched,
-     * if they come from beyond L2. */
-    void (*roots_f32)(const struct fff_trees_f32 *trees, size_t count, const float *inputs, size_t input_stride,
-                      bool fetch_output, float *logits, size_t logit_stride);
-
-    /* For trees of one level, which are all root: what accumulate_f32 writes for each of `count` tokens, token t's
-     * activation of a tree being activations[t * activation_stride + tree]. FFF_STREAM is not for this. */
-    void (*add_roots_f32)(const struct fff_trees_f32 *trees, size_t count, const float *activations,
-                          size_t activation_stride, unsigned how, float *output, size_t output_stride);
+    fff_descend_f32_function *descend_f32;
+    fff_node_dot_f32_function *node_dot_f32;
+    fff_two_levels_f32_function *two_levels_f32;
+    fff_activate_f32_function *activate_f32;
+    fff_accumulate_f32_function *accumulate_f32;
+    fff_roots_f32_function *roots_f32;
+    fff_add_roots_f32_function *add_roots_f32;
 };
 
 #ifdef __cplusplus
@@ -140,46 +138,5 @@ extern const struct fff_kernels fff_kernels_arm_neon;
 #ifdef __cplusplus
 }
 #endif
-
-/* The two routing rules as one comparison: no float lies between the largest negative one and -0, so
- * "above it" is ">= 0". */
-#define FFF_ABOVE_ZERO 0.0f
-#define FFF_FROM_ZERO (-0x1p-149f)
-
-/* Whether a logit leads right: an index, 0 or 1, for there must be no branch to mispredict. NaN leads left. */
-static inline __attribute__((always_inline)) uint32_t fff_goes_right(float logit, float right_above) {
-    return logit > right_above;
-}
-
-static inline __attribute__((always_inline)) uint32_t fff_child(uint32_t node, float logit, float right_above) {
-    return 2 * node + 1 + fff_goes_right(logit, right_above);
-}
-
-/* The shapes that the vector instruction sets share are made of such functions: the logit of one row for one token,
- * `tail` being fff_pad_tail() of the input. */
-typedef float fff_logit_function(const struct fff_trees_f32 *trees, size_t row, const float *input, const float *tail);
-
-/* The last, incomplete step of an input of `width` floats, completed with zeros. Empty, all zeros, if
- * width is a multiple of FFF_PARTIAL_SUMS. For instruction sets without masked loads. */
-static inline __attribute__((always_inline)) void fff_pad_tail(const float *input, size_t width,
-                                                               float tail[FFF_PARTIAL_SUMS]) {
-    size_t whole = width / FFF_PARTIAL_SUMS * FFF_PARTIAL_SUMS;
-    memset(tail, 0, FFF_PARTIAL_SUMS * sizeof *tail);
-    if (whole < width) {
-        memcpy(tail, input + whole, (width - whole) * sizeof *tail);
-    }
-}
-
-/* Makes streamed output visible to other threads. */
-static inline void fff_store_fence(void) {
-#if defined(__x86_64__)
-    __builtin_ia32_sfence();
-#endif
-}
-
-/* The constants of the activations, so that all instruction sets round the same ones. */
-#define FFF_INVERSE_SQRT_2 0.70710678118654752440f /* 1 / sqrt 2 */
-#define FFF_SQRT_2_OVER_PI 0.79788456080286535588f /* sqrt(2 / pi) */
-#define FFF_GELU_TANH_CUBIC 0.044715f
 
 #endif

@@ -11,35 +11,32 @@
 #include "kernels/tile_f32.h"
 
 /* Asks for the rows of a tile's roots, those of the trees from `first` on. */
-static inline __attribute__((always_inline)) void fff_fetch_roots(const struct fff_trees_f32 *trees, size_t first,
-                                                                  bool fetch_output) {
-    for (size_t tree = first; tree < trees->trees && tree < first + FFF_TILE_ROWS; tree++) {
+FFF_INLINE void fff_fetch_roots(const struct fff_trees_f32 *trees, size_t first, bool fetch_output) {
+    for (size_t tree = first; tree < trees->trees && tree < first + FFF_DOT_TILE_ROWS; tree++) {
         fff_fetch_l2(trees->input_rows + tree * trees->nodes * trees->row_stride,
                      fetch_output ? trees->row_stride : trees->input_width);
     }
 }
 
-static inline __attribute__((always_inline)) void fff_roots(const struct fff_trees_f32 *trees, size_t count,
-                                                            const float *inputs, size_t input_stride, bool fetch_output,
-                                                            float *logits, size_t logit_stride,
-                                                            fff_dots_tile *dots_of) {
-    for (size_t token = 0; token < count; token += FFF_TILE_TOKENS) {
-        size_t tokens = count - token < FFF_TILE_TOKENS ? count - token : FFF_TILE_TOKENS;
-        const float *input[FFF_TILE_TOKENS];
-        for (size_t t = 0; t < FFF_TILE_TOKENS; t++) { /* where there are fewer, the last is used again */
+FFF_INLINE void fff_roots(const struct fff_trees_f32 *trees, size_t count, const float *inputs, size_t input_stride,
+                          bool fetch_output, float *logits, size_t logit_stride, fff_dot_tile *dots_of) {
+    for (size_t token = 0; token < count; token += FFF_DOT_TILE_TOKENS) {
+        size_t tokens = fff_smaller(count - token, FFF_DOT_TILE_TOKENS);
+        const float *input[FFF_DOT_TILE_TOKENS];
+        for (size_t t = 0; t < FFF_DOT_TILE_TOKENS; t++) { /* where there are fewer, the last is used again */
             input[t] = inputs + (token + (t < tokens ? t : tokens - 1)) * input_stride;
         }
-        for (size_t tree = 0; tree < trees->trees; tree += FFF_TILE_ROWS) {
-            size_t rows = trees->trees - tree < FFF_TILE_ROWS ? trees->trees - tree : FFF_TILE_ROWS;
-            const float *weights[FFF_TILE_ROWS];
-            for (size_t r = 0; r < FFF_TILE_ROWS; r++) {
+        for (size_t tree = 0; tree < trees->trees; tree += FFF_DOT_TILE_ROWS) {
+            size_t rows = fff_smaller(trees->trees - tree, FFF_DOT_TILE_ROWS);
+            const float *weights[FFF_DOT_TILE_ROWS];
+            for (size_t r = 0; r < FFF_DOT_TILE_ROWS; r++) {
                 size_t row = (tree + (r < rows ? r : rows - 1)) * trees->nodes;
                 weights[r] = trees->input_rows + row * trees->row_stride;
             }
             if (token == 0 && trees->near_levels == 0) {
-                fff_fetch_roots(trees, tree + FFF_TILE_ROWS, fetch_output);
+                fff_fetch_roots(trees, tree + FFF_DOT_TILE_ROWS, fetch_output);
             }
-            float dots[FFF_TILE_ROWS][FFF_TILE_TOKENS];
+            float dots[FFF_DOT_TILE_ROWS][FFF_DOT_TILE_TOKENS];
             dots_of(weights, input, NULL, trees->input_width, dots);
             for (size_t r = 0; r < rows; r++) {
                 float bias = trees->biases[(tree + r) * trees->nodes];

@@ -8,8 +8,8 @@ fff_status fff_activate(fff_isa isa, fff_activation activation, fff_sleef sleef,
         return FFF_ERROR_OPTION;
     }
     fff_status status = fff_isa_choose(isa, &isa);
-    if (status == FFF_OK && sleef == FFF_SLEEF_RECORDED && fff_uses_sleef(activation)) {
-        status = fff_sleef_check(isa);
+    if (status == FFF_OK && sleef == FFF_SLEEF_RECORDED) {
+        status = fff_sleef_check_activation(isa, activation);
     }
     if (status != FFF_OK || count == 0) {
         return status;

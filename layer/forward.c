@@ -8,6 +8,7 @@
  *   levels, whose rows stay in L2; then all tokens are sorted by the subtree they have reached; then each subtree is
  *   finished, with its rows fetched once for all its tokens. */
 #include "dispatch/fp_environment.h"
+#include "kernels/toolbox.h"
 #include "layer/layer.h"
 #include "layer/plan.h"
 #include "layer/size.h"
@@ -97,7 +98,7 @@ static struct fff_trees_f32 some_trees(const struct fff_trees_f32 *all, size_t f
 static unsigned how_to_write(const struct job *job, size_t first_tree, size_t trees) {
     const fff_layer *layer = job->layer;
     bool large = job->batch > layer->l2_bytes / 2 / sizeof(float) / layer->trees.output_width;
-    return (first_tree > 0 ? FFF_CONTINUE : 0u) | (large && trees == layer->trees.trees ? FFF_STREAM : 0u);
+    return (first_tree > 0 ? FFF_WRITE_CONTINUE : 0u) | (large && trees == layer->trees.trees ? FFF_WRITE_STREAM : 0u);
 }
 
 /* At which level a walk down some of a layer's trees asks for the outputs: where only rows that are near have been met
@@ -106,7 +107,7 @@ static unsigned how_to_write(const struct job *job, size_t first_tree, size_t tr
  * are streamed. */
 static size_t level_of_outputs(const struct job *job, size_t trees, unsigned how) {
     const struct fff_trees_f32 *all = &job->layer->trees;
-    if (trees > 1 || (how & FFF_STREAM) != 0) {
+    if (trees > 1 || (how & FFF_WRITE_STREAM) != 0) {
         return all->levels;
     }
     if (all->trees > 1) {
@@ -201,8 +202,8 @@ static void run_block(const struct job *job, size_t first, size_t count, size_t 
         }
         if (dense) {
             walk.kernels->activate_f32(walk.activation, count * trees, walk.logits, walk.logits);
-            walk.kernels->add_roots_f32(&walk.trees, count, walk.logits, trees, walk.how & FFF_CONTINUE, walk.output,
-                                        walk.output_stride);
+            walk.kernels->add_roots_f32(&walk.trees, count, walk.logits, trees, walk.how & FFF_WRITE_CONTINUE,
+                                        walk.output, walk.output_stride);
             continue;
         }
         for (size_t t = 0; t < trees; t++) {

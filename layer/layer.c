@@ -194,8 +194,8 @@ fff_status fff_layer_create(const fff_layer_desc *given, fff_layer **layer) {
     if (status == FFF_OK) {
         status = fff_isa_choose(desc.isa, &isa);
     }
-    if (status == FFF_OK && desc.sleef == FFF_SLEEF_RECORDED && fff_uses_sleef(desc.activation)) {
-        status = fff_sleef_check(isa);
+    if (status == FFF_OK && desc.sleef == FFF_SLEEF_RECORDED) {
+        status = fff_sleef_check_activation(isa, desc.activation);
     }
     if (status != FFF_OK) {
         return status;
@@ -232,7 +232,7 @@ fff_status fff_layer_create(const fff_layer_desc *given, fff_layer **layer) {
                 .trees = desc.trees,
                 .levels = desc.depth + 1,
                 .nodes = fff_nodes_per_tree(desc.depth),
-                .right_above = desc.routing == FFF_ROUTING_GREATER ? FFF_ABOVE_ZERO : FFF_FROM_ZERO,
+                .threshold = desc.routing == FFF_ROUTING_GREATER ? FFF_THRESHOLD_GREATER : FFF_THRESHOLD_GREATER_EQUAL,
             },
         .kernels = fff_kernels_of(isa),
         .activation = desc.activation,

@@ -44,8 +44,8 @@ void fff_plan_layer(struct fff_layer *layer) {
                          : layer->l2_bytes / L2_TO_GROUP / sizeof(float) / trees->nodes / trees->output_width;
     size_t by_logits = floats / layer->block / (trees->levels + 1);
     layer->group = fff_at_least(fff_at_most(fff_at_most(by_rows, by_logits), trees->trees), 1);
-    if (trees->levels == 1 && layer->group < trees->trees && layer->group > FFF_TILE_ROWS) {
-        layer->group -= layer->group % FFF_TILE_ROWS;
+    if (trees->levels == 1 && layer->group < trees->trees && layer->group > FFF_DOT_TILE_ROWS) {
+        layer->group -= layer->group % FFF_DOT_TILE_ROWS;
     }
     size_t by_path = layer->l2_bytes / L2_TO_GROUP / sizeof(float) / trees->levels / trees->output_width;
     layer->group_of_one = fff_at_least(fff_at_most(by_path, trees->trees), 1);

@@ -1,5 +1,6 @@
 #include "layer/walk.h"
 
+#include "kernels/toolbox.h"
 #include "layer/size.h"
 
 #include <string.h>
@@ -17,8 +18,8 @@ enum {
 };
 
 /* Floats `first` to `end` of a node's input row, as far as it has them, unless its level's rows are at hand. */
-static inline __attribute__((always_inline)) void fetch_part(const struct fff_walk *walk, size_t tree, size_t level,
-                                                             uint32_t node, size_t first, size_t end) {
+FFF_INLINE void fetch_part(const struct fff_walk *walk, size_t tree, size_t level, uint32_t node, size_t first,
+                           size_t end) {
     const struct fff_trees_f32 *trees = &walk->trees;
     end = fff_at_most(end, trees->input_width);
     if (level >= trees->near_levels && first < end) {
@@ -26,15 +27,14 @@ static inline __attribute__((always_inline)) void fetch_part(const struct fff_wa
     }
 }
 
-static inline __attribute__((always_inline)) void fetch_row(const struct fff_walk *walk, size_t tree, size_t level,
-                                                            uint32_t node) {
+FFF_INLINE void fetch_row(const struct fff_walk *walk, size_t tree, size_t level, uint32_t node) {
     fetch_part(walk, tree, level, node, 0, walk->trees.input_width);
 }
 
 /* What accumulate_f32 will read and write of these tokens that are at a node: its output row and, at one level of the
  * walk, the tokens' outputs. */
-static inline __attribute__((always_inline)) void fetch_for_sums(const struct fff_walk *walk, size_t tree, size_t level,
-                                                                 uint32_t node, size_t count, const uint32_t *tokens) {
+FFF_INLINE void fetch_for_sums(const struct fff_walk *walk, size_t tree, size_t level, uint32_t node, size_t count,
+                               const uint32_t *tokens) {
     const struct fff_trees_f32 *trees = &walk->trees;
     fff_fetch_l2(trees->output_rows + (tree * trees->nodes + node) * trees->row_stride, trees->output_width);
     if (level == walk->output_level) {
@@ -55,7 +55,7 @@ static size_t move_to_children(const struct fff_walk *walk, size_t tree, size_t 
     size_t left = 0, right = 0;
     for (size_t i = 0; i < count; i++) {
         uint32_t token = order[i];
-        uint32_t child = fff_child(node, logits[token * walk->logit_stride], trees->right_above);
+        uint32_t child = fff_child(node, logits[token * walk->logit_stride], trees->threshold);
         walk->nodes[token * trees->trees + tree] = child;
         /* Write to both sides and advance one: no branch to mispredict. */
         bool goes_left = child == 2 * node + 1;
@@ -82,8 +82,8 @@ struct group {
  * are large enough for two levels at once need the next level's with their own, so theirs come a level earlier; those
  * of level 1 now, if roots_f32 was given the roots. Of the smallest groups' children only the beginning: visit_node
  * asks for the rest of those that tokens go to. */
-static inline __attribute__((always_inline)) void fetch_rows_below(const struct fff_walk *walk, size_t tree, size_t to,
-                                                                   const struct group *group, uint32_t node) {
+FFF_INLINE void fetch_rows_below(const struct fff_walk *walk, size_t tree, size_t to, const struct group *group,
+                                 uint32_t node) {
     size_t level = group->level;
     bool deep = group->count >= TWO_LEVELS;
     bool children = deep ? group->known && level == 0 : !group->known;

@@ -1,5 +1,6 @@
 /* Every kernel of every instruction set against the generic one, bit for bit. */
 #include "dispatch/dispatch.h"
+#include "kernels/toolbox.h"
 #include "tests/support.h"
 
 #include <stdio.h>
@@ -52,7 +53,7 @@ static struct packed pack_random(enum fill kind, size_t input_width, size_t outp
         .levels = levels,
         .nodes = nodes,
         .near_levels = random_below(state, levels + 1),
-        .right_above = random_below(state, 2) != 0 ? FFF_ABOVE_ZERO : FFF_FROM_ZERO,
+        .threshold = random_below(state, 2) != 0 ? FFF_THRESHOLD_GREATER : FFF_THRESHOLD_GREATER_EQUAL,
     };
     return packed;
 }
@@ -138,9 +139,8 @@ static void check_two_levels(const struct fff_kernels *kernels, enum fill kind, 
         const float *logit = dots.expected + dots.tokens[i] * dots.logit_stride;
         fff_kernels_generic.node_dot_f32(trees, row, 1, &dots.tokens[i], dots.inputs.data, dots.stride, dots.expected,
                                          dots.logit_stride);
-        fff_kernels_generic.node_dot_f32(trees, *logit > trees->right_above ? left_row + 1 : left_row, 1,
-                                         &dots.tokens[i], dots.inputs.data, dots.stride, dots.expected + 1,
-                                         dots.logit_stride);
+        fff_kernels_generic.node_dot_f32(trees, *logit > trees->threshold ? left_row + 1 : left_row, 1, &dots.tokens[i],
+                                         dots.inputs.data, dots.stride, dots.expected + 1, dots.logit_stride);
     }
     const struct fff_kernels *const both[] = {&fff_kernels_generic, kernels};
     for (int i = 0; i < 4; i++) {
@@ -174,7 +174,7 @@ static void check_streamed(const struct fff_kernels *kernels, const struct sums 
     for (size_t t = 0; t < sums->count; t++) {
         output[t * stride + width] = 1.5f;
     }
-    accumulate(kernels, sums, FFF_STREAM, output, stride);
+    accumulate(kernels, sums, FFF_WRITE_STREAM, output, stride);
     fff_store_fence();
     accumulate(&fff_kernels_generic, sums, 0, expected, width);
     for (size_t t = 0; t < sums->count; t++) {
@@ -210,8 +210,8 @@ static void check_accumulate(const struct fff_kernels *kernels, enum fill kind, 
     accumulate(&fff_kernels_generic, &sums, 0, expected, width);
     accumulate(kernels, &sums, 0, output.data, width);
     assert_same_floats(output.data, expected, count * width, "output");
-    accumulate(&fff_kernels_generic, &sums, FFF_CONTINUE, expected, width);
-    accumulate(kernels, &sums, FFF_CONTINUE | FFF_STREAM, output.data, width);
+    accumulate(&fff_kernels_generic, &sums, FFF_WRITE_CONTINUE, expected, width);
+    accumulate(kernels, &sums, FFF_WRITE_CONTINUE | FFF_WRITE_STREAM, output.data, width);
     assert_same_floats(output.data, expected, count * width, "continued output");
     check_streamed(kernels, &sums, expected);
     free(expected);
@@ -255,7 +255,7 @@ static void check_add_roots(const struct fff_kernels *kernels, enum fill kind, s
     fill_floats(kind, activations.data, activations.size / sizeof(float), state);
     memset(output.data, 0x5a, output_bytes);
     memset(expected, 0x5a, output_bytes);
-    const unsigned hows[] = {0, FFF_CONTINUE};
+    const unsigned hows[] = {0, FFF_WRITE_CONTINUE};
     for (int i = 0; i < 2; i++) {
         fff_kernels_generic.add_roots_f32(&packed.trees, count, activations.data, activation_stride, hows[i], expected,
                                           output_stride);

@@ -23,10 +23,11 @@ static void print_isa(fff_isa isa, const fff_cpu_feature *features, size_t count
     puts("");
 }
 
-int command_cpu(int argc, char **argv) {
-    if (argc > 1) {
-        fprintf(stderr, "fff cpu: unexpected argument '%s'\n", argv[1]);
-        return EXIT_BAD_INPUT;
+static int run(int argc, char **argv) {
+    struct operands operands;
+    int exit_status;
+    if (!read_options(&cpu_command, argc, argv, NULL, &operands, &exit_status)) {
+        return exit_status;
     }
     fff_cpu_feature features[MOST_FEATURES];
     size_t count = fff_cpu_features(features, MOST_FEATURES);
@@ -51,3 +52,10 @@ int command_cpu(int argc, char **argv) {
            by_name ? "because FFF_ISA names it" : "the best usable one (FFF_ISA does not name another)");
     return EXIT_HOLDS;
 }
+
+const struct command cpu_command = {
+    .name = "cpu",
+    .summary = "what this machine can run, and what is chosen",
+    .text = "Prints the CPU's features, the instruction sets that can be used here, which one is chosen, and why.",
+    .run = run,
+};

@@ -80,10 +80,11 @@ static int demonstrate_layer(void) {
     return status;
 }
 
-int command_demo(int argc, char **argv) {
-    if (argc > 1) {
-        fprintf(stderr, "fff demo: unexpected argument '%s'\n", argv[1]);
-        return EXIT_BAD_INPUT;
+static int run_command(int argc, char **argv) {
+    struct operands operands;
+    int exit_status;
+    if (!read_options(&demo_command, argc, argv, NULL, &operands, &exit_status)) {
+        return exit_status;
     }
     int status = demonstrate_layer();
 #if FFF_HAVE_MODELS
@@ -93,3 +94,10 @@ int command_demo(int argc, char **argv) {
 #endif
     return status;
 }
+
+const struct command demo_command = {
+    .name = "demo",
+    .summary = "make, verify and time a 1x11 layer, 768 wide, and a model",
+    .text = "Makes, verifies and times a layer, as 'fff bench' does, and a model of UltraFastBERT's shape.",
+    .run = run_command,
+};

@@ -2,6 +2,8 @@
 
 #include <stdio.h>
 
+#define FEW 2.0 /* times: a second digit tells something */
+
 /* ---- For people ------------------------------------------------------------------------------ */
 
 void print_bench_shape(const struct bench *bench) {
@@ -44,7 +46,7 @@ void print_bench_head(const struct bench *bench) {
     fflush(stdout);
 }
 
-static void print_side(const struct bench_side *side, const char *compared) {
+static void print_side(const struct bench_side *side) {
     char name[64];
     if (side->is_dense) {
         snprintf(name, sizeof name, "dense, %s", dense_blas_way_name(side->way));
@@ -60,9 +62,10 @@ static void print_side(const struct bench_side *side, const char *compared) {
     }
     printf(" %10.2f us a token", 1e6 * side->seconds.median);
     if (side->has_ratio) {
-        int digits = side->threads > 1 ? 2 : 1;
-        printf("  %7.*f times %s (%.*f to %.*f)", digits, side->ratio.median, compared, digits, side->ratio.least,
-               digits, side->ratio.most);
+        int digits = side->ratio.median < FEW ? 2 : 1;
+        const char *than = side->threads > 1 ? "one thread" : side->ratio.median < 1 ? "as fast" : "faster";
+        printf("  %7.*f times %s (%.*f to %.*f)", digits, side->ratio.median, than, digits, side->ratio.least, digits,
+               side->ratio.most);
     }
     puts("");
 }
@@ -70,13 +73,13 @@ static void print_side(const struct bench_side *side, const char *compared) {
 void print_bench_batch(const struct bench *bench, const struct bench_batch *batch) {
     printf("\nbatch %zu\n", batch->batch);
     if (batch->best_dense < BENCH_SIDES) {
-        print_side(&batch->sides[batch->best_dense], "");
+        print_side(&batch->sides[batch->best_dense]);
     }
     for (size_t i = 0; i < batch->side_count; i++) {
         const struct bench_side *side = &batch->sides[i];
         bool none_timed = batch->best_dense == BENCH_SIDES; /* then say why, once for each way */
         if (!side->is_dense || none_timed) {
-            print_side(side, side->threads > 1 ? "one thread" : "faster");
+            print_side(side);
         }
     }
     if (batch->rounds > 0 && batch->rounds != bench->settings.rounds && !batch->busy) {

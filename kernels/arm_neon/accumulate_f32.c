@@ -9,10 +9,9 @@
 enum { BLOCK = 16 };
 
 /* One token's columns. */
-static inline __attribute__((always_inline)) void columns_arm_neon(const struct fff_trees_f32 *trees, int tokens,
-                                                                   const uint32_t *nodes, const float *activations,
-                                                                   unsigned how, float *const *outputs, size_t column,
-                                                                   int vectors) {
+FFF_INLINE void columns_arm_neon(const struct fff_trees_f32 *trees, int tokens, const uint32_t *nodes,
+                                 const float *activations, unsigned write, float *const *outputs, size_t column,
+                                 int vectors) {
     (void)tokens;
     float *output = outputs[0];
     float32x4_t sums[BLOCK];
@@ -21,20 +20,20 @@ static inline __attribute__((always_inline)) void columns_arm_neon(const struct 
     bool whole = left >= 4;
     float *to = output + column;
     if (!whole) {
-        if ((how & FFF_CONTINUE) != 0) {
+        if ((write & FFF_WRITE_CONTINUE) != 0) {
             memcpy(last, to, left * sizeof(float));
         }
         to = last;
     }
     FFF_UNROLL
     for (int v = 0; v < vectors; v++) {
-        sums[v] = (how & FFF_CONTINUE) != 0 ? vld1q_f32(to + 4 * v) : vdupq_n_f32(0.0f);
+        sums[v] = (write & FFF_WRITE_CONTINUE) != 0 ? vld1q_f32(to + 4 * v) : vdupq_n_f32(0.0f);
     }
     const float *tree_rows = trees->output_rows + column;
     for (size_t tree = 0; tree < trees->trees; tree++, tree_rows += trees->nodes * trees->row_stride) {
         for (size_t level = 0; level < trees->levels; level++, nodes++, activations++) {
             const float *weights = tree_rows + *nodes * trees->row_stride;
-            FFF_AS_IT_STANDS(weights);
+            FFF_OPAQUE(weights);
             float32x4_t activation = vdupq_n_f32(*activations);
             FFF_UNROLL
             for (int v = 0; v < vectors; v++) {
@@ -53,8 +52,8 @@ static inline __attribute__((always_inline)) void columns_arm_neon(const struct 
 }
 
 void fff_accumulate_f32_arm_neon(const struct fff_trees_f32 *trees, size_t count, const uint32_t *tokens,
-                                 const uint32_t *nodes, const float *activations, unsigned how, float *output,
+                                 const uint32_t *nodes, const float *activations, unsigned write, float *output,
                                  size_t output_stride) {
-    fff_accumulate_one_by_one(trees, count, tokens, nodes, activations, how, output, output_stride, 4, BLOCK,
+    fff_accumulate_one_by_one(trees, count, tokens, nodes, activations, write, output, output_stride, 4, BLOCK,
                               columns_arm_neon);
 }

@@ -11,8 +11,8 @@ typedef struct sums_arm_neon {
 } sums_arm_neon;
 
 /* One step: FFF_PARTIAL_SUMS weights against as many inputs of each token. */
-static inline __attribute__((always_inline)) void
-step_arm_neon(int tokens, const float *weights, const float *const *input, size_t offset, sums_arm_neon *sums) {
+FFF_INLINE void step_arm_neon(int tokens, const float *weights, const float *const *input, size_t offset,
+                              sums_arm_neon *sums) {
     FFF_UNROLL
     for (int v = 0; v < DOT_VECTORS_ARM_NEON; v++) {
         float32x4_t w = vld1q_f32(weights + 4 * v);
@@ -40,9 +40,8 @@ static inline float halve_to_1_arm_neon(sums_arm_neon sums) {
  * number at compile time. tail[t] is fff_pad_tail() of input[t].
  *
  * Two tokens are 16 accumulators, 8 registers of the row and 8 of inputs: all 32. */
-static inline __attribute__((always_inline)) void logits_arm_neon(const struct fff_trees_f32 *trees, size_t row,
-                                                                  int tokens, const float *const *input,
-                                                                  const float *const *tail, float *logits) {
+FFF_INLINE void logits_arm_neon(const struct fff_trees_f32 *trees, size_t row, int tokens, const float *const *input,
+                                const float *const *tail, float *logits) {
     const float *weights = trees->input_rows + row * trees->row_stride;
     sums_arm_neon sums[2];
     FFF_UNROLL
@@ -70,8 +69,7 @@ static inline __attribute__((always_inline)) void logits_arm_neon(const struct f
 }
 
 /* The logit of one row for one token. */
-static inline __attribute__((always_inline)) float logit_arm_neon(const struct fff_trees_f32 *trees, size_t row,
-                                                                  const float *input, const float *tail) {
+FFF_INLINE float logit_arm_neon(const struct fff_trees_f32 *trees, size_t row, const float *input, const float *tail) {
     float logit;
     logits_arm_neon(trees, row, 1, &input, &tail, &logit);
     return logit;

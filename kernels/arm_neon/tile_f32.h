@@ -9,16 +9,15 @@
 
 /* Partial sums 4v to 4v + 3 of every row with every token. Asks for every other line of `ahead`, if that is not NULL.
  */
-static inline __attribute__((always_inline)) void pass_arm_neon(const float *const weights[FFF_TILE_ROWS],
-                                                                const float *const input[FFF_TILE_TOKENS],
-                                                                float tail[FFF_TILE_TOKENS][FFF_PARTIAL_SUMS],
-                                                                const float *ahead, size_t width, int v,
-                                                                sums_arm_neon sums[FFF_TILE_ROWS][FFF_TILE_TOKENS]) {
-    float32x4_t part[FFF_TILE_ROWS][FFF_TILE_TOKENS];
+FFF_INLINE void pass_arm_neon(const float *const weights[FFF_DOT_TILE_ROWS],
+                              const float *const input[FFF_DOT_TILE_TOKENS],
+                              float tail[FFF_DOT_TILE_TOKENS][FFF_PARTIAL_SUMS], const float *ahead, size_t width,
+                              int v, sums_arm_neon sums[FFF_DOT_TILE_ROWS][FFF_DOT_TILE_TOKENS]) {
+    float32x4_t part[FFF_DOT_TILE_ROWS][FFF_DOT_TILE_TOKENS];
     FFF_UNROLL
-    for (int r = 0; r < FFF_TILE_ROWS; r++) {
+    for (int r = 0; r < FFF_DOT_TILE_ROWS; r++) {
         FFF_UNROLL
-        for (int t = 0; t < FFF_TILE_TOKENS; t++) {
+        for (int t = 0; t < FFF_DOT_TILE_TOKENS; t++) {
             part[r][t] = vdupq_n_f32(0.0f);
         }
     }
@@ -27,45 +26,44 @@ static inline __attribute__((always_inline)) void pass_arm_neon(const float *con
         if (ahead != NULL && i < whole) {
             __builtin_prefetch(ahead + i, 0, 2);
         }
-        float32x4_t row[FFF_TILE_ROWS];
+        float32x4_t row[FFF_DOT_TILE_ROWS];
         FFF_UNROLL
-        for (int r = 0; r < FFF_TILE_ROWS; r++) {
+        for (int r = 0; r < FFF_DOT_TILE_ROWS; r++) {
             row[r] = vld1q_f32(weights[r] + i + 4 * v);
         }
         FFF_UNROLL
-        for (int t = 0; t < FFF_TILE_TOKENS; t++) {
+        for (int t = 0; t < FFF_DOT_TILE_TOKENS; t++) {
             float32x4_t x = vld1q_f32((i < whole ? input[t] + i : tail[t]) + 4 * v);
             FFF_UNROLL
-            for (int r = 0; r < FFF_TILE_ROWS; r++) {
+            for (int r = 0; r < FFF_DOT_TILE_ROWS; r++) {
                 part[r][t] = vfmaq_f32(part[r][t], x, row[r]);
             }
         }
     }
     FFF_UNROLL
-    for (int r = 0; r < FFF_TILE_ROWS; r++) {
+    for (int r = 0; r < FFF_DOT_TILE_ROWS; r++) {
         FFF_UNROLL
-        for (int t = 0; t < FFF_TILE_TOKENS; t++) {
+        for (int t = 0; t < FFF_DOT_TILE_TOKENS; t++) {
             sums[r][t].part[v] = part[r][t];
         }
     }
 }
 
-static inline __attribute__((always_inline)) void tile_arm_neon(const float *const weights[FFF_TILE_ROWS],
-                                                                const float *const input[FFF_TILE_TOKENS],
-                                                                const float *const *ahead, size_t width,
-                                                                float dots[FFF_TILE_ROWS][FFF_TILE_TOKENS]) {
-    float padded[FFF_TILE_TOKENS][FFF_PARTIAL_SUMS];
+FFF_INLINE void dot_tile_arm_neon(const float *const weights[FFF_DOT_TILE_ROWS],
+                                  const float *const input[FFF_DOT_TILE_TOKENS], const float *const *ahead,
+                                  size_t width, float dots[FFF_DOT_TILE_ROWS][FFF_DOT_TILE_TOKENS]) {
+    float padded[FFF_DOT_TILE_TOKENS][FFF_PARTIAL_SUMS];
     fff_pad_tails(input, width, padded);
-    sums_arm_neon sums[FFF_TILE_ROWS][FFF_TILE_TOKENS];
-    _Static_assert((int)DOT_VECTORS_ARM_NEON == 2 * FFF_TILE_TOKENS, "each pass asks for half of a token's input");
+    sums_arm_neon sums[FFF_DOT_TILE_ROWS][FFF_DOT_TILE_TOKENS];
+    _Static_assert((int)DOT_VECTORS_ARM_NEON == 2 * FFF_DOT_TILE_TOKENS, "each pass asks for half of a token's input");
     for (int v = 0; v < DOT_VECTORS_ARM_NEON; v++) {
         const float *half = ahead != NULL ? ahead[v / 2] + v % 2 * FFF_LINE_FLOATS : NULL;
         pass_arm_neon(weights, input, padded, half, width, v, sums);
     }
     FFF_UNROLL
-    for (int r = 0; r < FFF_TILE_ROWS; r++) {
+    for (int r = 0; r < FFF_DOT_TILE_ROWS; r++) {
         FFF_UNROLL
-        for (int t = 0; t < FFF_TILE_TOKENS; t++) {
+        for (int t = 0; t < FFF_DOT_TILE_TOKENS; t++) {
             dots[r][t] = halve_to_1_arm_neon(sums[r][t]);
         }
     }

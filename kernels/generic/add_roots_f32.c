@@ -3,10 +3,10 @@
 #include <math.h>
 
 void fff_add_roots_f32_generic(const struct fff_trees_f32 *trees, size_t count, const float *activations,
-                               size_t activation_stride, unsigned how, float *output, size_t output_stride) {
+                               size_t activation_stride, unsigned write, float *output, size_t output_stride) {
     for (size_t token = 0; token < count; token++) {
         float *to = output + token * output_stride;
-        for (size_t column = 0; column < trees->output_width && (how & FFF_CONTINUE) == 0; column++) {
+        for (size_t column = 0; column < trees->output_width && (write & FFF_WRITE_CONTINUE) == 0; column++) {
             to[column] = 0.0f;
         }
         for (size_t tree = 0; tree < trees->trees; tree++) {

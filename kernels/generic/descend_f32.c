@@ -10,7 +10,7 @@ void fff_descend_f32_generic(const struct fff_trees_f32 *trees, const float *inp
             float logit = fff_logit_f32_generic(trees, tree * trees->nodes + node, input);
             nodes[tree * trees->levels + level] = node;
             logits[tree * trees->levels + level] = logit;
-            node = fff_child(node, logit, trees->right_above);
+            node = fff_child(node, logit, trees->threshold);
         }
     }
 }

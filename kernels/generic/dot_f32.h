@@ -1,7 +1,7 @@
 #ifndef FFF_KERNELS_GENERIC_DOT_F32_H
 #define FFF_KERNELS_GENERIC_DOT_F32_H
 
-#include "kernels/kernels.h"
+#include "kernels/toolbox.h"
 
 #include <math.h>
 

@@ -9,6 +9,6 @@ void fff_two_levels_f32_generic(const struct fff_trees_f32 *trees, size_t row, s
         const float *input = inputs + tokens[i] * input_stride;
         float *logit = logits + tokens[i] * logit_stride;
         logit[0] = fff_logit_f32_generic(trees, row, input);
-        logit[1] = fff_logit_f32_generic(trees, left_row + fff_goes_right(logit[0], trees->right_above), input);
+        logit[1] = fff_logit_f32_generic(trees, left_row + fff_goes_right(logit[0], trees->threshold), input);
     }
 }

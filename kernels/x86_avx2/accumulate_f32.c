@@ -14,26 +14,25 @@ enum {
 };
 
 /* One token's columns, or those of TOKENS. */
-static inline __attribute__((always_inline)) void columns_x86_avx2(const struct fff_trees_f32 *trees, int tokens,
-                                                                   const uint32_t *nodes, const float *activations,
-                                                                   unsigned how, float *const *outputs, size_t column,
-                                                                   int vectors) {
+FFF_INLINE void columns_x86_avx2(const struct fff_trees_f32 *trees, int tokens, const uint32_t *nodes,
+                                 const float *activations, unsigned write, float *const *outputs, size_t column,
+                                 int vectors) {
     size_t entries = trees->trees * trees->levels;
     __m256 sums[TOKENS][BLOCK_OF_ONE];
     FFF_UNROLL
     for (int t = 0; t < tokens; t++) {
         FFF_UNROLL
         for (int v = 0; v < vectors; v++) {
-            sums[t][v] = (how & FFF_CONTINUE) == 0 ? _mm256_setzero_ps()
-                         : vectors > 1             ? _mm256_loadu_ps(outputs[t] + column + 8 * v)
-                                                   : load_below_x86_avx2(outputs[t], column, trees->output_width);
+            sums[t][v] = (write & FFF_WRITE_CONTINUE) == 0 ? _mm256_setzero_ps()
+                         : vectors > 1                     ? _mm256_loadu_ps(outputs[t] + column + 8 * v)
+                                       : load_below_x86_avx2(outputs[t], column, trees->output_width);
         }
     }
     const float *tree_rows = trees->output_rows + column;
     for (size_t tree = 0; tree < trees->trees; tree++, tree_rows += trees->nodes * trees->row_stride) {
         for (size_t level = 0; level < trees->levels; level++, nodes++, activations++) {
             const float *row = tree_rows + *nodes * trees->row_stride;
-            FFF_AS_IT_STANDS(row);
+            FFF_OPAQUE(row);
             if (tokens == 2 && nodes[entries] == *nodes) {
                 __m256 first = _mm256_broadcast_ss(activations), second = _mm256_broadcast_ss(activations + entries);
                 FFF_UNROLL
@@ -51,7 +50,7 @@ static inline __attribute__((always_inline)) void columns_x86_avx2(const struct 
                 __m256 activation = _mm256_broadcast_ss(activations + t * entries);
                 if (t > 0) {
                     row = tree_rows + nodes[t * entries] * trees->row_stride;
-                    FFF_AS_IT_STANDS(row);
+                    FFF_OPAQUE(row);
                 }
                 FFF_UNROLL
                 for (int v = 0; v < vectors; v++) {
@@ -63,7 +62,7 @@ static inline __attribute__((always_inline)) void columns_x86_avx2(const struct 
     FFF_UNROLL
     for (int t = 0; t < tokens; t++) {
         float *to = outputs[t] + column;
-        bool stream = vectors > 1 && fff_may_stream(how, to);
+        bool stream = vectors > 1 && fff_may_stream(write, to);
         FFF_UNROLL
         for (int v = 0; v < vectors; v++) {
             if (vectors == 1) {
@@ -78,17 +77,17 @@ static inline __attribute__((always_inline)) void columns_x86_avx2(const struct 
 }
 
 void fff_accumulate_f32_x86_avx2(const struct fff_trees_f32 *trees, size_t count, const uint32_t *tokens,
-                                 const uint32_t *nodes, const float *activations, unsigned how, float *output,
+                                 const uint32_t *nodes, const float *activations, unsigned write, float *output,
                                  size_t output_stride) {
     size_t entries = trees->trees * trees->levels;
     for (size_t i = 0, some; i < count; i += some) {
         some = fff_count_alike(trees, count - i, nodes + i * entries) / TOKENS * TOKENS;
         if (some > 0) {
-            fff_accumulate_together(trees, some, tokens + i, nodes + i * entries, activations + i * entries, how,
+            fff_accumulate_together(trees, some, tokens + i, nodes + i * entries, activations + i * entries, write,
                                     output, output_stride, TOKENS, 8, BLOCK, columns_x86_avx2);
         } else {
             some = 1;
-            fff_accumulate_together(trees, some, tokens + i, nodes + i * entries, activations + i * entries, how,
+            fff_accumulate_together(trees, some, tokens + i, nodes + i * entries, activations + i * entries, write,
                                     output, output_stride, 1, 8, BLOCK_OF_ONE, columns_x86_avx2);
         }
     }

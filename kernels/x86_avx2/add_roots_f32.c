@@ -8,16 +8,16 @@
 
 enum { TOKENS = 4, VECTORS = 3 };
 
-static inline __attribute__((always_inline)) void tile_x86_avx2(const struct fff_trees_f32 *trees,
-                                                                const float *const *activations, unsigned how,
-                                                                float *const *output, size_t column, int vectors) {
+FFF_INLINE void sum_tile_x86_avx2(const struct fff_trees_f32 *trees, const float *const *activations, unsigned write,
+                                  float *const *output, size_t column, int vectors) {
     __m256 sums[TOKENS][VECTORS];
     FFF_UNROLL
     for (int t = 0; t < TOKENS; t++) {
         FFF_UNROLL
         for (int v = 0; v < vectors; v++) {
-            sums[t][v] = (how & FFF_CONTINUE) != 0 ? load_below_x86_avx2(output[t], column + 8 * v, trees->output_width)
-                                                   : _mm256_setzero_ps();
+            sums[t][v] = (write & FFF_WRITE_CONTINUE) != 0
+                             ? load_below_x86_avx2(output[t], column + 8 * v, trees->output_width)
+                             : _mm256_setzero_ps();
         }
     }
     const float *weights = trees->output_rows + column;
@@ -50,7 +50,7 @@ static inline __attribute__((always_inline)) void tile_x86_avx2(const struct fff
 }
 
 void fff_add_roots_f32_x86_avx2(const struct fff_trees_f32 *trees, size_t count, const float *activations,
-                                size_t activation_stride, unsigned how, float *output, size_t output_stride) {
-    const struct fff_tile tile = {TOKENS, 8, VECTORS};
-    fff_add_roots(trees, count, activations, activation_stride, how, output, output_stride, tile, tile_x86_avx2);
+                                size_t activation_stride, unsigned write, float *output, size_t output_stride) {
+    const struct fff_sum_tile tile = {TOKENS, 8, VECTORS};
+    fff_add_roots(trees, count, activations, activation_stride, write, output, output_stride, tile, sum_tile_x86_avx2);
 }

@@ -11,8 +11,8 @@ typedef struct sums_x86_avx2 {
 } sums_x86_avx2;
 
 /* One step: FFF_PARTIAL_SUMS weights against as many inputs of each token. */
-static inline __attribute__((always_inline)) void
-step_x86_avx2(int tokens, const float *weights, const float *const *input, size_t offset, sums_x86_avx2 *sums) {
+FFF_INLINE void step_x86_avx2(int tokens, const float *weights, const float *const *input, size_t offset,
+                              sums_x86_avx2 *sums) {
     FFF_UNROLL
     for (int v = 0; v < DOT_VECTORS_X86_AVX2; v++) {
         __m256 w = _mm256_load_ps(weights + 8 * v);
@@ -45,9 +45,8 @@ static inline float halve_to_1_x86_avx2(const sums_x86_avx2 *sums) {
  * Two tokens are 8 accumulators and a register of the row, of 16; the row's loads are shared, so a
  * step is 4 row loads and 8 FMAs with folded loads instead of 8 and 8. Three tokens would fit, too,
  * but groups of three leave more odd tokens than they save loads. */
-static inline __attribute__((always_inline)) void logits_x86_avx2(const struct fff_trees_f32 *trees, size_t row,
-                                                                  int tokens, const float *const *input,
-                                                                  const float *const *tail, float *logits) {
+FFF_INLINE void logits_x86_avx2(const struct fff_trees_f32 *trees, size_t row, int tokens, const float *const *input,
+                                const float *const *tail, float *logits) {
     const float *weights = trees->input_rows + row * trees->row_stride;
     sums_x86_avx2 sums[2];
     FFF_UNROLL
@@ -75,8 +74,7 @@ static inline __attribute__((always_inline)) void logits_x86_avx2(const struct f
 }
 
 /* The logit of one row for one token. */
-static inline __attribute__((always_inline)) float logit_x86_avx2(const struct fff_trees_f32 *trees, size_t row,
-                                                                  const float *input, const float *tail) {
+FFF_INLINE float logit_x86_avx2(const struct fff_trees_f32 *trees, size_t row, const float *input, const float *tail) {
     float logit;
     logits_x86_avx2(trees, row, 1, &input, &tail, &logit);
     return logit;

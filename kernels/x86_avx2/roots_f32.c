@@ -6,5 +6,5 @@
 
 void fff_roots_f32_x86_avx2(const struct fff_trees_f32 *trees, size_t count, const float *inputs, size_t input_stride,
                             bool fetch_output, float *logits, size_t logit_stride) {
-    fff_roots(trees, count, inputs, input_stride, fetch_output, logits, logit_stride, tile_x86_avx2);
+    fff_roots(trees, count, inputs, input_stride, fetch_output, logits, logit_stride, dot_tile_x86_avx2);
 }

@@ -9,16 +9,15 @@
 #include "kernels/x86_avx2/isa.h"
 
 /* Partial sums 8v to 8v + 7 of every row with every token. Asks for `ahead`, if that is not NULL. */
-static inline __attribute__((always_inline)) void pass_x86_avx2(const float *const weights[FFF_TILE_ROWS],
-                                                                const float *const input[FFF_TILE_TOKENS],
-                                                                float tail[FFF_TILE_TOKENS][FFF_PARTIAL_SUMS],
-                                                                const float *ahead, size_t width, int v,
-                                                                sums_x86_avx2 sums[FFF_TILE_ROWS][FFF_TILE_TOKENS]) {
-    __m256 part[FFF_TILE_ROWS][FFF_TILE_TOKENS];
+FFF_INLINE void pass_x86_avx2(const float *const weights[FFF_DOT_TILE_ROWS],
+                              const float *const input[FFF_DOT_TILE_TOKENS],
+                              float tail[FFF_DOT_TILE_TOKENS][FFF_PARTIAL_SUMS], const float *ahead, size_t width,
+                              int v, sums_x86_avx2 sums[FFF_DOT_TILE_ROWS][FFF_DOT_TILE_TOKENS]) {
+    __m256 part[FFF_DOT_TILE_ROWS][FFF_DOT_TILE_TOKENS];
     FFF_UNROLL
-    for (int r = 0; r < FFF_TILE_ROWS; r++) {
+    for (int r = 0; r < FFF_DOT_TILE_ROWS; r++) {
         FFF_UNROLL
-        for (int t = 0; t < FFF_TILE_TOKENS; t++) {
+        for (int t = 0; t < FFF_DOT_TILE_TOKENS; t++) {
             part[r][t] = _mm256_setzero_ps();
         }
     }
@@ -28,54 +27,53 @@ static inline __attribute__((always_inline)) void pass_x86_avx2(const float *con
             __builtin_prefetch(ahead + i, 0, 2);
             __builtin_prefetch(ahead + i + FFF_LINE_FLOATS, 0, 2);
         }
-        __m256 row[FFF_TILE_ROWS];
+        __m256 row[FFF_DOT_TILE_ROWS];
         FFF_UNROLL
-        for (int r = 0; r < FFF_TILE_ROWS; r++) {
+        for (int r = 0; r < FFF_DOT_TILE_ROWS; r++) {
             row[r] = _mm256_load_ps(weights[r] + i + 8 * v);
         }
         FFF_UNROLL
-        for (int t = 0; t < FFF_TILE_TOKENS; t++) {
+        for (int t = 0; t < FFF_DOT_TILE_TOKENS; t++) {
             __m256 x = _mm256_loadu_ps((i < whole ? input[t] + i : tail[t]) + 8 * v);
             FFF_UNROLL
-            for (int r = 0; r < FFF_TILE_ROWS; r++) {
+            for (int r = 0; r < FFF_DOT_TILE_ROWS; r++) {
                 part[r][t] = _mm256_fmadd_ps(x, row[r], part[r][t]);
             }
         }
     }
     FFF_UNROLL
-    for (int r = 0; r < FFF_TILE_ROWS; r++) {
+    for (int r = 0; r < FFF_DOT_TILE_ROWS; r++) {
         FFF_UNROLL
-        for (int t = 0; t < FFF_TILE_TOKENS; t++) {
+        for (int t = 0; t < FFF_DOT_TILE_TOKENS; t++) {
             sums[r][t].part[v] = part[r][t];
         }
     }
 }
 
 /* The halving trees of four tokens, a to d, which share their shuffles. */
-static inline __m128 halve_four_to_1_x86_avx2(const sums_x86_avx2 sums[FFF_TILE_TOKENS]) {
+static inline __m128 halve_four_to_1_x86_avx2(const sums_x86_avx2 sums[FFF_DOT_TILE_TOKENS]) {
     __m256 a = halve_32_to_8_x86_avx2(&sums[0]), b = halve_32_to_8_x86_avx2(&sums[1]);
     __m256 c = halve_32_to_8_x86_avx2(&sums[2]), d = halve_32_to_8_x86_avx2(&sums[3]);
     __m256 ab = _mm256_add_ps(_mm256_permute2f128_ps(a, b, 0x20), _mm256_permute2f128_ps(a, b, 0x31));
     __m256 cd = _mm256_add_ps(_mm256_permute2f128_ps(c, d, 0x20), _mm256_permute2f128_ps(c, d, 0x31));
     /* a02 c02 a13 c13 in the lower half, b02 d02 b13 d13 in the upper one; then a c a c and b d b d */
     __m256 two = _mm256_add_ps(_mm256_unpacklo_ps(ab, cd), _mm256_unpackhi_ps(ab, cd));
-    __m256 one = _mm256_add_ps(two, _mm256_permute_ps(two, 0x4e));
+    __m256 one = _mm256_add_ps(two, _mm256_permute_ps(two, _MM_SHUFFLE(1, 0, 3, 2)));
     return _mm_unpacklo_ps(_mm256_castps256_ps128(one), _mm256_extractf128_ps(one, 1));
 }
 
-static inline __attribute__((always_inline)) void tile_x86_avx2(const float *const weights[FFF_TILE_ROWS],
-                                                                const float *const input[FFF_TILE_TOKENS],
-                                                                const float *const *ahead, size_t width,
-                                                                float dots[FFF_TILE_ROWS][FFF_TILE_TOKENS]) {
-    float padded[FFF_TILE_TOKENS][FFF_PARTIAL_SUMS];
+FFF_INLINE void dot_tile_x86_avx2(const float *const weights[FFF_DOT_TILE_ROWS],
+                                  const float *const input[FFF_DOT_TILE_TOKENS], const float *const *ahead,
+                                  size_t width, float dots[FFF_DOT_TILE_ROWS][FFF_DOT_TILE_TOKENS]) {
+    float padded[FFF_DOT_TILE_TOKENS][FFF_PARTIAL_SUMS];
     fff_pad_tails(input, width, padded);
-    sums_x86_avx2 sums[FFF_TILE_ROWS][FFF_TILE_TOKENS];
-    _Static_assert((int)DOT_VECTORS_X86_AVX2 == FFF_TILE_TOKENS, "each pass asks for one token's input");
+    sums_x86_avx2 sums[FFF_DOT_TILE_ROWS][FFF_DOT_TILE_TOKENS];
+    _Static_assert((int)DOT_VECTORS_X86_AVX2 == FFF_DOT_TILE_TOKENS, "each pass asks for one token's input");
     for (int v = 0; v < DOT_VECTORS_X86_AVX2; v++) {
         pass_x86_avx2(weights, input, padded, ahead != NULL ? ahead[v] : NULL, width, v, sums);
     }
     FFF_UNROLL
-    for (int r = 0; r < FFF_TILE_ROWS; r++) {
+    for (int r = 0; r < FFF_DOT_TILE_ROWS; r++) {
         _mm_storeu_ps(dots[r], halve_four_to_1_x86_avx2(sums[r]));
     }
 }

@@ -7,5 +7,5 @@ void fff_two_levels_f32_x86_avx2(const struct fff_trees_f32 *trees, size_t row, 
                                  const uint32_t *tokens, const float *inputs, size_t input_stride, bool fetch_inputs,
                                  float *logits, size_t logit_stride) {
     fff_two_levels(trees, row, left_row, count, tokens, inputs, input_stride, fetch_inputs, logits, logit_stride,
-                   tile_x86_avx2, logit_x86_avx2);
+                   dot_tile_x86_avx2, logit_x86_avx2);
 }

@@ -15,31 +15,59 @@ enum {
     BLOCK_OF_ONE = 8, /* of one: eight chains cover an FMA's latency, 4 cycles at 2 a cycle */
 };
 
-/* One token's columns, or those of TOKENS. */
-static inline __attribute__((always_inline)) void columns_x86_avx512(const struct fff_trees_f32 *trees, int tokens,
-                                                                     const uint32_t *nodes, const float *activations,
-                                                                     unsigned how, float *const *outputs, size_t column,
-                                                                     int vectors) {
-    size_t entries = trees->trees * trees->levels;
-    __mmask16 lanes = vectors > 1 ? 0xffff : lanes_below_x86_avx512(column, trees->output_width);
-    __m512 sums[TOKENS][BLOCK_OF_ONE];
+/* The sums of up to TOKENS tokens. How many tokens and registers, the functions below are told; both are constants
+ * wherever they are inlined. */
+typedef __m512 sums_x86_avx512[TOKENS][BLOCK_OF_ONE];
+
+/* All sums zero, or what the outputs hold. */
+FFF_INLINE void begin_x86_avx512(sums_x86_avx512 sums, int tokens, int vectors, unsigned write, __mmask16 mask,
+                                 float *const *outputs, size_t column) {
     FFF_UNROLL
     for (int t = 0; t < tokens; t++) {
         FFF_UNROLL
         for (int v = 0; v < vectors; v++) {
-            sums[t][v] = (how & FFF_CONTINUE) != 0 ? _mm512_maskz_loadu_ps(lanes, outputs[t] + column + 16 * v)
-                                                   : _mm512_setzero_ps();
+            sums[t][v] = (write & FFF_WRITE_CONTINUE) != 0 ? _mm512_maskz_loadu_ps(mask, outputs[t] + column + 16 * v)
+                                                           : _mm512_setzero_ps();
         }
     }
-    const float *tree_rows = trees->output_rows + column;
-    for (size_t tree = 0; tree < trees->trees; tree++, tree_rows += trees->nodes * trees->row_stride) {
-        for (size_t level = 0; level < trees->levels; level++, nodes++, activations++) {
-            const float *row = tree_rows + *nodes * trees->row_stride;
-            if (tokens == 1) { /* for four, gcc does better without */
-                FFF_AS_IT_STANDS(row);
+}
+
+FFF_INLINE void store_x86_avx512(sums_x86_avx512 sums, int tokens, int vectors, unsigned write, __mmask16 mask,
+                                 float *const *outputs, size_t column) {
+    FFF_UNROLL
+    for (int t = 0; t < tokens; t++) {
+        float *to = outputs[t] + column;
+        if (vectors > 1 && fff_may_stream(write, to)) {
+            FFF_UNROLL
+            for (int v = 0; v < vectors; v++) {
+                _mm512_stream_ps(to + 16 * v, sums[t][v]);
             }
-            FFF_AS_IT_STANDS(nodes);
-            FFF_AS_IT_STANDS(activations);
+            continue;
+        }
+        FFF_UNROLL
+        for (int v = 0; v < vectors; v++) {
+            _mm512_mask_storeu_ps(to + 16 * v, mask, sums[t][v]);
+        }
+    }
+}
+
+/* One token's columns, or those of TOKENS. */
+FFF_INLINE void columns_x86_avx512(const struct fff_trees_f32 *trees, int tokens, const uint32_t *nodes,
+                                   const float *activations, unsigned write, float *const *outputs, size_t column,
+                                   int vectors) {
+    size_t entries = trees->trees * trees->levels;
+    __mmask16 mask = vectors > 1 ? 0xffff : mask_below_x86_avx512(column, trees->output_width);
+    sums_x86_avx512 sums;
+    begin_x86_avx512(sums, tokens, vectors, write, mask, outputs, column);
+    const float *rows = trees->output_rows + column; /* of the tree */
+    for (size_t tree = 0; tree < trees->trees; tree++, rows += trees->nodes * trees->row_stride) {
+        for (size_t level = 0; level < trees->levels; level++, nodes++, activations++) {
+            const float *row = rows + *nodes * trees->row_stride;
+            if (tokens == 1) { /* for four, gcc does better without */
+                FFF_OPAQUE(row);
+            }
+            FFF_OPAQUE(nodes);
+            FFF_OPAQUE(activations);
             bool shared = true;
             FFF_UNROLL
             for (int t = 1; t < tokens; t++) {
@@ -68,7 +96,7 @@ static inline __attribute__((always_inline)) void columns_x86_avx512(const struc
             FFF_UNROLL
             for (int t = 0; t < tokens; t++) {
                 __m512 activation = _mm512_set1_ps(activations[t * entries]);
-                row = tree_rows + nodes[t * entries] * trees->row_stride;
+                row = rows + nodes[t * entries] * trees->row_stride;
                 FFF_UNROLL
                 for (int v = 0; v < vectors; v++) {
                     sums[t][v] = _mm512_fmadd_ps(activation, _mm512_load_ps(row + 16 * v), sums[t][v]);
@@ -76,30 +104,16 @@ static inline __attribute__((always_inline)) void columns_x86_avx512(const struc
             }
         }
     }
-    FFF_UNROLL
-    for (int t = 0; t < tokens; t++) {
-        float *to = outputs[t] + column;
-        if (vectors > 1 && fff_may_stream(how, to)) {
-            FFF_UNROLL
-            for (int v = 0; v < vectors; v++) {
-                _mm512_stream_ps(to + 16 * v, sums[t][v]);
-            }
-            continue;
-        }
-        FFF_UNROLL
-        for (int v = 0; v < vectors; v++) {
-            _mm512_mask_storeu_ps(to + 16 * v, lanes, sums[t][v]);
-        }
-    }
+    store_x86_avx512(sums, tokens, vectors, write, mask, outputs, column);
 }
 
 void fff_accumulate_f32_x86_avx512(const struct fff_trees_f32 *trees, size_t count, const uint32_t *tokens,
-                                   const uint32_t *nodes, const float *activations, unsigned how, float *output,
+                                   const uint32_t *nodes, const float *activations, unsigned write, float *output,
                                    size_t output_stride) {
     size_t entries = trees->trees * trees->levels, fours = count / TOKENS * TOKENS;
-    fff_accumulate_together(trees, fours, tokens, nodes, activations, how, output, output_stride, TOKENS, 16, BLOCK,
+    fff_accumulate_together(trees, fours, tokens, nodes, activations, write, output, output_stride, TOKENS, 16, BLOCK,
                             columns_x86_avx512);
     fff_accumulate_one_by_one(trees, count - fours, tokens + fours, nodes + fours * entries,
-                              activations + fours * entries, how, output, output_stride, 16, BLOCK_OF_ONE,
+                              activations + fours * entries, write, output, output_stride, 16, BLOCK_OF_ONE,
                               columns_x86_avx512);
 }

@@ -8,18 +8,17 @@
 
 enum { TOKENS = 8, VECTORS = 3 };
 
-static inline __attribute__((always_inline)) void tile_x86_avx512(const struct fff_trees_f32 *trees,
-                                                                  const float *const *activations, unsigned how,
-                                                                  float *const *output, size_t column, int vectors) {
-    __mmask16 last = lanes_below_x86_avx512(column + 16 * (vectors - 1), trees->output_width);
+FFF_INLINE void sum_tile_x86_avx512(const struct fff_trees_f32 *trees, const float *const *activations, unsigned write,
+                                    float *const *output, size_t column, int vectors) {
+    __mmask16 last = mask_below_x86_avx512(column + 16 * (vectors - 1), trees->output_width);
     __m512 sums[TOKENS][VECTORS];
     FFF_UNROLL
     for (int t = 0; t < TOKENS; t++) {
         FFF_UNROLL
         for (int v = 0; v < vectors; v++) {
-            __mmask16 lanes = v == vectors - 1 ? last : 0xffff;
-            sums[t][v] = (how & FFF_CONTINUE) != 0 ? _mm512_maskz_loadu_ps(lanes, output[t] + column + 16 * v)
-                                                   : _mm512_setzero_ps();
+            __mmask16 mask = v == vectors - 1 ? last : 0xffff;
+            sums[t][v] = (write & FFF_WRITE_CONTINUE) != 0 ? _mm512_maskz_loadu_ps(mask, output[t] + column + 16 * v)
+                                                           : _mm512_setzero_ps();
         }
     }
     const float *weights = trees->output_rows + column;
@@ -48,7 +47,8 @@ static inline __attribute__((always_inline)) void tile_x86_avx512(const struct f
 }
 
 void fff_add_roots_f32_x86_avx512(const struct fff_trees_f32 *trees, size_t count, const float *activations,
-                                  size_t activation_stride, unsigned how, float *output, size_t output_stride) {
-    const struct fff_tile tile = {TOKENS, 16, VECTORS};
-    fff_add_roots(trees, count, activations, activation_stride, how, output, output_stride, tile, tile_x86_avx512);
+                                  size_t activation_stride, unsigned write, float *output, size_t output_stride) {
+    const struct fff_sum_tile tile = {TOKENS, 16, VECTORS};
+    fff_add_roots(trees, count, activations, activation_stride, write, output, output_stride, tile,
+                  sum_tile_x86_avx512);
 }

@@ -28,18 +28,19 @@ static inline __m512 halve_four_32_to_4_x86_avx512(const sums_x86_avx512 sums[4]
     FFF_UNROLL
     for (int pair = 0; pair < 2; pair++) {
         __m512 a = sixteen[2 * pair], b = sixteen[2 * pair + 1];
-        eight[pair] = _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x44), _mm512_shuffle_f32x4(a, b, 0xee));
+        eight[pair] = _mm512_add_ps(_mm512_shuffle_f32x4(a, b, _MM_SHUFFLE(1, 0, 1, 0)),
+                                    _mm512_shuffle_f32x4(a, b, _MM_SHUFFLE(3, 2, 3, 2)));
     }
-    return _mm512_add_ps(_mm512_shuffle_f32x4(eight[0], eight[1], 0x88),
-                         _mm512_shuffle_f32x4(eight[0], eight[1], 0xdd));
+    return _mm512_add_ps(_mm512_shuffle_f32x4(eight[0], eight[1], _MM_SHUFFLE(2, 0, 2, 0)),
+                         _mm512_shuffle_f32x4(eight[0], eight[1], _MM_SHUFFLE(3, 1, 3, 1)));
 }
 
-/* One step of one token: 32 weights against 32 inputs, of which those that `lanes` names exist. Register
+/* One step of one token: 32 weights against 32 inputs, of which those that `mask` names exist. Register
  * v holds partial sums 8v to 8v + 7. */
-static inline void step_x86_avx512(const float *weights, const float *input, uint32_t lanes, __m256 sums[4]) {
+static inline void step_x86_avx512(const float *weights, const float *input, uint32_t mask, __m256 sums[4]) {
     FFF_UNROLL
     for (int v = 0; v < 4; v++) {
-        __m256 x = _mm256_maskz_loadu_ps((__mmask8)(lanes >> 8 * v), input + 8 * v);
+        __m256 x = _mm256_maskz_loadu_ps((__mmask8)(mask >> 8 * v), input + 8 * v);
         sums[v] = _mm256_fmadd_ps(x, _mm256_load_ps(weights + 8 * v), sums[v]);
     }
 }
@@ -49,8 +50,8 @@ static inline void step_x86_avx512(const float *weights, const float *input, uin
  * Four ymm registers rather than two zmm: the sums are the same 32, but with the row on its way from
  * L2 or beyond, two loads a cache line and twice the chains in flight took 10 % less time than one load
  * a line, and two steps an iteration another 2 % (docs/design.md). */
-static inline __attribute__((always_inline)) float logit_x86_avx512(const struct fff_trees_f32 *trees, size_t row,
-                                                                    const float *input, const float *tail) {
+FFF_INLINE float logit_x86_avx512(const struct fff_trees_f32 *trees, size_t row, const float *input,
+                                  const float *tail) {
     (void)tail; /* masks do */
     const float *weights = trees->input_rows + row * trees->row_stride;
     size_t width = trees->input_width;
@@ -61,8 +62,8 @@ static inline __attribute__((always_inline)) float logit_x86_avx512(const struct
         step_x86_avx512(weights + i + 32, input + i + 32, 0xffffffff, sums);
     }
     for (; i < width; i += 32) {
-        uint32_t lanes = width - i >= 32 ? 0xffffffff : ((uint32_t)1 << (width - i)) - 1;
-        step_x86_avx512(weights + i, input + i, lanes, sums);
+        uint32_t mask = width - i >= 32 ? 0xffffffff : ((uint32_t)1 << (width - i)) - 1;
+        step_x86_avx512(weights + i, input + i, mask, sums);
     }
     __m256 eight = _mm256_add_ps(_mm256_add_ps(sums[0], sums[2]), _mm256_add_ps(sums[1], sums[3]));
     return halve_4_to_1_x86_avx512(halve_8_to_4_x86_avx512(eight)) + trees->biases[row];

@@ -7,15 +7,17 @@
 #include "kernels/x86_avx512/dot_f32.h"
 #include "kernels/x86_avx512/isa.h"
 
+enum { TOKENS = 4 };
+
 static inline void four_tokens_x86_avx512(const struct fff_trees_f32 *trees, size_t row, const uint32_t *tokens,
                                           const float *inputs, size_t input_stride, float *logits,
                                           size_t logit_stride) {
     const float *weights = trees->input_rows + row * trees->row_stride;
     size_t width = trees->input_width;
-    const float *input[4];
-    sums_x86_avx512 sums[4];
+    const float *input[TOKENS];
+    sums_x86_avx512 sums[TOKENS];
     FFF_UNROLL
-    for (int t = 0; t < 4; t++) {
+    for (int t = 0; t < TOKENS; t++) {
         input[t] = inputs + tokens[t] * input_stride;
         sums[t].low = sums[t].high = _mm512_setzero_ps();
     }
@@ -23,27 +25,27 @@ static inline void four_tokens_x86_avx512(const struct fff_trees_f32 *trees, siz
     for (; i + 32 <= width; i += 32) {
         __m512 low = _mm512_load_ps(weights + i), high = _mm512_load_ps(weights + i + 16);
         FFF_UNROLL
-        for (int t = 0; t < 4; t++) {
+        for (int t = 0; t < TOKENS; t++) {
             sums[t].low = _mm512_fmadd_ps(_mm512_loadu_ps(input[t] + i), low, sums[t].low);
             sums[t].high = _mm512_fmadd_ps(_mm512_loadu_ps(input[t] + i + 16), high, sums[t].high);
         }
     }
     if (i < width) {
-        __mmask16 low_lanes = lanes_below_x86_avx512(i, width), high_lanes = lanes_below_x86_avx512(i + 16, width);
+        __mmask16 low_mask = mask_below_x86_avx512(i, width), high_mask = mask_below_x86_avx512(i + 16, width);
         __m512 low = _mm512_load_ps(weights + i), high = _mm512_load_ps(weights + i + 16);
         FFF_UNROLL
-        for (int t = 0; t < 4; t++) {
-            sums[t].low = _mm512_fmadd_ps(_mm512_maskz_loadu_ps(low_lanes, input[t] + i), low, sums[t].low);
-            sums[t].high = _mm512_fmadd_ps(_mm512_maskz_loadu_ps(high_lanes, input[t] + i + 16), high, sums[t].high);
+        for (int t = 0; t < TOKENS; t++) {
+            sums[t].low = _mm512_fmadd_ps(_mm512_maskz_loadu_ps(low_mask, input[t] + i), low, sums[t].low);
+            sums[t].high = _mm512_fmadd_ps(_mm512_maskz_loadu_ps(high_mask, input[t] + i + 16), high, sums[t].high);
         }
     }
-    __m512 dots = halve_four_32_to_4_x86_avx512(sums);         /* in each 128 bits: 0 1 2 3 */
-    dots = _mm512_add_ps(dots, _mm512_permute_ps(dots, 0x4e)); /* 02 13 02 13 */
-    dots = _mm512_add_ps(dots, _mm512_permute_ps(dots, 0xb1));
+    __m512 dots = halve_four_32_to_4_x86_avx512(sums);                            /* in each 128 bits: 0 1 2 3 */
+    dots = _mm512_add_ps(dots, _mm512_permute_ps(dots, _MM_SHUFFLE(1, 0, 3, 2))); /* 02 13 02 13 */
+    dots = _mm512_add_ps(dots, _mm512_permute_ps(dots, _MM_SHUFFLE(2, 3, 0, 1)));
     float logit[16];
     _mm512_storeu_ps(logit, _mm512_add_ps(dots, _mm512_set1_ps(trees->biases[row])));
     FFF_UNROLL
-    for (int t = 0; t < 4; t++) {
+    for (int t = 0; t < TOKENS; t++) {
         logits[tokens[t] * logit_stride] = logit[4 * t];
     }
 }
@@ -51,11 +53,11 @@ static inline void four_tokens_x86_avx512(const struct fff_trees_f32 *trees, siz
 void fff_node_dot_f32_x86_avx512(const struct fff_trees_f32 *trees, size_t row, size_t count, const uint32_t *tokens,
                                  const float *inputs, size_t input_stride, float *logits, size_t logit_stride) {
     size_t i = 0;
-    for (; i + 4 <= count; i += 4) {
+    for (; i + TOKENS <= count; i += TOKENS) {
         four_tokens_x86_avx512(trees, row, tokens + i, inputs, input_stride, logits, logit_stride);
     }
-    if (count >= 4 && i + 1 < count) { /* two or three are left: the last four take less than they */
-        four_tokens_x86_avx512(trees, row, tokens + count - 4, inputs, input_stride, logits, logit_stride);
+    if (count >= TOKENS && i + 1 < count) { /* two or three are left: the last four take less than they */
+        four_tokens_x86_avx512(trees, row, tokens + count - TOKENS, inputs, input_stride, logits, logit_stride);
         return;
     }
     for (; i < count; i++) {

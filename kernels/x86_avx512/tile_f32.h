@@ -7,25 +7,25 @@
 #include "kernels/x86_avx512/dot_f32.h"
 #include "kernels/x86_avx512/isa.h"
 
-/* One step of all: the weights and inputs of those lanes from `offset` on. */
-static inline __attribute__((always_inline)) void
-tile_step_x86_avx512(const float *const weights[FFF_TILE_ROWS], const float *const input[FFF_TILE_TOKENS],
-                     size_t offset, __mmask16 low_lanes, __mmask16 high_lanes,
-                     sums_x86_avx512 sums[FFF_TILE_ROWS][FFF_TILE_TOKENS]) {
-    __m512 low[FFF_TILE_ROWS], high[FFF_TILE_ROWS];
+/* One step of all: the weights and inputs of the masks from `offset` on. */
+FFF_INLINE void tile_step_x86_avx512(const float *const weights[FFF_DOT_TILE_ROWS],
+                                     const float *const input[FFF_DOT_TILE_TOKENS], size_t offset, __mmask16 low_mask,
+                                     __mmask16 high_mask,
+                                     sums_x86_avx512 sums[FFF_DOT_TILE_ROWS][FFF_DOT_TILE_TOKENS]) {
+    __m512 low[FFF_DOT_TILE_ROWS], high[FFF_DOT_TILE_ROWS];
     FFF_UNROLL
-    for (int r = 0; r < FFF_TILE_ROWS; r++) {
+    for (int r = 0; r < FFF_DOT_TILE_ROWS; r++) {
         low[r] = _mm512_load_ps(weights[r] + offset);
         high[r] = _mm512_load_ps(weights[r] + offset + 16);
     }
     FFF_UNROLL
-    for (int t = 0; t < FFF_TILE_TOKENS; t++) {
-        __m512 x_low = _mm512_maskz_loadu_ps(low_lanes, input[t] + offset);
-        __m512 x_high = _mm512_maskz_loadu_ps(high_lanes, input[t] + offset + 16);
+    for (int t = 0; t < FFF_DOT_TILE_TOKENS; t++) {
+        __m512 x_low = _mm512_maskz_loadu_ps(low_mask, input[t] + offset);
+        __m512 x_high = _mm512_maskz_loadu_ps(high_mask, input[t] + offset + 16);
         /* Or the compiler loads them once for each row, and loads are what bounds it. */
         __asm__("" : "+v"(x_low), "+v"(x_high));
         FFF_UNROLL
-        for (int r = 0; r < FFF_TILE_ROWS; r++) {
+        for (int r = 0; r < FFF_DOT_TILE_ROWS; r++) {
             sums[r][t].low = _mm512_fmadd_ps(x_low, low[r], sums[r][t].low);
             sums[r][t].high = _mm512_fmadd_ps(x_high, high[r], sums[r][t].high);
         }
@@ -37,15 +37,14 @@ static inline __m512 halve_4_to_2_x86_avx512(__m512 a, __m512 b) {
     return _mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b)); /* a02 b02 a13 b13 */
 }
 
-static inline __attribute__((always_inline)) void tile_x86_avx512(const float *const weights[FFF_TILE_ROWS],
-                                                                  const float *const input[FFF_TILE_TOKENS],
-                                                                  const float *const *ahead, size_t width,
-                                                                  float dots[FFF_TILE_ROWS][FFF_TILE_TOKENS]) {
-    sums_x86_avx512 sums[FFF_TILE_ROWS][FFF_TILE_TOKENS];
+FFF_INLINE void dot_tile_x86_avx512(const float *const weights[FFF_DOT_TILE_ROWS],
+                                    const float *const input[FFF_DOT_TILE_TOKENS], const float *const *ahead,
+                                    size_t width, float dots[FFF_DOT_TILE_ROWS][FFF_DOT_TILE_TOKENS]) {
+    sums_x86_avx512 sums[FFF_DOT_TILE_ROWS][FFF_DOT_TILE_TOKENS];
     FFF_UNROLL
-    for (int r = 0; r < FFF_TILE_ROWS; r++) {
+    for (int r = 0; r < FFF_DOT_TILE_ROWS; r++) {
         FFF_UNROLL
-        for (int t = 0; t < FFF_TILE_TOKENS; t++) {
+        for (int t = 0; t < FFF_DOT_TILE_TOKENS; t++) {
             sums[r][t].low = sums[r][t].high = _mm512_setzero_ps();
         }
     }
@@ -53,7 +52,7 @@ static inline __attribute__((always_inline)) void tile_x86_avx512(const float *c
     for (; i + FFF_PARTIAL_SUMS <= width; i += FFF_PARTIAL_SUMS) {
         if (ahead != NULL) {
             FFF_UNROLL
-            for (int t = 0; t < FFF_TILE_TOKENS; t++) {
+            for (int t = 0; t < FFF_DOT_TILE_TOKENS; t++) {
                 __builtin_prefetch(ahead[t] + i, 0, 2);
                 __builtin_prefetch(ahead[t] + i + FFF_LINE_FLOATS, 0, 2);
             }
@@ -61,20 +60,21 @@ static inline __attribute__((always_inline)) void tile_x86_avx512(const float *c
         tile_step_x86_avx512(weights, input, i, 0xffff, 0xffff, sums);
     }
     if (i < width) {
-        tile_step_x86_avx512(weights, input, i, lanes_below_x86_avx512(i, width), lanes_below_x86_avx512(i + 16, width),
+        tile_step_x86_avx512(weights, input, i, mask_below_x86_avx512(i, width), mask_below_x86_avx512(i + 16, width),
                              sums);
     }
-    __m512 four[FFF_TILE_ROWS];
+    __m512 four[FFF_DOT_TILE_ROWS];
     FFF_UNROLL
-    for (int r = 0; r < FFF_TILE_ROWS; r++) {
+    for (int r = 0; r < FFF_DOT_TILE_ROWS; r++) {
         four[r] = halve_four_32_to_4_x86_avx512(sums[r]);
     }
     /* Then in each 128 bits, that is for each token: rXY is row r's sum X plus its sum Y. */
     __m512 two_01 = halve_4_to_2_x86_avx512(four[0], four[1]); /* 002 102 013 113 */
     __m512 two_2 = halve_4_to_2_x86_avx512(four[2], four[2]);  /* 202 202 213 213 */
-    __m512 one = _mm512_add_ps(_mm512_shuffle_ps(two_01, two_2, 0x44), _mm512_shuffle_ps(two_01, two_2, 0xee));
+    __m512 one = _mm512_add_ps(_mm512_shuffle_ps(two_01, two_2, _MM_SHUFFLE(1, 0, 1, 0)),
+                               _mm512_shuffle_ps(two_01, two_2, _MM_SHUFFLE(3, 2, 3, 2)));
     __m512i by_row = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-    _Static_assert(FFF_TILE_ROWS == 3 && FFF_TILE_TOKENS == 4, "the order of the dot products");
+    _Static_assert(FFF_DOT_TILE_ROWS == 3 && FFF_DOT_TILE_TOKENS == 4, "the order of the dot products");
     _mm512_mask_storeu_ps(dots, 0x0fff, _mm512_permutexvar_ps(by_row, one));
 }
 
