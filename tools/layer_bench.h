@@ -75,7 +75,7 @@ bool bench_open(struct bench *bench, const struct bench_settings *settings, char
 fff_status bench_verify(struct bench *bench, size_t tokens, enum verify_splits splits, struct verdict *verdicts,
                         size_t *verified);
 
-/* Makes the layers and their verified output. Call it once, before bench_time(). */
+/* Makes the layers. Call it once, before bench_time(). */
 bool bench_prepare(struct bench *bench, char *error, size_t error_size);
 
 /* Times a batch size of the settings. False, with one line in `error`, if a timed output is wrong (or memory wanting).

@@ -36,7 +36,7 @@ bool print_bench_verdicts(const struct verdict *verdicts, size_t count) {
 void print_bench_head(const struct bench *bench) {
     printf("\nTiming on one core, %zu rounds, medians", bench->settings.rounds);
     if (bench->blas != NULL) {
-        printf("; the dense layer of the same %zu neurons by %s", bench->data.rows,
+        printf("; the dense layer of the same %zu neuron%s by %s", bench->data.rows, bench->data.rows == 1 ? "" : "s",
                bench->blas->version != NULL ? bench->blas->version : bench->blas->file);
     }
     puts(" ...");

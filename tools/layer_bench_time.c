@@ -80,8 +80,9 @@ static bool estimate(struct bench *bench, struct racer *racer, size_t batch, dou
         size_t next = batch / GROWTH < tokens ? batch : tokens * GROWTH;
         if (tokens == batch ? measured > limit
                             : measured * ((double)next / (double)tokens) > (double)bench->settings.seconds) {
-            snprintf(racer->side->left_out, BENCH_TEXT, "%s %.2g s a batch, too long for --seconds %zu",
-                     tokens == batch ? "it takes" : "it would take about", whole, bench->settings.seconds);
+            snprintf(racer->side->left_out, BENCH_TEXT, "a batch %s %.2g s, and --seconds %zu is for %d of them",
+                     tokens == batch ? "takes" : "would take about", whole, bench->settings.seconds,
+                     1 + BENCH_LEAST_ROUNDS);
             return false;
         }
         if (tokens == batch) {
@@ -111,6 +112,21 @@ static void choose_pass(const struct bench *bench, struct racer *racer, size_t b
 
 /* ---- Checking -------------------------------------------------------------------------------- */
 
+/* What the layers' outputs are compared with; whatever split computes it, it has the same bits. */
+static fff_status compute_reference(struct bench *bench, size_t tokens) {
+    struct bench_work *work = bench->work;
+    const struct layer_data *data = &bench->data;
+    size_t first = work->referenced;
+    if (tokens <= first) {
+        return FFF_OK;
+    }
+    work->referenced = tokens;
+    return fff_forward(work->layers[bench->settings.isa_count - 1], tokens - first,
+                       data->input + first * data->input_width, data->input_width,
+                       work->reference + first * data->output_width, data->output_width, work->workspace,
+                       work->workspace_size, NULL);
+}
+
 /* Whether a dense result agrees with float64, in some of its tokens, within the bound of any order of
  * summation. */
 static bool dense_agrees(struct bench *bench, size_t tokens) {
@@ -132,7 +148,7 @@ static bool output_is_right(struct bench *bench, const struct racer *racer, bool
     struct bench_work *work = bench->work;
     size_t bytes = racer->tokens * bench->data.output_width * sizeof(float);
     if (racer->layer != NULL) {
-        return memcmp(work->output, work->reference, bytes) == 0;
+        return compute_reference(bench, racer->tokens) == FFF_OK && memcmp(work->output, work->reference, bytes) == 0;
     }
     float *checked = work->checked[racer->side->way];
     if (!first_round) { /* the same every time, so one check is enough */
@@ -248,35 +264,13 @@ static void sum_up_ratio(const struct race *race, const struct racer *racer, con
     }
 }
 
-static void call_busy(struct bench_batch *result, const char *what, size_t some, size_t all) {
-    const struct machine_load *load = &result->load;
-    if (result->busy) {
-        return;
-    }
-    result->busy = true;
-    int used = some > 0 ? snprintf(result->why, BENCH_TEXT, "%s in %zu of %zu rounds", what, some, all)
-                        : snprintf(result->why, BENCH_TEXT, "%s", what);
-    if (load->known && load->stolen >= 0.005 && used > 0 && used < BENCH_TEXT) {
-        used += snprintf(result->why + used, BENCH_TEXT - (size_t)used,
-                         "; %.0f %% of the CPUs' time went to other virtual machines", 100 * load->stolen);
-    }
-    if (load->known && used > 0 && used < BENCH_TEXT) {
-        snprintf(result->why + used, BENCH_TEXT - (size_t)used, "; other programs kept %.1f of %.0f CPUs busy",
-                 load->others, load->cpus);
-    }
-}
-
 /* Whether a side's times are to be believed. */
 static void judge(const struct race *race, const struct racer *racer, struct bench_batch *result) {
     const struct bench_side *side = racer->side;
-    size_t clean = side->has_ratio || race->base < race->count ? side->ratio_rounds : side->clean;
-    if (2 * clean < race->rounds || clean < 2) {
-        call_busy(result, "a computation waited for a CPU", race->rounds - clean, race->rounds);
-    } else if (was_stolen(result->load)) {
-        call_busy(result, "other virtual machines had the CPU", 0, 0);
-    } else if (is_too_wide(side->has_ratio ? side->ratio : side->seconds)) {
-        call_busy(result, "times differ by more than two times from round to round", 0, 0);
-    }
+    bool compared = race->base < race->count;
+    result->busy = result->busy || is_busy(compared ? side->ratio_rounds : side->clean, race->rounds,
+                                           side->has_ratio ? side->ratio : side->seconds, result->load, result->why,
+                                           sizeof result->why);
 }
 
 /* Compares all with the base. */

@@ -10,7 +10,8 @@ struct bench_work {
     struct layer_data dense_data;     /* the same weights as trees of depth 0; owns nothing */
     struct dense_blas dense;
     struct dense_f64 *dense_f64;
-    float *reference;           /* the verified output of all tokens */
+    float *reference; /* the best instruction set's output of the first `referenced` tokens */
+    size_t referenced;
     float *output;              /* of what is timed */
     float *checked[DENSE_WAYS]; /* a result of each way that agrees with float64, for the batch size at hand */
     void *workspace;

@@ -10,7 +10,8 @@
 
 #define MOST_LOST 0.05
 #define MOST_STOLEN 0.05
-#define WIDEST 2.0 /* the most over the least */
+#define LEAST_WATCHED 0.5 /* seconds: ticks have 10 ms */
+#define WIDEST 2.0        /* the most over the least; the same work on a quiet machine stays far below */
 
 static double seconds_of(clockid_t clock) {
     struct timespec t;
@@ -33,10 +34,6 @@ struct spread spread_of(const double *values, size_t count) {
     size_t tenth = count / 10;
     return (struct spread){sorted[tenth], 0.5 * (sorted[(count - 1) / 2] + sorted[count / 2]),
                            sorted[count - 1 - tenth]};
-}
-
-bool is_too_wide(struct spread spread) {
-    return !(spread.most <= WIDEST * spread.least);
 }
 
 /* ---- A timed stretch of work ----------------------------------------------------------------- */
@@ -94,7 +91,8 @@ struct load_watch load_start(void) {
 struct machine_load load_stop(const struct load_watch *watch) {
     struct load_watch now = load_start();
     double wall = now.wall - watch->wall, busy = now.busy - watch->busy;
-    struct machine_load load = {.known = busy > 0 && wall > 0, .cpus = (double)sysconf(_SC_NPROCESSORS_ONLN)};
+    struct machine_load load = {.known = busy > 0 && wall >= LEAST_WATCHED,
+                                .cpus = (double)sysconf(_SC_NPROCESSORS_ONLN)};
     if (load.known) {
         load.stolen = fmax(now.stolen - watch->stolen, 0) / (wall * load.cpus);
         load.others = fmax(busy - (now.own - watch->own), 0) / wall;
@@ -102,6 +100,20 @@ struct machine_load load_stop(const struct load_watch *watch) {
     return load;
 }
 
-bool was_stolen(struct machine_load load) {
-    return load.stolen > MOST_STOLEN;
+bool is_busy(size_t clean, size_t rounds, struct spread spread, struct machine_load load, char *text, size_t size) {
+    char what[96], meanwhile[128] = "";
+    if (2 * clean < rounds || clean == 0) {
+        snprintf(what, sizeof what, "a computation waited for a CPU in %zu of %zu rounds", rounds - clean, rounds);
+    } else if (load.stolen > MOST_STOLEN) {
+        snprintf(what, sizeof what, "%.0f %% of the CPUs' time went to other virtual machines", 100 * load.stolen);
+    } else if (!(spread.most <= WIDEST * spread.least)) {
+        snprintf(what, sizeof what, "what the rounds say differs by more than %.0f times", WIDEST);
+    } else {
+        return false;
+    }
+    if (load.known) {
+        snprintf(meanwhile, sizeof meanwhile, "; other programs kept %.1f of %.0f CPUs busy", load.others, load.cpus);
+    }
+    snprintf(text, size, "%s%s", what, meanwhile);
+    return true;
 }

@@ -37,13 +37,10 @@ struct timed stopwatch_stop(const struct stopwatch *watch);
  * 1 % of a stretch of half a millisecond or more, and a stretch that another busy program shares, a third at least. */
 bool was_disturbed(struct timed timed);
 
-/* Whether a spread is wider than work that is the same each time can be on a quiet machine. */
-bool is_too_wide(struct spread spread);
-
 /* ---- The machine meanwhile ------------------------------------------------------------------- */
 
 struct machine_load {
-    bool known;    /* there is a /proc/stat that moves */
+    bool known;    /* there is a /proc/stat, and it was watched for long enough */
     double stolen; /* the share of its CPUs' time that the hypervisor gave to other machines */
     double others; /* CPUs that other programs kept busy, on average */
     double cpus;
@@ -55,7 +52,8 @@ struct load_watch {
 struct load_watch load_start(void);
 struct machine_load load_stop(const struct load_watch *watch);
 
-/* Whether so much was stolen that times say nothing. */
-bool was_stolen(struct machine_load load);
+/* Why times say nothing, if they do not: too few of the rounds were clean, too much was stolen, or the spread of what
+ * they say is too wide. False, with `text` untouched, if they are to be believed. */
+bool is_busy(size_t clean, size_t rounds, struct spread spread, struct machine_load load, char *text, size_t size);
 
 #endif
