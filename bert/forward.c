@@ -1,10 +1,10 @@
 /* The forward pass. docs/bert.md has the formulas of both families. */
+#include "bert/blas.h"
 #include "bert/model.h"
 #include "bert/product.h"
 #include "bert/report.h"
 #include "bert/vector_math.h"
 
-#include <cblas.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -103,8 +103,9 @@ static void attend_head(struct pass *pass, const struct bert_layer *layer, size_
     size_t length = pass->length, width = config->hidden_size, stride = 3 * width, first = sequence * length;
     int head_width = (int)(width / config->heads);
     const float *rows = pass->mixed + first * stride;
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)length, (int)length, head_width, layer->score_scale,
-                rows + query, (int)stride, rows + key, (int)stride, 0, pass->scores, (int)length);
+    fff_blas()->sgemm(BLAS_ROW_MAJOR, BLAS_NO_TRANS, BLAS_TRANS, (int)length, (int)length, head_width,
+                      layer->score_scale, rows + query, (int)stride, rows + key, (int)stride, 0, pass->scores,
+                      (int)length);
     for (size_t i = 0; i < length; i++) {
         float *scores = pass->scores + i * length;
         for (size_t j = 0; j < length && pass->mask != NULL; j++) {
@@ -112,8 +113,9 @@ static void attend_head(struct pass *pass, const struct bert_layer *layer, size_
         }
         fff_softmax(length, scores);
     }
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)length, head_width, (int)length, 1, pass->scores,
-                (int)length, rows + value, (int)stride, 0, pass->context + first * width + output, (int)width);
+    fff_blas()->sgemm(BLAS_ROW_MAJOR, BLAS_NO_TRANS, BLAS_NO_TRANS, (int)length, head_width, (int)length, 1,
+                      pass->scores, (int)length, rows + value, (int)stride, 0, pass->context + first * width + output,
+                      (int)width);
 }
 
 /* context (tokens x hidden_size) = what each token attends to, head beside head. */

@@ -1,5 +1,6 @@
 /* Opening a model: every tensor found, its shape checked against the configuration, and the feedforward layers
  * packed. */
+#include "bert/blas.h"
 #include "bert/model.h"
 #include "bert/report.h"
 
@@ -309,7 +310,7 @@ static bool open_model(struct fff_bert *model, const char *directory, char *erro
     }
     snprintf(path, sizeof path, "%s/model.safetensors", directory);
     model->file = fff_safetensors_open(path, error, error_size);
-    if (model->file == NULL) {
+    if (model->file == NULL || fff_blas_load(error, error_size) == NULL) {
         return false;
     }
     model->layers = calloc(model->config.layers, sizeof *model->layers);

@@ -1,9 +1,9 @@
 #include "bert/reference_f64.h"
 
+#include "bert/blas.h"
 #include "bert/model.h"
 #include "bert/report.h"
 
-#include <cblas.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,8 +26,8 @@ static void product(size_t count, const struct linear *linear, const double *inp
         for (size_t i = 0; i < rows * linear->in; i++) {
             block[i] = (double)linear->weight[first * linear->in + i];
         }
-        cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)count, (int)rows, (int)linear->in, 1, input,
-                    (int)linear->in, block, (int)linear->in, 0, output + first, (int)linear->out);
+        fff_blas()->dgemm(BLAS_ROW_MAJOR, BLAS_NO_TRANS, BLAS_TRANS, (int)count, (int)rows, (int)linear->in, 1, input,
+                          (int)linear->in, block, (int)linear->in, 0, output + first, (int)linear->out);
     }
     for (size_t row = 0; row < count && linear->bias != NULL; row++) {
         for (size_t i = 0; i < linear->out; i++) {

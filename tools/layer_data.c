@@ -27,6 +27,27 @@ static void fill_normal(float *values, size_t count, float scale, uint64_t *stat
     }
 }
 
+/* ---- Activations ----------------------------------------------------------------------------- */
+
+static const char *const activations[FFF_ACTIVATION_COUNT] = {
+    [FFF_ACTIVATION_GELU] = "GELU",   [FFF_ACTIVATION_GELU_TANH] = "GELU_tanh", [FFF_ACTIVATION_RELU] = "ReLU",
+    [FFF_ACTIVATION_RELU2] = "ReLU2", [FFF_ACTIVATION_SILU] = "SiLU",           [FFF_ACTIVATION_IDENTITY] = "identity",
+};
+
+bool activation_by_name(const char *name, fff_activation *activation) {
+    for (int i = 0; i < FFF_ACTIVATION_COUNT; i++) {
+        if (strcasecmp(name, activations[i]) == 0) {
+            *activation = (fff_activation)i;
+            return true;
+        }
+    }
+    return false;
+}
+
+const char *activation_name(fff_activation activation) {
+    return activations[activation];
+}
+
 /* ---- Reading a file -------------------------------------------------------------------------- */
 
 struct loading {
@@ -92,29 +113,14 @@ static bool read_count(const struct loading *loading, const char *key, size_t la
 }
 
 static bool read_options(const struct loading *loading, struct layer_data *data) {
-    static const struct {
-        const char *name;
-        fff_activation activation;
-    } activations[] = {
-        {"GELU", FFF_ACTIVATION_GELU},   {"GELU_tanh", FFF_ACTIVATION_GELU_TANH}, {"ReLU", FFF_ACTIVATION_RELU},
-        {"ReLU2", FFF_ACTIVATION_RELU2}, {"SiLU", FFF_ACTIVATION_SILU},           {"identity", FFF_ACTIVATION_IDENTITY},
-    };
     const char *variant = fff_safetensors_metadata(loading->file, "variant");
     if (variant != NULL && strcmp(variant, "path") != 0) {
         return FFF_FAIL(&loading->report, "metadata 'variant' is not 'path', the only variant supported");
     }
     const char *name = fff_safetensors_metadata(loading->file, "activation");
     const char *route = fff_safetensors_metadata(loading->file, "route");
-    bool known = false;
-    for (size_t i = 0; name != NULL && i < sizeof activations / sizeof *activations; i++) {
-        if (strcasecmp(name, activations[i].name) == 0) {
-            data->activation = activations[i].activation;
-            known = true;
-        }
-    }
-    if (!known) {
-        return FFF_FAIL(&loading->report,
-                        "metadata 'activation' is none of GELU, GELU_tanh, ReLU, ReLU2, SiLU, identity");
+    if (name == NULL || !activation_by_name(name, &data->activation)) {
+        return FFF_FAIL(&loading->report, "metadata 'activation' is none of " ACTIVATION_NAMES);
     }
     if (route == NULL || strstr(route, "> 0") != NULL) {
         data->routing = FFF_ROUTING_GREATER;
@@ -226,19 +232,20 @@ int layer_data_copy(struct layer_data *data, const fff_layer_desc *desc, size_t 
 
 /* ---- Making one ------------------------------------------------------------------------------ */
 
-int layer_data_make(struct layer_data *data, size_t width, size_t depth, size_t trees, size_t batch, uint64_t seed) {
+int layer_data_make(struct layer_data *data, size_t input_width, size_t output_width, size_t depth, size_t trees,
+                    size_t batch, uint64_t seed) {
     size_t rows = trees * fff_nodes_per_tree(depth);
     *data = (struct layer_data){
-        .input_width = width,
-        .output_width = width,
+        .input_width = input_width,
+        .output_width = output_width,
         .depth = depth,
         .trees = trees,
         .rows = rows,
         .batch = batch,
-        .input_weights = allocate_matrix(rows, width),
+        .input_weights = allocate_matrix(rows, input_width),
         .biases = allocate_matrix(rows, 1),
-        .output_weights = allocate_matrix(rows, width),
-        .input = allocate_matrix(batch, width),
+        .output_weights = allocate_matrix(rows, output_width),
+        .input = allocate_matrix(batch, input_width),
     };
     if (data->input_weights == NULL || data->biases == NULL || data->output_weights == NULL || data->input == NULL) {
         layer_data_free(data);
@@ -246,13 +253,13 @@ int layer_data_make(struct layer_data *data, size_t width, size_t depth, size_t 
     }
     /* Logits of variance about 1, symmetric around 0. */
     float scale = 1.0f;
-    while (scale * scale * (float)width > 1.0f) {
+    while (scale * scale * (float)input_width > 1.0f) {
         scale *= 0.5f;
     }
-    fill_normal(data->input_weights, rows * width, scale, &seed);
+    fill_normal(data->input_weights, rows * input_width, scale, &seed);
     fill_normal(data->biases, rows, 0.0625f, &seed);
-    fill_normal(data->output_weights, rows * width, scale, &seed);
-    fill_normal(data->input, batch * width, 1.0f, &seed);
+    fill_normal(data->output_weights, rows * output_width, scale, &seed);
+    fill_normal(data->input, batch * input_width, 1.0f, &seed);
     return 0;
 }
 

@@ -3,7 +3,6 @@
 #include "bert/reference_f64.h"
 #include "tools/best.h"
 
-#include <cblas.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -553,7 +552,6 @@ bool verify_model(const struct model_input_choice *choice, const fff_isa *isas, 
     const fff_bert_options options = {.isa = isas[0], .feedforward = FFF_BERT_MASKED, .sleef = FFF_SLEEF_ANY};
     *verdict = (struct model_verdict){.isa_count = isa_count};
     memcpy(verdict->isas, isas, isa_count * sizeof *isas);
-    openblas_set_num_threads(1); /* the same order of its sums in every run */
     fff_bert *masked = fff_bert_open(choice->directory, &options, error, error_size);
     bool ok = masked != NULL && prepare(choice, masked, verdict, &input, &file, error, error_size);
     const fff_bert_config *config = &verdict->config;
