@@ -22,7 +22,7 @@ def make(folder):
     config = transformers.BertConfig(
         vocab_size=len(VOCABULARY), hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=48,
         hidden_act="gelu_new", max_position_embeddings=24, layer_norm_eps=1e-5, tie_word_embeddings=False,
-        initializer_range=0.3)
+        initializer_range=0.2)
     model = transformers.BertForPreTraining(config).eval()
     with torch.no_grad():
         for name, values in model.named_parameters():  # no bias of 0, no norm of 1
