@@ -33,8 +33,8 @@ static bool add_file(fff_checkpoint *checkpoint, const char *path, char *error, 
 
 static bool make_room(fff_checkpoint *checkpoint, size_t files, char *error, size_t error_size) {
     const struct fff_report report = {checkpoint->path, error, error_size};
-    checkpoint->files = calloc(files, sizeof *checkpoint->files);
-    checkpoint->paths = calloc(files, sizeof *checkpoint->paths);
+    checkpoint->files = calloc(files, sizeof(fff_safetensors *));
+    checkpoint->paths = calloc(files, sizeof(char *));
     return (checkpoint->files != NULL && checkpoint->paths != NULL) || FFF_FAIL(&report, "out of memory");
 }
 

@@ -1,15 +1,17 @@
 #include "bert/json_walk.h"
 
-#include <string.h>
-
 enum { LONGEST_KEY = 1 << 16, LONGEST_CHARACTER = 4 };
 
 static bool fail_at(const struct fff_json_walk *walk, const char *expected) {
     return FFF_FAIL(walk->report, "%s, byte %zu: %s expected", walk->what, walk->position, expected);
 }
 
+static bool is_blank(char c) {
+    return c == ' ' || c == '\t' || c == '\n' || c == '\r';
+}
+
 char fff_json_peek(struct fff_json_walk *walk) {
-    while (walk->position < walk->length && memchr(" \t\n\r", walk->text[walk->position], 4) != NULL) {
+    while (walk->position < walk->length && is_blank(walk->text[walk->position])) {
         walk->position++;
     }
     return walk->position < walk->length ? walk->text[walk->position] : '\0';

@@ -12,14 +12,14 @@ static bool load_layer(struct fff_loading *loading, size_t index) {
     static const char *const projections[] = {"attention.self.query", "attention.self.key", "attention.self.value"};
     const fff_bert_config *config = &loading->model->config;
     struct bert_layer *layer = fff_load_layer(loading, index);
-    size_t width = config->hidden_size, neurons = config->neurons;
+    size_t width = config->hidden_size, neurons = config->neurons, head_width = width / config->heads;
     char name[FFF_LONGEST_NAME];
     bool ok = true;
     for (size_t i = 0; i < 3 && ok; i++) {
         ok =
             fff_load_linear(loading, of_layer(name, index, projections[i]), width, width, true, &layer->projections[i]);
     }
-    layer->score_scale = 1.0f / sqrtf((float)(width / config->heads));
+    layer->score_scale = 1.0f / sqrtf((float)head_width);
     return ok &&
            fff_load_linear(loading, of_layer(name, index, "attention.output.dense"), width, width, true,
                            &layer->attention_out) &&

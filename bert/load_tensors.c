@@ -65,8 +65,8 @@ const char *fff_load_name(char name[FFF_LONGEST_NAME], const char *format, ...) 
     return name;
 }
 
-static const fff_tensor *find(const struct fff_loading *loading, const char *name, char full[FFF_LONGEST_PREFIX + FFF_LONGEST_NAME],
-                              const char **path) {
+static const fff_tensor *find(const struct fff_loading *loading, const char *name,
+                              char full[FFF_LONGEST_PREFIX + FFF_LONGEST_NAME], const char **path) {
     snprintf(full, FFF_LONGEST_PREFIX + FFF_LONGEST_NAME, "%s%s", loading->prefix, name);
     return fff_checkpoint_find(&loading->model->checkpoint, full, path);
 }

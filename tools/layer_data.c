@@ -38,9 +38,9 @@ struct loading {
 struct wanted {
     const char *name;
     bool required;
-    fff_tensor_type type;
     size_t rank, shape[3];
-    void *copy; /* a pointer to a pointer, which stays NULL for a tensor that is absent */
+    float **floats;     /* for F32, */
+    int32_t **integers; /* or for I32; stays NULL for a tensor that is absent */
 };
 
 static bool check_tensor(const struct loading *loading, const struct wanted *wanted) {
@@ -48,9 +48,9 @@ static bool check_tensor(const struct loading *loading, const struct wanted *wan
     if (tensor == NULL) {
         return !wanted->required || FFF_FAIL(&loading->report, "tensor '%s' is missing", wanted->name);
     }
-    if (tensor->type != wanted->type) {
+    if (tensor->type != (wanted->floats != NULL ? FFF_TENSOR_F32 : FFF_TENSOR_I32)) {
         return FFF_FAIL(&loading->report, "tensor '%s' has dtype %s where %s is expected", wanted->name,
-                        tensor->type_name, wanted->type == FFF_TENSOR_F32 ? "F32" : "I32");
+                        tensor->type_name, wanted->floats != NULL ? "F32" : "I32");
     }
     if (tensor->rank != wanted->rank) {
         return FFF_FAIL(&loading->report, "tensor '%s' has %zu dimensions where %zu are expected", wanted->name,
@@ -75,7 +75,11 @@ static bool copy_tensor(const struct loading *loading, const struct wanted *want
         return FFF_FAIL(&loading->report, "tensor '%s': out of memory", wanted->name);
     }
     memcpy(values, tensor->data, tensor->bytes);
-    memcpy(wanted->copy, &values, sizeof values);
+    if (wanted->floats != NULL) {
+        *wanted->floats = values;
+    } else {
+        *wanted->integers = values;
+    }
     return true;
 }
 
@@ -176,12 +180,12 @@ static bool copy_tensors(const struct loading *loading, struct layer_data *data)
     const fff_tensor *input = fff_safetensors_find(loading->file, "input");
     data->batch = input != NULL && input->rank > 0 ? input->shape[0] : 0;
     const struct wanted wanted[] = {
-        {"linear_in.weight", true, FFF_TENSOR_F32, 2, {data->rows, data->input_width}, &data->input_weights},
-        {"linear_in.bias", false, FFF_TENSOR_F32, 1, {data->rows}, &data->biases},
-        {"linear_out.weight", true, FFF_TENSOR_F32, 2, {data->output_width, data->rows}, &data->output_weights},
-        {"input", false, FFF_TENSOR_F32, 2, {data->batch, data->input_width}, &data->input},
-        {"output", false, FFF_TENSOR_F32, 2, {data->batch, data->output_width}, &data->expected_output},
-        {"path", false, FFF_TENSOR_I32, 3, {data->batch, data->trees, data->depth + 1}, &data->expected_path},
+        {"linear_in.weight", true, 2, {data->rows, data->input_width}, &data->input_weights, NULL},
+        {"linear_in.bias", false, 1, {data->rows}, &data->biases, NULL},
+        {"linear_out.weight", true, 2, {data->output_width, data->rows}, &data->output_weights, NULL},
+        {"input", false, 2, {data->batch, data->input_width}, &data->input, NULL},
+        {"output", false, 2, {data->batch, data->output_width}, &data->expected_output, NULL},
+        {"path", false, 3, {data->batch, data->trees, data->depth + 1}, NULL, &data->expected_path},
     };
     size_t count = input != NULL ? sizeof wanted / sizeof *wanted : 3; /* results of no input mean nothing */
     for (size_t i = 0; i < count; i++) {
