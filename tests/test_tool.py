@@ -441,10 +441,10 @@ class Models(unittest.TestCase):
         return name
 
     def test_golden_models(self):
-        self.assertEqual(len(MODELS), 3)
+        self.assertEqual(len(MODELS), 4)
         answer = run("verify", *MODELS, GOLDEN[0])
         self.assertEqual(answer.returncode, 0, answer.stdout + answer.stderr)
-        self.assertEqual(answer.stdout.count("ok: the same bits everywhere, every layer within the proven bound"), 3)
+        self.assertEqual(answer.stdout.count("ok: the same bits everywhere, every layer within the proven bound"), 4)
         self.assertIn("63 tokens in 3 sequences, 72 with the padding to 24 each (", answer.stdout)
         self.assertIn("(72 tokens), 9 of them padding:", answer.stdout)
         self.assertNotIn("why:", answer.stdout)

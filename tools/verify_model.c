@@ -517,7 +517,7 @@ static bool read_results(const struct model_input *input, const fff_bert_config 
 static bool prepare(const struct model_input_choice *choice, const fff_bert *masked, struct model_verdict *verdict,
                     struct model_input *input, struct file_results *file, char *error, size_t error_size) {
     verdict->config = *fff_bert_configuration(masked);
-    verdict->has_logits = verdict->config.family == FFF_BERT_CRAMMED; /* of words or of labels */
+    verdict->has_logits = verdict->config.labels > 0 || fff_bert_predicts_words(masked);
     if (!model_input_load(choice, &verdict->config, input, error, error_size)) {
         return false;
     }
