@@ -41,17 +41,17 @@ struct Weights {
         fill_normal(inputs, 1.0f, 2);
         // A layer's uppermost levels are near where the others are not; here, all are or none is.
         bool near = rows.size() * sizeof(float) <= cache_bytes(2) / 2;
-        trees = {rows.data(),
-                 rows.data() + padded(width),
-                 biases.data(),
-                 2 * padded(width),
-                 width,
-                 width,
-                 trees_count,
-                 levels,
-                 nodes,
-                 near ? levels : 0,
-                 FFF_THRESHOLD_GREATER};
+        trees.input_rows = rows.data();
+        trees.output_rows = rows.data() + padded(width);
+        trees.biases = biases.data();
+        trees.row_stride = 2 * padded(width);
+        trees.input_width = width;
+        trees.output_width = width;
+        trees.tree_count = trees_count;
+        trees.level_count = levels;
+        trees.node_count = nodes;
+        trees.near_levels = near ? levels : 0;
+        trees.threshold = FFF_THRESHOLD_GREATER;
         std::iota(order.begin(), order.end(), 0u);
         for (size_t i = order.size() - 1; i > 0; i--) {
             std::swap(order[i], order[random_below(&seed, i + 1)]);

@@ -243,6 +243,7 @@ fff_layer_desc fff_bert_layer_desc(const fff_bert *model, size_t layer) {
         .depth = config->depth,
         .trees = config->trees,
         .isa = model->options.isa,
+        .sleef = model->options.sleef,
         .input_weights = {of->in.weight, config->hidden_size, 1},
         .biases = of->in.bias,
         .output_weights = {of->out.weight, 1, config->neurons},

@@ -274,6 +274,18 @@ static void check_add_roots(const struct fff_kernels *kernels, enum fill kind, s
     unpack(&packed);
 }
 
+/* What the check that runs was called with: printed if it fails. */
+static char situation[100];
+
+static int print_situation(void **test_state) {
+    (void)test_state;
+    if (situation[0] != '\0') {
+        print_error("It failed at %s\n", situation);
+        situation[0] = '\0';
+    }
+    return 0;
+}
+
 /* Calls a check for every width with every kind of numbers, twice for the small ones. */
 static void for_all_widths(const struct fff_kernels *kernels, const char *name,
                            void (*check)(const struct fff_kernels *, enum fill, size_t, uint64_t *)) {
@@ -281,10 +293,13 @@ static void for_all_widths(const struct fff_kernels *kernels, const char *name,
     for (size_t i = 0; i < WIDTHS; i++) {
         for (int kind = 0; kind < FILL_KINDS; kind++) {
             for (int repeat = 0; repeat < (i < SMALL_WIDTHS ? 2 : 1); repeat++) {
+                snprintf(situation, sizeof situation, "width %zu, %s, call %d; the random state was %#llx",
+                         width_number(i), fill_name((enum fill)kind), repeat + 1, (unsigned long long)state);
                 check(kernels, (enum fill)kind, width_number(i), &state);
             }
         }
     }
+    situation[0] = '\0';
 }
 
 /* The instruction set under test; skipped here if the machine lacks it. */
@@ -329,6 +344,8 @@ static void test_activate(void **test_state) {
                 struct guarded logits = guarded_allocate(count * sizeof(float));
                 struct guarded actual = guarded_allocate(count * sizeof(float));
                 float expected[COUNTS];
+                snprintf(situation, sizeof situation, "activation %d, %zu logits, %s", a, count,
+                         fill_name((enum fill)kind));
                 fill_floats((enum fill)kind, logits.data, count, &state);
                 fff_kernels_generic.activate_f32(activation, count, logits.data, expected);
                 kernels->activate_f32(activation, count, logits.data, actual.data);
@@ -339,6 +356,7 @@ static void test_activate(void **test_state) {
                 guarded_free(&logits);
             }
         }
+        snprintf(situation, sizeof situation, "activation %d, the sweep", a);
         /* A sweep over all bit patterns, evenly spaced from a random start. */
         float *logits = malloc(SWEEP * sizeof(float)), *expected = malloc(SWEEP * sizeof(float));
         assert_non_null(logits);
@@ -353,6 +371,7 @@ static void test_activate(void **test_state) {
         free(logits);
         free(expected);
     }
+    situation[0] = '\0';
 }
 
 int main(void) {
@@ -374,7 +393,7 @@ int main(void) {
         isas[isa] = isa;
         for (size_t k = 0; k < KERNELS; k++, count++) {
             snprintf(names[count], sizeof names[count], "%s/%s", kernels[k].name, fff_isa_name((fff_isa)isa));
-            tests[count] = (struct CMUnitTest){names[count], kernels[k].test, NULL, NULL, &isas[isa]};
+            tests[count] = (struct CMUnitTest){names[count], kernels[k].test, NULL, print_situation, &isas[isa]};
         }
     }
     return cmocka_run_group_tests_name("kernels", tests, NULL, NULL);

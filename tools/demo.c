@@ -332,10 +332,11 @@ static int run(struct demo *demo, const cpu_set_t *cpus) {
     return EXIT_HOLDS;
 }
 
-int command_demo(int argc, char **argv) {
-    if (argc > 1) {
-        fprintf(stderr, "fff demo: unexpected argument '%s'\n", argv[1]);
-        return EXIT_BAD_INPUT;
+static int run_command(int argc, char **argv) {
+    struct operands operands;
+    int exit_status;
+    if (!read_options(&demo_command, argc, argv, NULL, &operands, &exit_status)) {
+        return exit_status;
     }
     cpu_set_t cpus;
     CPU_ZERO(&cpus);
@@ -358,3 +359,10 @@ int command_demo(int argc, char **argv) {
 #endif
     return status;
 }
+
+const struct command demo_command = {
+    .name = "demo",
+    .summary = "make, verify and time a 1x11 layer, 768 wide, and a model",
+    .text = "Makes, verifies and times a layer and a model of UltraFastBERT's shape.",
+    .run = run_command,
+};
