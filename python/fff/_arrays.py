@@ -15,16 +15,20 @@ import numpy as np
 
 def typed(array: np.ndarray, what: str, dtype: type) -> np.ndarray:
     """The array, without its subclass; TypeError if it is none, or of another type."""
-    name = np.dtype(dtype).name
+    name = dtype.__name__
     if not isinstance(array, np.ndarray):
         raise TypeError(f"{what} is a {type(array).__name__}, not a NumPy array: numpy.asarray({what}, numpy.{name}) makes "
                         "one")
-    if isinstance(array, np.ma.MaskedArray):
-        raise TypeError(f"{what} is a masked array, whose mask would be lost: {what}.filled() makes a plain one")
     if array.dtype != dtype:
         raise TypeError(f"{what} has dtype {array.dtype}, not {name} (in the machine's byte order): "
                         f"{what}.astype(numpy.{name}) converts it")
+    if isinstance(array, np.ma.MaskedArray):
+        raise TypeError(f"{what} is a masked array, whose mask would be lost: {what}.filled() makes a plain one")
     return np.asarray(array)
+
+
+def address(array: np.ndarray) -> int:
+    return array.__array_interface__["data"][0]  # array.ctypes imports, which at exit is too late
 
 
 def _followed(matrix: np.ndarray) -> bool:
@@ -44,7 +48,7 @@ class Rows:
     def __init__(self, array: np.ndarray, shape: tuple[int, ...]):
         self.array = array  # (count, columns), followed
         self.shape = shape  # of the batch: all dimensions of the caller's array but the last
-        self.pointer: int = array.ctypes.data
+        self.pointer = address(array)
         self.count, columns = array.shape
         self.stride: int = array.strides[0] // array.itemsize if self.count > 1 else columns
 

@@ -68,7 +68,7 @@ class Layer:
             struct_size=ctypes.sizeof(_c.LayerDesc), input_width=self._input_width, output_width=self._output_width,
             depth=depth, trees=trees, activation=option(activation, ACTIVATIONS, "activation"),
             routing=option(routing, ROUTINGS, "routing"), isa=chosen_isa(isa_by_name(isa)),
-            input_weights=_weights(matrices[0]), biases=None if biases is None else biases.ctypes.data,
+            input_weights=_weights(matrices[0]), biases=None if biases is None else _arrays.address(biases),
             output_weights=_weights(matrices[1]), sleef=option(sleef, SLEEFS, "sleef"))
         self._scratch = threading.local()
         self._handle = _Handle(desc)
@@ -131,7 +131,7 @@ class Layer:
         with pool_of(threads) as pool:
             scratch = self._take_scratch(batch, 1 if pool is None else pool.count)
             places = [number for rows in matrices for number in (rows.pointer, rows.stride)]
-            arguments = (self._handle.pointer, batch, *places, scratch.ctypes.data, scratch.size)
+            arguments = (self._handle.pointer, batch, *places, _arrays.address(scratch), scratch.size)
             if pool is None:
                 status = function(*arguments, None)
             else:
@@ -169,7 +169,7 @@ class Layer:
 
 
 def _weights(matrix: np.ndarray) -> _c.Weights:
-    return _c.Weights(matrix.ctypes.data, *(stride // matrix.itemsize for stride in matrix.strides))
+    return _c.Weights(_arrays.address(matrix), *(stride // matrix.itemsize for stride in matrix.strides))
 
 
 def _result(rows: _arrays.Rows, out: Optional[np.ndarray] = None) -> np.ndarray:
@@ -184,5 +184,5 @@ def activate(logits: np.ndarray, activation: str = "gelu", *, isa: str = "auto",
     out = np.empty(logits.shape, np.float32)
     check_call(_c.library.fff_activate(
         chosen_isa(isa_by_name(isa)), option(activation, ACTIVATIONS, "activation"), option(sleef, SLEEFS, "sleef"),
-        logits.size, logits.ctypes.data, out.ctypes.data), "activate")
+        logits.size, _arrays.address(logits), _arrays.address(out)), "activate")
     return out

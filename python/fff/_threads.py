@@ -10,6 +10,7 @@ that the library calls to share its tasks, since ctypes can only print what is r
   before anything has begun or after everything has ended, as they do where the library works on the calling thread.
 - What is raised in the pool nevertheless (no memory, say) is kept, and raised for the caller once all has ended.
 - A call owns what the library reads and writes, until it has ended.
+- Nothing here has a __del__() or a weak reference's callback in Python: what is raised there is only printed, too.
 """
 
 from __future__ import annotations
@@ -20,17 +21,18 @@ import itertools
 import operator
 import os
 import sys
+import _thread
 import threading
 import weakref
 from collections import deque
 from queue import SimpleQueue
-from typing import Callable, ContextManager, Iterable, Optional, Union
+from typing import Callable, ContextManager, Iterable, Iterator, Optional, Union
 
 from . import _c
 
 _MAX_COUNT = 4096  # a slip of the keyboard, not a machine
 
-# A lock of the interpreter's C API. threading.Lock.acquire() runs signal handlers while it waits, and raises what they
+# Locks of the interpreter's C API. threading.Lock.acquire() runs signal handlers while it waits, and raises what they
 # raise; PyThread_acquire_lock() does not return before it has the lock. CDLL, unlike pythonapi, releases the GIL.
 _interpreter = ctypes.CDLL(ctypes.pythonapi._name)
 _allocate_lock = _interpreter.PyThread_allocate_lock
@@ -39,8 +41,19 @@ _acquire_lock = _interpreter.PyThread_acquire_lock
 _acquire_lock.restype, _acquire_lock.argtypes = ctypes.c_int, [ctypes.c_void_p, ctypes.c_int]
 _release_lock = _interpreter.PyThread_release_lock
 _release_lock.restype, _release_lock.argtypes = None, [ctypes.c_void_p]
-_free_lock = _interpreter.PyThread_free_lock
-_free_lock.restype, _free_lock.argtypes = None, [ctypes.c_void_p]
+
+_gates: list[int] = []  # such locks, all held, for waits to come
+
+
+def _gate() -> int:
+    """A lock that is held: who acquires it waits until it is released."""
+    with contextlib.suppress(IndexError):
+        return _gates.pop()
+    lock = _allocate_lock()
+    if not lock:
+        raise MemoryError("a lock")
+    _acquire_lock(lock, 1)
+    return lock
 
 
 def _exhaust(iterator: Iterable) -> None:
@@ -49,21 +62,12 @@ def _exhaust(iterator: Iterable) -> None:
     deque(iterator, maxlen=0)
 
 
-class _Gate:
-    """Shut until it is opened once; nothing interrupts who waits at it."""
-
-    def __init__(self):
-        self.lock = _allocate_lock()
-        if not self.lock:
-            raise MemoryError("a lock")
-        _acquire_lock(self.lock, 1)
-
-    def open(self) -> None:
-        _release_lock(self.lock)
-
-    def __del__(self, free=_free_lock):  # bound here: at exit this module may be empty
-        if getattr(self, "lock", None):
-            free(self.lock)
+def _begin_and_wait(begin: Iterator, gate: int) -> None:
+    """Takes one item from `begin`, which starts something, and waits until that releases the gate; neither, if there is no
+    item. An exception comes before or after both."""
+    waits = map(_acquire_lock, itertools.repeat(gate), itertools.repeat(1))
+    first = itertools.islice(begin, 1)  # zip takes from the one iterator, then from the other
+    _exhaust(itertools.chain(zip(first, waits), map(_gates.append, (gate,))))
 
 
 class _Tasks:
@@ -106,7 +110,7 @@ class _Call:
         self.function, self.arguments, self.owned, self.count = function, arguments, owned, count
         self.status: Optional[int] = None
         self.error: Optional[BaseException] = None
-        self.ended = _Gate()
+        self.ended = _gate()
 
     def work(self, inbox: SimpleQueue) -> None:
         def run(_context, count: int, task: Callable, argument: Optional[int]) -> None:
@@ -138,7 +142,7 @@ class _Call:
     def end(self, error: Optional[BaseException]) -> None:
         if error is not None:
             self.error = error
-        self.ended.open()
+        _release_lock(self.ended)
 
     def result(self) -> int:
         """The library's status, or the exception."""
@@ -152,10 +156,12 @@ class _Call:
         return self.status
 
 
-def _serve(inbox: SimpleQueue) -> None:
-    """The life of a thread of the pool. It knows the inbox alone, so that a pool can be collected as garbage."""
+def _serve(inbox: SimpleQueue, gone: weakref.ref) -> None:
+    """The life of a thread of the pool, until the inbox brings None, or the reference to the pool, which is dead."""
     _here.serves = True
     for item in iter(inbox.get, None):
+        if item is gone:
+            break
         error = None
         try:
             item.work(inbox)
@@ -191,15 +197,15 @@ class Threads:
     """
 
     def __init__(self, count: int):
-        self._open: list[SimpleQueue] = []  # the inbox; none while there are no threads
         count = operator.index(count)
         if not 1 <= count <= _MAX_COUNT:
             raise ValueError(f"{count} threads: 1 to {_MAX_COUNT}")
+        self._open: list[SimpleQueue] = []  # the inbox; none while there are no threads
         self._count, self._closed = count, False
         self._lock = threading.RLock()  # a handler of this thread may use the pool, too
         self._threads: list[threading.Thread] = []
+        self._process = _process
         self._start()
-        _pools.add(self)
 
     def _start(self) -> None:
         """Starts the threads. They do not keep the interpreter from ending, and work until it has run the functions
@@ -207,23 +213,38 @@ class Threads:
         if self._count == 1:  # the calling thread
             return
         inbox: SimpleQueue = SimpleQueue()
-        try:
-            for i in range(self._count):
-                thread = threading.Thread(target=_serve, args=(inbox,), name=f"fff-{i}", daemon=True)
-                thread.start()
-                self._threads.append(thread)
-            self._open.append(inbox)
-        except BaseException as error:
-            inbox.put(None)
-            started = len(self._threads)
-            self._threads.clear()
-            if isinstance(error, RuntimeError):
-                raise RuntimeError(f"{started} of {self._count} threads could be started ({error})") from error
-            raise
+        gone = weakref.ref(self, inbox.put)  # kept by the threads, which do not keep the pool
+        threads: list[threading.Thread] = []
+        errors: list[BaseException] = []
+        gate = _gate()
 
-    def _forget(self) -> None:
-        """In the child of a fork: threads, inbox and lock are the parent's."""
-        self._lock, self._open, self._threads = threading.RLock(), [], []
+        def start_all() -> None:  # in a thread of its own: an exception in Thread.start() would leave it half done
+            try:
+                for i in range(self._count):
+                    thread = threading.Thread(target=_serve, args=(inbox, gone), name=f"fff-{i}", daemon=True)
+                    thread.start()
+                    threads.append(thread)
+                self._threads = threads
+                self._open.append(inbox)
+            except BaseException as error:
+                inbox.put(None)
+                errors.append(error)
+            finally:
+                _release_lock(gate)
+
+        try:
+            _begin_and_wait(map(_thread.start_new_thread, (start_all,), ((),)), gate)
+            if errors:
+                raise errors.pop()
+        except RuntimeError as error:
+            raise RuntimeError(f"{len(threads)} of {self._count} threads could be started ({error})") from error
+
+    def _renew(self) -> None:
+        """In the child of a fork, threads, inbox and lock are the parent's."""
+        with _renewing:
+            if self._process is not _process:
+                self._lock, self._open, self._threads = threading.RLock(), [], []
+                self._process = _process
 
     def _run(self, function: Callable, arguments: tuple, owned: tuple, tokens: int) -> int:
         """function(*arguments, runner) of the library, which uses what `owned` holds: its status."""
@@ -231,17 +252,16 @@ class Threads:
             raise _closed()
         if self._count == 1 or tokens <= 1 or _in_pool() or sys.is_finalizing():
             return function(*arguments, None)
+        self._renew()
         with self._lock:
             if self._closed:
                 raise _closed()
             if not self._open:
                 self._start()
             call = _Call(function, arguments, owned, self._count)
-            # inbox.put(call), then wait for its end: zip takes from the one iterator, then from the other. There is no
-            # inbox if a handler has closed the pool between the lines above and here, and two if one has started it.
-            puts = map(operator.methodcaller("put", call), itertools.islice(self._open, 1))
-            waits = map(_acquire_lock, itertools.repeat(call.ended.lock), itertools.repeat(1))
-            _exhaust(zip(puts, waits))
+            # There is no inbox if a handler has closed the pool between the lines above and here, and two if one has
+            # started it.
+            _begin_and_wait(map(operator.methodcaller("put", call), self._open), call.ended)
             return call.result()
 
     @property
@@ -255,6 +275,7 @@ class Threads:
 
     def close(self) -> None:
         """Ends the threads, after a call that another thread is making."""
+        self._renew()
         with contextlib.nullcontext() if _in_pool() else self._lock:
             self._closed = True
             self._stop()
@@ -274,10 +295,6 @@ class Threads:
     def __exit__(self, *_error) -> None:
         self.close()
 
-    def __del__(self):
-        for inbox in getattr(self, "_open", ()):
-            inbox.put(None)
-
     def __repr__(self) -> str:
         return f"fff.Threads({self._count}{', closed' if self._closed else ''})"
 
@@ -291,15 +308,15 @@ class Threads:
         raise TypeError("fff.Threads cannot be pickled: make them in the process that uses them")
 
 
-_pools: weakref.WeakSet = weakref.WeakSet()
+_process, _renewing = object(), threading.RLock()
 
 
-def _forget_pools() -> None:
-    for pool in list(_pools):
-        pool._forget()
+def _forked() -> None:
+    global _process, _renewing
+    _process, _renewing = object(), threading.RLock()
 
 
-os.register_at_fork(after_in_child=_forget_pools)
+os.register_at_fork(after_in_child=_forked)
 
 
 def pool_of(threads: Union[Threads, int, None]) -> ContextManager[Optional[Threads]]:
