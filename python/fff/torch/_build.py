@@ -85,7 +85,7 @@ def load() -> types.ModuleType:
     for part in [torch.__version__, str(torch.version.git_version), torch.__file__, sysconfig.get_config_var("SOABI"),
                  *command]:
         digest.update(str(part).encode() + b"\0")
-    for path in (_HERE / "operator.cpp", _header() / "fff" / "fff.h"):
+    for path in (*sorted(_HERE.glob("*.h")), _HERE / "operator.cpp", _header() / "fff" / "fff.h"):
         digest.update(path.read_bytes())
     target = _cache() / f"{NAME}-{digest.hexdigest()[:16]}.so"
     if not target.is_file():

@@ -22,7 +22,7 @@ import torch
 
 import fff
 
-from . import _build, _dense
+from . import _autograd, _build
 
 _ARGUMENTS = ("(Tensor x, Tensor input_weight, Tensor? bias, Tensor output_weight, int depth, int trees=1, int activation=0, "
               "int routing=0, bool node_major=False)")
@@ -72,45 +72,13 @@ def _fake_route(x, input_weight, bias, output_weight, depth, trees=1, activation
     return x.new_empty(shape, dtype=torch.int32), x.new_empty(shape)
 
 
-def _setup(ctx, inputs, output) -> None:
-    ctx.save_for_backward(*inputs[:4])
-    ctx.plan = inputs[4:]
-
-
-def _backward(ctx, grad):
-    x, input_weight, bias, output_weight = ctx.saved_tensors
-    nodes, _ = torch.ops.fff.route(x.detach(), input_weight.detach(), None if bias is None else bias.detach(),
-                                   output_weight.detach(), *ctx.plan)
-    return (*_dense.gradients(grad, x, input_weight, bias, output_weight, nodes, ctx.plan[2], ctx.plan[4]),
-            *(None for _ in ctx.plan))
-
-
-if hasattr(torch.library, "register_autograd"):
+if hasattr(torch.library, "register_fake"):
     torch.library.register_fake("fff::forward", _fake_forward)
     torch.library.register_fake("fff::route", _fake_route)
-    torch.library.register_autograd("fff::forward", _backward, setup_context=_setup)
 else:
     _library.impl("forward", _fake_forward, "Meta")
     _library.impl("route", _fake_route, "Meta")
-
-    class _Forward(torch.autograd.Function):
-        @staticmethod
-        def forward(ctx, *inputs):  # type: ignore[override]
-            _setup(ctx, inputs, None)
-            guard = torch._C._AutoDispatchBelowAutograd()  # while it lives
-            try:
-                return torch.ops.fff.forward(*inputs)
-            finally:
-                del guard
-
-        @staticmethod
-        def backward(ctx, grad):  # type: ignore[override]
-            return _backward(ctx, grad)
-
-    def _autograd(x, input_weight, bias, output_weight, depth, trees=1, activation=0, routing=0, node_major=False):
-        return _Forward.apply(x, input_weight, bias, output_weight, depth, trees, activation, routing, node_major)
-
-    _library.impl("forward", _autograd, "Autograd")
+_autograd.register(_library, _fake_forward, _fake_route)
 
 forward = torch.ops.fff.forward.default
 route = torch.ops.fff.route.default
