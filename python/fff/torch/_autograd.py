@@ -38,6 +38,8 @@ def _detached(inputs) -> tuple:
 
 
 def _has_tangent(tensor: torch.Tensor) -> bool:
+    if tensor.layout != torch.strided:  # refused further down
+        return False
     return forward_ad.unpack_dual(tensor, level=0).tangent is not None  # level 0 is the only one there is
 
 

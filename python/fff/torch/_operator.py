@@ -51,12 +51,13 @@ else:
 call: Optional[Callable] = native.call if native else None
 release: Callable = native.release if native else _python.release
 packed: Callable = native.packed if native else _python.packed
+watch: Callable = native.watch if native else _python.watch
 
 
 def _check(x: torch.Tensor, input_weight: torch.Tensor) -> None:
     if x.dtype != torch.float32 or input_weight.dtype != torch.float32:
-        raise TypeError(f"x is {x.dtype} and the weights {input_weight.dtype}, where fff's kernels take float32 alone (the "
-                        "modules' method dense() takes any)")
+        raise TypeError(f"x is {x.dtype} and the weights {input_weight.dtype}, where fff's kernels take torch.float32 alone "
+                        "(the modules' method dense() takes any floating type)")
     if x.dim() < 1 or x.shape[-1] != input_weight.shape[1]:
         raise ValueError(f"x has shape {tuple(x.shape)}, not (..., {input_weight.shape[1]})")
 
@@ -71,6 +72,20 @@ def _fake_route(x, input_weight, bias, output_weight, depth, trees=1, activation
     shape = [*x.shape[:-1], trees, depth + 1]
     return x.new_empty(shape, dtype=torch.int32), x.new_empty(shape)
 
+
+def _refuse(x, input_weight, bias, output_weight, *plan, **named):
+    """In place of PyTorch's dispatcher, which fills a screen."""
+    named = (("x", x), ("input_weight", input_weight), ("bias", bias), ("output_weight", output_weight))
+    kinds = [f"{name} is {'quantised' if tensor.is_quantized else tensor.layout} on {tensor.device}" for name, tensor in named
+             if tensor is not None and (tensor.device.type != "cpu" or tensor.layout != torch.strided or tensor.is_quantized)]
+    raise NotImplementedError(f"{', '.join(kinds)}, where fff's kernels take dense tensors on the CPU alone (the modules' method "
+                              "dense() takes dense tensors on any device)")
+
+
+for _kind in ("CUDA", "HIP", "MPS", "XPU", "HPU", "XLA", "PrivateUse1", "SparseCPU", "SparseCUDA", "SparseCsrCPU",
+              "SparseCsrCUDA", "QuantizedCPU", "QuantizedCUDA", "MkldnnCPU"):
+    for _name in ("forward", "route"):
+        _library.impl(_name, _refuse, _kind)
 
 if hasattr(torch.library, "register_fake"):
     torch.library.register_fake("fff::forward", _fake_forward)
