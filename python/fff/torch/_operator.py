@@ -16,6 +16,8 @@ float32 on the CPU; anything else is a TypeError, ValueError or (CUDA, sparse) N
 
 from __future__ import annotations
 
+import os
+import warnings
 from typing import Callable, Optional
 
 import torch
@@ -36,6 +38,9 @@ except (ImportError, OSError, RuntimeError) as error:
     if native is not None:  # compiled, but the library does not fit: Python's operator would not either
         raise ImportError(str(error).split("\n", maxsplit=1)[0]) from error
     reason = str(error)
+    if os.environ.get("FFF_TORCH_NATIVE") != "0":
+        warnings.warn(f"fff.torch has no compiled operator, and uses the slower one in Python, whose results are the same: {reason}",
+                      stacklevel=2)
 
 if native is None:
     from . import _python

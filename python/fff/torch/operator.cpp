@@ -44,9 +44,9 @@ TORCH_LIBRARY_IMPL(fff, CPU, m) {
 /* What open() was given, and interned names. */
 PyObject *linear_type;
 std::vector<PyObject *> global_hooks; /* nn.Module's dicts of hooks for all modules, which are never exchanged */
-enum Name { TRAINING, PLAN, MODULES, PARAMETERS, LINEAR_IN, LINEAR_OUT, WEIGHT, BIAS, W1S, W2S, FORWARD, COMPILED, NAMES };
+enum Name { TRAINING, PLAN, MODULES, PARAMETERS, LINEAR_IN, LINEAR_OUT, WEIGHT, BIAS, DIRECT, FORWARD, COMPILED, NAMES };
 const char *const name_texts[NAMES] = {"training", "_plan", "_modules", "_parameters", "linear_in", "linear_out",
-                                       "weight", "bias", "w1s", "w2s", "forward", "_compiled_call_impl"};
+                                       "weight", "bias", "_direct", "forward", "_compiled_call_impl"};
 PyObject *names[NAMES];
 const char *const hook_texts[] = {"_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks"};
 const char *const global_hook_texts[] = {"_global_forward_hooks", "_global_forward_pre_hooks", "_global_backward_hooks",
@@ -82,6 +82,7 @@ bool has_entries(PyObject *dict) {
 struct Plain {
     PyObject *input_weight = nullptr, *bias = nullptr, *output_weight = nullptr; /* borrowed */
     int64_t numbers[5] = {};
+    bool unsqueeze = false; /* the output is (..., 1, width) */
 
     /* False for anything else: training, weights that are not plain parameters. */
     bool read(PyObject *dict) {
@@ -94,10 +95,15 @@ struct Plain {
             numbers[i] = PyLong_AsLongLong(PyTuple_GET_ITEM(plan, i));
         }
         if (numbers[4] != 0) { /* node-major */
-            PyObject *parameters = get(dict, names[PARAMETERS]);
-            input_weight = get(parameters, names[W1S]);
-            output_weight = get(parameters, names[W2S]);
-            bias = Py_None;
+            PyObject *direct = get(dict, names[DIRECT]), *parameters = get(dict, names[PARAMETERS]);
+            if (direct == nullptr || !PyTuple_Check(direct) || PyTuple_GET_SIZE(direct) != 4) {
+                return false;
+            }
+            PyObject *bias_name = PyTuple_GET_ITEM(direct, 1);
+            input_weight = get(parameters, PyTuple_GET_ITEM(direct, 0));
+            bias = bias_name == Py_None ? Py_None : get(parameters, bias_name);
+            output_weight = get(parameters, PyTuple_GET_ITEM(direct, 2));
+            unsqueeze = PyTuple_GET_ITEM(direct, 3) == Py_True;
         } else {
             PyObject *modules = get(dict, names[MODULES]);
             PyObject *in = get(modules, names[LINEAR_IN]), *out = get(modules, names[LINEAR_OUT]);
@@ -166,6 +172,9 @@ PyObject *direct(PyObject *dict, PyObject *input) {
         at::AutoDispatchBelowADInplaceOrView guard; /* no gradient is wanted, and the way to one is through Python */
         y = operation.call(x, input_weight, bias, output_weight, plain.numbers[0], plain.numbers[1], plain.numbers[2],
                            plain.numbers[3], plain.numbers[4] != 0);
+        if (plain.unsqueeze) {
+            y = y.unsqueeze(-2);
+        }
     }
     return THPVariable_Wrap(std::move(y));
     END_HANDLE_TH_ERRORS
