@@ -66,8 +66,8 @@ class _Forward(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad):  # type: ignore[override]
-        x, input_weight, bias, output_weight = ctx.saved_tensors
-        nodes, _ = torch.ops.fff.route(*_detached(ctx.saved_tensors), *ctx.plan)
+        saved = x, input_weight, bias, output_weight = ctx.saved_tensors  # once: a checkpoint gives them but once
+        nodes, _ = torch.ops.fff.route(*_detached(saved), *ctx.plan)
         return (*_dense.gradients(grad, x, input_weight, bias, output_weight, nodes, ctx.plan[2], ctx.plan[4]),
                 *(None for _ in ctx.plan))
 
