@@ -252,9 +252,13 @@ static bool match_tokens(const fff_tokenizer *tokenizer, const struct fff_report
     ok = ok && gather_tokens(tokenizer, report, normalized, &points, ends);
     size_t count = 0, start = 0;
     for (size_t i = 0; i < tokenizer->token_count && ok; start = ends[i++]) {
-        if (ends[i] > start) {
-            patterns[count++] = (struct fff_pattern){points.data + start, ends[i] - start, (int32_t)i};
+        const struct fff_token *token = &tokenizer->tokens[i];
+        if (token->rule.normalized != normalized) {
+            continue;
         }
+        patterns[count++] = (struct fff_pattern){points.data + start, ends[i] - start, (int32_t)i};
+        ok = ends[i] > start ||
+             FFF_FAIL(report, "added token '%s' is empty once normalised", tokenizer->pieces[token->id]->name);
     }
     if (ok) {
         ok = fff_matcher_create(matcher, patterns, count) || FFF_FAIL(report, "out of memory");

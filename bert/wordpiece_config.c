@@ -128,7 +128,7 @@ static bool check_settings(const struct fff_tokenizer_config *config, const stru
         if (value == NULL || json_is_null(value)) {
             continue;
         }
-        char *text = json_dumps(value, JSON_ENCODE_ANY);
+        char *text = json_dumps(value, JSON_ENCODE_ANY | JSON_ENSURE_ASCII);
         bool same = text != NULL && strcmp(text, settings[i].only) == 0;
         if (!same) {
             fff_report(report, "tokenizer_config.json: '%s' is %.60s; only %s is supported", settings[i].key,

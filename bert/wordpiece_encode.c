@@ -149,11 +149,15 @@ static bool find_tokens(struct encoding *encoding, const struct fff_matcher *mat
         if (token->rule.single_word && !stands_alone(&text, start, end)) {
             continue;
         }
-        while (token->rule.takes_left_space && start > done && fff_is_space(points[start - 1])) {
-            start--;
+        if (token->rule.takes_left_space) {
+            start = start > done ? start : done;
+            while (start > done && fff_is_space(points[start - 1])) {
+                start--;
+            }
         }
         end = token->rule.takes_right_space ? skip_space(&text, end) : end;
-        ok = (done >= start || between(encoding, points + done, start - done)) && emit(encoding, token->id);
+        ok = (done >= start || between(encoding, points + done, start - done)) &&
+             (start >= end || emit(encoding, token->id)); /* nothing is left of white space that another has taken */
         done = end;
     }
     free(found);

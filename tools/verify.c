@@ -22,7 +22,8 @@ struct request {
 static int report_unreadable(const char *path, const char *error, json_t *files) {
     fprintf(stderr, "fff verify: %s\n", error);
     if (files != NULL) {
-        json_array_append_new(files, json_pack("{s:s, s:b, s:s, s:[]}", "path", path, "ok", 0, "error", error, "isas"));
+        json_array_append_new(files, json_pack("{s:o, s:b, s:o, s:[]}", "path", json_text(path), "ok", 0, "error",
+                                               json_text(error), "isas"));
     }
     return EXIT_BAD_INPUT;
 }

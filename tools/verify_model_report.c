@@ -142,8 +142,9 @@ json_t *model_json(const char *path, const struct model_verdict *verdict) {
     for (size_t i = 0; i <= verdict->isa_count; i++) {
         json_array_append_new(runs, run_json(verdict, i));
     }
-    return json_pack("{s:s, s:b, s:o, s:s, s:I, s:I, s:I, s:o, s:o}", "path", path, "ok", model_verdict_holds(verdict),
-                     "isas", isas_json(sums, verdict->isa_count), "input", verdict->source, "sequences",
-                     (json_int_t)verdict->sequences, "tokens", (json_int_t)verdict->tokens, "layer_tokens",
-                     (json_int_t)verdict->layer_tokens, "layers", layers_json(verdict), "end_to_end", runs);
+    return json_pack("{s:o, s:b, s:o, s:o, s:I, s:I, s:I, s:o, s:o}", "path", json_text(path), "ok",
+                     model_verdict_holds(verdict), "isas", isas_json(sums, verdict->isa_count), "input",
+                     json_text(verdict->source), "sequences", (json_int_t)verdict->sequences, "tokens",
+                     (json_int_t)verdict->tokens, "layer_tokens", (json_int_t)verdict->layer_tokens, "layers",
+                     layers_json(verdict), "end_to_end", runs);
 }

@@ -1,6 +1,11 @@
 #include "tools/verify_report.h"
 
+#include "bert/report.h"
+
 #include <stdio.h>
+#include <string.h>
+
+enum { LONGEST_TEXT = 8192 };
 
 size_t expected_faults(const struct verdict *v) {
     return v->expected_mismatches + v->expected.output_errors + v->expected.route_mismatches + v->expected.unbounded;
@@ -44,6 +49,12 @@ json_t *json_number(double value) {
     return real != NULL ? real : json_null();
 }
 
+json_t *json_text(const char *bytes) {
+    char text[LONGEST_TEXT];
+    fff_escape(text, sizeof text, bytes, strlen(bytes));
+    return json_string(text);
+}
+
 json_t *isas_json(const struct verdict *verdicts, size_t count) {
     json_t *isas = json_array();
     for (size_t i = 0; i < count; i++) {
@@ -60,6 +71,6 @@ json_t *isas_json(const struct verdict *verdicts, size_t count) {
 }
 
 json_t *layer_file_json(const char *path, const struct verdict *verdicts, size_t count) {
-    return json_pack("{s:s, s:b, s:o}", "path", path, "ok", verdicts_hold(verdicts, count), "isas",
+    return json_pack("{s:o, s:b, s:o}", "path", json_text(path), "ok", verdicts_hold(verdicts, count), "isas",
                      isas_json(verdicts, count));
 }

@@ -18,6 +18,7 @@ json_t *model_json(const char *path, const struct model_verdict *verdict);
 size_t expected_faults(const struct verdict *verdict);
 void print_faults(const struct agreement *dense);
 json_t *json_number(double value);
+json_t *json_text(const char *bytes); /* of a path, say, which may be no UTF-8: escaped then */
 json_t *isas_json(const struct verdict *verdicts, size_t count);
 
 #endif
