@@ -169,7 +169,8 @@ static struct call random_call(enum function function, uint64_t *state) {
 /* Everything within a few rows' distance. Strides that differ, mostly; the workspace out of the way, as often as not,
  * or so small against the strides that it may lie between rows. */
 static void scatter(struct call *call, uint64_t *state) {
-    size_t scale = random_below(state, 3) == 0 ? (call->matrices[0].size + 64) / 4 * 4 : 0, equal = random_below(state, 4);
+    size_t scale = random_below(state, 3) == 0 ? (call->matrices[0].size + 64) / 4 * 4 : 0,
+           equal = random_below(state, 4);
     size_t gap = random_below(state, 12) * sizeof(float), window = 1 + random_below(state, 60);
     for (size_t i = 1; i < call->count; i++) {
         struct matrix *m = &call->matrices[i];
