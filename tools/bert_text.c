@@ -1,5 +1,6 @@
 #include "tools/bert_text.h"
 
+#include "bert/report.h"
 #include "tools/best.h"
 #include "tools/commands.h"
 #include "tools/model_text.h"
@@ -30,7 +31,9 @@ static int fail(const char *text) {
 static void print_name(const fff_tokenizer *tokenizer, size_t index) {
     const char *piece = tokenizer != NULL ? fff_tokenizer_piece(tokenizer, (int32_t)index) : NULL;
     if (piece != NULL) {
-        printf("  %-20s", piece);
+        char shown[256];
+        fff_escape(shown, sizeof shown, piece, strlen(piece));
+        printf("  %-20s", shown);
     } else {
         printf("  %-20zu", index);
     }
@@ -123,10 +126,14 @@ static int encode(const struct bert_text *request, struct session *s) {
     const fff_bert_config *config = fff_bert_configuration(s->model);
     size_t scores = config->vocabulary + config->labels + config->hidden_size;
     char *text = with_own_mask(s->tokenizer, request->text);
-    bool ok =
-        text != NULL && fff_tokenizer_encode(s->tokenizer, text, strlen(text), config->max_length, &s->ids, &s->count);
+    snprintf(error, sizeof error, "out of memory");
+    bool ok = text != NULL && fff_tokenizer_try_encode(s->tokenizer, text, strlen(text), config->max_length, &s->ids,
+                                                       &s->count, error, sizeof error);
     free(text);
-    s->hidden = ok ? malloc((s->count + 1) * config->hidden_size * sizeof *s->hidden) : NULL;
+    if (!ok) {
+        return fail(error);
+    }
+    s->hidden = malloc((s->count + 1) * config->hidden_size * sizeof *s->hidden);
     s->scores = malloc(scores * sizeof *s->scores);
     if (s->hidden == NULL || s->scores == NULL) {
         return fail("out of memory");
