@@ -8,11 +8,11 @@
 enum { EXIT_HOLDS = 0, EXIT_FAILS = 1, EXIT_BAD_INPUT = 2 };
 
 /* What is said where whole models were left out (FFF_HAVE_MODELS 0). */
-#define WITHOUT_MODELS "this fff was built without models (OpenBLAS or utf8proc was absent)"
+#define WITHOUT_MODELS "this fff was built without models (utf8proc was absent)"
 
 extern const struct command fff_command; /* `fff` itself, which has all others */
-extern const struct command cpu_command, verify_command, bert_command, make_checkpoint_command, demo_command,
-    help_command;
+extern const struct command cpu_command, verify_command, bench_command, bert_command, make_checkpoint_command,
+    demo_command, help_command;
 
 /* The command of that name; NULL if there is none. */
 const struct command *find_command(const char *name);

@@ -8,7 +8,8 @@
 #include <unistd.h>
 
 static const struct command *const commands[] = {
-    &cpu_command, &verify_command, &bert_command, &make_checkpoint_command, &demo_command, &help_command, NULL,
+    &cpu_command,  &verify_command, &bench_command, &bert_command, &make_checkpoint_command,
+    &demo_command, &help_command,   NULL,
 };
 
 struct request {
@@ -25,6 +26,9 @@ static const struct command_option options[] = {
 
 static const struct command_note environment[] = {
     {"FFF_ISA", "The instruction set to use where --isa names none: generic, x86_avx2, x86_avx512 or arm_neon."},
+    {"FFF_BLAS", "The shared library to take dense products from, with cblas_sgemm, cblas_dgemm and cblas_sgemv; "
+                 "OpenBLAS unless set."},
+    {"OPENBLAS_CORETYPE", "Whose kernels OpenBLAS is to use, where it does not know this CPU."},
     {"TMPDIR", "Where temporary files are made; /tmp unless set."},
     {0},
 };

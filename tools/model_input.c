@@ -275,7 +275,7 @@ static bool load(const struct model_input_choice *choice, const char *path, cons
                  struct model_input *input, char *error, size_t error_size) {
     const struct fff_report report = {path, error, error_size};
     if (choice->text != NULL) {
-        return load_text(choice, &report, config->max_length, input);
+        return load_text(choice, &report, config->text_length, input);
     }
     if (choice->ids != NULL) {
         return load_lines(&report, NULL, config->max_length, input);

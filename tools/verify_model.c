@@ -3,7 +3,6 @@
 #include "bert/reference_f64.h"
 #include "tools/best.h"
 
-#include <cblas.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -518,7 +517,7 @@ static bool read_results(const struct model_input *input, const fff_bert_config 
 static bool prepare(const struct model_input_choice *choice, const fff_bert *masked, struct model_verdict *verdict,
                     struct model_input *input, struct file_results *file, char *error, size_t error_size) {
     verdict->config = *fff_bert_configuration(masked);
-    verdict->has_logits = verdict->config.family == FFF_BERT_CRAMMED; /* of words or of labels */
+    verdict->has_logits = verdict->config.labels > 0 || fff_bert_predicts_words(masked);
     if (!model_input_load(choice, &verdict->config, input, error, error_size)) {
         return false;
     }
@@ -553,7 +552,6 @@ bool verify_model(const struct model_input_choice *choice, const fff_isa *isas, 
     const fff_bert_options options = {.isa = isas[0], .feedforward = FFF_BERT_MASKED, .sleef = FFF_SLEEF_ANY};
     *verdict = (struct model_verdict){.isa_count = isa_count};
     memcpy(verdict->isas, isas, isa_count * sizeof *isas);
-    openblas_set_num_threads(1); /* the same order of its sums in every run */
     fff_bert *masked = fff_bert_open(choice->directory, &options, error, error_size);
     bool ok = masked != NULL && prepare(choice, masked, verdict, &input, &file, error, error_size);
     const fff_bert_config *config = &verdict->config;
