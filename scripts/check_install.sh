@@ -41,7 +41,7 @@ esac
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 mkdir "$folder/source" "$folder/home"
-tar -cf - --exclude='./build*' --exclude=./.git . | tar -xf - -C "$folder/source"
+tar -cf - --exclude='./build*' --exclude=./.git . | tar --no-same-owner -xf - -C "$folder/source"
 cd "$folder/source"
 # The README's commands build tests and benchmarks, too, where they can: not what is tried here, and slow.
 sed -i -E "/^option\('(tests|bench)'/s/'auto'/'disabled'/" meson_options.txt

@@ -101,6 +101,7 @@ class Usage(unittest.TestCase):
                 ("bert", ["x"], "either --text or --bench"), ("bert", ["x", "y", "--bench"], "'y'"),
                 ("help", ["fly"], "'fly'"), ("help", ["cpu", "verify"], "'verify'"), ("help", ["--mdoc", "cpu"], "'cpu'")]:
             self.refused([command, *arguments], wrong, f"fff {command}: ", help_of.format(command))
+        self.refused(["verify", "--f\na\x1b[31m"], "'--f\\x0aa\\x1b[31m'")  # one line, and nothing for the terminal
         self.refused(["fly"], "'fly'", "see 'fff --help'", *COMMANDS)
         self.refused(["--fly", "cpu"], "'--fly'", "see 'fff --help'")
         self.refused(["-Vx"], "'-x'")
@@ -370,7 +371,7 @@ class Verify(unittest.TestCase):
                 stream.write(content)
             answer = subprocess.run([*WRAPPER, FFF, "verify", "--json", path], capture_output=True, check=False)
             (file,) = read_json(answer.stdout)["files"]
-            self.assertEqual(file["path"], self.copy + "\ufffd\xe9")
+            self.assertEqual(file["path"], self.copy + "\\xff\xe9")
             self.assertIs(file["ok"], content != b"")
 
     def test_not_a_number(self):

@@ -1,4 +1,5 @@
 /* fff verify: layer files and models against the dense definition, on every instruction set. */
+#include "bert/report.h"
 #include "tools/commands.h"
 #include "tools/sleef.h"
 #include "tools/verify_report.h"
@@ -36,11 +37,10 @@ static int report_failure(const char *path, const char *error, json_t *files, in
 static int report_sleef(const char *path, const char *user, json_t *files) {
     char sleef[SLEEF_TEXT], error[2 * SLEEF_TEXT];
     describe_sleef(sleef, sizeof sleef);
-    snprintf(
-        error, sizeof error,
-        "%s: %s uses SLEEF, and the one that is loaded, %s, returns other bits than the recorded ones; --any-sleef "
-        "accepts it",
-        path, user, sleef);
+    fff_report(&(struct fff_report){path, error, sizeof error},
+               "%s uses SLEEF, and the one that is loaded, %s, returns other bits than the recorded ones; --any-sleef "
+               "accepts it",
+               user, sleef);
     return report_failure(path, error, files, EXIT_FAILS);
 }
 
@@ -69,7 +69,7 @@ static int verify_layer_file(const char *path, const struct request *request) {
         return report_sleef(path, "its activation", request->files);
     }
     if (status != FFF_OK) {
-        snprintf(error, sizeof error, "%s: %s", path, fff_status_text(status));
+        fff_report(&(struct fff_report){path, error, sizeof error}, "%s", fff_status_text(status));
         return report_failure(path, error, request->files, EXIT_BAD_INPUT);
     }
     return ok ? EXIT_HOLDS : EXIT_FAILS;
@@ -99,7 +99,7 @@ static int verify_directory(const char *path, const struct request *request) {
     return ok ? EXIT_HOLDS : EXIT_FAILS;
 #else
     char error[LONGEST_ERROR];
-    snprintf(error, sizeof error, "%s: %s", path, WITHOUT_MODELS);
+    fff_report(&(struct fff_report){path, error, sizeof error}, "%s", WITHOUT_MODELS);
     return report_failure(path, error, request->files, EXIT_BAD_INPUT);
 #endif
 }

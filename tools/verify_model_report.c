@@ -78,8 +78,9 @@ static void print_runs(const struct model_verdict *verdict) {
 
 void print_model(const char *path, const struct model_verdict *verdict, bool other_sleef) {
     const fff_bert_config *config = &verdict->config;
-    printf("%s: %zu layers, %zu wide, feedforward %zux%zu (%zu neurons%s); %zu tokens in %zu sequences", path,
-           config->layers, config->hidden_size, config->trees, config->depth, config->neurons,
+    print_escaped(path);
+    printf(": %zu layers, %zu wide, feedforward %zux%zu (%zu neurons%s); %zu tokens in %zu sequences", config->layers,
+           config->hidden_size, config->trees, config->depth, config->neurons,
            config->fast_feedforward ? "" : ", dense", verdict->tokens, verdict->sequences);
     size_t padded = verdict->sequences * verdict->length;
     if (padded > verdict->tokens) {

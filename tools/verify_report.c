@@ -1,10 +1,12 @@
 #include "tools/verify_report.h"
 
+#include "bert/report.h"
 #include "tools/sleef.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
+
+enum { LONGEST_TEXT = 8192 };
 
 size_t expected_faults(const struct verdict *v) {
     return v->expected_mismatches + v->expected.output_errors + v->expected.route_mismatches + v->expected.unbounded;
@@ -23,7 +25,8 @@ void print_faults(const struct agreement *dense) {
 
 void print_layer_file(const char *path, const struct layer_data *data, const struct verdict *verdicts, size_t count,
                       bool other_sleef) {
-    printf("%s: %zux%zu, %zu wide in, %zu out, %zu tokens%s\n", path, data->trees, data->depth, data->input_width,
+    print_escaped(path);
+    printf(": %zux%zu, %zu wide in, %zu out, %zu tokens%s\n", data->trees, data->depth, data->input_width,
            data->output_width, data->batch,
            data->expected_output != NULL || data->expected_path != NULL ? ", with results to compare" : "");
     printf("  %-12s %15s %14s %11s %16s %6s %14s\n", "", "differing bits", "max abs error", "of bound",
@@ -46,6 +49,12 @@ void print_layer_file(const char *path, const struct layer_data *data, const str
     } else {
         puts("  FAILED");
     }
+}
+
+void print_escaped(const char *text) {
+    char shown[LONGEST_TEXT];
+    fff_escape(shown, sizeof shown, text, strlen(text));
+    fputs(shown, stdout);
 }
 
 void print_why(json_t *why) {
@@ -75,26 +84,13 @@ json_t *json_number(double value) {
 }
 
 json_t *json_text(const char *text) {
-    static const char REPLACEMENT[] = "\xef\xbf\xbd";
-    size_t length = strlen(text), used = 0;
-    char *valid = malloc(length * (sizeof REPLACEMENT - 1) + 1);
-    while (*text != '\0' && valid != NULL) {
-        size_t bytes = 1;
-        json_t *character = NULL;
-        while (character == NULL && bytes <= 4 && bytes <= strlen(text)) { /* jansson knows what is UTF-8 */
-            character = json_stringn(text, bytes++);
-        }
-        bytes = character != NULL ? bytes - 1 : 1;
-        const char *kept = character != NULL ? text : REPLACEMENT;
-        size_t kept_bytes = character != NULL ? bytes : sizeof REPLACEMENT - 1;
-        memcpy(valid + used, kept, kept_bytes);
-        used += kept_bytes;
-        text += bytes;
-        json_decref(character);
+    json_t *json = json_string(text);
+    if (json != NULL) {
+        return json;
     }
-    json_t *json = valid != NULL ? json_stringn(valid, used) : json_null();
-    free(valid);
-    return json;
+    char escaped[LONGEST_TEXT];
+    fff_escape(escaped, sizeof escaped, text, strlen(text));
+    return json_string(escaped);
 }
 
 json_t *value_difference_json(const struct value_difference *difference, const char *row_name,

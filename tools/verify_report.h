@@ -31,6 +31,7 @@ size_t expected_faults(const struct verdict *verdict);
 bool kernels_hold(const struct verdict *verdicts, size_t count);
 
 void print_faults(const struct agreement *dense); /* lines about what exceeds its bound */
+void print_escaped(const char *text);             /* a path, for a terminal */
 void print_why(json_t *why);                      /* and frees it */
 void print_ok(const char *what, bool other_sleef);
 
@@ -40,7 +41,7 @@ void list_isas(const struct verdict *verdicts, size_t count, char *list);
 void add_sentence(json_t *why, json_t *sentence);
 
 json_t *json_number(double value);   /* null if it is infinite or none: JSON has no such numbers */
-json_t *json_text(const char *text); /* what is not UTF-8 in it replaced by U+FFFD */
+json_t *json_text(const char *text); /* a path, say, which may be no UTF-8: escaped then */
 json_t *value_difference_json(const struct value_difference *difference, const char *row_name, const char *column_name);
 json_t *isas_json(const struct verdict *verdicts, size_t count);
 
