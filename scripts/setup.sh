@@ -9,7 +9,7 @@
 # Exits with 1 if something is missing that it may not install.
 set -eu
 
-build="gcc libc6-dev make meson ninja-build pkg-config python3 libsleef-dev libjansson-dev libutf8proc-dev libopenblas0 libpthreadpool-dev"
+build="gcc libc6-dev make dpkg-dev meson ninja-build pkg-config python3 libsleef-dev libjansson-dev libutf8proc-dev libopenblas0 libpthreadpool-dev"
 test="git binutils python3-pip python3-numpy g++ clang libclang-rt-14-dev libcmocka-dev libbenchmark-dev qemu-user cmake clang-format clang-tidy cppcheck"
 bench="g++ libbenchmark-dev python3-pip python3-matplotlib"
 ggml="gcc g++ cmake ninja-build python3-pip"

@@ -1,5 +1,6 @@
 /* A SLEEF that is not the recorded one: its exp and tanh are the real library's but for the last bit. A program that is
- * linked with it, or preloads it, has them in place of the real ones. */
+ * linked with it, or preloads it, has them in place of the real ones. Compiled once for each length of vectors, with
+ * the flags that make a compiler pass such vectors in registers. */
 #include <dlfcn.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -7,8 +8,6 @@
 #include <string.h>
 #if defined(__x86_64__)
 #include <immintrin.h>
-#define AVX __attribute__((target("avx")))
-#define AVX512 __attribute__((target("avx512f")))
 #elif defined(__aarch64__)
 #include <arm_neon.h>
 #endif
@@ -23,9 +22,9 @@ static void *real(const char *name) {
 }
 
 /* For a type of vector: the real function's result, the last bit of each element turned. */
-#define OTHER_LAST_BIT(name, type, attribute)                                                                          \
-    attribute type name(type x);                                                                                       \
-    attribute type name(type x) {                                                                                      \
+#define OTHER_LAST_BIT(name, type)                                                                                     \
+    type name(type x);                                                                                                 \
+    type name(type x) {                                                                                                \
         type (*function)(type);                                                                                        \
         void *address = real(#name);                                                                                   \
         memcpy(&function, &address, sizeof function);                                                                  \
@@ -39,19 +38,22 @@ static void *real(const char *name) {
         return result;                                                                                                 \
     }
 
-OTHER_LAST_BIT(Sleef_cinz_expf1_u10purec, float, )
-OTHER_LAST_BIT(Sleef_cinz_tanhf1_u10purec, float, )
-#if defined(__x86_64__)
-OTHER_LAST_BIT(Sleef_cinz_expf8_u10avx, __m256, AVX)
-OTHER_LAST_BIT(Sleef_cinz_tanhf8_u10avx, __m256, AVX)
-OTHER_LAST_BIT(Sleef_cinz_expf16_u10avx512fnofma, __m512, AVX512)
-OTHER_LAST_BIT(Sleef_cinz_tanhf16_u10avx512fnofma, __m512, AVX512)
-#elif defined(__aarch64__)
-OTHER_LAST_BIT(Sleef_cinz_expf4_u10advsimdnofma, float32x4_t, )
-OTHER_LAST_BIT(Sleef_cinz_tanhf4_u10advsimdnofma, float32x4_t, )
+#if defined(__AVX512F__)
+OTHER_LAST_BIT(Sleef_cinz_expf16_u10avx512fnofma, __m512)
+OTHER_LAST_BIT(Sleef_cinz_tanhf16_u10avx512fnofma, __m512)
+#elif defined(__AVX__)
+OTHER_LAST_BIT(Sleef_cinz_expf8_u10avx, __m256)
+OTHER_LAST_BIT(Sleef_cinz_tanhf8_u10avx, __m256)
+#else
+OTHER_LAST_BIT(Sleef_cinz_expf1_u10purec, float)
+OTHER_LAST_BIT(Sleef_cinz_tanhf1_u10purec, float)
+#if defined(__aarch64__)
+OTHER_LAST_BIT(Sleef_cinz_expf4_u10advsimdnofma, float32x4_t)
+OTHER_LAST_BIT(Sleef_cinz_tanhf4_u10advsimdnofma, float32x4_t)
 #endif
 
 /* For programs to call, so that the linker keeps the library. */
 void fake_sleef(void);
 void fake_sleef(void) {
 }
+#endif

@@ -1,5 +1,6 @@
 #include "tools/bert_text.h"
 
+#include "bert/report.h"
 #include "tools/best.h"
 #include "tools/commands.h"
 #include "tools/model_text.h"
@@ -30,7 +31,9 @@ static int fail(const char *text) {
 static void print_name(const fff_tokenizer *tokenizer, size_t index) {
     const char *piece = tokenizer != NULL ? fff_tokenizer_piece(tokenizer, (int32_t)index) : NULL;
     if (piece != NULL) {
-        printf("  %-20s", piece);
+        char shown[256];
+        fff_escape(shown, sizeof shown, piece, strlen(piece));
+        printf("  %-20s", shown);
     } else {
         printf("  %-20zu", index);
     }
@@ -51,19 +54,28 @@ static void print_best(const fff_tokenizer *tokenizer, const float *logits, size
     }
 }
 
-static int print_masks(const struct session *s) {
-    const fff_bert_config *config = fff_bert_configuration(s->model);
+static size_t count_masks(const struct session *s) {
     int32_t mask = fff_tokenizer_mask(s->tokenizer);
     size_t masks = 0;
     for (size_t i = 0; i < s->count; i++) {
+        masks += s->ids[i] == mask;
+    }
+    return masks;
+}
+
+static int print_masks(const struct session *s) {
+    const fff_bert_config *config = fff_bert_configuration(s->model);
+    int32_t mask = fff_tokenizer_mask(s->tokenizer);
+    for (size_t i = 0; i < s->count; i++) {
         if (s->ids[i] == mask) {
-            (void)fff_bert_decode(s->model, 1, s->hidden + i * config->hidden_size, s->scores);
+            if (!fff_bert_decode(s->model, 1, s->hidden + i * config->hidden_size, s->scores)) {
+                return fail("out of memory");
+            }
             printf("token %zu:\n", i);
             print_best(s->tokenizer, s->scores, config->vocabulary);
-            masks++;
         }
     }
-    return masks > 0 ? EXIT_HOLDS : fail("nothing is masked: put [MASK] where a word is to be predicted");
+    return EXIT_HOLDS;
 }
 
 static int print_answer(const struct session *s) {
@@ -75,8 +87,11 @@ static int print_answer(const struct session *s) {
         print_best(NULL, s->scores, config->labels);
         return EXIT_HOLDS;
     }
-    if (config->family == FFF_BERT_CRAMMED) {
+    if (fff_bert_predicts_words(s->model) && count_masks(s) > 0) {
         return print_masks(s);
+    }
+    if (config->family == FFF_BERT_CRAMMED) { /* trained for words, not for embeddings */
+        return fail("nothing is masked: put [MASK] where a word is to be predicted");
     }
     const fff_bert_batch batch = {1, s->count, s->ids, NULL};
     fff_bert_pool(s->model, &batch, s->hidden, s->scores);
@@ -123,10 +138,14 @@ static int encode(const struct bert_text *request, struct session *s) {
     const fff_bert_config *config = fff_bert_configuration(s->model);
     size_t scores = config->vocabulary + config->labels + config->hidden_size;
     char *text = with_own_mask(s->tokenizer, request->text);
-    bool ok =
-        text != NULL && fff_tokenizer_encode(s->tokenizer, text, strlen(text), config->max_length, &s->ids, &s->count);
+    snprintf(error, sizeof error, "out of memory");
+    bool ok = text != NULL && fff_tokenizer_try_encode(s->tokenizer, text, strlen(text), config->text_length, &s->ids,
+                                                       &s->count, error, sizeof error);
     free(text);
-    s->hidden = ok ? malloc((s->count + 1) * config->hidden_size * sizeof *s->hidden) : NULL;
+    if (!ok) {
+        return fail(error);
+    }
+    s->hidden = malloc((s->count + 1) * config->hidden_size * sizeof *s->hidden);
     s->scores = malloc(scores * sizeof *s->scores);
     if (s->hidden == NULL || s->scores == NULL) {
         return fail("out of memory");

@@ -11,6 +11,7 @@ struct layer_data {
     size_t rows; /* trees * nodes per tree */
     fff_activation activation;
     fff_routing routing;
+    fff_sleef sleef;       /* what is accepted of layers made of this */
     float *input_weights;  /* rows x input_width */
     float *biases;         /* rows, or NULL */
     float *output_weights; /* output_width x rows */

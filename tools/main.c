@@ -1,5 +1,6 @@
 /* fff: look at this machine, verify layers and models, run and time them. */
 #include "tools/commands.h"
+#include "tools/sleef.h"
 
 #include <fcntl.h>
 #include <limits.h>
@@ -79,7 +80,9 @@ static int run(int argc, char **argv) {
         return status;
     }
     if (request.version) {
-        printf("fff %s (SLEEF %s)\n", fff_version(), fff_sleef_version());
+        char sleef[SLEEF_TEXT];
+        describe_sleef(sleef, sizeof sleef);
+        printf("fff %s (SLEEF %s; built with %s)\n", fff_version(), sleef, fff_sleef_version());
         return EXIT_HOLDS;
     }
     if (operands.count == 0) {

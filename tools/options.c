@@ -1,5 +1,6 @@
 #include "tools/options.h"
 
+#include "bert/report.h"
 #include "tools/commands.h"
 #include "tools/verify_layer.h"
 
@@ -13,7 +14,7 @@
 #include <string.h>
 
 /* Long options are returned as FIRST_LONG + their row, above all letters. */
-enum { MOST_OPTIONS = 32, FIRST_LONG = UCHAR_MAX + 1, LONGEST_NAME = 64 };
+enum { MOST_OPTIONS = 32, FIRST_LONG = UCHAR_MAX + 1, LONGEST_NAME = 64, LONGEST_TEXT = 8192 };
 
 /* A table in getopt_long()'s terms; its last row is help's. */
 struct parser {
@@ -26,12 +27,13 @@ struct parser {
 
 int usage_error(const struct command *command, const char *format, ...) {
     const char *space = command->name != NULL ? " " : "", *name = command->name != NULL ? command->name : "";
+    char text[LONGEST_TEXT], shown[LONGEST_TEXT];
     va_list arguments;
     va_start(arguments, format);
-    fprintf(stderr, "fff%s%s: ", space, name);
-    vfprintf(stderr, format, arguments);
-    fprintf(stderr, "; see 'fff%s%s --help'\n", space, name);
+    vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
+    fff_escape(shown, sizeof shown, text, strlen(text));
+    fprintf(stderr, "fff%s%s: %s; see 'fff%s%s --help'\n", space, name, shown, space, name);
     return EXIT_BAD_INPUT;
 }
 

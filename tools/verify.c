@@ -1,5 +1,7 @@
 /* fff verify: layer files and models against the dense definition, on every instruction set. */
+#include "bert/report.h"
 #include "tools/commands.h"
+#include "tools/sleef.h"
 #include "tools/verify_report.h"
 
 #include <jansson.h>
@@ -8,69 +10,97 @@
 #include <string.h>
 #include <sys/stat.h>
 
-enum { DEFAULT_LAYER_TOKENS = 256 };
+enum { DEFAULT_LAYER_TOKENS = 256, LONGEST_ERROR = 4608 };
 
 struct request {
     fff_isa isas[FFF_ISA_COUNT];
     size_t isa_count;
     const char *isa;
-    bool json;
+    bool json, any_sleef;
+    bool sleef_recorded;               /* what is loaded has the recorded bits, on these instruction sets */
     const char *text, *ids, *expected; /* input of models */
     size_t layer_tokens;               /* of it, those to check layer by layer */
     json_t *files;                     /* NULL: print */
 };
 
-/* One line of `fff verify`'s answer about a file that could not be verified. */
-static int report_unreadable(const char *path, const char *error, json_t *files) {
+/* One line about a file that could not be verified; returns the exit status given. */
+static int report_failure(const char *path, const char *error, json_t *files, int status) {
     fprintf(stderr, "fff verify: %s\n", error);
     if (files != NULL) {
-        json_array_append_new(files, json_pack("{s:s, s:b, s:s, s:[]}", "path", path, "ok", 0, "error", error, "isas"));
+        json_array_append_new(files, json_pack("{s:o, s:b, s:o, s:[]}", "path", json_text(path), "ok", 0, "error",
+                                               json_text(error), "isas"));
     }
-    return EXIT_BAD_INPUT;
+    return status;
+}
+
+/* The bits are not those that are promised, so a check failed; the file was read. */
+static int report_sleef(const char *path, const char *user, json_t *files) {
+    char sleef[SLEEF_TEXT], error[2 * SLEEF_TEXT];
+    describe_sleef(sleef, sizeof sleef);
+    fff_report(&(struct fff_report){path, error, sizeof error},
+               "%s uses SLEEF, and the one that is loaded, %s, returns other bits than the recorded ones; --any-sleef "
+               "accepts it",
+               user, sleef);
+    return report_failure(path, error, files, EXIT_FAILS);
 }
 
 static int verify_layer_file(const char *path, const struct request *request) {
-    char error[512];
+    char error[LONGEST_ERROR];
     struct layer_data data;
     struct verdict verdicts[FFF_ISA_COUNT];
     if (layer_data_load(path, &data, error, sizeof error) != 0) {
-        return report_unreadable(path, error, request->files);
+        return report_failure(path, error, request->files, EXIT_BAD_INPUT);
     }
+    data.sleef = request->any_sleef ? FFF_SLEEF_ANY : FFF_SLEEF_RECORDED;
     fff_status status = verify_layer(&data, request->isas, request->isa_count, VERIFY_ALL_SPLITS, verdicts);
-    if (status != FFF_OK) {
-        layer_data_free(&data);
-        snprintf(error, sizeof error, "%s: %s", path, fff_status_text(status));
-        return report_unreadable(path, error, request->files);
-    }
-    int ok = verdicts_hold(verdicts, request->isa_count);
-    if (request->files == NULL) {
-        print_layer_file(path, &data, verdicts, request->isa_count);
-    } else {
-        json_array_append_new(request->files, layer_file_json(path, verdicts, request->isa_count));
+    bool uses_sleef = activation_uses_sleef(data.activation), ok = false;
+    if (status == FFF_OK) {
+        ok = verdicts_hold(verdicts, request->isa_count) != 0;
+        if (request->files == NULL) {
+            print_layer_file(path, &data, verdicts, request->isa_count, uses_sleef && !request->sleef_recorded);
+        } else {
+            json_t *file = layer_file_json(path, verdicts, request->isa_count);
+            json_object_set_new(file, "sleef", sleef_json(uses_sleef, request->sleef_recorded));
+            json_array_append_new(request->files, file);
+        }
     }
     layer_data_free(&data);
+    if (status == FFF_ERROR_SLEEF) {
+        return report_sleef(path, "its activation", request->files);
+    }
+    if (status != FFF_OK) {
+        fff_report(&(struct fff_report){path, error, sizeof error}, "%s", fff_status_text(status));
+        return report_failure(path, error, request->files, EXIT_BAD_INPUT);
+    }
     return ok ? EXIT_HOLDS : EXIT_FAILS;
 }
 
 static int verify_directory(const char *path, const struct request *request) {
 #if FFF_HAVE_MODELS
-    char error[512];
+    char error[LONGEST_ERROR];
     struct model_verdict verdict;
     const struct model_input_choice choice = {path, request->text, request->ids, request->expected};
+    if (!request->sleef_recorded && !request->any_sleef) {
+        return report_sleef(path, "a model's attention", request->files);
+    }
     if (!verify_model(&choice, request->isas, request->isa_count, request->layer_tokens, &verdict, error,
                       sizeof error)) {
-        return report_unreadable(path, error, request->files);
+        return report_failure(path, error, request->files, EXIT_BAD_INPUT);
     }
-    int ok = model_verdict_holds(&verdict);
+    bool ok = model_verdict_holds(&verdict);
     if (request->files == NULL) {
-        print_model(path, &verdict);
+        print_model(path, &verdict, !request->sleef_recorded);
     } else {
-        json_array_append_new(request->files, model_json(path, &verdict));
+        json_t *file = model_json(path, &verdict);
+        json_object_set_new(file, "sleef", sleef_json(true, request->sleef_recorded));
+        json_array_append_new(request->files, file);
     }
     model_verdict_free(&verdict);
     return ok ? EXIT_HOLDS : EXIT_FAILS;
 #else
-    return report_unreadable(path, WITHOUT_MODELS, request->files);
+    char error[LONGEST_ERROR];
+    fff_report(&(struct fff_report){path, error, sizeof error}, "%s", WITHOUT_MODELS);
+    return report_failure(path, error, request->files, EXIT_BAD_INPUT);
 #endif
 }
 
@@ -116,6 +146,7 @@ static int run(int argc, char **argv) {
     if (request.isa_count == 0) {
         return EXIT_BAD_INPUT;
     }
+    request.sleef_recorded = sleef_as_recorded(request.isas, request.isa_count);
     request.files = request.json ? json_array() : NULL;
     status = verify_all(&operands, &request);
     if (request.json) {
@@ -135,6 +166,10 @@ static const struct command_option options[] = {
      .text = "The instruction set to check: all (every one that is usable here; unless told), auto, generic, x86_avx2, "
              "x86_avx512 or arm_neon."},
     {.name = "json", .offset = offsetof(struct request, json), .text = "Print one JSON object."},
+    {.name = "any-sleef",
+     .offset = offsetof(struct request, any_sleef),
+     .text = "Accept a SLEEF that returns other bits than the recorded ones, in models and in layers whose activation "
+             "uses it; unless told, that is a failure."},
     {.name = "text",
      .type = OPTION_TEXT,
      .argument = "FILE",

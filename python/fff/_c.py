@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import ctypes
-import ctypes.util
 import os
 import pathlib
-from ctypes import POINTER, c_char_p, c_int, c_size_t, c_uint32, c_void_p
+from ctypes import POINTER, c_char_p, c_int, c_size_t, c_void_p
 
 MAX_DEPTH = 30
-ISA_COUNT = 5
+ISA_COUNT = 5  # with auto, which is 0
 
 TASK = ctypes.CFUNCTYPE(None, c_void_p, c_size_t)
 RUN = ctypes.CFUNCTYPE(None, c_void_p, c_size_t, TASK, c_void_p)
@@ -47,6 +46,8 @@ _SIGNATURES = {
     "fff_isa_by_name": (c_int, [c_char_p, POINTER(c_int)]),
     "fff_isa_usable": (c_int, [c_int]),
     "fff_isa_choose": (c_int, [c_int, POINTER(c_int)]),
+    "fff_sleef_path": (c_char_p, []),
+    "fff_sleef_check": (c_int, [c_int]),
     "fff_cpu_features": (c_size_t, [POINTER(CpuFeature), c_size_t]),
     "fff_nodes_per_tree": (c_size_t, [c_size_t]),
     "fff_layer_create": (c_int, [POINTER(LayerDesc), POINTER(c_void_p)]),
@@ -91,4 +92,4 @@ def load() -> ctypes.CDLL:
     return library
 
 
-assert ctypes.sizeof(c_uint32) == 4
+library = load()

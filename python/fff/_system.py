@@ -1,0 +1,102 @@
+"""What the library finds: its version, instruction sets, the CPU, SLEEF."""
+
+from __future__ import annotations
+
+import ctypes
+import operator
+import os
+from typing import NamedTuple, Optional
+
+from . import _c
+from ._errors import Status, check
+
+SLEEFS = ("recorded", "any")  # in the order of fff_sleef
+
+_ISA_NAMES = tuple(_c.library.fff_isa_name(isa).decode() for isa in range(_c.ISA_COUNT))
+
+
+def version() -> str:
+    """The version of the library that runs."""
+    return _c.library.fff_version().decode()
+
+
+def nodes_per_tree(depth: int) -> int:
+    """2 ** (depth + 1) - 1; ValueError for a depth outside 0 to 30."""
+    depth = operator.index(depth)
+    if not 0 <= depth <= _c.MAX_DEPTH:
+        raise ValueError(f"depth {depth} is not from 0 to {_c.MAX_DEPTH}")
+    return _c.library.fff_nodes_per_tree(depth)
+
+
+def isas() -> list[str]:
+    """The usable instruction sets, the best last."""
+    return [_ISA_NAMES[isa] for isa in range(1, _c.ISA_COUNT) if _c.library.fff_isa_usable(isa) == Status.OK]
+
+
+def isa_by_name(name: str) -> int:
+    """The fff_isa of "auto" or of a usable instruction set; Error, with the names that will do, for any other."""
+    isa = _ISA_NAMES.index(name) if name in _ISA_NAMES else None
+    status = Status.ISA_UNKNOWN if isa is None else Status.OK if isa == 0 else _c.library.fff_isa_usable(isa)
+    check(status, f"isa {name!r}", f"; usable here: auto, {', '.join(isas())}")
+    return isa or 0
+
+
+def chosen_isa(isa: int) -> int:
+    """The instruction set that fff_layer_create() will take; Error if it is for FFF_ISA to say and that is no good."""
+    chosen = ctypes.c_int()
+    status = _c.library.fff_isa_choose(isa, ctypes.byref(chosen))
+    check(status, f"FFF_ISA={os.environ.get('FFF_ISA', '')}", f"; usable here: auto, {', '.join(isas())}")
+    return chosen.value
+
+
+def option(name: str, names: tuple[str, ...], what: str) -> int:
+    """Where a name stands among those of an enumeration; ValueError, with the names, if it does not."""
+    if name not in names:
+        raise ValueError(f"{what} {name!r}: one of {', '.join(names)}")
+    return names.index(name)
+
+
+class Cpu(NamedTuple):
+    """What fff.cpu() found."""
+
+    features: dict[str, bool]  # those that some instruction set needs, and whether they are here
+    usable: list[str]  # instruction sets, the best last
+    chosen: str  # where nothing else is asked for (the environment's FFF_ISA counts)
+
+
+def cpu() -> Cpu:
+    """The CPU's features, the usable instruction sets, and the one chosen."""
+    count = _c.library.fff_cpu_features(None, 0)
+    features = (_c.CpuFeature * max(count, 1))()
+    _c.library.fff_cpu_features(features, count)
+    return Cpu({features[i].name.decode(): bool(features[i].present) for i in range(count)}, isas(),
+               _ISA_NAMES[chosen_isa(0)])
+
+
+class Sleef(NamedTuple):
+    """What fff.sleef() found."""
+
+    path: Optional[str]  # the file that SLEEF was loaded from; None if the system does not tell
+    built_with: str  # the version that libfff was built with; the one loaded may be another
+    recorded: dict[str, bool]  # for each usable instruction set: whether its functions return the recorded bits
+
+
+def sleef() -> Sleef:
+    """The SLEEF library that is loaded, and whether gelu_tanh and silu have the bits that they have elsewhere."""
+    path = _c.library.fff_sleef_path()
+    recorded = {}
+    for isa in range(1, _c.ISA_COUNT):
+        if _c.library.fff_isa_usable(isa) == Status.OK:
+            status = _c.library.fff_sleef_check(isa)
+            if status != Status.SLEEF:
+                check(status, "sleef")
+            recorded[_ISA_NAMES[isa]] = status == Status.OK
+    return Sleef(None if path is None else os.fsdecode(path), _c.library.fff_sleef_version().decode(), recorded)
+
+
+def check_call(status: int, what: str) -> None:
+    """As check(), and tells of SLEEF what there is to tell."""
+    more = ""
+    if status == Status.SLEEF:
+        more = f" ({os.fsdecode(_c.library.fff_sleef_path() or b'its file is not known')}); sleef='any' accepts it"
+    check(status, what, more)
