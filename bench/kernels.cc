@@ -41,12 +41,17 @@ struct Weights {
         fill_normal(inputs, 1.0f, 2);
         // A layer's uppermost levels are near where the others are not; here, all are or none is.
         bool near = rows.size() * sizeof(float) <= cache_bytes(2) / 2;
-        trees = {rows.data(),   rows.data() + padded(width),
-                 biases.data(), 2 * padded(width),
-                 width,         width,
-                 trees_count,   levels,
-                 nodes,         near ? levels : 0,
-                 FFF_THRESHOLD_GREATER};
+        trees.input_rows = rows.data();
+        trees.output_rows = rows.data() + padded(width);
+        trees.biases = biases.data();
+        trees.row_stride = 2 * padded(width);
+        trees.input_width = width;
+        trees.output_width = width;
+        trees.tree_count = trees_count;
+        trees.level_count = levels;
+        trees.node_count = nodes;
+        trees.near_levels = near ? levels : 0;
+        trees.threshold = FFF_THRESHOLD_GREATER;
         std::iota(order.begin(), order.end(), 0u);
         for (size_t i = order.size() - 1; i > 0; i--) {
             std::swap(order[i], order[random_below(&seed, i + 1)]);
@@ -63,8 +68,8 @@ struct Weights {
 // The weights of the last benchmark, kept while the next one wants the same.
 const Weights &weights_for(size_t width, size_t trees, size_t levels, size_t nodes, size_t tokens) {
     static std::unique_ptr<Weights> kept;
-    if (!kept || kept->trees.input_width != width || kept->trees.trees != trees || kept->trees.levels != levels ||
-        kept->trees.nodes != nodes || kept->inputs.size() != tokens * width) {
+    if (!kept || kept->trees.input_width != width || kept->trees.tree_count != trees ||
+        kept->trees.level_count != levels || kept->trees.node_count != nodes || kept->inputs.size() != tokens * width) {
         kept.reset(); // before the next is allocated
         kept = std::make_unique<Weights>(width, trees, levels, nodes, tokens);
     }
@@ -188,7 +193,7 @@ fff_trees_f32 some_roots(const fff_trees_f32 &all, size_t first) {
     some.input_rows += first * all.row_stride;
     some.output_rows += first * all.row_stride;
     some.biases += first;
-    some.trees = std::min(ROOTS, all.trees);
+    some.tree_count = std::min(ROOTS, all.tree_count);
     return some;
 }
 
@@ -197,12 +202,12 @@ void roots(benchmark::State &state, fff_isa isa, size_t width, size_t bytes, boo
     const Weights &w =
         weights_for(width, std::max<size_t>(1, bytes / (Weights::padded(width) * 2 * sizeof(float))), 1, 1, ROOTS);
     fff_trees_f32 trees = some_roots(w.trees, 0);
-    Buffer logits(ROOTS * trees.trees), outputs(ROOTS * width);
+    Buffer logits(ROOTS * trees.tree_count), outputs(ROOTS * width);
     auto run = [&](const fff_kernels &with) {
         if (add) {
-            with.add_roots_f32(&trees, ROOTS, logits.data(), trees.trees, 0, outputs.data(), width);
+            with.add_roots_f32(&trees, ROOTS, logits.data(), trees.tree_count, 0, outputs.data(), width);
         } else {
-            with.roots_f32(&trees, ROOTS, w.inputs.data(), width, false, logits.data(), trees.trees);
+            with.roots_f32(&trees, ROOTS, w.inputs.data(), width, false, logits.data(), trees.tree_count);
         }
     };
     if (add) {
@@ -220,11 +225,11 @@ void roots(benchmark::State &state, fff_isa isa, size_t width, size_t bytes, boo
     for (auto _ : state) {
         run(*kernels);
         benchmark::DoNotOptimize(written.data());
-        next = next + 2 * trees.trees <= w.trees.trees ? next + trees.trees : 0;
+        next = next + 2 * trees.tree_count <= w.trees.tree_count ? next + trees.tree_count : 0;
         trees = some_roots(w.trees, next);
     }
-    set_rates(state, static_cast<double>(trees.trees * width * sizeof(float)),
-              static_cast<double>(trees.trees * ROOTS * width));
+    set_rates(state, static_cast<double>(trees.tree_count * width * sizeof(float)),
+              static_cast<double>(trees.tree_count * ROOTS * width));
 }
 
 void activate(benchmark::State &state, fff_isa isa, fff_activation activation, size_t count) {

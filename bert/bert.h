@@ -33,19 +33,22 @@ typedef enum fff_bert_feedforward {
 typedef struct fff_bert_options {
     fff_isa isa;
     fff_bert_feedforward feedforward;
+    fff_sleef sleef;          /* of activations that use it; bert/ takes any for its own exp and tanh */
     size_t neurons;           /* FFF_BERT_DENSE: of the first so many only; 0: of all */
     const fff_runner *runner; /* for the kernels, or NULL; must outlive the model. CBLAS has its own threads. */
 } fff_bert_options;
 
 typedef struct fff_bert fff_bert;
 
-/* Opens a directory: config.json or model_config.json, and model.safetensors. Weights stay in the file's mapping,
- * except those that the kernels use, which are packed. `options` may be NULL. NULL on failure. */
+/* Opens a directory: config.json or model_config.json; model.safetensors, or the index of several; and what
+ * sentence-transformers keeps beside them (bert/sentence.h). Weights stay in the files' mappings, except those that the
+ * kernels use, which are packed. Nothing is allocated before the shapes of all tensors are found right. `options` may
+ * be NULL. NULL on failure. */
 fff_bert *fff_bert_open(const char *directory, const fff_bert_options *options, char *error, size_t error_size);
 void fff_bert_close(fff_bert *model);
 
 const fff_bert_config *fff_bert_configuration(const fff_bert *model);
-/* Bytes of the model file; and that the packed feedforward layers hold. */
+/* Bytes of the model files; and that the packed feedforward layers hold. */
 size_t fff_bert_file_size(const fff_bert *model);
 size_t fff_bert_packed_size(const fff_bert *model);
 /* What a layer's feedforward is made of: a description for fff_layer_create() whose views point into the
@@ -88,15 +91,19 @@ bool fff_bert_encode(const fff_bert *model, const fff_bert_batch *batch, float *
 fff_status fff_bert_feedforward_alone(const fff_bert *model, size_t layer, size_t tokens, const float *input,
                                       float *output, uint32_t *nodes, float *logits);
 
+/* Whether it is a masked-LM model. */
+bool fff_bert_predicts_words(const fff_bert *model);
+
 /* logits (tokens x vocabulary) of hidden states (tokens x hidden_size), for a masked-LM model. False if the model is
- * none. */
+ * none, or when out of memory. */
 bool fff_bert_decode(const fff_bert *model, size_t tokens, const float *hidden, float *logits);
 
 /* logits (sequences x labels) of hidden states (sequences x length x hidden_size), for a classifier. False if the
  * model is none, or when out of memory. */
 bool fff_bert_classify(const fff_bert *model, size_t sequences, size_t length, const float *hidden, float *logits);
 
-/* embeddings (sequences x hidden_size) = the mean of the hidden states of each sequence's tokens. */
+/* embeddings (sequences x hidden_size) = the hidden states of each sequence's tokens pooled as the model's own files
+ * say, else their mean. */
 void fff_bert_pool(const fff_bert *model, const fff_bert_batch *batch, const float *hidden, float *embeddings);
 
 #ifdef __cplusplus

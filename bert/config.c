@@ -1,16 +1,15 @@
 #include "bert/config.h"
 
 #include "bert/file.h"
+#include "bert/json_file.h"
 #include "bert/report.h"
 
-#include <fff/fff.h>
-#include <jansson.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
 /* Larger than any model, and small enough for products of any three to be no overflow. */
-enum { LARGEST_COUNT = 1 << 20, LARGEST_LENGTH = 1 << 16, LARGEST_FILE = 1 << 24 };
+enum { LARGEST_COUNT = 1 << 20, LARGEST_LENGTH = 1 << 16, LARGEST_FILE = 1 << 22 };
 
 /* An object of the file, and what stands before its settings' names in messages: "attention.", or "". */
 struct section {
@@ -21,22 +20,12 @@ struct section {
 
 /* ---- Single settings ------------------------------------------------------------------------- */
 
-/* A value as the message about it shows it; cut where it is long. */
-static void describe(const json_t *value, char *text, size_t size) {
-    char *dump = value != NULL ? json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT) : NULL;
-    const char *whole = dump != NULL ? dump : "nothing";
-    size_t length = strlen(whole) < size ? strlen(whole) : size - 1;
-    memcpy(text, whole, length);
-    text[length] = '\0';
-    free(dump);
-}
-
 static bool read_count(const struct section *section, const char *key, size_t smallest, size_t largest, size_t *count) {
     const json_t *value = json_object_get(section->object, key);
     if (!json_is_integer(value) || json_integer_value(value) < 0 || (size_t)json_integer_value(value) < smallest ||
         (size_t)json_integer_value(value) > largest) {
         char text[64];
-        describe(value, text, sizeof text);
+        fff_json_describe(value, text, sizeof text);
         return FFF_FAIL(section->report, "setting '%s%s' is %s where a whole number from %zu to %zu is expected",
                         section->prefix, key, text, smallest, largest);
     }
@@ -49,7 +38,7 @@ static bool read_norm_eps(const struct section *section, const char *key, double
     double number = json_number_value(value);
     if (!json_is_number(value) || !(number >= 0 && number < 1)) {
         char text[64];
-        describe(value, text, sizeof text);
+        fff_json_describe(value, text, sizeof text);
         return FFF_FAIL(section->report, "setting '%s%s' is %s where a number from 0 to 1 is expected", section->prefix,
                         key, text);
     }
@@ -66,7 +55,7 @@ static bool check_fixed(const struct section *section, const struct fixed *fixed
     for (size_t i = 0; i < count; i++) {
         const json_t *value = json_object_get(section->object, fixed[i].key);
         char text[64];
-        describe(value, text, sizeof text);
+        fff_json_describe(value, text, sizeof text);
         if (value != NULL && strcmp(text, fixed[i].value) != 0) {
             return FFF_FAIL(section->report, "setting '%s%s' is %s; only %s is supported", section->prefix,
                             fixed[i].key, text, fixed[i].value);
@@ -108,7 +97,7 @@ static bool read_feedforward(const struct section *arch, fff_bert_config *config
         return read_count(arch, "intermed_size", 1, LARGEST_COUNT, &config->neurons);
     }
     char text[64];
-    describe(type, text, sizeof text);
+    fff_json_describe(type, text, sizeof text);
     return FFF_FAIL(arch->report, "setting 'intermed_type' is %s; only \"fff\" and \"ff\" are supported", text);
 }
 
@@ -166,13 +155,72 @@ static bool read_crammed(const struct section *arch, fff_bert_config *config) {
     return true;
 }
 
+/* Names of one function are many in Hugging Face's code, and differ in rounding alone. Absent, it is GELU. */
+static bool read_activation(const struct section *settings, fff_bert_config *config) {
+    static const struct {
+        const char *name;
+        fff_activation activation;
+    } names[] = {
+        {"gelu", FFF_ACTIVATION_GELU},
+        {"gelu_python", FFF_ACTIVATION_GELU},
+        {"gelu_new", FFF_ACTIVATION_GELU_TANH},
+        {"gelu_pytorch_tanh", FFF_ACTIVATION_GELU_TANH},
+        {"gelu_python_tanh", FFF_ACTIVATION_GELU_TANH},
+        {"gelu_fast", FFF_ACTIVATION_GELU_TANH},
+        {"gelu_accurate", FFF_ACTIVATION_GELU_TANH},
+        {"relu", FFF_ACTIVATION_RELU},
+        {"relu2", FFF_ACTIVATION_RELU2},
+        {"silu", FFF_ACTIVATION_SILU},
+        {"swish", FFF_ACTIVATION_SILU},
+        {"linear", FFF_ACTIVATION_IDENTITY},
+    };
+    const json_t *value = json_object_get(settings->object, "hidden_act");
+    const char *name = value != NULL ? json_string_value(value) : "gelu";
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        if (name != NULL && strcmp(name, names[i].name) == 0) {
+            config->activation = names[i].activation;
+            return true;
+        }
+    }
+    char text[64];
+    fff_json_describe(value, text, sizeof text);
+    return FFF_FAIL(settings->report,
+                    "setting 'hidden_act' is %s; only gelu, gelu_new, gelu_pytorch_tanh, relu, relu2, silu, linear and "
+                    "other names of these are supported",
+                    text);
+}
+
+/* Models of other code may call themselves bert, too. */
+static bool check_architectures(const struct section *settings) {
+    const json_t *names = json_object_get(settings->object, "architectures"), *name;
+    bool ok = names == NULL || json_is_null(names) || json_is_array(names);
+    size_t index;
+    json_array_foreach(names, index, name) {
+        ok = ok && json_is_string(name) && strncmp(json_string_value(name), "Bert", 4) == 0;
+    }
+    char text[64];
+    fff_json_describe(names, text, sizeof text);
+    return ok || FFF_FAIL(settings->report, "setting 'architectures' is %s; only [\"Bert...\"] is supported", text);
+}
+
+static bool read_tie(const struct section *settings, fff_bert_config *config) {
+    const json_t *value = json_object_get(settings->object, "tie_word_embeddings");
+    char text[64];
+    fff_json_describe(value, text, sizeof text);
+    config->tied_decoder = value == NULL || json_is_true(value);
+    return value == NULL || json_is_boolean(value) ||
+           FFF_FAIL(settings->report, "setting 'tie_word_embeddings' is %s where true or false is expected", text);
+}
+
 static bool read_post_norm(const struct section *settings, fff_bert_config *config) {
-    static const struct fixed fixed[] = {{"hidden_act", "\"gelu\""},
-                                         {"position_embedding_type", "\"absolute\""},
+    static const struct fixed fixed[] = {{"position_embedding_type", "\"absolute\""},
                                          {"is_decoder", "false"},
-                                         {"add_cross_attention", "false"}};
-    config->family = FFF_BERT_POST_NORM;
-    return check_fixed(settings, fixed, sizeof fixed / sizeof *fixed) &&
+                                         {"add_cross_attention", "false"},
+                                         {"pruned_heads", "{}"}};
+    config->norm_eps = 1e-12; /* which the oldest files do not say */
+    bool has_eps = json_object_get(settings->object, "layer_norm_eps") != NULL;
+    return check_architectures(settings) && check_fixed(settings, fixed, sizeof fixed / sizeof *fixed) &&
+           read_activation(settings, config) && read_tie(settings, config) &&
            read_count(settings, "num_hidden_layers", 1, LARGEST_COUNT, &config->layers) &&
            read_count(settings, "hidden_size", 1, LARGEST_COUNT, &config->hidden_size) &&
            read_count(settings, "num_attention_heads", 1, LARGEST_COUNT, &config->heads) &&
@@ -180,30 +228,52 @@ static bool read_post_norm(const struct section *settings, fff_bert_config *conf
            read_count(settings, "vocab_size", 1, LARGEST_COUNT, &config->vocabulary) &&
            read_count(settings, "max_position_embeddings", 1, LARGEST_LENGTH, &config->max_length) &&
            read_count(settings, "type_vocab_size", 1, LARGEST_COUNT, &config->token_types) &&
-           read_norm_eps(settings, "layer_norm_eps", &config->norm_eps);
+           (!has_eps || read_norm_eps(settings, "layer_norm_eps", &config->norm_eps));
 }
 
 /* ---- Files ----------------------------------------------------------------------------------- */
 
+/* Which family it is: by its name, else by settings that only one has. */
+static bool find_family(const struct fff_report *report, const json_t *root, fff_bert_family *family) {
+    const json_t *type = json_object_get(root, "model_type");
+    const char *name = json_string_value(type);
+    if (type != NULL && name == NULL) {
+        char text[64];
+        fff_json_describe(type, text, sizeof text);
+        return FFF_FAIL(report, "setting 'model_type' is %s where a string is expected: crammedBERT or bert", text);
+    }
+    if (json_object_get(root, "arch") != NULL) {
+        *family = FFF_BERT_CRAMMED;
+        return true;
+    }
+    if (name != NULL && strcmp(name, "bert") != 0 && strcmp(name, "crammedBERT") != 0) {
+        return FFF_FAIL(report, "setting 'model_type' is '%s'; only crammedBERT and bert are supported", name);
+    }
+    bool crammed = json_object_get(root, "num_transformer_layers") != NULL;
+    if (name == NULL && !crammed && json_object_get(root, "num_hidden_layers") == NULL) {
+        return FFF_FAIL(report,
+                        "setting 'model_type' is missing, and so are 'num_transformer_layers' of crammedBERT and "
+                        "'num_hidden_layers' of bert");
+    }
+    bool bert = name != NULL ? strcmp(name, "bert") == 0 : !crammed;
+    *family = bert ? FFF_BERT_POST_NORM : FFF_BERT_CRAMMED;
+    return true;
+}
+
 static bool read_settings(const struct fff_report *report, const json_t *root, fff_bert_config *config) {
-    const char *type = json_string_value(json_object_get(root, "model_type"));
     const json_t *arch = json_object_get(root, "arch");
     const struct section settings = {report, "", arch != NULL ? arch : root};
     if (!json_is_object(settings.object)) {
         return FFF_FAIL(report, "%s is no JSON object", arch != NULL ? "setting 'arch'" : "the file");
     }
-    if (arch == NULL && type != NULL && strcmp(type, "bert") == 0) {
-        if (!read_post_norm(&settings, config)) {
-            return false;
-        }
-    } else if (arch == NULL && type != NULL && strcmp(type, "crammedBERT") != 0) {
-        return FFF_FAIL(report, "setting 'model_type' is '%s'; only crammedBERT and bert are supported", type);
-    } else if (!read_crammed(&settings, config)) {
+    if (!find_family(report, root, &config->family) ||
+        !(config->family == FFF_BERT_CRAMMED ? read_crammed(&settings, config) : read_post_norm(&settings, config))) {
         return false;
     }
     if (!config->fast_feedforward) {
         config->trees = config->neurons;
     }
+    config->text_length = config->max_length;
     return config->hidden_size % config->heads == 0 ||
            FFF_FAIL(report, "hidden_size %zu is no multiple of the %zu attention heads", config->hidden_size,
                     config->heads);
@@ -212,13 +282,9 @@ static bool read_settings(const struct fff_report *report, const json_t *root, f
 bool fff_bert_config_read(const char *name, const char *json, size_t length, fff_bert_config *config, char *error,
                           size_t error_size) {
     const struct fff_report report = {name, error, error_size};
-    json_error_t json_error;
-    json_t *root = json_loadb(json, length, JSON_REJECT_DUPLICATES, &json_error);
-    if (root == NULL) {
-        return FFF_FAIL(&report, "line %d, column %d: %s", json_error.line, json_error.column, json_error.text);
-    }
+    json_t *root = fff_json_read(&report, json, length);
     fff_bert_config read = {0};
-    bool ok = read_settings(&report, root, &read);
+    bool ok = root != NULL && read_settings(&report, root, &read);
     json_decref(root);
     if (ok) {
         *config = read;

@@ -7,6 +7,7 @@
 #ifndef FFF_BERT_CONFIG_H
 #define FFF_BERT_CONFIG_H
 
+#include <fff/fff.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -26,12 +27,14 @@ typedef struct fff_bert_config {
     size_t heads;
     size_t vocabulary;
     size_t max_length;     /* of a sequence */
+    size_t text_length;    /* tokens that a text is cut to: max_length, or less (bert/sentence.h) */
     size_t token_types;    /* post-norm only */
     double norm_eps;       /* added to variances */
     bool fast_feedforward; /* or else a dense layer, which is also `neurons` trees of depth 0 */
     size_t trees, depth;
-    size_t neurons;    /* of all trees together */
-    bool tied_decoder; /* crammed: the decoder may be absent, being the word embedding */
+    size_t neurons; /* of all trees together */
+    fff_activation activation;
+    bool tied_decoder; /* the decoder may be absent, being the word embedding */
     size_t labels;     /* crammed: of the classifier head; 0: a masked-LM model */
     size_t head_width; /* of the classifier's pooler */
 } fff_bert_config;

@@ -96,14 +96,14 @@ static fff_status run_dense(const fff_bert *model, const struct bert_layer *laye
     unsigned char *visited = scratch->visited;
     fff_status status = FFF_OK;
     if (!masked) {
-        status = fff_activate(model->options.isa, FFF_ACTIVATION_GELU, FFF_SLEEF_RECORDED, tokens * neurons,
+        status = fff_activate(model->options.isa, config->activation, model->options.sleef, tokens * neurons,
                               scratch->dense, scratch->dense);
     }
     for (size_t token = 0; token < tokens && masked && status == FFF_OK; token++) {
         float *row = scratch->dense + token * neurons;
         walk(config, row, visited, scratch->nodes != NULL ? scratch->nodes + token * path : NULL,
              scratch->logits != NULL ? scratch->logits + token * path : NULL);
-        status = fff_activate(model->options.isa, FFF_ACTIVATION_GELU, FFF_SLEEF_RECORDED, neurons, row, row);
+        status = fff_activate(model->options.isa, config->activation, model->options.sleef, neurons, row, row);
         for (size_t i = 0; i < neurons; i++) {
             row[i] = visited[i] != 0 ? row[i] : 0;
         }

@@ -1,10 +1,10 @@
 /* The forward pass. docs/bert.md has the formulas of both families. */
+#include "bert/blas.h"
 #include "bert/model.h"
 #include "bert/product.h"
 #include "bert/report.h"
 #include "bert/vector_math.h"
 
-#include <cblas.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -103,8 +103,9 @@ static void attend_head(struct pass *pass, const struct bert_layer *layer, size_
     size_t length = pass->length, width = config->hidden_size, stride = 3 * width, first = sequence * length;
     int head_width = (int)(width / config->heads);
     const float *rows = pass->mixed + first * stride;
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)length, (int)length, head_width, layer->score_scale,
-                rows + query, (int)stride, rows + key, (int)stride, 0, pass->scores, (int)length);
+    fff_blas()->sgemm(BLAS_ROW_MAJOR, BLAS_NO_TRANS, BLAS_TRANS, (int)length, (int)length, head_width,
+                      layer->score_scale, rows + query, (int)stride, rows + key, (int)stride, 0, pass->scores,
+                      (int)length);
     for (size_t i = 0; i < length; i++) {
         float *scores = pass->scores + i * length;
         for (size_t j = 0; j < length && pass->mask != NULL; j++) {
@@ -112,8 +113,9 @@ static void attend_head(struct pass *pass, const struct bert_layer *layer, size_
         }
         fff_softmax(length, scores);
     }
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)length, head_width, (int)length, 1, pass->scores,
-                (int)length, rows + value, (int)stride, 0, pass->context + first * width + output, (int)width);
+    fff_blas()->sgemm(BLAS_ROW_MAJOR, BLAS_NO_TRANS, BLAS_NO_TRANS, (int)length, head_width, (int)length, 1,
+                      pass->scores, (int)length, rows + value, (int)stride, 0, pass->context + first * width + output,
+                      (int)width);
 }
 
 /* context (tokens x hidden_size) = what each token attends to, head beside head. */
@@ -271,49 +273,4 @@ bool fff_bert_encode(const fff_bert *model, const fff_bert_batch *batch, float *
     }
     free_pass(&pass);
     return status == FFF_OK || FFF_FAIL(&report, "%s", fff_status_text(status));
-}
-
-bool fff_bert_decode(const fff_bert *model, size_t tokens, const float *hidden, float *logits) {
-    if (model->decoder == NULL) {
-        return false;
-    }
-    const struct linear decoder = {model->decoder, NULL, model->config.hidden_size, model->config.vocabulary, NULL};
-    fff_product(tokens, &decoder, hidden, logits);
-    return true;
-}
-
-bool fff_bert_classify(const fff_bert *model, size_t sequences, size_t length, const float *hidden, float *logits) {
-    size_t width = model->config.hidden_size;
-    if (model->config.labels == 0) {
-        return false;
-    }
-    float *means = malloc(sequences * (width + model->pooler.out) * sizeof *means);
-    if (means == NULL) {
-        return false;
-    }
-    float *pooled = means + sequences * width;
-    const fff_bert_batch all = {sequences, length, NULL, NULL};
-    fff_bert_pool(model, &all, hidden, means); /* padding included, as in the authors' code */
-    fff_product(sequences, &model->pooler, means, pooled);
-    fff_tanh(sequences * model->pooler.out, pooled);
-    fff_product(sequences, &model->head, pooled, logits);
-    free(means);
-    return true;
-}
-
-void fff_bert_pool(const fff_bert *model, const fff_bert_batch *batch, const float *hidden, float *embeddings) {
-    size_t width = model->config.hidden_size, length = batch->length;
-    memset(embeddings, 0, batch->sequences * width * sizeof *embeddings);
-    for (size_t sequence = 0; sequence < batch->sequences; sequence++) {
-        float *mean = embeddings + sequence * width, tokens = 0;
-        for (size_t token = sequence * length; token < (sequence + 1) * length; token++) {
-            if (batch->mask == NULL || batch->mask[token] != 0) {
-                add(width, mean, hidden + token * width);
-                tokens += 1;
-            }
-        }
-        for (size_t i = 0; i < width && tokens > 0; i++) {
-            mean[i] /= tokens;
-        }
-    }
 }

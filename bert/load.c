@@ -1,235 +1,16 @@
-/* Opening a model: every tensor found, its shape checked against the configuration, and the feedforward layers
- * packed. */
-#include "bert/model.h"
-#include "bert/report.h"
+/* Opening a model: the folder, its files, and the feedforward layers packed. */
+#include "bert/load.h"
 
+#include "bert/blas.h"
+#include "bert/file.h"
+#include "bert/sentence.h"
+
+#include <errno.h>
 #include <limits.h>
-#include <math.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
-
-enum { LONGEST_NAME = 160, LONGEST_PATH = 4096 };
-
-struct loading {
-    struct fff_bert *model;
-    struct fff_report report;
-};
-
-/* ---- Tensors --------------------------------------------------------------------------------- */
-
-static bool own(struct loading *loading, float *memory) {
-    struct fff_bert *model = loading->model;
-    if (memory == NULL) {
-        return true;
-    }
-    float **owned = realloc(model->owned, (model->owned_count + 1) * sizeof *owned);
-    if (owned == NULL) {
-        free(memory);
-        return FFF_FAIL(&loading->report, "out of memory");
-    }
-    model->owned = owned;
-    owned[model->owned_count++] = memory;
-    return true;
-}
-
-/* The names of Hugging Face's heads put `bert.` before those of the encoder. */
-static const fff_tensor *find(const struct loading *loading, const char *name) {
-    const fff_tensor *tensor = fff_safetensors_find(loading->model->file, name);
-    if (tensor == NULL && loading->model->config.family == FFF_BERT_POST_NORM) {
-        char prefixed[LONGEST_NAME + 8];
-        snprintf(prefixed, sizeof prefixed, "bert.%s", name);
-        tensor = fff_safetensors_find(loading->model->file, prefixed);
-    }
-    return tensor;
-}
-
-/* A tensor of rows x columns; rows 0: a vector; columns 0 too: a single number. */
-static bool load(struct loading *loading, const char *name, size_t rows, size_t columns, const float **values) {
-    const fff_tensor *tensor = find(loading, name);
-    if (tensor == NULL) {
-        return FFF_FAIL(&loading->report, "tensor '%s' is missing", name);
-    }
-    size_t rank = rows > 0 ? 2 : 1;
-    const size_t shape[2] = {rows > 0 ? rows : columns, columns};
-    if (columns == 0 ? tensor->count != 1 : tensor->rank != rank) {
-        return FFF_FAIL(&loading->report,
-                        "tensor '%s' has %zu dimensions and %zu elements where %zu and %zu are expected", name,
-                        tensor->rank, tensor->count, columns == 0 ? 0 : rank,
-                        columns == 0 ? 1
-                        : rows > 0   ? rows * columns
-                                     : columns);
-    }
-    for (size_t i = 0; i < rank && columns > 0; i++) {
-        if (tensor->shape[i] != shape[i]) {
-            return FFF_FAIL(&loading->report, "tensor '%s': dimension %zu is %zu where %zu is expected", name, i,
-                            tensor->shape[i], shape[i]);
-        }
-    }
-    fff_floats floats;
-    if (!fff_tensor_floats(tensor, &floats)) {
-        return FFF_FAIL(&loading->report,
-                        "tensor '%s' has dtype %s where floating point is expected, or memory ran out", name,
-                        tensor->type_name);
-    }
-    *values = floats.values;
-    return own(loading, floats.owned);
-}
-
-/* "prefix.suffix", for any number of pieces. */
-static const char *join(char name[LONGEST_NAME], const char *format, ...) __attribute__((format(printf, 2, 3)));
-static const char *join(char name[LONGEST_NAME], const char *format, ...) {
-    va_list arguments;
-    va_start(arguments, format);
-    vsnprintf(name, LONGEST_NAME, format, arguments);
-    va_end(arguments);
-    return name;
-}
-
-static bool load_norm(struct loading *loading, const char *prefix, struct norm *norm) {
-    size_t width = loading->model->config.hidden_size;
-    char name[LONGEST_NAME];
-    return load(loading, join(name, "%s.weight", prefix), 0, width, &norm->weight) &&
-           load(loading, join(name, "%s.bias", prefix), 0, width, &norm->bias);
-}
-
-static bool load_linear(struct loading *loading, const char *prefix, size_t out, size_t in, bool bias,
-                        struct linear *linear) {
-    char name[LONGEST_NAME];
-    *linear = (struct linear){.in = in, .out = out};
-    if (!load(loading, join(name, "%s.weight", prefix), out, in, &linear->weight)) {
-        return false;
-    }
-    linear->stored = find(loading, name);
-    return !bias || load(loading, join(name, "%s.bias", prefix), 0, out, &linear->bias);
-}
-
-/* ---- The crammed family ---------------------------------------------------------------------- */
-
-/* Rounded where the authors' code rounds, which computes in float32. */
-static bool make_positions(struct loading *loading, float scale) {
-    const fff_bert_config *config = &loading->model->config;
-    size_t width = config->hidden_size;
-    float *positions = malloc(config->max_length * width * sizeof *positions);
-    if (positions == NULL) {
-        return FFF_FAIL(&loading->report, "out of memory");
-    }
-    for (size_t i = 0; i < width; i++) {
-        size_t even = i / 2 * 2;
-        float exponent = (float)even * (float)(-log(10000.0) / (double)width);
-        float frequency = (float)exp((double)exponent);
-        for (size_t position = 0; position < config->max_length; position++) {
-            double angle = (double)((float)position * frequency);
-            positions[position * width + i] = scale * (float)(i % 2 == 0 ? sin(angle) : cos(angle));
-        }
-    }
-    loading->model->position_embedding = positions;
-    return own(loading, positions);
-}
-
-static bool load_crammed_layer(struct loading *loading, size_t index, struct bert_layer *layer) {
-    const fff_bert_config *config = &loading->model->config;
-    size_t width = config->hidden_size;
-    const char *in = config->fast_feedforward ? "linear_in" : "dense_in";
-    const char *out = config->fast_feedforward ? "linear_out" : "dense_out";
-    const float *norm_factor = NULL;
-    char name[LONGEST_NAME];
-    if (!load_norm(loading, join(name, "encoder.layers.%zu.norm1", index), &layer->norm1) ||
-        !load_norm(loading, join(name, "encoder.layers.%zu.norm2", index), &layer->norm2) ||
-        !load(loading, join(name, "encoder.layers.%zu.attn.self_attention.norm_factor", index), 0, 0, &norm_factor) ||
-        !load_linear(loading, join(name, "encoder.layers.%zu.attn.self_attention.query_key_value", index), 3 * width,
-                     width, false, &layer->projections[0]) ||
-        !load_linear(loading, join(name, "encoder.layers.%zu.attn.dense", index), width, width, false,
-                     &layer->attention_out) ||
-        !load_linear(loading, join(name, "encoder.layers.%zu.ffn.%s", index, in), config->neurons, width,
-                     config->fast_feedforward, &layer->in) ||
-        !load_linear(loading, join(name, "encoder.layers.%zu.ffn.%s", index, out), width, config->neurons, false,
-                     &layer->out)) {
-        return false;
-    }
-    layer->score_scale = *norm_factor;
-    return true;
-}
-
-static bool load_crammed_head(struct loading *loading) {
-    struct fff_bert *model = loading->model;
-    const fff_bert_config *config = &model->config;
-    if (config->labels > 0) {
-        return load_linear(loading, "pooler.dense", config->head_width, config->hidden_size, true, &model->pooler) &&
-               load_linear(loading, "head", config->labels, config->head_width, true, &model->head);
-    }
-    if (config->tied_decoder && find(loading, "decoder.weight") == NULL) {
-        model->decoder = model->word_embedding;
-        return true;
-    }
-    return load(loading, "decoder.weight", config->vocabulary, config->hidden_size, &model->decoder);
-}
-
-static bool load_crammed(struct loading *loading) {
-    struct fff_bert *model = loading->model;
-    const fff_bert_config *config = &model->config;
-    const float *scale = NULL;
-    if (!load(loading, "encoder.embedding.word_embedding.weight", config->vocabulary, config->hidden_size,
-              &model->word_embedding) ||
-        !load(loading, "encoder.embedding.pos_embedding.scale_factor", 0, 0, &scale) ||
-        !make_positions(loading, *scale) || !load_norm(loading, "encoder.embedding.norm", &model->embedding_norm) ||
-        !load_norm(loading, "encoder.final_norm", &model->final_norm) || !load_crammed_head(loading)) {
-        return false;
-    }
-    for (size_t i = 0; i < config->layers; i++) {
-        if (!load_crammed_layer(loading, i, &model->layers[i])) {
-            return false;
-        }
-    }
-    return true;
-}
-
-/* ---- The post-norm family -------------------------------------------------------------------- */
-
-static bool load_post_norm_layer(struct loading *loading, size_t index, struct bert_layer *layer) {
-    static const char *const projections[] = {"query", "key", "value"};
-    const fff_bert_config *config = &loading->model->config;
-    size_t width = config->hidden_size;
-    char name[LONGEST_NAME];
-    for (size_t i = 0; i < 3; i++) {
-        if (!load_linear(loading, join(name, "encoder.layer.%zu.attention.self.%s", index, projections[i]), width,
-                         width, true, &layer->projections[i])) {
-            return false;
-        }
-    }
-    size_t head_width = width / config->heads;
-    layer->score_scale = 1.0f / sqrtf((float)head_width);
-    return load_linear(loading, join(name, "encoder.layer.%zu.attention.output.dense", index), width, width, true,
-                       &layer->attention_out) &&
-           load_norm(loading, join(name, "encoder.layer.%zu.attention.output.LayerNorm", index), &layer->norm1) &&
-           load_linear(loading, join(name, "encoder.layer.%zu.intermediate.dense", index), config->neurons, width, true,
-                       &layer->in) &&
-           load_linear(loading, join(name, "encoder.layer.%zu.output.dense", index), width, config->neurons, true,
-                       &layer->out) &&
-           load_norm(loading, join(name, "encoder.layer.%zu.output.LayerNorm", index), &layer->norm2);
-}
-
-static bool load_post_norm(struct loading *loading) {
-    struct fff_bert *model = loading->model;
-    const fff_bert_config *config = &model->config;
-    if (!load(loading, "embeddings.word_embeddings.weight", config->vocabulary, config->hidden_size,
-              &model->word_embedding) ||
-        !load(loading, "embeddings.position_embeddings.weight", config->max_length, config->hidden_size,
-              &model->position_embedding) ||
-        !load(loading, "embeddings.token_type_embeddings.weight", config->token_types, config->hidden_size,
-              &model->token_embedding) ||
-        !load_norm(loading, "embeddings.LayerNorm", &model->embedding_norm)) {
-        return false;
-    }
-    for (size_t i = 0; i < config->layers; i++) {
-        if (!load_post_norm_layer(loading, i, &model->layers[i])) {
-            return false;
-        }
-    }
-    return true;
-}
+#include <sys/stat.h>
 
 /* ---- Feedforward layers ---------------------------------------------------------------------- */
 
@@ -242,7 +23,9 @@ fff_layer_desc fff_bert_layer_desc(const fff_bert *model, size_t layer) {
         .output_width = config->hidden_size,
         .depth = config->depth,
         .trees = config->trees,
+        .activation = config->activation,
         .isa = model->options.isa,
+        .sleef = model->options.sleef,
         .input_weights = {of->in.weight, config->hidden_size, 1},
         .biases = of->in.bias,
         .output_weights = {of->out.weight, 1, config->neurons},
@@ -250,7 +33,7 @@ fff_layer_desc fff_bert_layer_desc(const fff_bert *model, size_t layer) {
 }
 
 /* Packs one layer, and gives back the pages of the mapping that it was read from. */
-static bool pack(struct loading *loading, size_t index) {
+static bool pack(struct fff_loading *loading, size_t index) {
     struct fff_bert *model = loading->model;
     const fff_layer_desc desc = fff_bert_layer_desc(model, index);
     fff_status status = fff_layer_create(&desc, &model->layers[index].trees);
@@ -262,15 +45,11 @@ static bool pack(struct loading *loading, size_t index) {
     return true;
 }
 
-static bool prepare_feedforward(struct loading *loading) {
+static bool prepare_feedforward(struct fff_loading *loading) {
     struct fff_bert *model = loading->model;
     fff_bert_config *config = &model->config;
     fff_bert_feedforward way = model->options.feedforward;
     bool kernels = way == FFF_BERT_TREES || (way == FFF_BERT_AS_STORED && config->fast_feedforward);
-    fff_status status = fff_isa_choose(model->options.isa, &model->options.isa);
-    if (status != FFF_OK) {
-        return FFF_FAIL(&loading->report, "%s", fff_status_text(status));
-    }
     if (model->options.neurons > config->neurons) {
         return FFF_FAIL(&loading->report, "%zu neurons are asked for where a layer has %zu", model->options.neurons,
                         config->neurons);
@@ -286,37 +65,114 @@ static bool prepare_feedforward(struct loading *loading) {
     return true;
 }
 
-/* ---- Opening --------------------------------------------------------------------------------- */
+/* ---- What it runs on ------------------------------------------------------------------------- */
 
-static bool open_model(struct fff_bert *model, const char *directory, char *error, size_t error_size) {
-    char path[LONGEST_PATH];
-    struct loading loading = {model, {path, error, error_size}};
-    if (strlen(directory) > sizeof path - 32) {
-        loading.report.path = "the directory";
-        return FFF_FAIL(&loading.report, "its name is longer than %zu bytes", sizeof path - 32);
+/* Chooses the instruction set. If that fails it is no file's fault: the message is about the environment or the call.
+ */
+static bool choose_isa(struct fff_bert *model, char *error, size_t error_size) {
+    char chosen[64], usable[128] = "";
+    const char *environment = getenv("FFF_ISA"), *name = fff_isa_name(model->options.isa);
+    bool by_environment = model->options.isa == FFF_ISA_AUTO && environment != NULL;
+    snprintf(chosen, sizeof chosen, "%s%s", by_environment ? "FFF_ISA=" : "instruction set ",
+             by_environment ? environment
+             : name != NULL ? name
+                            : "of no known number");
+    fff_status status = fff_isa_choose(model->options.isa, &model->options.isa);
+    if (status == FFF_OK) {
+        return true;
     }
-    snprintf(path, sizeof path, "%s/config.json", directory);
-    if (access(path, F_OK) != 0) {
-        snprintf(path, sizeof path, "%s/model_config.json", directory);
-        if (access(path, F_OK) != 0) {
-            loading.report.path = directory;
-            return FFF_FAIL(&loading.report, "holds neither config.json nor model_config.json");
+    for (int isa = FFF_ISA_GENERIC; isa < FFF_ISA_COUNT; isa++) {
+        if (fff_isa_usable((fff_isa)isa) == FFF_OK) {
+            size_t used = strlen(usable);
+            snprintf(usable + used, sizeof usable - used, "%s%s", used > 0 ? ", " : "", fff_isa_name((fff_isa)isa));
         }
     }
-    if (!fff_bert_config_open(path, &model->config, error, error_size)) {
+    const struct fff_report report = {chosen, error, error_size};
+    return FFF_FAIL(&report, "%s; usable here: %s", fff_status_text(status), usable);
+}
+
+/* Nor is another SLEEF, whose bits would differ. */
+static bool check_sleef(const struct fff_bert *model, char *error, size_t error_size) {
+    fff_activation activation = model->config.activation;
+    bool used = model->options.sleef == FFF_SLEEF_RECORDED &&
+                (activation == FFF_ACTIVATION_GELU_TANH || activation == FFF_ACTIVATION_SILU);
+    fff_status status = used ? fff_sleef_check(model->options.isa) : FFF_OK;
+    const struct fff_report report = {fff_sleef_path() != NULL ? fff_sleef_path() : "SLEEF", error, error_size};
+    return status == FFF_OK || FFF_FAIL(&report, "%s", fff_status_text(status));
+}
+
+/* ---- Opening --------------------------------------------------------------------------------- */
+
+/* Says what it is that was given for a model's folder and is none. */
+static bool check_folder(const char *directory, char *error, size_t error_size) {
+    const struct fff_report report = {directory, error, error_size};
+    struct stat about;
+    if (stat(directory, &about) != 0) {
+        return FFF_FAIL(&report, "%s", strerror(errno));
+    }
+    if (S_ISDIR(about.st_mode)) {
+        return true;
+    }
+    if (!S_ISREG(about.st_mode)) {
+        return FFF_FAIL(&report, "no folder, which a model is");
+    }
+    char why[512];
+    fff_safetensors *file = fff_safetensors_open(directory, why, sizeof why);
+    bool layer = file != NULL && fff_safetensors_find(file, "linear_in.weight") != NULL;
+    fff_safetensors_close(file);
+    if (layer) {
+        return FFF_FAIL(&report, "a layer, not a model: `fff verify` reads it, `fff bert` needs a model's folder");
+    }
+    return FFF_FAIL(&report, "a file; a model is a folder with config.json and model.safetensors");
+}
+
+static bool open_config(struct fff_bert *model, const char *directory, char *error, size_t error_size) {
+    static const char *const names[] = {"config.json", "model_config.json"};
+    const struct fff_report report = {directory, error, error_size};
+    char path[FFF_LONGEST_PATH];
+    for (size_t i = 0; i < 2; i++) {
+        if (!fff_join_path(directory, names[i], path, error, error_size)) {
+            return false;
+        }
+        if (fff_exists(path)) {
+            return fff_bert_config_open(path, &model->config, error, error_size);
+        }
+    }
+    return FFF_FAIL(&report, "holds neither config.json nor model_config.json");
+}
+
+static bool open_sentence(struct fff_bert *model, const char *directory, char *error, size_t error_size) {
+    fff_bert_config *config = &model->config;
+    if (!fff_sentence_open(directory, config->hidden_size, &model->sentence, error, error_size)) {
         return false;
     }
-    snprintf(path, sizeof path, "%s/model.safetensors", directory);
-    model->file = fff_safetensors_open(path, error, error_size);
-    if (model->file == NULL) {
+    size_t length = model->sentence.text_length;
+    config->text_length = length > 0 && length < config->max_length ? length : config->max_length;
+    return true;
+}
+
+static bool load(struct fff_bert *model, char *error, size_t error_size) {
+    struct fff_loading loading = {.model = model, .report = {model->checkpoint.path, error, error_size}};
+    bool (*family)(struct fff_loading *) =
+        model->config.family == FFF_BERT_POST_NORM ? fff_load_post_norm : fff_load_crammed;
+    loading.checking = true;
+    if (!family(&loading)) {
         return false;
     }
+    loading.checking = false;
     model->layers = calloc(model->config.layers, sizeof *model->layers);
     if (model->layers == NULL) {
         return FFF_FAIL(&loading.report, "out of memory");
     }
-    bool post_norm = model->config.family == FFF_BERT_POST_NORM;
-    return (post_norm ? load_post_norm(&loading) : load_crammed(&loading)) && prepare_feedforward(&loading);
+    return family(&loading) && prepare_feedforward(&loading);
+}
+
+static bool open_model(struct fff_bert *model, const char *directory, char *error, size_t error_size) {
+    return choose_isa(model, error, error_size) && check_folder(directory, error, error_size) &&
+           open_config(model, directory, error, error_size) && check_sleef(model, error, error_size) &&
+           open_sentence(model, directory, error, error_size) &&
+           fff_checkpoint_open(directory, &model->checkpoint, error, error_size) &&
+           fff_blas_load(error, error_size) != NULL && load(model, error, error_size);
 }
 
 fff_bert *fff_bert_open(const char *directory, const fff_bert_options *options, char *error, size_t error_size) {
@@ -348,7 +204,7 @@ void fff_bert_close(fff_bert *model) {
     }
     free(model->owned);
     free(model->layers);
-    fff_safetensors_close(model->file);
+    fff_checkpoint_close(&model->checkpoint);
     free(model);
 }
 
@@ -357,7 +213,7 @@ const fff_bert_config *fff_bert_configuration(const fff_bert *model) {
 }
 
 size_t fff_bert_file_size(const fff_bert *model) {
-    return fff_safetensors_size(model->file);
+    return fff_checkpoint_size(&model->checkpoint);
 }
 
 size_t fff_bert_packed_size(const fff_bert *model) {

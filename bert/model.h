@@ -3,8 +3,9 @@
 #define FFF_BERT_MODEL_H
 
 #include "bert/bert.h"
+#include "bert/checkpoint.h"
 #include "bert/report.h"
-#include "bert/safetensors.h"
+#include "bert/sentence.h"
 
 /* y = x W' + b */
 struct linear {
@@ -31,16 +32,20 @@ struct bert_layer {
 struct fff_bert {
     fff_bert_config config;
     fff_bert_options options;
-    fff_safetensors *file;
+    fff_sentence sentence;
+    fff_checkpoint checkpoint;
     const float *word_embedding;     /* vocabulary x hidden_size */
     const float *position_embedding; /* max_length x hidden_size, scaled */
     const float *token_embedding;    /* of token type 0, or NULL */
     struct norm embedding_norm;
     struct norm final_norm; /* crammed only */
     struct bert_layer *layers;
-    const float *decoder; /* vocabulary x hidden_size, or NULL */
+    /* Of a masked-LM model: first, in the post-norm family, norm(activation(transform)). */
+    struct linear transform;
+    struct norm transform_norm;
+    struct linear decoder; /* vocabulary x hidden_size; its weight is NULL if the model is none */
     struct linear pooler, head;
-    float **owned; /* what is not in the file's mapping */
+    float **owned; /* what is not in the files' mappings */
     size_t owned_count;
 };
 

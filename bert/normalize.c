@@ -1,104 +1,19 @@
 #include "bert/normalize.h"
 
+#include "bert/characters.h"
+
 #include <stdlib.h>
-#include <string.h>
 #include <utf8proc.h>
 
-static const int32_t REPLACEMENT = 0xfffd;
+enum { GROWTH = 64, SMALLEST_LIMIT = 1024, LARGEST_LIMIT = 1 << 24 };
 
-/* ---- Text ------------------------------------------------------------------------------------ */
-
-static bool reserve(struct fff_text *text, size_t count) {
-    if (count <= text->capacity) {
-        return true;
-    }
-    size_t capacity = text->capacity + text->capacity / 2;
-    capacity = capacity > count ? capacity : count + 16;
-    if (capacity < count || capacity > SIZE_MAX / sizeof *text->data) {
-        return false;
-    }
-    int32_t *data = realloc(text->data, capacity * sizeof *data);
-    if (data != NULL) {
-        text->data = data;
-        text->capacity = capacity;
-    }
-    return data != NULL;
-}
-
-bool fff_text_append(struct fff_text *text, int32_t point) {
-    if (!reserve(text, text->count + 1)) {
-        return false;
-    }
-    text->data[text->count++] = point;
-    return true;
-}
-
-bool fff_text_append_utf8(struct fff_text *text, const char *bytes, size_t length) {
-    for (size_t at = 0; at < length;) {
-        utf8proc_int32_t point = REPLACEMENT;
-        size_t left = length - at < 4 ? length - at : 4;
-        utf8proc_ssize_t used = utf8proc_iterate((const utf8proc_uint8_t *)bytes + at, (utf8proc_ssize_t)left, &point);
-        if (!fff_text_append(text, used > 0 ? point : REPLACEMENT)) {
-            return false;
-        }
-        at += used > 0 ? (size_t)used : 1;
-    }
-    return true;
-}
-
-void fff_text_free(struct fff_text *text) {
-    free(text->data);
-    *text = (struct fff_text){0};
-}
-
-/* ---- Kinds of characters --------------------------------------------------------------------- */
-
-bool fff_is_space(int32_t c) {
-    return (c >= 0x09 && c <= 0x0d) || c == ' ' || c == 0x85 || c == 0xa0 || c == 0x1680 ||
-           (c >= 0x2000 && c <= 0x200a) || c == 0x2028 || c == 0x2029 || c == 0x202f || c == 0x205f || c == 0x3000;
-}
-
-bool fff_is_punctuation(int32_t c) {
-    if (c < 0x80) {
-        return (c >= '!' && c <= '/') || (c >= ':' && c <= '@') || (c >= '[' && c <= '`') || (c >= '{' && c <= '~');
-    }
-    utf8proc_category_t category = utf8proc_category(c);
-    return category >= UTF8PROC_CATEGORY_PC && category <= UTF8PROC_CATEGORY_PO;
-}
-
-bool fff_is_word(int32_t c) {
-    utf8proc_category_t category = utf8proc_category(c);
-    return (category >= UTF8PROC_CATEGORY_LU && category <= UTF8PROC_CATEGORY_ND) || category == UTF8PROC_CATEGORY_PC;
-}
-
-/* Control, format, private use: what BERT's clean-up drops, but for the white space among it. */
-static bool is_control(int32_t c) {
-    utf8proc_category_t category = utf8proc_category(c);
-    return c != '\t' && c != '\n' && c != '\r' &&
-           (category == UTF8PROC_CATEGORY_CC || category == UTF8PROC_CATEGORY_CF || category == UTF8PROC_CATEGORY_CO ||
-            category == UTF8PROC_CATEGORY_CS);
-}
-
-/* Blocks of CJK ideographs, as BERT's own list has them: no kana, no Hangul. */
-static bool is_ideograph(int32_t c) {
-    static const int32_t blocks[][2] = {{0x4e00, 0x9fff},   {0x3400, 0x4dbf},   {0x20000, 0x2a6df}, {0x2a700, 0x2b73f},
-                                        {0x2b740, 0x2b81f}, {0x2b920, 0x2ceaf}, {0xf900, 0xfaff},   {0x2f800, 0x2fa1f}};
-    for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++) {
-        if (c >= blocks[i][0] && c <= blocks[i][1]) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* ---- Steps ----------------------------------------------------------------------------------- */
+/* ---- Characters kept, added, replaced -------------------------------------------------------- */
 
 static bool keep(enum fff_normalize_kind kind, int32_t c) {
-    utf8proc_category_t category = utf8proc_category(c);
     switch (kind) {
-    case FFF_NORMALIZE_CLEAN: return c != 0 && c != REPLACEMENT && !is_control(c);
-    case FFF_NORMALIZE_DROP_NONSPACING: return category != UTF8PROC_CATEGORY_MN;
-    default: return category < UTF8PROC_CATEGORY_MN || category > UTF8PROC_CATEGORY_ME;
+    case FFF_NORMALIZE_CLEAN: return c != 0 && c != 0xfffd && !fff_is_control(c);
+    case FFF_NORMALIZE_DROP_NONSPACING: return !fff_is_nonspacing(c);
+    default: return !fff_is_mark(c);
     }
 }
 
@@ -114,10 +29,24 @@ static void filter(struct fff_text *text, enum fff_normalize_kind kind) {
     text->count = kept;
 }
 
+static void strip_right(struct fff_text *text) {
+    while (text->count > 0 && fff_is_space(text->data[text->count - 1])) {
+        text->count--;
+    }
+}
+
+static bool strip_left(const struct fff_text *text, struct fff_text *result) {
+    size_t start = 0;
+    while (start < text->count && fff_is_space(text->data[start])) {
+        start++;
+    }
+    return fff_text_append_points(result, start > 0 ? text->data + start : text->data, text->count - start);
+}
+
 static bool space_ideographs(const struct fff_text *text, struct fff_text *result) {
     for (size_t i = 0; i < text->count; i++) {
         int32_t c = text->data[i];
-        bool apart = is_ideograph(c);
+        bool apart = fff_is_ideograph(c);
         if ((apart && !fff_text_append(result, ' ')) || !fff_text_append(result, c) ||
             (apart && !fff_text_append(result, ' '))) {
             return false;
@@ -126,23 +55,66 @@ static bool space_ideographs(const struct fff_text *text, struct fff_text *resul
     return true;
 }
 
-static bool replace(const struct fff_text *text, const struct fff_normalize_step *step, struct fff_text *result) {
-    size_t length = step->from.count;
+/* Of all characters only U+0130 has a full lower case that is not its simple one, and that always: Unicode's
+ * SpecialCasing. */
+static bool lower(const struct fff_text *text, struct fff_text *result) {
+    for (size_t i = 0; i < text->count; i++) {
+        int32_t c = text->data[i];
+        bool dotted = c == 0x130;
+        if (!fff_text_append(result, dotted ? 'i' : utf8proc_tolower(c)) ||
+            (dotted && !fff_text_append(result, 0x307))) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool prepend(const struct fff_text *text, const struct fff_normalize_step *step, struct fff_text *result) {
+    return text->count == 0 || (fff_text_append_points(result, step->to.data, step->to.count) &&
+                                fff_text_append_points(result, text->data, text->count));
+}
+
+/* Where the step's pattern is, in an array to free(); and how long the text is afterwards, SIZE_MAX if too long. */
+static int32_t *find_replaced(const struct fff_text *text, const struct fff_normalize_step *step, size_t *length) {
+    int32_t *found = malloc((text->count + 1) * sizeof *found);
+    if (found == NULL) {
+        return NULL;
+    }
+    fff_matcher_run(&step->from, text->data, text->count, found);
+    size_t places = 0, replaced = 0;
     for (size_t i = 0; i < text->count;) {
-        bool here = length > 0 && text->count - i >= length &&
-                    memcmp(text->data + i, step->from.data, length * sizeof *text->data) == 0;
-        for (size_t j = 0; here && j < step->to.count; j++) {
-            if (!fff_text_append(result, step->to.data[j])) {
-                return false;
-            }
+        size_t here = found[i] != FFF_NO_PATTERN ? step->from.patterns[0].count : 0;
+        places += here > 0;
+        replaced += here;
+        i += here > 0 ? here : 1;
+    }
+    if (step->from.pattern_count == 0) {
+        places = text->count > 0 ? text->count + 1 : 0;
+    }
+    if (__builtin_mul_overflow(places, step->to.count, length) ||
+        __builtin_add_overflow(*length, text->count - replaced, length)) {
+        *length = SIZE_MAX;
+    }
+    return found;
+}
+
+static bool replace(const struct fff_text *text, const struct fff_normalize_step *step, const int32_t *found,
+                    struct fff_text *result) {
+    bool everywhere = step->from.pattern_count == 0;
+    for (size_t i = 0; i < text->count;) {
+        bool here = found[i] != FFF_NO_PATTERN;
+        if ((here || everywhere) && !fff_text_append_points(result, step->to.data, step->to.count)) {
+            return false;
         }
         if (!here && !fff_text_append(result, text->data[i])) {
             return false;
         }
-        i += here ? length : 1;
+        i += here ? step->from.patterns[0].count : 1;
     }
-    return true;
+    return !everywhere || text->count == 0 || fff_text_append_points(result, step->to.data, step->to.count);
 }
+
+/* ---- Unicode's normal forms ------------------------------------------------------------------ */
 
 /* Characters with marks into characters and marks, these in canonical order. */
 static bool decompose(const struct fff_text *text, bool compatibly, struct fff_text *result) {
@@ -172,7 +144,7 @@ static int combining_class(int32_t c) {
 /* Runs of marks sorted by class, stably, as Unicode's canonical ordering asks. */
 static bool order_marks(struct fff_text *text) {
     struct fff_text sorted = {0};
-    if (!reserve(&sorted, text->count)) {
+    if (!fff_text_reserve(&sorted, text->count)) {
         return false;
     }
     for (size_t i = 0; i < text->count;) {
@@ -212,30 +184,77 @@ static bool normalize_form(const struct fff_text *text, enum fff_normalize_kind 
     return true;
 }
 
-bool fff_normalize(struct fff_text *text, const struct fff_normalize_step *step) {
+/* ---- Steps ----------------------------------------------------------------------------------- */
+
+/* One step that makes another text of it. */
+static bool remake(const struct fff_text *text, const struct fff_normalize_step *step, struct fff_text *result) {
+    switch (step->kind) {
+    case FFF_NORMALIZE_SPACE_CHINESE: return space_ideographs(text, result);
+    case FFF_NORMALIZE_LOWER: return lower(text, result);
+    case FFF_NORMALIZE_STRIP_LEFT: return strip_left(text, result);
+    default: return normalize_form(text, step->kind, result);
+    }
+}
+
+static bool too_long(const struct fff_report *report, size_t count, size_t most) {
+    return FFF_FAIL(report, "a text of %zu characters becomes longer than the %zu that it may have", count, most);
+}
+
+/* `original` is the text's length before the first step, `most` the most that it may become; it is no more now. */
+static bool run_step(struct fff_text *text, const struct fff_normalize_step *step, size_t original, size_t most,
+                     const struct fff_report *report) {
     struct fff_text result = {0};
-    bool ok = false;
+    int32_t *found = NULL;
+    size_t length = 0;
+    bool ok;
     switch (step->kind) {
     case FFF_NORMALIZE_CLEAN:
     case FFF_NORMALIZE_DROP_NONSPACING:
     case FFF_NORMALIZE_DROP_MARKS: filter(text, step->kind); return true;
-    case FFF_NORMALIZE_LOWER:
-        for (size_t i = 0; i < text->count; i++) {
-            text->data[i] = utf8proc_tolower(text->data[i]);
+    case FFF_NORMALIZE_STRIP_RIGHT: strip_right(text); return true;
+    case FFF_NORMALIZE_PREPEND:
+        if (text->count > 0 && step->to.count > most - text->count) {
+            return too_long(report, original, most);
         }
-        return true;
-    case FFF_NORMALIZE_SPACE_CHINESE: ok = space_ideographs(text, &result); break;
-    case FFF_NORMALIZE_REPLACE: ok = replace(text, step, &result); break;
-    case FFF_NORMALIZE_NFC:
-    case FFF_NORMALIZE_NFD:
-    case FFF_NORMALIZE_NFKC:
-    case FFF_NORMALIZE_NFKD: ok = normalize_form(text, step->kind, &result); break;
+        ok = prepend(text, step, &result);
+        break;
+    case FFF_NORMALIZE_REPLACE:
+        found = find_replaced(text, step, &length);
+        if (found != NULL && length > most) {
+            free(found);
+            return too_long(report, original, most);
+        }
+        ok = found != NULL && replace(text, step, found, &result);
+        break;
+    default: ok = remake(text, step, &result);
     }
+    free(found);
     if (!ok) {
         fff_text_free(&result);
-        return false;
+        return FFF_FAIL(report, "out of memory");
     }
     fff_text_free(text);
     *text = result;
+    return text->count <= most || too_long(report, original, most);
+}
+
+bool fff_normalize(struct fff_text *text, const struct fff_normalize_step *steps, size_t count,
+                   const struct fff_report *report) {
+    size_t original = text->count, most = LARGEST_LIMIT;
+    if (original <= (LARGEST_LIMIT - SMALLEST_LIMIT) / GROWTH) {
+        most = GROWTH * original + SMALLEST_LIMIT;
+    } else if (original > LARGEST_LIMIT / 2) {
+        most = 2 * original;
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (!run_step(text, &steps[i], original, most, report)) {
+            return false;
+        }
+    }
     return true;
+}
+
+void fff_normalize_step_free(struct fff_normalize_step *step) {
+    fff_text_free(&step->to);
+    fff_matcher_free(&step->from);
 }

@@ -1,13 +1,14 @@
 #include "bert/product.h"
 
-#include <cblas.h>
+#include "bert/blas.h"
+
 #include <string.h>
 
 /* beta: 0 overwrites the output, 1 adds to it. */
 static void multiply(size_t count, size_t out, size_t in, const float *input, size_t input_stride, const float *weight,
                      size_t weight_stride, float beta, float *output, size_t output_stride) {
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)count, (int)out, (int)in, 1, input, (int)input_stride,
-                weight, (int)weight_stride, beta, output, (int)output_stride);
+    fff_blas()->sgemm(BLAS_ROW_MAJOR, BLAS_NO_TRANS, BLAS_TRANS, (int)count, (int)out, (int)in, 1, input,
+                      (int)input_stride, weight, (int)weight_stride, beta, output, (int)output_stride);
 }
 
 void fff_product(size_t count, const struct linear *linear, const float *input, float *output) {

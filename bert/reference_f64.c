@@ -1,9 +1,9 @@
 #include "bert/reference_f64.h"
 
+#include "bert/blas.h"
 #include "bert/model.h"
 #include "bert/report.h"
 
-#include <cblas.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,8 +26,8 @@ static void product(size_t count, const struct linear *linear, const double *inp
         for (size_t i = 0; i < rows * linear->in; i++) {
             block[i] = (double)linear->weight[first * linear->in + i];
         }
-        cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)count, (int)rows, (int)linear->in, 1, input,
-                    (int)linear->in, block, (int)linear->in, 0, output + first, (int)linear->out);
+        fff_blas()->dgemm(BLAS_ROW_MAJOR, BLAS_NO_TRANS, BLAS_TRANS, (int)count, (int)rows, (int)linear->in, 1, input,
+                          (int)linear->in, block, (int)linear->in, 0, output + first, (int)linear->out);
     }
     for (size_t row = 0; row < count && linear->bias != NULL; row++) {
         for (size_t i = 0; i < linear->out; i++) {
@@ -43,9 +43,10 @@ static double *new_block(const fff_bert *model) {
     return malloc(BLOCK_ROWS * widest * sizeof(double));
 }
 
-static void layer_norm(const struct reference *r, const struct norm *norm, const double *input, double *output) {
-    size_t width = r->model->config.hidden_size;
-    for (size_t token = 0; token < r->length; token++, input += width, output += width) {
+static void layer_norm_of(const fff_bert_config *config, size_t tokens, const struct norm *norm, const double *input,
+                          double *output) {
+    size_t width = config->hidden_size;
+    for (size_t token = 0; token < tokens; token++, input += width, output += width) {
         double mean = 0, variance = 0;
         for (size_t i = 0; i < width; i++) {
             mean += input[i] / (double)width;
@@ -53,11 +54,15 @@ static void layer_norm(const struct reference *r, const struct norm *norm, const
         for (size_t i = 0; i < width; i++) {
             variance += (input[i] - mean) * (input[i] - mean) / (double)width;
         }
-        double deviation = sqrt(variance + r->model->config.norm_eps);
+        double deviation = sqrt(variance + config->norm_eps);
         for (size_t i = 0; i < width; i++) {
             output[i] = (input[i] - mean) / deviation * (double)norm->weight[i] + (double)norm->bias[i];
         }
     }
+}
+
+static void layer_norm(const struct reference *r, const struct norm *norm, const double *input, double *output) {
+    layer_norm_of(&r->model->config, r->length, norm, input, output);
 }
 
 static void embed(const struct reference *r, const int32_t *ids) {
@@ -129,6 +134,18 @@ static void add_attention(const struct reference *r, const struct bert_layer *la
     }
 }
 
+static double activate(fff_activation activation, double z) {
+    switch (activation) {
+    case FFF_ACTIVATION_GELU: return 0.5 * z * erfc(-z * 0.70710678118654752440);
+    case FFF_ACTIVATION_GELU_TANH: return 0.5 * z * (1 + tanh(0.79788456080286535588 * (z + 0.044715 * z * z * z)));
+    case FFF_ACTIVATION_RELU: return z > 0 ? z : 0 * z; /* a NaN stays one */
+    case FFF_ACTIVATION_RELU2: return z > 0 ? z * z : 0 * z;
+    case FFF_ACTIVATION_SILU: return z / (1 + exp(-z));
+    case FFF_ACTIVATION_IDENTITY: break;
+    }
+    return z;
+}
+
 /* One token: the nodes on its path stay, activated, and all others become 0. */
 static void mask_and_activate(const struct reference *r, double *logits, uint32_t *nodes) {
     const fff_bert_config *config = &r->model->config;
@@ -143,7 +160,7 @@ static void mask_and_activate(const struct reference *r, double *logits, uint32_
         }
     }
     for (size_t i = 0; i < config->neurons; i++) {
-        logits[i] = r->visited[i] != 0 ? 0.5 * logits[i] * erfc(-logits[i] * 0.70710678118654752440) : 0;
+        logits[i] = r->visited[i] != 0 ? activate(config->activation, logits[i]) : 0;
     }
 }
 
@@ -234,14 +251,31 @@ bool fff_bert_encode_f64(const fff_bert *model, const fff_bert_batch *batch, dou
     return ok || FFF_FAIL(&report, "out of memory");
 }
 
+/* The post-norm family's step before the decoder. */
+static void transform(const fff_bert *model, size_t tokens, const double *hidden, double *output, double *block) {
+    const fff_bert_config *config = &model->config;
+    product(tokens, &model->transform, hidden, output, block);
+    for (size_t i = 0; i < tokens * config->hidden_size; i++) {
+        output[i] = activate(config->activation, output[i]);
+    }
+    layer_norm_of(config, tokens, &model->transform_norm, output, output);
+}
+
 bool fff_bert_decode_f64(const fff_bert *model, size_t tokens, const double *hidden, double *logits) {
-    const struct linear decoder = {model->decoder, NULL, model->config.hidden_size, model->config.vocabulary, NULL};
-    double *block = model->decoder != NULL ? new_block(model) : NULL;
-    if (block != NULL) {
-        product(tokens, &decoder, hidden, logits, block);
+    if (!fff_bert_predicts_words(model)) {
+        return false;
+    }
+    double *block = new_block(model), *transformed = calloc(tokens * model->config.hidden_size, sizeof *transformed);
+    bool ok = block != NULL && transformed != NULL, first = model->transform.weight != NULL;
+    if (ok && first) {
+        transform(model, tokens, hidden, transformed, block);
+    }
+    if (ok) {
+        product(tokens, &model->decoder, first ? transformed : hidden, logits, block);
     }
     free(block);
-    return block != NULL;
+    free(transformed);
+    return ok;
 }
 
 bool fff_bert_classify_f64(const fff_bert *model, size_t sequences, size_t length, const double *hidden,

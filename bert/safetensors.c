@@ -1,20 +1,20 @@
 #include "bert/safetensors.h"
 
+#include "bert/file.h"
+#include "bert/json_walk.h"
 #include "bert/report.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <jansson.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 enum {
     LENGTH_BYTES = 8,
     LARGEST_HEADER = 100 << 20, /* the reference reader's limit */
+    LARGEST_ENTRY = 1 << 16,    /* a dtype, a shape and two offsets */
 };
 
 struct named {
@@ -25,10 +25,22 @@ struct named {
 struct fff_safetensors {
     void *mapping;
     size_t size;
-    json_t *header; /* owns the names and metadata */
+    char *
+        strings; /* names, unknown dtypes, metadata: never longer than the header, whose quotes make room for 0 bytes */
+    size_t strings_used;
+    const char *metadata, *metadata_end; /* in strings: key, value, key, value ... each with its 0 byte */
     fff_tensor *tensors;
-    size_t tensor_count;
+    size_t tensor_count, tensor_capacity;
     struct named *by_name; /* in order of their names without prefixes */
+};
+
+/* What is being read. */
+struct reading {
+    struct fff_report report;
+    fff_safetensors *file;
+    struct fff_json_walk walk;
+    const unsigned char *data;
+    size_t data_size;
 };
 
 static const struct {
@@ -43,6 +55,16 @@ static const struct {
     {"BOOL", 1, FFF_TENSOR_OTHER}, {"F8_E4M3", 1, FFF_TENSOR_OTHER}, {"F8_E5M2", 1, FFF_TENSOR_OTHER},
 };
 
+/* ---- The header ------------------------------------------------------------------------------ */
+
+/* A string of the header, kept as long as the file is open. */
+static const char *keep(fff_safetensors *file, const json_t *string) {
+    size_t size = json_string_length(string) + 1;
+    char *copy = memcpy(file->strings + file->strings_used, json_string_value(string), size);
+    file->strings_used += size;
+    return copy;
+}
+
 /* A JSON number as a size; false for anything else, negative numbers included. */
 static bool read_size(const json_t *value, size_t *size) {
     if (!json_is_integer(value) || json_integer_value(value) < 0) {
@@ -52,49 +74,124 @@ static bool read_size(const json_t *value, size_t *size) {
     return true;
 }
 
-static bool read_tensor(const struct fff_report *report, const char *name, const json_t *entry, size_t data_size,
-                        const unsigned char *data, fff_tensor *tensor) {
-    *tensor = (fff_tensor){.name = name, .count = 1};
-    const char *type_name = json_string_value(json_object_get(entry, "dtype"));
-    const json_t *shape = json_object_get(entry, "shape");
-    const json_t *offsets = json_object_get(entry, "data_offsets");
-    if (type_name == NULL || !json_is_array(shape) || !json_is_array(offsets) || json_array_size(offsets) != 2) {
-        return FFF_FAIL(report, "tensor '%s' lacks a dtype, a shape or a pair of data_offsets", name);
-    }
-    size_t element_size = 0;
+/* The dtype; returns the bytes of an element, 0 where that is not known. */
+static size_t read_type(fff_safetensors *file, const json_t *name, fff_tensor *tensor) {
     for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
-        if (strcmp(type_name, types[i].name) == 0) {
+        if (strcmp(json_string_value(name), types[i].name) == 0) {
             tensor->type = types[i].type;
             tensor->type_name = types[i].name;
-            element_size = types[i].size;
+            return types[i].size;
         }
     }
-    if (element_size == 0) {
-        return FFF_FAIL(report, "tensor '%s' has the unknown dtype '%s'", name, type_name);
-    }
+    tensor->type = FFF_TENSOR_OTHER; /* which matters only if somebody wants it */
+    tensor->type_name = keep(file, name);
+    return 0;
+}
+
+static bool read_shape(const struct reading *reading, const json_t *shape, fff_tensor *tensor) {
     tensor->rank = json_array_size(shape);
+    tensor->count = 1;
     if (tensor->rank > FFF_TENSOR_MAX_RANK) {
-        return FFF_FAIL(report, "tensor '%s' has %zu dimensions, more than %d", name, tensor->rank,
+        return FFF_FAIL(&reading->report, "tensor '%s' has %zu dimensions, more than %d", tensor->name, tensor->rank,
                         FFF_TENSOR_MAX_RANK);
     }
     for (size_t i = 0; i < tensor->rank; i++) {
         if (!read_size(json_array_get(shape, i), &tensor->shape[i]) ||
             __builtin_mul_overflow(tensor->count, tensor->shape[i], &tensor->count)) {
-            return FFF_FAIL(report, "tensor '%s': dimension %zu is no number or too large", name, i);
+            return FFF_FAIL(&reading->report, "tensor '%s': dimension %zu is no number or too large", tensor->name, i);
         }
     }
-    size_t begin, end;
-    if (!read_size(json_array_get(offsets, 0), &begin) || !read_size(json_array_get(offsets, 1), &end) || begin > end ||
-        end > data_size) {
-        return FFF_FAIL(report, "tensor '%s': data_offsets do not lie within the %zu bytes of data", name, data_size);
-    }
-    if (__builtin_mul_overflow(tensor->count, element_size, &tensor->bytes) || tensor->bytes != end - begin) {
-        return FFF_FAIL(report, "tensor '%s': dtype and shape need %zu x %zu bytes, data_offsets give %zu", name,
-                        tensor->count, element_size, end - begin);
-    }
-    tensor->data = data + begin;
     return true;
 }
+
+static bool read_tensor(struct reading *reading, const char *name, const json_t *entry, fff_tensor *tensor) {
+    const struct fff_report *report = &reading->report;
+    *tensor = (fff_tensor){.name = name};
+    const json_t *type = json_object_get(entry, "dtype");
+    const json_t *shape = json_object_get(entry, "shape");
+    const json_t *offsets = json_object_get(entry, "data_offsets");
+    if (!json_is_string(type) || !json_is_array(shape) || !json_is_array(offsets) || json_array_size(offsets) != 2) {
+        return FFF_FAIL(report, "tensor '%s' lacks a dtype, a shape or a pair of data_offsets", name);
+    }
+    size_t begin, end, needed = 0, element_size = read_type(reading->file, type, tensor);
+    if (!read_shape(reading, shape, tensor)) {
+        return false;
+    }
+    if (!read_size(json_array_get(offsets, 0), &begin) || !read_size(json_array_get(offsets, 1), &end) || begin > end ||
+        end > reading->data_size) {
+        return FFF_FAIL(report, "tensor '%s': data_offsets do not lie within the %zu bytes of data", name,
+                        reading->data_size);
+    }
+    tensor->bytes = end - begin;
+    tensor->data = reading->data + begin;
+    if (element_size > 0 && (__builtin_mul_overflow(tensor->count, element_size, &needed) || needed != tensor->bytes)) {
+        return FFF_FAIL(report, "tensor '%s': dtype and shape need %zu x %zu bytes, data_offsets give %zu", name,
+                        tensor->count, element_size, tensor->bytes);
+    }
+    return true;
+}
+
+/* One member of the header that describes a tensor. */
+static bool read_entry(struct reading *reading, const char *name) {
+    fff_safetensors *file = reading->file;
+    if (file->tensor_count == file->tensor_capacity) {
+        size_t capacity = file->tensor_capacity + file->tensor_capacity / 2 + 64;
+        fff_tensor *more = realloc(file->tensors, capacity * sizeof *more);
+        if (more == NULL) {
+            return FFF_FAIL(&reading->report, "out of memory");
+        }
+        file->tensors = more;
+        file->tensor_capacity = capacity;
+    }
+    if (fff_json_peek(&reading->walk) != '{') {
+        return FFF_FAIL(&reading->report, "tensor '%s' lacks a dtype, a shape or a pair of data_offsets", name);
+    }
+    json_t *entry = fff_json_value(&reading->walk, name, LARGEST_ENTRY);
+    bool ok = entry != NULL && read_tensor(reading, name, entry, &file->tensors[file->tensor_count]);
+    file->tensor_count += ok;
+    json_decref(entry);
+    return ok;
+}
+
+/* The strings of the metadata object. Of equal keys the last counts, as in the reference reader. */
+static bool read_metadata(struct reading *reading) {
+    struct fff_json_walk *walk = &reading->walk;
+    fff_safetensors *file = reading->file;
+    json_t *key, *value;
+    if (file->metadata != NULL) {
+        return FFF_FAIL(&reading->report, "duplicate __metadata__");
+    }
+    file->metadata = file->strings + file->strings_used;
+    bool ok = fff_json_object(walk);
+    while (ok && (ok = fff_json_key(walk, &key)) && key != NULL) {
+        const char *name = keep(file, key);
+        json_decref(key);
+        if (fff_json_peek(walk) != '"') {
+            return FFF_FAIL(&reading->report, "metadata '%s' is no string", name);
+        }
+        value = fff_json_value(walk, name, LARGEST_HEADER);
+        ok = value != NULL;
+        if (ok) {
+            (void)keep(file, value);
+            json_decref(value);
+        }
+    }
+    file->metadata_end = file->strings + file->strings_used;
+    return ok;
+}
+
+static bool read_members(struct reading *reading) {
+    json_t *key;
+    bool ok = fff_json_object(&reading->walk);
+    while (ok && (ok = fff_json_key(&reading->walk, &key)) && key != NULL) {
+        const char *name = keep(reading->file, key);
+        json_decref(key);
+        ok = strcmp(name, "__metadata__") == 0 ? read_metadata(reading) : read_entry(reading, name);
+    }
+    return ok && fff_json_end(&reading->walk);
+}
+
+/* ---- The whole ------------------------------------------------------------------------------- */
 
 static int by_position(const void *a, const void *b) {
     const fff_tensor *left = a, *right = b;
@@ -122,7 +219,7 @@ static bool check_tiling(const struct fff_report *report, const fff_safetensors 
     return true;
 }
 
-static const char *without_prefixes(const char *name) {
+const char *fff_tensor_plain_name(const char *name) {
     static const char *const prefixes[] = {"module.", "_orig_mod."};
     for (size_t i = 0; i < sizeof prefixes / sizeof *prefixes;) {
         size_t length = strlen(prefixes[i]);
@@ -135,7 +232,7 @@ static const char *without_prefixes(const char *name) {
 
 static int by_name(const void *a, const void *b) {
     const struct named *left = a, *right = b;
-    return strcmp(without_prefixes(left->name), without_prefixes(right->name));
+    return strcmp(fff_tensor_plain_name(left->name), fff_tensor_plain_name(right->name));
 }
 
 static bool sort_names(const struct fff_report *report, fff_safetensors *file) {
@@ -148,6 +245,9 @@ static bool sort_names(const struct fff_report *report, fff_safetensors *file) {
     }
     qsort(file->by_name, file->tensor_count, sizeof *file->by_name, by_name);
     for (size_t i = 1; i < file->tensor_count; i++) {
+        if (strcmp(file->by_name[i - 1].name, file->by_name[i].name) == 0) {
+            return FFF_FAIL(report, "duplicate tensor '%s'", file->by_name[i].name);
+        }
         if (by_name(&file->by_name[i - 1], &file->by_name[i]) == 0) {
             return FFF_FAIL(report, "tensors '%s' and '%s' have the same name but for prefixes",
                             file->by_name[i - 1].name, file->by_name[i].name);
@@ -162,62 +262,57 @@ static bool read_header(const struct fff_report *report, fff_safetensors *file) 
     for (int i = LENGTH_BYTES - 1; i >= 0; i--) {
         length = length << 8 | bytes[i];
     }
-    if (length > file->size - LENGTH_BYTES || length > LARGEST_HEADER) {
+    bool fits = length <= file->size - LENGTH_BYTES && length <= LARGEST_HEADER;
+    bool begins = file->size > LENGTH_BYTES && bytes[LENGTH_BYTES] == '{';
+    const char *kind = begins && length <= LARGEST_HEADER ? NULL : fff_file_kind(bytes, file->size);
+    if (kind != NULL) {
+        return FFF_FAIL(report, "no safetensors file, but %s", kind);
+    }
+    if (!fits) {
         return FFF_FAIL(report, "header length %llu exceeds the file's %zu bytes or the limit of %d",
                         (unsigned long long)length, file->size, (int)LARGEST_HEADER);
     }
-    const char *text = (const char *)bytes + LENGTH_BYTES;
-    const unsigned char *data = bytes + LENGTH_BYTES + length;
-    size_t data_size = file->size - LENGTH_BYTES - (size_t)length;
-    json_error_t json_error;
-    if (length == 0 || text[0] != '{') {
+    if (length == 0 || !begins) {
         return FFF_FAIL(report, "the header is not a JSON object");
     }
-    file->header = json_loadb(text, (size_t)length, JSON_REJECT_DUPLICATES, &json_error);
-    if (file->header == NULL) {
-        return FFF_FAIL(report, "header, line %d, column %d: %s", json_error.line, json_error.column, json_error.text);
-    }
-    const char *name;
-    json_t *entry;
-    file->tensors = calloc(json_object_size(file->header) + 1, sizeof *file->tensors);
-    if (file->tensors == NULL) {
+    size_t data_at = LENGTH_BYTES + (size_t)length;
+    struct reading reading = {*report,
+                              file,
+                              {report, "header", (const char *)bytes + LENGTH_BYTES, (size_t)length, 0},
+                              bytes + data_at,
+                              file->size - data_at};
+    file->strings = malloc((size_t)length);
+    if (file->strings == NULL) {
         return FFF_FAIL(report, "out of memory");
     }
-    json_object_foreach(file->header, name, entry) {
-        if (strcmp(name, "__metadata__") == 0) {
-            continue;
-        }
-        if (!read_tensor(report, name, entry, data_size, data, &file->tensors[file->tensor_count])) {
-            return false;
-        }
-        file->tensor_count++;
+    if (!read_members(&reading)) {
+        return false;
     }
-    qsort(file->tensors, file->tensor_count, sizeof *file->tensors, by_position);
-    return check_tiling(report, file, data, data_size) && sort_names(report, file);
+    if (file->tensor_count > 1) {
+        qsort(file->tensors, file->tensor_count, sizeof *file->tensors, by_position);
+    }
+    return check_tiling(report, file, reading.data, reading.data_size) && sort_names(report, file);
 }
 
-static bool map_file(const struct fff_report *report, const char *path, fff_safetensors *file) {
-    int descriptor = open(path, O_RDONLY | O_CLOEXEC);
+static bool map_file(const struct fff_report *report, fff_safetensors *file) {
+    int descriptor = fff_open_file(report, &file->size);
     if (descriptor < 0) {
-        return FFF_FAIL(report, "%s", strerror(errno));
+        return false;
     }
-    struct stat status;
     bool ok = false;
-    if (fstat(descriptor, &status) != 0) {
-        fff_report(report, "%s", strerror(errno));
-    } else if (!S_ISREG(status.st_mode)) {
-        fff_report(report, "not a regular file");
-    } else if (status.st_size < LENGTH_BYTES) {
-        fff_report(report, "%lld bytes are too few for a safetensors file", (long long)status.st_size);
-    } else {
-        file->size = (size_t)status.st_size;
-        void *mapping = mmap(NULL, file->size, PROT_READ, MAP_PRIVATE, descriptor, 0);
-        if (mapping == MAP_FAILED) {
-            fff_report(report, "%s", strerror(errno));
+    unsigned char few[LENGTH_BYTES];
+    if (file->size < LENGTH_BYTES) {
+        ssize_t got = read(descriptor, few, file->size);
+        const char *kind = got >= 0 ? fff_file_kind(few, (size_t)got) : NULL;
+        if (kind != NULL) {
+            fff_report(report, "no safetensors file, but %s", kind);
         } else {
-            file->mapping = mapping;
-            ok = true;
+            fff_report(report, "%zu bytes are too few for a safetensors file", file->size);
         }
+    } else {
+        file->mapping = mmap(NULL, file->size, PROT_READ, MAP_PRIVATE, descriptor, 0);
+        ok = file->mapping != MAP_FAILED || FFF_FAIL(report, "%s", strerror(errno));
+        file->mapping = ok ? file->mapping : NULL;
     }
     close(descriptor);
     return ok;
@@ -230,7 +325,7 @@ fff_safetensors *fff_safetensors_open(const char *path, char *error, size_t erro
         fff_report(&report, "out of memory");
         return NULL;
     }
-    if (!map_file(&report, path, file) || !read_header(&report, file)) {
+    if (!map_file(&report, file) || !read_header(&report, file)) {
         fff_safetensors_close(file);
         return NULL;
     }
@@ -241,7 +336,7 @@ void fff_safetensors_close(fff_safetensors *file) {
     if (file == NULL) {
         return;
     }
-    json_decref(file->header);
+    free(file->strings);
     free(file->tensors);
     free(file->by_name);
     if (file->mapping != NULL) {
@@ -261,75 +356,19 @@ const fff_tensor *fff_safetensors_find(const fff_safetensors *file, const char *
 }
 
 const char *fff_safetensors_metadata(const fff_safetensors *file, const char *key) {
-    return json_string_value(json_object_get(json_object_get(file->header, "__metadata__"), key));
+    const char *found = NULL;
+    for (const char *name = file->metadata; name < file->metadata_end;) {
+        const char *value = name + strlen(name) + 1;
+        found = strcmp(name, key) == 0 ? value : found;
+        name = value + strlen(value) + 1;
+    }
+    return found;
 }
 
-/* ---- Elements -------------------------------------------------------------------------------- */
-
-static float float_of_bits(uint32_t bits) {
-    float value;
-    memcpy(&value, &bits, sizeof value);
-    return value;
+size_t fff_safetensors_count(const fff_safetensors *file) {
+    return file->tensor_count;
 }
 
-/* binary16 to binary32, exactly. */
-static float float_of_f16(uint16_t half) {
-    uint32_t sign = (uint32_t)(half & 0x8000u) << 16, exponent = half >> 10 & 0x1f, fraction = half & 0x3ff;
-    if (exponent == 0) { /* a multiple of 2^-24 */
-        float magnitude = (float)fraction * 0x1p-24f;
-        return sign != 0 ? -magnitude : magnitude;
-    }
-    if (exponent == 0x1f) { /* infinity or NaN */
-        return float_of_bits(sign | 0x7f800000u | fraction << 13);
-    }
-    return float_of_bits(sign | (exponent + 127 - 15) << 23 | fraction << 13);
-}
-
-static float element(const fff_tensor *tensor, size_t index) {
-    const unsigned char *data = tensor->data;
-    uint16_t half;
-    float single;
-    double number;
-    switch (tensor->type) {
-    case FFF_TENSOR_F32: memcpy(&single, data + index * sizeof single, sizeof single); return single;
-    case FFF_TENSOR_F64: memcpy(&number, data + index * sizeof number, sizeof number); return (float)number;
-    case FFF_TENSOR_F16: memcpy(&half, data + index * sizeof half, sizeof half); return float_of_f16(half);
-    case FFF_TENSOR_BF16:
-        memcpy(&half, data + index * sizeof half, sizeof half);
-        return float_of_bits((uint32_t)half << 16);
-    default: return 0; /* not called for these */
-    }
-}
-
-bool fff_tensor_floats(const fff_tensor *tensor, fff_floats *floats) {
-    *floats = (fff_floats){0};
-    bool known = tensor->type == FFF_TENSOR_F32 || tensor->type == FFF_TENSOR_F64 || tensor->type == FFF_TENSOR_F16 ||
-                 tensor->type == FFF_TENSOR_BF16;
-    if (!known) {
-        return false;
-    }
-    if (tensor->type == FFF_TENSOR_F32 && (uintptr_t)tensor->data % _Alignof(float) == 0) {
-        floats->values = tensor->data;
-        return true;
-    }
-    size_t bytes;
-    if (__builtin_mul_overflow(tensor->count, sizeof(float), &bytes)) {
-        return false;
-    }
-    floats->owned = malloc(bytes > 0 ? bytes : 1);
-    for (size_t i = 0; i < tensor->count && floats->owned != NULL; i++) {
-        floats->owned[i] = element(tensor, i);
-    }
-    floats->values = floats->owned;
-    return floats->owned != NULL;
-}
-
-void fff_tensor_release(const fff_tensor *tensor) {
-    size_t page = (size_t)sysconf(_SC_PAGESIZE);
-    size_t before = (page - (uintptr_t)tensor->data % page) % page; /* bytes that lie in a page shared with others */
-    if (tensor->bytes > before) {
-        const unsigned char *begin = (const unsigned char *)tensor->data + before;
-        size_t whole = (tensor->bytes - before) / page * page;
-        (void)madvise((void *)begin, whole, MADV_DONTNEED);
-    }
+const fff_tensor *fff_safetensors_at(const fff_safetensors *file, size_t index) {
+    return &file->tensors[index];
 }

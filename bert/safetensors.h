@@ -1,4 +1,5 @@
-/* Reading safetensors files: memory-mapped, read-only, every field checked before use.
+/* Reading safetensors files: memory-mapped, read-only, every field checked before use. Time and memory to open one are
+ * in proportion to its header, which has at most 100 MB.
  *
  * The format (github.com/huggingface/safetensors): an unsigned 64-bit little-endian header length, a
  * JSON header of that many bytes, then the tensors' bytes. The rules enforced are those of its
@@ -23,7 +24,7 @@ typedef enum fff_tensor_type {
     FFF_TENSOR_BF16,
     FFF_TENSOR_I64,
     FFF_TENSOR_I32,
-    FFF_TENSOR_OTHER, /* a type of the format that nothing here reads */
+    FFF_TENSOR_OTHER, /* a type that nothing here reads, of the format or of a later one */
 } fff_tensor_type;
 
 typedef struct fff_tensor {
@@ -33,7 +34,7 @@ typedef struct fff_tensor {
     size_t rank;
     size_t shape[FFF_TENSOR_MAX_RANK];
     size_t count;     /* the product of the shape */
-    size_t bytes;     /* count times the element size */
+    size_t bytes;     /* count times the element size, where that is known */
     const void *data; /* in the mapping; may be aligned to nothing */
 } fff_tensor;
 
@@ -56,6 +57,16 @@ size_t fff_safetensors_size(const fff_safetensors *file);
 /* The tensor of that name, or NULL; valid until the file is closed. Wrappers of PyTorch put `module.` and
  * `_orig_mod.` before all names: both are passed over, in the file's names and in the one asked for. */
 const fff_tensor *fff_safetensors_find(const fff_safetensors *file, const char *name);
+
+/* A name without those prefixes. */
+const char *fff_tensor_plain_name(const char *name);
+
+/* All tensors, in the order of their data. */
+size_t fff_safetensors_count(const fff_safetensors *file);
+const fff_tensor *fff_safetensors_at(const fff_safetensors *file, size_t index);
+
+/* Whether a tensor is of F32, F16, BF16 or F64. */
+bool fff_tensor_has_floats(const fff_tensor *tensor);
 
 /* The elements of a tensor of F32, F16, BF16 or F64 as float32: a view where the file holds aligned F32, else a copy.
  * False when out of memory or, with *floats zeroed all the same, if it is of another type. */

@@ -1,207 +1,321 @@
-/* Tables of pieces, and the way from text to ids. */
+/* A tokenizer's tables: filling them, and asking them. */
 #include "bert/wordpiece.h"
 
-#include "bert/file.h"
 #include "bert/wordpiece_tables.h"
 
+#include <search.h>
 #include <stdlib.h>
 #include <string.h>
-#include <utf8proc.h>
 
-enum { LARGEST_FILE = 1 << 28 };
+enum { MOST_NORMALIZED = 1 << 24 };
 
-/* ---- Tables ---------------------------------------------------------------------------------- */
+/* ---- Pieces ---------------------------------------------------------------------------------- */
 
-/* FNV-1a (Fowler, Noll and Vo), continued from `hash`. */
-static uint64_t hash_bytes(uint64_t hash, const char *bytes, size_t length) {
-    for (size_t i = 0; i < length; i++) {
-        hash = (hash ^ (unsigned char)bytes[i]) * 0x100000001b3u;
+fff_tokenizer *fff_tokenizer_create(void) {
+    fff_tokenizer *tokenizer = calloc(1, sizeof *tokenizer);
+    if (tokenizer != NULL) {
+        tokenizer->unknown = -1;
+        tokenizer->most_ids = SIZE_MAX;
     }
-    return hash;
-}
-static const uint64_t HASH_START = 0xcbf29ce484222325u;
-
-int32_t fff_tokenizer_find(const fff_tokenizer *tokenizer, const char *bytes, size_t length) {
-    for (size_t at = hash_bytes(HASH_START, bytes, length);; at++) {
-        uint32_t entry = tokenizer->slots[at & tokenizer->slot_mask];
-        if (entry == 0) {
-            return -1;
-        }
-        const char *piece = tokenizer->pieces[entry - 1];
-        if (strlen(piece) == length && memcmp(piece, bytes, length) == 0) { /* 0 bytes may be among the bytes */
-            return (int32_t)(entry - 1);
-        }
-    }
+    return tokenizer;
 }
 
-bool fff_tokenizer_add(fff_tokenizer *tokenizer, const struct fff_report *report, const char *piece, long long id) {
-    if (id < 0 || id > FFF_TOKENIZER_MAX_ID) {
-        return FFF_FAIL(report, "piece '%s' has no id from 0 to %d", piece, FFF_TOKENIZER_MAX_ID);
-    }
-    if ((size_t)id >= tokenizer->piece_count) {
-        size_t count = (size_t)id + 1 > 2 * tokenizer->piece_count ? (size_t)id + 1 : 2 * tokenizer->piece_count;
-        char **pieces = realloc(tokenizer->pieces, count * sizeof *pieces);
+static int by_name(const void *left, const void *right) {
+    const struct fff_piece *a = left, *b = right;
+    return strcmp(a->name, b->name);
+}
+
+/* Frees `piece` unless it is stored. */
+static bool store_piece(fff_tokenizer *tokenizer, const struct fff_report *report, struct fff_piece *piece) {
+    if ((size_t)piece->id >= tokenizer->piece_capacity) {
+        size_t capacity =
+            tokenizer->piece_capacity * 2 > (size_t)piece->id ? tokenizer->piece_capacity * 2 : (size_t)piece->id + 1;
+        struct fff_piece **pieces = realloc(tokenizer->pieces, capacity * sizeof(struct fff_piece *));
         if (pieces == NULL) {
             return FFF_FAIL(report, "out of memory");
         }
-        memset(pieces + tokenizer->piece_count, 0, (count - tokenizer->piece_count) * sizeof *pieces);
+        memset(pieces + tokenizer->piece_capacity, 0,
+               (capacity - tokenizer->piece_capacity) * sizeof(struct fff_piece *));
         tokenizer->pieces = pieces;
-        tokenizer->piece_count = count;
+        tokenizer->piece_capacity = capacity;
     }
-    if (tokenizer->pieces[id] != NULL) {
-        return FFF_FAIL(report, "pieces '%s' and '%s' both have id %lld", tokenizer->pieces[id], piece, id);
+    const struct fff_piece *other = tokenizer->pieces[piece->id];
+    if (other != NULL) {
+        return FFF_FAIL(report, "pieces '%s' and '%s' both have id %d", other->name, piece->name, piece->id);
     }
-    size_t length = strlen(piece);
-    tokenizer->longest_piece = length > tokenizer->longest_piece ? length : tokenizer->longest_piece;
-    tokenizer->pieces[id] = strdup(piece);
-    return tokenizer->pieces[id] != NULL || FFF_FAIL(report, "out of memory");
-}
-
-bool fff_tokenizer_index(fff_tokenizer *tokenizer, const struct fff_report *report) {
-    while (tokenizer->piece_count > 0 && tokenizer->pieces[tokenizer->piece_count - 1] == NULL) {
-        tokenizer->piece_count--;
-    }
-    size_t slots = 16;
-    while (slots < 2 * tokenizer->piece_count) {
-        slots *= 2;
-    }
-    tokenizer->slots = calloc(slots, sizeof *tokenizer->slots);
-    if (tokenizer->slots == NULL) {
+    struct fff_piece *const *stored = tsearch(piece, &tokenizer->names, by_name);
+    if (stored == NULL) {
         return FFF_FAIL(report, "out of memory");
     }
-    tokenizer->slot_mask = slots - 1;
-    for (size_t id = 0; id < tokenizer->piece_count; id++) {
-        const char *piece = tokenizer->pieces[id];
-        if (piece == NULL) {
-            continue;
-        }
-        int32_t other = fff_tokenizer_find(tokenizer, piece, strlen(piece));
-        if (other >= 0) {
-            return FFF_FAIL(report, "piece '%s' has the ids %d and %zu", piece, other, id);
-        }
-        size_t at = hash_bytes(HASH_START, piece, strlen(piece));
-        while (tokenizer->slots[at & tokenizer->slot_mask] != 0) {
-            at++;
-        }
-        tokenizer->slots[at & tokenizer->slot_mask] = (uint32_t)id + 1;
+    if (*stored != piece) {
+        return FFF_FAIL(report, "piece '%s' has the ids %d and %d", piece->name, (*stored)->id, piece->id);
+    }
+    tokenizer->pieces[piece->id] = piece;
+    if ((size_t)piece->id >= tokenizer->piece_count) {
+        tokenizer->piece_count = (size_t)piece->id + 1;
     }
     return true;
 }
 
-/* ---- vocab.txt ------------------------------------------------------------------------------- */
-
-static bool add_special(fff_tokenizer *tokenizer, const struct fff_report *report, const char *name) {
-    int32_t id = fff_tokenizer_id(tokenizer, name);
-    struct fff_special *special = &tokenizer->specials[tokenizer->special_count];
-    if (id < 0) {
-        return FFF_FAIL(report, "piece '%s' is missing", name);
+static bool add_piece(fff_tokenizer *tokenizer, const struct fff_report *report, const char *name, long long id) {
+    if (id < 0 || id > FFF_TOKENIZER_MAX_ID) {
+        return FFF_FAIL(report, "piece '%s' has no id from 0 to %d", name, FFF_TOKENIZER_MAX_ID);
     }
-    tokenizer->special_count++;
-    special->id = id;
-    return fff_text_append_utf8(&special->content, name, strlen(name)) || FFF_FAIL(report, "out of memory");
-}
-
-static bool add_lines(fff_tokenizer *tokenizer, const struct fff_report *report, char *content, size_t length) {
-    long long id = 0;
-    for (char *line = content, *end = content + length; line < end; id++) {
-        char *line_end = memchr(line, '\n', (size_t)(end - line));
-        line_end = line_end != NULL ? line_end : end;
-        char *next = line_end + 1;
-        if (line_end > line && line_end[-1] == '\r') {
-            line_end--;
-        }
-        *line_end = '\0';
-        if (strlen(line) != (size_t)(line_end - line)) {
-            return FFF_FAIL(report, "line %lld holds a 0 byte", id + 1);
-        }
-        if (!fff_tokenizer_add(tokenizer, report, line, id)) {
-            return false;
-        }
-        line = next;
-    }
-    return true;
-}
-
-/* What BERT's uncased models do; the file says nothing of it. */
-static bool read_vocabulary(fff_tokenizer *tokenizer, const struct fff_report *report, const char *bytes,
-                            size_t length) {
-    static const char *const specials[] = {"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"};
-    static const enum fff_normalize_kind steps[] = {FFF_NORMALIZE_CLEAN, FFF_NORMALIZE_SPACE_CHINESE, FFF_NORMALIZE_NFD,
-                                                    FFF_NORMALIZE_DROP_NONSPACING, FFF_NORMALIZE_LOWER};
-    char *content = malloc(length + 1);
-    if (content == NULL) {
+    struct fff_piece *piece = malloc(sizeof *piece);
+    char *copy = strdup(name);
+    if (piece == NULL || copy == NULL) {
+        free(piece);
+        free(copy);
         return FFF_FAIL(report, "out of memory");
     }
-    memcpy(content, bytes, length);
-    bool ok = add_lines(tokenizer, report, content, length) && fff_tokenizer_index(tokenizer, report);
-    free(content);
-    tokenizer->continuing = strdup("##");
-    tokenizer->specials = calloc(sizeof specials / sizeof *specials, sizeof *tokenizer->specials);
-    if (ok && (tokenizer->continuing == NULL || tokenizer->specials == NULL)) {
-        return FFF_FAIL(report, "out of memory");
-    }
-    for (size_t i = 0; i < sizeof specials / sizeof *specials && ok; i++) {
-        ok = add_special(tokenizer, report, specials[i]);
-    }
-    if (!ok) {
+    *piece = (struct fff_piece){copy, (int32_t)id, -1};
+    if (!store_piece(tokenizer, report, piece)) {
+        free(copy);
+        free(piece);
         return false;
     }
-    for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
-        tokenizer->steps[tokenizer->step_count++].kind = steps[i];
-    }
-    tokenizer->unknown = fff_tokenizer_id(tokenizer, "[UNK]");
-    tokenizer->longest_word = 100;
-    tokenizer->split = FFF_SPLIT_SPACE_AND_PUNCTUATION;
-    tokenizer->before[tokenizer->before_count++] = fff_tokenizer_id(tokenizer, "[CLS]");
-    tokenizer->after[tokenizer->after_count++] = fff_tokenizer_id(tokenizer, "[SEP]");
+    /* cppcheck-suppress memleak ; both are the tokenizer's now */
     return true;
 }
 
-/* ---- Opening --------------------------------------------------------------------------------- */
-
-fff_tokenizer *fff_tokenizer_read(const char *name, const char *bytes, size_t length, char *error, size_t error_size) {
-    const struct fff_report report = {name, error, error_size};
-    fff_tokenizer *tokenizer = calloc(1, sizeof *tokenizer);
-    if (tokenizer == NULL) {
-        fff_report(&report, "out of memory");
-        return NULL;
-    }
-    bool json = length > 0 && bytes[0] == '{';
-    if (!(json ? fff_tokenizer_read_json(tokenizer, &report, bytes, length)
-               : read_vocabulary(tokenizer, &report, bytes, length))) {
-        fff_tokenizer_close(tokenizer);
-        return NULL;
-    }
-    return tokenizer;
+bool fff_tokenizer_add_piece(fff_tokenizer *tokenizer, const struct fff_report *report, const char *name,
+                             long long id) {
+    tokenizer->vocabulary_size++;
+    return add_piece(tokenizer, report, name, id);
 }
 
-fff_tokenizer *fff_tokenizer_open(const char *path, char *error, size_t error_size) {
-    const struct fff_report report = {path, error, error_size};
-    size_t length = 0;
-    char *content = fff_read_file(&report, LARGEST_FILE, &length);
-    fff_tokenizer *tokenizer = content != NULL ? fff_tokenizer_read(path, content, length, error, error_size) : NULL;
-    free(content);
-    return tokenizer;
+/* Patterns of the vocabulary: pieces as they are, or, inside, those with the prefix, without it. What has more
+ * characters than a word may have is found nowhere, and left out. */
+static bool match_pieces(const fff_tokenizer *tokenizer, bool inside, struct fff_matcher *matcher) {
+    size_t prefix = inside ? strlen(tokenizer->continuing) : 0, total = 0, count = 0;
+    struct fff_text points = {0};
+    struct fff_pattern *patterns = malloc((tokenizer->piece_count + 1) * sizeof *patterns);
+    for (size_t i = 0; i < tokenizer->piece_count; i++) {
+        total += tokenizer->pieces[i] != NULL ? strlen(tokenizer->pieces[i]->name) : 0;
+    }
+    bool ok = patterns != NULL && fff_text_reserve(&points, total + 1); /* so that it stays where it is */
+    for (size_t i = 0; i < tokenizer->piece_count && ok; i++) {
+        const struct fff_piece *piece = tokenizer->pieces[i];
+        if (piece == NULL || (inside && strncmp(piece->name, tokenizer->continuing, prefix) != 0)) {
+            continue;
+        }
+        size_t start = points.count;
+        ok = fff_text_append_utf8(&points, piece->name + prefix, strlen(piece->name + prefix));
+        size_t length = points.count - start;
+        if (length == 0 || length > tokenizer->longest_word) {
+            points.count = start;
+        } else {
+            patterns[count++] = (struct fff_pattern){points.data + start, length, piece->id};
+        }
+    }
+    if (!ok) {
+        free(patterns);
+    }
+    ok = ok && fff_matcher_create(matcher, patterns, count);
+    fff_text_free(&points);
+    return ok;
+}
+
+bool fff_tokenizer_end_vocabulary(fff_tokenizer *tokenizer, const struct fff_report *report) {
+    return (match_pieces(tokenizer, false, &tokenizer->first) && match_pieces(tokenizer, true, &tokenizer->inside)) ||
+           FFF_FAIL(report, "out of memory");
+}
+
+/* ---- Normalizer ------------------------------------------------------------------------------ */
+
+struct fff_normalize_step *fff_tokenizer_add_step(fff_tokenizer *tokenizer, const struct fff_report *report,
+                                                  enum fff_normalize_kind kind) {
+    if (tokenizer->step_count == FFF_TOKENIZER_MAX_STEPS) {
+        fff_report(report, "the normalizer has more than %d steps", FFF_TOKENIZER_MAX_STEPS);
+        return NULL;
+    }
+    struct fff_normalize_step *step = &tokenizer->steps[tokenizer->step_count++];
+    *step = (struct fff_normalize_step){.kind = kind};
+    return step;
+}
+
+bool fff_tokenizer_add_bert_steps(fff_tokenizer *tokenizer, const struct fff_report *report,
+                                  const struct fff_bert_normalizer *normalizer) {
+    bool strip = normalizer->strip_as_lower ? normalizer->lower : normalizer->strip;
+    const struct {
+        bool wanted;
+        enum fff_normalize_kind kind;
+    } steps[] = {{normalizer->clean, FFF_NORMALIZE_CLEAN},
+                 {normalizer->space_chinese, FFF_NORMALIZE_SPACE_CHINESE},
+                 {strip, FFF_NORMALIZE_NFD},
+                 {strip, FFF_NORMALIZE_DROP_NONSPACING},
+                 {normalizer->lower, FFF_NORMALIZE_LOWER}};
+    for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
+        if (steps[i].wanted && fff_tokenizer_add_step(tokenizer, report, steps[i].kind) == NULL) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* ---- Added tokens ---------------------------------------------------------------------------- */
+
+void fff_tokenizer_begin_tokens(fff_tokenizer *tokenizer) {
+    tokenizer->next_id = (int32_t)tokenizer->vocabulary_size;
+    for (size_t i = 0; i < tokenizer->token_count; i++) {
+        int32_t id = tokenizer->tokens[i].id;
+        tokenizer->next_id = id >= tokenizer->next_id ? id + 1 : tokenizer->next_id;
+    }
+}
+
+static struct fff_piece *find(const fff_tokenizer *tokenizer, const char *name) {
+    const struct fff_piece wanted = {(char *)name, 0, 0};
+    struct fff_piece *const *found = tfind(&wanted, &tokenizer->names, by_name);
+    return found != NULL ? *found : NULL;
+}
+
+bool fff_tokenizer_add_token(fff_tokenizer *tokenizer, const struct fff_report *report, const char *name, long long id,
+                             struct fff_token_rule rule) {
+    if (*name == '\0') {
+        return true;
+    }
+    struct fff_piece *piece = find(tokenizer, name);
+    int32_t own = piece != NULL ? piece->id : tokenizer->next_id;
+    if (id >= 0 && id != own) {
+        return FFF_FAIL(report, "added token '%s' has id %lld, and by the vocabulary %d", name, id, own);
+    }
+    if (piece == NULL) {
+        if (!add_piece(tokenizer, report, name, own)) {
+            return false;
+        }
+        piece = tokenizer->pieces[own];
+        tokenizer->next_id++;
+    }
+    if (piece->token < 0) {
+        if (tokenizer->token_count == tokenizer->token_capacity) {
+            size_t capacity = tokenizer->token_capacity * 2 + 16;
+            struct fff_token *tokens = realloc(tokenizer->tokens, capacity * sizeof *tokens);
+            if (tokens == NULL) {
+                return FFF_FAIL(report, "out of memory");
+            }
+            tokenizer->tokens = tokens;
+            tokenizer->token_capacity = capacity;
+        }
+        piece->token = (int32_t)tokenizer->token_count++;
+    }
+    tokenizer->tokens[piece->token] = (struct fff_token){rule, own};
+    return true;
+}
+
+bool fff_tokenizer_has_token(const fff_tokenizer *tokenizer, const char *name) {
+    const struct fff_piece *piece = find(tokenizer, name);
+    return piece != NULL && piece->token >= 0;
+}
+
+/* The contents of the tokens that are to be found raw, or normalised, one after another; ends[i] is where that of
+ * token i ends. */
+static bool gather_tokens(const fff_tokenizer *tokenizer, const struct fff_report *report, bool normalized,
+                          struct fff_text *points, size_t *ends) {
+    for (size_t i = 0; i < tokenizer->token_count; i++) {
+        const struct fff_token *token = &tokenizer->tokens[i];
+        const char *name = tokenizer->pieces[token->id]->name;
+        struct fff_text content = {0};
+        bool ok = true;
+        if (token->rule.normalized == normalized) {
+            ok = fff_text_append_utf8(&content, name, strlen(name)) || FFF_FAIL(report, "out of memory");
+            ok = ok && (!normalized || fff_normalize(&content, tokenizer->steps, tokenizer->step_count, report));
+            ok = ok &&
+                 (fff_text_append_points(points, content.data, content.count) || FFF_FAIL(report, "out of memory"));
+        }
+        fff_text_free(&content);
+        if (ok && points->count > MOST_NORMALIZED) {
+            ok = FFF_FAIL(report, "the added tokens have more than %d characters once normalised", MOST_NORMALIZED);
+        }
+        if (!ok) {
+            return false;
+        }
+        ends[i] = points->count;
+    }
+    return true;
+}
+
+/* Two tokens that normalise to the same: `tokenizers` finds one of them, by chance. */
+static bool check_distinct(const fff_tokenizer *tokenizer, const struct fff_report *report,
+                           const struct fff_matcher *matcher) {
+    const char *names[2];
+    for (size_t i = 0; matcher->twin > 0 && i < 2; i++) {
+        names[i] = tokenizer->pieces[tokenizer->tokens[matcher->patterns[matcher->twin - i].value].id]->name;
+    }
+    return matcher->twin == 0 ||
+           FFF_FAIL(report, "added tokens '%s' and '%s' are the same once normalised", names[1], names[0]);
+}
+
+static bool match_tokens(const fff_tokenizer *tokenizer, const struct fff_report *report, bool normalized,
+                         struct fff_matcher *matcher) {
+    struct fff_text points = {0};
+    size_t *ends = malloc((tokenizer->token_count + 1) * sizeof *ends);
+    struct fff_pattern *patterns = malloc((tokenizer->token_count + 1) * sizeof *patterns);
+    bool ok = (ends != NULL && patterns != NULL) || FFF_FAIL(report, "out of memory");
+    ok = ok && gather_tokens(tokenizer, report, normalized, &points, ends);
+    size_t count = 0, start = 0;
+    for (size_t i = 0; i < tokenizer->token_count && ok; start = ends[i++]) {
+        const struct fff_token *token = &tokenizer->tokens[i];
+        if (token->rule.normalized != normalized) {
+            continue;
+        }
+        patterns[count++] = (struct fff_pattern){points.data + start, ends[i] - start, (int32_t)i};
+        ok = ends[i] > start ||
+             FFF_FAIL(report, "added token '%s' is empty once normalised", tokenizer->pieces[token->id]->name);
+    }
+    if (ok) {
+        ok = fff_matcher_create(matcher, patterns, count) || FFF_FAIL(report, "out of memory");
+    } else {
+        free(patterns);
+    }
+    free(ends);
+    fff_text_free(&points);
+    return ok && check_distinct(tokenizer, report, matcher);
+}
+
+bool fff_tokenizer_end_tokens(fff_tokenizer *tokenizer, const struct fff_report *report) {
+    return match_tokens(tokenizer, report, false, &tokenizer->raw) &&
+           match_tokens(tokenizer, report, true, &tokenizer->normalized);
+}
+
+bool fff_tokenizer_add_around(fff_tokenizer *tokenizer, const struct fff_report *report, bool before, long long id) {
+    size_t *count = before ? &tokenizer->before_count : &tokenizer->after_count;
+    if (id < 0 || (size_t)id >= tokenizer->piece_count || tokenizer->pieces[id] == NULL) {
+        return FFF_FAIL(report, "the post_processor names a token that is not in the vocabulary");
+    }
+    if (*count == FFF_TOKENIZER_MAX_AROUND) {
+        return FFF_FAIL(report, "more than %d tokens are to stand on a side of each text", FFF_TOKENIZER_MAX_AROUND);
+    }
+    (before ? tokenizer->before : tokenizer->after)[(*count)++] = (int32_t)id;
+    return true;
+}
+
+/* ---- Asking, and the end --------------------------------------------------------------------- */
+
+static void keep_piece(void *piece) {
+    (void)piece; /* the table of ids owns it */
 }
 
 void fff_tokenizer_close(fff_tokenizer *tokenizer) {
     if (tokenizer == NULL) {
         return;
     }
-    for (size_t i = 0; i < tokenizer->piece_count && tokenizer->pieces != NULL; i++) {
-        free(tokenizer->pieces[i]);
-    }
-    for (size_t i = 0; i < tokenizer->special_count; i++) {
-        fff_text_free(&tokenizer->specials[i].content);
+    tdestroy(tokenizer->names, keep_piece);
+    for (size_t i = 0; i < tokenizer->piece_count; i++) {
+        if (tokenizer->pieces[i] != NULL) {
+            free(tokenizer->pieces[i]->name);
+            free(tokenizer->pieces[i]);
+        }
     }
     for (size_t i = 0; i < tokenizer->step_count; i++) {
-        fff_text_free(&tokenizer->steps[i].from);
-        fff_text_free(&tokenizer->steps[i].to);
+        fff_normalize_step_free(&tokenizer->steps[i]);
     }
+    fff_matcher_free(&tokenizer->first);
+    fff_matcher_free(&tokenizer->inside);
+    fff_matcher_free(&tokenizer->raw);
+    fff_matcher_free(&tokenizer->normalized);
     free(tokenizer->pieces);
-    free(tokenizer->slots);
     free(tokenizer->continuing);
-    free(tokenizer->specials);
+    free(tokenizer->tokens);
     free(tokenizer);
 }
 
@@ -210,211 +324,19 @@ size_t fff_tokenizer_vocabulary(const fff_tokenizer *tokenizer) {
 }
 
 const char *fff_tokenizer_piece(const fff_tokenizer *tokenizer, int32_t id) {
-    return id >= 0 && (size_t)id < tokenizer->piece_count ? tokenizer->pieces[id] : NULL;
+    const struct fff_piece *piece = id >= 0 && (size_t)id < tokenizer->piece_count ? tokenizer->pieces[id] : NULL;
+    return piece != NULL ? piece->name : NULL;
 }
 
 int32_t fff_tokenizer_id(const fff_tokenizer *tokenizer, const char *piece) {
-    return fff_tokenizer_find(tokenizer, piece, strlen(piece));
+    const struct fff_piece *found = find(tokenizer, piece);
+    return found != NULL ? found->id : -1;
 }
 
 int32_t fff_tokenizer_mask(const fff_tokenizer *tokenizer) {
-    int32_t id = fff_tokenizer_id(tokenizer, "[MASK]");
-    return id >= 0 ? id : fff_tokenizer_id(tokenizer, "<mask>");
+    return tokenizer->mask;
 }
 
 int32_t fff_tokenizer_pad(const fff_tokenizer *tokenizer) {
-    int32_t id = fff_tokenizer_id(tokenizer, "[PAD]");
-    id = id >= 0 ? id : fff_tokenizer_id(tokenizer, "<pad>");
-    return id >= 0 ? id : 0;
-}
-
-/* ---- Encoding -------------------------------------------------------------------------------- */
-
-/* Ids as they come, at most `most`. */
-struct encoding {
-    const fff_tokenizer *tokenizer;
-    int32_t *ids;
-    size_t count, capacity, most;
-    char *word; /* UTF-8 of the word at hand */
-    size_t word_capacity;
-};
-
-static bool is_full(const struct encoding *encoding) {
-    return encoding->count >= encoding->most;
-}
-
-static bool emit(struct encoding *encoding, int32_t id) {
-    if (is_full(encoding)) {
-        return true;
-    }
-    if (encoding->count == encoding->capacity) {
-        size_t capacity = encoding->capacity * 2 + 32;
-        int32_t *ids = realloc(encoding->ids, capacity * sizeof *ids);
-        if (ids == NULL) {
-            return false;
-        }
-        encoding->ids = ids;
-        encoding->capacity = capacity;
-    }
-    encoding->ids[encoding->count++] = id;
-    return true;
-}
-
-/* The longest piece that begins at `start` of the word's `length` bytes; *end is where it ends. The prefix stands in
- * the bytes just before `start` meanwhile. -1 if there is none. */
-static int32_t longest_piece(const struct encoding *encoding, char *word, size_t start, size_t length, size_t *end) {
-    const fff_tokenizer *tokenizer = encoding->tokenizer;
-    size_t prefix = start > 0 ? strlen(tokenizer->continuing) : 0;
-    char saved[FFF_TOKENIZER_MAX_PREFIX];
-    if (prefix >= tokenizer->longest_piece) {
-        return -1; /* no piece can have it */
-    }
-    char *from = word + start - prefix;
-    memcpy(saved, from, prefix);
-    memcpy(from, tokenizer->continuing, prefix);
-    size_t longest = tokenizer->longest_piece - prefix;
-    int32_t id = -1;
-    for (*end = length - start > longest ? start + longest : length; *end > start && id < 0;) {
-        bool inside = *end < length && ((unsigned char)word[*end] & 0xc0) == 0x80; /* a character */
-        id = inside ? -1 : fff_tokenizer_find(tokenizer, from, *end - start + prefix);
-        *end -= id < 0;
-    }
-    memcpy(from, saved, prefix);
-    return id;
-}
-
-/* One word, piece after piece; unknown as a whole if that comes to no end. */
-static bool encode_word(struct encoding *encoding, const int32_t *points, size_t count) {
-    const fff_tokenizer *tokenizer = encoding->tokenizer;
-    if (count > tokenizer->longest_word) {
-        return emit(encoding, tokenizer->unknown);
-    }
-    size_t prefix = strlen(tokenizer->continuing), needed = prefix + 4 * count + 1;
-    if (needed > encoding->word_capacity) {
-        char *more = realloc(encoding->word, needed);
-        if (more == NULL) {
-            return false;
-        }
-        encoding->word = more;
-        encoding->word_capacity = needed;
-    }
-    char *word = encoding->word + prefix; /* room for the prefix before the first character */
-    size_t length = 0, first = encoding->count;
-    for (size_t i = 0; i < count; i++) {
-        length += (size_t)utf8proc_encode_char(points[i], (utf8proc_uint8_t *)word + length);
-    }
-    for (size_t start = 0, end = 0; start < length; start = end) {
-        int32_t id = longest_piece(encoding, word, start, length, &end);
-        if (id < 0) {
-            encoding->count = first;
-            return emit(encoding, tokenizer->unknown);
-        }
-        if (!emit(encoding, id)) {
-            return false;
-        }
-    }
-    return true;
-}
-
-/* Normalised text, word after word. */
-static bool encode_words(struct encoding *encoding, const struct fff_text *text) {
-    enum fff_split split = encoding->tokenizer->split;
-    for (size_t start = 0; start < text->count && !is_full(encoding);) {
-        size_t end = start;
-        while (end < text->count && (split == FFF_SPLIT_NONE || !fff_is_space(text->data[end])) &&
-               (split != FFF_SPLIT_SPACE_AND_PUNCTUATION || !fff_is_punctuation(text->data[end]))) {
-            end++;
-        }
-        if (end > start && !encode_word(encoding, text->data + start, end - start)) {
-            return false;
-        }
-        if (end < text->count && !fff_is_space(text->data[end]) &&
-            !encode_word(encoding, text->data + end, 1)) { /* punctuation is a word of its own */
-            return false;
-        }
-        start = end + 1;
-    }
-    return true;
-}
-
-/* Raw text between special tokens. */
-static bool encode_between(struct encoding *encoding, const int32_t *points, size_t count) {
-    struct fff_text text = {0};
-    bool ok = true;
-    for (size_t i = 0; i < count && ok; i++) {
-        ok = fff_text_append(&text, points[i]);
-    }
-    for (size_t i = 0; i < encoding->tokenizer->step_count && ok; i++) {
-        ok = fff_normalize(&text, &encoding->tokenizer->steps[i]);
-    }
-    ok = ok && encode_words(encoding, &text);
-    fff_text_free(&text);
-    return ok;
-}
-
-static const struct fff_special *special_at(const fff_tokenizer *tokenizer, const struct fff_text *text, size_t at) {
-    for (size_t i = 0; i < tokenizer->special_count; i++) {
-        const struct fff_special *special = &tokenizer->specials[i];
-        size_t length = special->content.count, end = at + length;
-        if (length > text->count - at ||
-            memcmp(text->data + at, special->content.data, length * sizeof *text->data) != 0) {
-            continue;
-        }
-        bool alone =
-            (at == 0 || !fff_is_word(text->data[at - 1])) && (end == text->count || !fff_is_word(text->data[end]));
-        if (!special->single_word || alone) {
-            return special;
-        }
-    }
-    return NULL;
-}
-
-static bool encode_text(struct encoding *encoding, const struct fff_text *text) {
-    size_t start = 0;
-    for (size_t at = 0; at < text->count && !is_full(encoding);) {
-        const struct fff_special *special = special_at(encoding->tokenizer, text, at);
-        if (special == NULL) {
-            at++;
-            continue;
-        }
-        size_t before = at, after = at + special->content.count;
-        while (special->takes_left_space && before > start && fff_is_space(text->data[before - 1])) {
-            before--;
-        }
-        while (special->takes_right_space && after < text->count && fff_is_space(text->data[after])) {
-            after++;
-        }
-        if (!encode_between(encoding, text->data + start, before - start) || !emit(encoding, special->id)) {
-            return false;
-        }
-        start = at = after;
-    }
-    return is_full(encoding) || start == text->count ||
-           encode_between(encoding, text->data + start, text->count - start);
-}
-
-bool fff_tokenizer_encode(const fff_tokenizer *tokenizer, const char *text, size_t length, size_t max_ids,
-                          int32_t **ids, size_t *count) {
-    size_t around = tokenizer->before_count + tokenizer->after_count;
-    struct encoding encoding = {.tokenizer = tokenizer, .most = max_ids > around ? max_ids - around : 0};
-    struct fff_text points = {0};
-    encoding.most += tokenizer->before_count;
-    bool ok = fff_text_append_utf8(&points, text, length);
-    for (size_t i = 0; i < tokenizer->before_count && ok; i++) {
-        ok = emit(&encoding, tokenizer->before[i]);
-    }
-    ok = ok && encode_text(&encoding, &points);
-    encoding.most += tokenizer->after_count;
-    for (size_t i = 0; i < tokenizer->after_count && ok; i++) {
-        ok = emit(&encoding, tokenizer->after[i]);
-    }
-    fff_text_free(&points);
-    free(encoding.word);
-    if (!ok) {
-        free(encoding.ids);
-        return false;
-    }
-    *ids = encoding.ids;
-    *count = encoding.count < max_ids ? encoding.count : max_ids;
-    return true;
+    return tokenizer->pad;
 }

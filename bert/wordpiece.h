@@ -1,9 +1,10 @@
 /* WordPiece tokenizers: text in, ids out, as the models' own files say.
  *
- * Reads Hugging Face's tokenizer.json (model WordPiece; normalizers BertNormalizer, NFC, NFD, NFKC, NFKD,
- * Lowercase, StripAccents, Replace of a string, and sequences of them; pre-tokenizers BertPreTokenizer and
- * WhitespaceSplit; post-processors TemplateProcessing and BertProcessing) and BERT's vocab.txt, a piece a line, which
- * means lower case without accents and `[CLS] text [SEP]`. Anything else in a file is an error that names it. */
+ * Reads Hugging Face's tokenizer.json (model WordPiece; normalizers BertNormalizer, NFC, NFD, NFKC, NFKD, Lowercase,
+ * StripAccents, Strip, Prepend, Replace of a string, and sequences of them; pre-tokenizers BertPreTokenizer and
+ * WhitespaceSplit; post-processors TemplateProcessing and BertProcessing; added tokens) and BERT's vocab.txt, a piece a
+ * line, which means lower case without accents and `[CLS] text [SEP]` unless tokenizer_config.json says otherwise.
+ * Anything else in a file is an error that names it. */
 #ifndef FFF_BERT_WORDPIECE_H
 #define FFF_BERT_WORDPIECE_H
 
@@ -17,13 +18,22 @@ extern "C" {
 
 typedef struct fff_tokenizer fff_tokenizer; /* immutable: any number of threads may use one */
 
-/* NULL with one line in `error`. `name` stands in messages. */
+/* A tokenizer.json or vocab.txt, and tokenizer_config.json, special_tokens_map.json and added_tokens.json in its folder
+ * as far as they are there. NULL with one line in `error`. */
 fff_tokenizer *fff_tokenizer_open(const char *path, char *error, size_t error_size);
+
+/* A file's bytes alone. `name` stands in messages. */
 fff_tokenizer *fff_tokenizer_read(const char *name, const char *bytes, size_t length, char *error, size_t error_size);
 void fff_tokenizer_close(fff_tokenizer *tokenizer);
 
-/* *ids, to free(), becomes the ids of a text in UTF-8 with the special tokens around it; at most max_ids: what the
- * text has too many is cut from its end. Bytes that are no UTF-8 count as U+FFFD. False when out of memory. */
+/* *ids, to free(), becomes the ids of a text in UTF-8 with the special tokens around it; at most max_ids, nor more than
+ * the model's files allow: what the text has too many is cut from its end. Bytes that are no UTF-8 count as U+FFFD.
+ * False with one line in `error` when out of memory, or when normalising makes the text too long: more than 64 times
+ * its characters and 1024, or than 2^24. */
+bool fff_tokenizer_try_encode(const fff_tokenizer *tokenizer, const char *text, size_t length, size_t max_ids,
+                              int32_t **ids, size_t *count, char *error, size_t error_size);
+
+/* The same without the line. */
 bool fff_tokenizer_encode(const fff_tokenizer *tokenizer, const char *text, size_t length, size_t max_ids,
                           int32_t **ids, size_t *count);
 

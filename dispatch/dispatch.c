@@ -36,38 +36,94 @@ static bool is_isa(fff_isa isa) {
     return (unsigned)isa < FFF_ISA_COUNT;
 }
 
-size_t fff_cpu_features(fff_cpu_feature *features, size_t capacity) {
+/* ---- CPU features ---------------------------------------------------------------------------- */
+
+/* What this architecture's instruction sets need, each with the question whether it is there; ends with a row without a
+ * name. */
+struct feature {
+    const char *name;
+    fff_isa isa;
+    bool (*present)(void);
+};
+
 #if FFF_ARCH_X86_64
-    /* The compiler's own support asks CPUID and, through XGETBV, whether the operating system saves
-     * the registers. Its state is set up before main() by the compiler's runtime; asking again is
-     * harmless and serves callers that run earlier. */
-    __builtin_cpu_init();
-    const fff_cpu_feature found[] = {
-        {"avx2", FFF_ISA_X86_AVX2, __builtin_cpu_supports("avx2") != 0},
-        {"fma", FFF_ISA_X86_AVX2, __builtin_cpu_supports("fma") != 0},
-        {"avx512f", FFF_ISA_X86_AVX512, __builtin_cpu_supports("avx512f") != 0},
-        {"avx512dq", FFF_ISA_X86_AVX512, __builtin_cpu_supports("avx512dq") != 0},
-        {"avx512bw", FFF_ISA_X86_AVX512, __builtin_cpu_supports("avx512bw") != 0},
-        {"avx512vl", FFF_ISA_X86_AVX512, __builtin_cpu_supports("avx512vl") != 0},
-    };
-    size_t count = sizeof found / sizeof *found;
+
+/* The compiler's own support asks CPUID and, through XGETBV, whether the operating system saves the registers. Its
+ * state is set up before main() by the compiler's runtime; asking again is harmless and serves callers that run
+ * earlier. It wants literal names. */
+#define FFF_CPU_SUPPORTS(feature) (__builtin_cpu_init(), __builtin_cpu_supports(feature) != 0)
+
+static bool has_avx2(void) {
+    return FFF_CPU_SUPPORTS("avx2");
+}
+static bool has_fma(void) {
+    return FFF_CPU_SUPPORTS("fma");
+}
+static bool has_avx512f(void) {
+    return FFF_CPU_SUPPORTS("avx512f");
+}
+static bool has_avx512dq(void) {
+    return FFF_CPU_SUPPORTS("avx512dq");
+}
+static bool has_avx512bw(void) {
+    return FFF_CPU_SUPPORTS("avx512bw");
+}
+static bool has_avx512vl(void) {
+    return FFF_CPU_SUPPORTS("avx512vl");
+}
+
+static const struct feature cpu_features[] = {
+    {"avx2", FFF_ISA_X86_AVX2, has_avx2},
+    {"fma", FFF_ISA_X86_AVX2, has_fma},
+    {"avx512f", FFF_ISA_X86_AVX512, has_avx512f},
+    {"avx512dq", FFF_ISA_X86_AVX512, has_avx512dq},
+    {"avx512bw", FFF_ISA_X86_AVX512, has_avx512bw},
+    {"avx512vl", FFF_ISA_X86_AVX512, has_avx512vl},
+    {NULL, FFF_ISA_AUTO, NULL},
+};
+
 #elif FFF_ARCH_ARM64
+
+static bool has_asimd(void) {
 #if defined(__linux__)
-    int asimd = (getauxval(AT_HWCAP) & (1u << 1)) != 0; /* HWCAP_ASIMD */
+    return (getauxval(AT_HWCAP) & (1u << 1)) != 0; /* HWCAP_ASIMD */
 #else
-    int asimd = 1; /* part of every AArch64 application processor */
+    return true; /* part of every AArch64 application processor */
 #endif
-    const fff_cpu_feature found[] = {{"asimd", FFF_ISA_ARM_NEON, asimd}};
-    size_t count = 1;
+}
+
+static const struct feature cpu_features[] = {
+    {"asimd", FFF_ISA_ARM_NEON, has_asimd},
+    {NULL, FFF_ISA_AUTO, NULL},
+};
+
 #else
-    const fff_cpu_feature *found = NULL;
+
+static const struct feature cpu_features[] = {{NULL, FFF_ISA_AUTO, NULL}};
+
+#endif
+
+size_t fff_cpu_features(fff_cpu_feature *features, size_t capacity) {
     size_t count = 0;
-#endif
-    for (size_t i = 0; i < count && i < capacity; i++) {
-        features[i] = found[i];
+    for (const struct feature *feature = cpu_features; feature->name != NULL; feature++, count++) {
+        if (count < capacity) {
+            features[count] = (fff_cpu_feature){feature->name, feature->isa, feature->present()};
+        }
     }
     return count;
 }
+
+/* Whether the CPU has all that an instruction set needs. */
+static bool has_features_of(fff_isa isa) {
+    for (const struct feature *feature = cpu_features; feature->name != NULL; feature++) {
+        if (feature->isa == isa && !feature->present()) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* ---- Instruction sets ------------------------------------------------------------------------ */
 
 const struct fff_kernels *fff_kernels_of(fff_isa isa) {
     return is_isa(isa) ? isas[isa].kernels : NULL;
@@ -97,14 +153,7 @@ fff_status fff_isa_usable(fff_isa isa) {
     if (isas[isa].kernels == NULL) {
         return FFF_ERROR_ISA_NOT_BUILT;
     }
-    fff_cpu_feature features[8];
-    size_t count = fff_cpu_features(features, sizeof features / sizeof *features);
-    for (size_t i = 0; i < count; i++) {
-        if (features[i].isa == isa && !features[i].present) {
-            return FFF_ERROR_ISA_NOT_SUPPORTED;
-        }
-    }
-    return FFF_OK;
+    return has_features_of(isa) ? FFF_OK : FFF_ERROR_ISA_NOT_SUPPORTED;
 }
 
 fff_status fff_isa_choose(fff_isa requested, fff_isa *chosen) {

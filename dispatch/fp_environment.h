@@ -3,7 +3,10 @@
  * A caller may run with another (PyTorch's set_flush_denormal, code linked with -ffast-math, a
  * numerical program that rounds upwards), and rounding decides routes, so every task that runs
  * kernels enters this environment and leaves it again. When the caller's is already the right one,
- * as nearly always, that is one register read each way. */
+ * as nearly always, that is one register read each way.
+ *
+ * Sticky exception flags add up: what was raised before stays, what the kernels raise is added, whatever the caller's
+ * environment. To hide the latter would take a register read and mostly a write at the end of each call. */
 #ifndef FFF_FP_ENVIRONMENT_H
 #define FFF_FP_ENVIRONMENT_H
 
@@ -21,7 +24,7 @@
 typedef uint32_t fff_fp_environment;
 
 enum {
-    FFF_MXCSR_FLAGS = 0x003f,  /* sticky exception flags: the caller's business */
+    FFF_MXCSR_FLAGS = 0x003f,  /* sticky exception flags */
     FFF_MXCSR_DEFAULT = 0x1f80 /* all exceptions masked, round to nearest, no FTZ, no DAZ */
 };
 
@@ -35,13 +38,14 @@ static inline fff_fp_environment fff_fp_enter(void) {
 
 static inline void fff_fp_leave(fff_fp_environment callers) {
     if ((callers & ~(uint32_t)FFF_MXCSR_FLAGS) != FFF_MXCSR_DEFAULT) {
-        _mm_setcsr(callers);
+        /* A flag that is written raises no exception, even if the caller has unmasked it. */
+        _mm_setcsr(callers | (_mm_getcsr() & FFF_MXCSR_FLAGS));
     }
 }
 
 #elif FFF_ARCH_ARM64
 
-typedef uint64_t fff_fp_environment;
+typedef uint64_t fff_fp_environment; /* FPCR alone: the sticky flags are in FPSR, which nothing here touches */
 
 static inline fff_fp_environment fff_fp_enter(void) {
     uint64_t callers;
@@ -70,7 +74,11 @@ static inline fff_fp_environment fff_fp_enter(void) {
 }
 
 static inline void fff_fp_leave(fff_fp_environment callers) {
+    fexcept_t raised;
+    int which = fetestexcept(FE_ALL_EXCEPT);
+    fegetexceptflag(&raised, which);
     fesetenv(&callers);
+    fesetexceptflag(&raised, which); /* sets them without raising exceptions */
 }
 
 #endif

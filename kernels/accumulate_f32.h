@@ -21,7 +21,7 @@ FFF_INLINE void fff_accumulate_together(const struct fff_trees_f32 *trees, size_
                                         const uint32_t *nodes, const float *activations, unsigned write, float *output,
                                         size_t output_stride, int together, size_t register_floats, int vectors,
                                         fff_columns *columns) {
-    size_t width = trees->output_width, entries = trees->trees * trees->levels;
+    size_t width = trees->output_width, entries = trees->tree_count * trees->level_count;
     for (size_t column = 0, block; column < width; column += block * register_floats) {
         block = column + vectors * register_floats <= width ? vectors : 1;
         for (size_t i = 0; i < count; i += together) {
@@ -39,32 +39,33 @@ FFF_INLINE void fff_accumulate_together(const struct fff_trees_f32 *trees, size_
     }
 }
 
-/* How many tokens, from the first on, share all but the last ALIKE rows of their only tree. */
-FFF_INLINE size_t fff_count_alike(const struct fff_trees_f32 *trees, size_t count, const uint32_t *nodes) {
-    enum { ALIKE = 2 };
-    size_t alike = 1;
-    if (trees->trees == 1 && trees->levels > ALIKE) {
-        const uint32_t *last_shared = nodes + trees->levels - 1 - ALIKE;
-        while (alike < count && last_shared[alike * trees->levels] == last_shared[0]) {
-            alike++;
+/* How many tokens, from the first on, share their path but for the last OWN rows of their only tree. */
+FFF_INLINE size_t fff_count_sharing(const struct fff_trees_f32 *trees, size_t count, const uint32_t *nodes) {
+    enum { OWN = 2 };
+    size_t sharing = 1;
+    if (trees->tree_count == 1 && trees->level_count > OWN) {
+        const uint32_t *last_shared = nodes + trees->level_count - 1 - OWN;
+        while (sharing < count && last_shared[sharing * trees->level_count] == last_shared[0]) {
+            sharing++;
         }
     }
-    return alike;
+    return sharing;
 }
 
-/* One token at a time. Of tokens that are alike, a block's columns come before the next block: its part of their rows,
- * 256 bytes a row, stays in L1, where a token's whole rows, 36 KB at 12 levels of 768 columns, do not fit. Other tokens
- * come one by one, since a row that is not at hand is best read to its end. Against token after token: 7 % off a
- * forward whose tokens take one path, 2 to 8 % off large batches, on a core with 32 KB of L1 (docs/design.md). */
+/* One token at a time. Of tokens that share a path, a block's columns come before the next block: its part of their
+ * rows, 256 bytes a row, stays in L1, where a token's whole rows, 36 KB at 12 levels of 768 columns, do not fit. Other
+ * tokens come one by one, since a row that does not come from L1 is best read to its end. Against token after token: 7
+ * % off a forward whose tokens take one path, 2 to 8 % off large batches, on a core with 32 KB of L1 (docs/trials.md).
+ */
 FFF_INLINE void fff_accumulate_one_by_one(const struct fff_trees_f32 *trees, size_t count, const uint32_t *tokens,
                                           const uint32_t *nodes, const float *activations, unsigned write,
                                           float *output, size_t output_stride, size_t register_floats, int vectors,
                                           fff_columns *columns) {
-    size_t entries = trees->trees * trees->levels;
-    for (size_t i = 0, alike; i < count; i += alike) {
-        alike = fff_count_alike(trees, count - i, nodes + i * entries);
-        fff_accumulate_together(trees, alike, tokens + i, nodes + i * entries, activations + i * entries, write, output,
-                                output_stride, 1, register_floats, vectors, columns);
+    size_t entries = trees->tree_count * trees->level_count;
+    for (size_t i = 0, sharing; i < count; i += sharing) {
+        sharing = fff_count_sharing(trees, count - i, nodes + i * entries);
+        fff_accumulate_together(trees, sharing, tokens + i, nodes + i * entries, activations + i * entries, write,
+                                output, output_stride, 1, register_floats, vectors, columns);
     }
 }
 

@@ -15,7 +15,7 @@
  * - Trees without branches are visited in the order in which their rows lie, so both rows of the third tree to come are
  *   prefetched instead.
  * Tried and lost: prefetching both children's rows whole (twice the traffic), prefetching the output row
- * before the dot product, prefetching the row's own lines. docs/design.md has the figures.
+ * before the dot product, prefetching the row's own lines. docs/trials.md has the figures.
  *
  * Everything here is inlined into the one function of a folder that uses it; no copy is left to the
  * linker. */
@@ -41,8 +41,8 @@ struct fff_descent {
 FFF_INLINE uint32_t fff_visit(const struct fff_descent *descent, size_t tree, size_t level, uint32_t node,
                               fff_logit_function *logit_of) {
     const struct fff_trees_f32 *trees = descent->trees;
-    size_t entry = tree * trees->levels + level;
-    size_t row = tree * trees->nodes + node;
+    size_t entry = tree * trees->level_count + level;
+    size_t row = tree * trees->node_count + node;
     float logit = logit_of(trees, row, descent->input, descent->tail);
     descent->nodes[entry] = node;
     descent->logits[entry] = logit;
@@ -64,7 +64,7 @@ FFF_INLINE void fff_fetch_rest(const struct fff_descent *descent) {
     const struct fff_trees_f32 *trees = descent->trees;
     for (size_t column = descent->fetched; column < trees->output_width; column += FFF_COLUMNS_AT_ONCE) {
         size_t left = trees->output_width - column;
-        for (size_t level = trees->near_levels; level < trees->levels; level++) {
+        for (size_t level = trees->near_levels; level < trees->level_count; level++) {
             fff_fetch_l1(trees->output_rows + descent->nodes[level] * trees->row_stride + column,
                          fff_smaller(left, FFF_COLUMNS_AT_ONCE));
         }
@@ -76,34 +76,34 @@ FFF_INLINE void fff_descend(const struct fff_trees_f32 *trees, const float *inpu
     float tail[FFF_PARTIAL_SUMS];
     fff_pad_tail(input, trees->input_width, tail);
     struct fff_descent descent = {trees, input, tail, trees->output_rows, 0, nodes, logits};
-    if (fetch_output && trees->levels > 1) {
+    if (fetch_output && trees->level_count > 1) {
         size_t half = trees->output_width / 2; /* in whole lines */
         descent.fetched = (half + FFF_LINE_FLOATS - 1) / FFF_LINE_FLOATS * FFF_LINE_FLOATS;
     } else if (fetch_output) { /* an address beyond the last row does no harm */
         descent.fetch_from = trees->input_rows + FFF_ROWS_AHEAD * trees->row_stride;
         descent.fetched = trees->row_stride;
     }
-    if (trees->trees == 1) {
+    if (trees->tree_count == 1) {
         uint32_t node = 0;
-        for (size_t level = 0; level < trees->levels; level++) {
-            if (level + 1 >= trees->near_levels && level + 1 < trees->levels) {
+        for (size_t level = 0; level < trees->level_count; level++) {
+            if (level + 1 >= trees->near_levels && level + 1 < trees->level_count) {
                 fff_fetch_children(trees, node);
             }
             node = fff_visit(&descent, 0, level, node, logit_of);
         }
-        if (fetch_output && trees->levels > 1) {
+        if (fetch_output && trees->level_count > 1) {
             fff_fetch_rest(&descent);
         }
         return;
     }
-    for (size_t tree = 0; tree < trees->trees; tree++) {
-        nodes[tree * trees->levels] = 0;
+    for (size_t tree = 0; tree < trees->tree_count; tree++) {
+        nodes[tree * trees->level_count] = 0;
     }
-    for (size_t level = 0; level < trees->levels; level++) {
-        for (size_t tree = 0; tree < trees->trees; tree++) {
-            uint32_t *node = &nodes[tree * trees->levels + level];
+    for (size_t level = 0; level < trees->level_count; level++) {
+        for (size_t tree = 0; tree < trees->tree_count; tree++) {
+            uint32_t *node = &nodes[tree * trees->level_count + level];
             uint32_t child = fff_visit(&descent, tree, level, *node, logit_of);
-            if (level + 1 < trees->levels) {
+            if (level + 1 < trees->level_count) {
                 node[1] = child;
             }
         }

@@ -34,10 +34,11 @@ enum { FFF_DOT_TILE_ROWS = 3, FFF_DOT_TILE_TOKENS = 4 };
 #define FFF_THRESHOLD_GREATER 0.0f
 #define FFF_THRESHOLD_GREATER_EQUAL (-0x1p-149f)
 
-/* The weights of a layer as kernels see them. Row r = tree * nodes + node has its input weights at
- * input_rows + r * row_stride and, side by side with them, its output weights at output_rows + r * row_stride; both
- * aligned to 64 bytes, followed by zeros up to the next multiple of FFF_PARTIAL_SUMS floats: kernels may read
- * whole vectors of weights, but of the caller's input and output only what is there. */
+/* The weights of a layer as kernels see them. Row r = tree * node_count + node has its input weights at
+ * input_rows + r * row_stride and, side by side with them, its output weights at output_rows + r * row_stride, each at
+ * any alignment: rows that fill more than a line begin with one (layer/layer.c), narrower ones share it. Kernels may
+ * read weights up to the next multiple of FFF_PARTIAL_SUMS floats from where a row's begin, whatever it is that lies
+ * behind them; but it must not matter, were it NaN. Of the caller's input and output they read only what is there. */
 struct fff_trees_f32 {
     const float *input_rows;
     const float *output_rows;
@@ -45,9 +46,9 @@ struct fff_trees_f32 {
     size_t row_stride;
     size_t input_width;
     size_t output_width;
-    size_t trees;
-    size_t levels;      /* depth + 1 */
-    size_t nodes;       /* per tree: 2^levels - 1 */
+    size_t tree_count;
+    size_t level_count; /* depth + 1 */
+    size_t node_count;  /* of a tree: 2^level_count - 1 */
     size_t near_levels; /* rows of so many uppermost levels stay in L2: a hint at what not to fetch ahead */
     float threshold;    /* a token goes right if its logit is above this: FFF_THRESHOLD_GREATER or _EQUAL */
 };
@@ -61,7 +62,8 @@ enum {
 
 /* One token down all trees, level by level:
  *
- *     nodes[tree * levels + level] = node;  logits[tree * levels + level] = the node's logit;  node = its child
+ *     nodes[tree * level_count + level] = node;  logits[tree * level_count + level] = the node's logit;  node = its
+ * child
  *
  * `input` has input_width floats, at any alignment. `fetch_output` asks for the visited output rows, as far as that
  * pays, to be prefetched for accumulate_f32. */
@@ -91,7 +93,7 @@ typedef void fff_two_levels_f32_function(const struct fff_trees_f32 *trees, size
 typedef void fff_activate_f32_function(fff_activation activation, size_t count, const float *logits,
                                        float *activations);
 
-/* The outputs of several tokens, with e = tree * levels + level counting a token's entries, `entries` in all:
+/* The outputs of several tokens, with e = tree * level_count + level counting a token's entries, `entries` in all:
  *
  *     for i in 0 .. count-1, for each column j:  y = &output[tokens[i] * output_stride]
  *         y[j] = write & FFF_WRITE_CONTINUE ? y[j] : +0
@@ -107,7 +109,8 @@ typedef void fff_accumulate_f32_function(const struct fff_trees_f32 *trees, size
 /* Several tokens against the roots of all trees:
  *
  *     for t in 0 .. count-1, for each tree:
- *         logits[t * logit_stride + tree * levels] = logit of tree's root for the input at inputs + t * input_stride
+ *         logits[t * logit_stride + tree * level_count] = logit of tree's root for the input at inputs + t *
+ * input_stride
  *
  * `fetch_output` asks for the roots' output rows to be prefetched, if they come from beyond L2. */
 typedef void fff_roots_f32_function(const struct fff_trees_f32 *trees, size_t count, const float *inputs,

@@ -12,8 +12,8 @@
 
 /* Asks for the rows of a tile's roots, those of the trees from `first` on. */
 FFF_INLINE void fff_fetch_roots(const struct fff_trees_f32 *trees, size_t first, bool fetch_output) {
-    for (size_t tree = first; tree < trees->trees && tree < first + FFF_DOT_TILE_ROWS; tree++) {
-        fff_fetch_l2(trees->input_rows + tree * trees->nodes * trees->row_stride,
+    for (size_t tree = first; tree < trees->tree_count && tree < first + FFF_DOT_TILE_ROWS; tree++) {
+        fff_fetch_l2(trees->input_rows + tree * trees->node_count * trees->row_stride,
                      fetch_output ? trees->row_stride : trees->input_width);
     }
 }
@@ -26,11 +26,11 @@ FFF_INLINE void fff_roots(const struct fff_trees_f32 *trees, size_t count, const
         for (size_t t = 0; t < FFF_DOT_TILE_TOKENS; t++) { /* where there are fewer, the last is used again */
             input[t] = inputs + (token + (t < tokens ? t : tokens - 1)) * input_stride;
         }
-        for (size_t tree = 0; tree < trees->trees; tree += FFF_DOT_TILE_ROWS) {
-            size_t rows = fff_smaller(trees->trees - tree, FFF_DOT_TILE_ROWS);
+        for (size_t tree = 0; tree < trees->tree_count; tree += FFF_DOT_TILE_ROWS) {
+            size_t rows = fff_smaller(trees->tree_count - tree, FFF_DOT_TILE_ROWS);
             const float *weights[FFF_DOT_TILE_ROWS];
             for (size_t r = 0; r < FFF_DOT_TILE_ROWS; r++) {
-                size_t row = (tree + (r < rows ? r : rows - 1)) * trees->nodes;
+                size_t row = (tree + (r < rows ? r : rows - 1)) * trees->node_count;
                 weights[r] = trees->input_rows + row * trees->row_stride;
             }
             if (token == 0 && trees->near_levels == 0) {
@@ -39,9 +39,9 @@ FFF_INLINE void fff_roots(const struct fff_trees_f32 *trees, size_t count, const
             float dots[FFF_DOT_TILE_ROWS][FFF_DOT_TILE_TOKENS];
             dots_of(weights, input, NULL, trees->input_width, dots);
             for (size_t r = 0; r < rows; r++) {
-                float bias = trees->biases[(tree + r) * trees->nodes];
+                float bias = trees->biases[(tree + r) * trees->node_count];
                 for (size_t t = 0; t < tokens; t++) {
-                    logits[(token + t) * logit_stride + (tree + r) * trees->levels] = dots[r][t] + bias;
+                    logits[(token + t) * logit_stride + (tree + r) * trees->level_count] = dots[r][t] + bias;
                 }
             }
         }

@@ -3,7 +3,7 @@
  *
  * A node's row and both its children's against four tokens: half of the children's dot products are for nothing, but
  * inputs come from L2 once for two levels, and that takes longer on a core that has a cache line from L2 every second
- * cycle: 43 ns against 56 for two levels, at 768 columns (docs/design.md).
+ * cycle: 43 ns against 56 for two levels, at 768 columns (docs/trials.md).
  *
  * Everything here is inlined into the one function of a folder that uses it; no copy is left to the linker. */
 #ifndef FFF_KERNELS_TWO_LEVELS_F32_H

@@ -2,6 +2,7 @@
 #include "layer/layer.h"
 
 #include "dispatch/dispatch.h"
+#include "kernels/toolbox.h"
 #include "layer/plan.h"
 #include "layer/size.h"
 
@@ -48,7 +49,7 @@ static size_t l2_bytes(void) {
     if (bytes <= 0) {
         return 1 << 20;
     }
-    return fff_at_most(fff_at_least((size_t)bytes, 256 << 10), 8 << 20);
+    return fff_min(fff_max((size_t)bytes, 256 << 10), 8 << 20);
 }
 
 static const fff_allocator c_library = {allocate_from_c_library, release_to_c_library, NULL};
@@ -59,14 +60,14 @@ static const fff_allocator c_library = {allocate_from_c_library, release_to_c_li
 #define FIRST_DESC_SIZE (offsetof(fff_layer_desc, allocator) + sizeof(const fff_allocator *))
 #define LARGEST_DESC_SIZE 4096 /* no version will need more; a larger size is an uninitialised one */
 
-/* A descriptor of any version, as this one sees it. A shorter one than ours (an older program)
- * leaves the rest zero; a longer one is refused unless what we do not know is zero. */
+/* A descriptor of any version, as this one sees it. A shorter one than ours (an older program) leaves the rest zero,
+ * and must have a size that some version had; a longer one is refused unless what we do not know is zero. */
 static fff_status read_desc(const fff_layer_desc *given, fff_layer_desc *desc) {
     if (given == NULL) {
         return FFF_ERROR_NULL_POINTER;
     }
     size_t size = given->struct_size;
-    if (size < FIRST_DESC_SIZE || size > LARGEST_DESC_SIZE) {
+    if ((size != FIRST_DESC_SIZE && size < sizeof *desc) || size > LARGEST_DESC_SIZE) {
         return FFF_ERROR_STRUCT_SIZE;
     }
     for (size_t i = sizeof *desc; i < size; i++) {
@@ -75,7 +76,7 @@ static fff_status read_desc(const fff_layer_desc *given, fff_layer_desc *desc) {
         }
     }
     memset(desc, 0, sizeof *desc);
-    memcpy(desc, given, fff_at_most(size, sizeof *desc));
+    memcpy(desc, given, fff_min(size, sizeof *desc));
     return FFF_OK;
 }
 
@@ -130,33 +131,52 @@ static fff_status check_desc(const fff_layer_desc *desc) {
 
 enum {
     PAGE_FLOATS = 1024, /* 4 KB, after which the sets of a first-level cache repeat */
-    SKEW = 32,          /* two lines */
+    SKEW = 2 * FFF_LINE_FLOATS,
 };
 
 /* Where things lie in a layer's memory, in floats. */
-struct plan {
+struct packing {
     size_t rows, output_offset, row_stride, biases_offset;
     size_t alignment, bytes;
 };
 
-static bool make_plan(const fff_layer_desc *desc, struct plan *plan) {
-    size_t output_padded, weights, floats;
-    plan->rows = desc->trees * fff_nodes_per_tree(desc->depth);
-    if (!fff_size_round_up(desc->input_width, FFF_PARTIAL_SUMS, &plan->output_offset) ||
-        !fff_size_round_up(desc->output_width, FFF_PARTIAL_SUMS, &output_padded) ||
-        !fff_size_add(plan->output_offset, output_padded, &plan->row_stride)) {
+/* A row, input weights and output weights side by side. One that is no longer than a cache line does not cross one: its
+ * stride is a power of two, and nothing lies between the two parts. In longer rows each part begins with a line. */
+static bool lay_out_row(const fff_layer_desc *desc, struct packing *packing) {
+    size_t both, output_padded;
+    if (!fff_size_add(desc->input_width, desc->output_width, &both)) {
+        return false;
+    }
+    if (both <= FFF_LINE_FLOATS) {
+        packing->output_offset = desc->input_width;
+        for (packing->row_stride = 2; packing->row_stride < both;) {
+            packing->row_stride *= 2;
+        }
+        return true;
+    }
+    if (!fff_size_round_up(desc->input_width, FFF_LINE_FLOATS, &packing->output_offset) ||
+        !fff_size_round_up(desc->output_width, FFF_LINE_FLOATS, &output_padded) ||
+        !fff_size_add(packing->output_offset, output_padded, &packing->row_stride)) {
         return false;
     }
     /* Rows that all began at the same place of a page would drive each other's columns out of the nearest caches. */
-    size_t skew = plan->row_stride % PAGE_FLOATS == 0 ? SKEW : 0;
-    if (!fff_size_add(plan->row_stride, skew, &plan->row_stride) ||
-        !fff_size_multiply(plan->rows, plan->row_stride, &weights) || !fff_size_add(weights, plan->rows, &floats) ||
-        !fff_size_multiply(floats, sizeof(float), &plan->bytes)) {
+    size_t skew = packing->row_stride % PAGE_FLOATS == 0 ? SKEW : 0;
+    return fff_size_add(packing->row_stride, skew, &packing->row_stride);
+}
+
+/* All of it: rows, biases, and what kernels may read behind the last row. */
+static bool lay_out(const fff_layer_desc *desc, struct packing *packing) {
+    size_t floats;
+    packing->rows = desc->trees * fff_nodes_per_tree(desc->depth);
+    if (!lay_out_row(desc, packing) ||
+        !fff_size_multiply(packing->rows, packing->row_stride, &packing->biases_offset) ||
+        !fff_size_add(packing->biases_offset, packing->rows, &floats) ||
+        !fff_size_add(floats, FFF_PARTIAL_SUMS, &floats) ||
+        !fff_size_multiply(floats, sizeof(float), &packing->bytes)) {
         return false;
     }
-    plan->biases_offset = weights;
-    plan->alignment = plan->bytes >= HUGE_PAGE ? HUGE_PAGE : CACHE_LINE;
-    return fff_size_round_up(plan->bytes, plan->alignment, &plan->bytes) && plan->bytes <= PTRDIFF_MAX;
+    packing->alignment = packing->bytes >= HUGE_PAGE ? HUGE_PAGE : CACHE_LINE;
+    return fff_size_round_up(packing->bytes, packing->alignment, &packing->bytes) && packing->bytes <= PTRDIFF_MAX;
 }
 
 /* Copies a strided matrix into rows `stride` apart; tile by tile, so that a transposing copy uses
@@ -186,7 +206,7 @@ fff_status fff_layer_create(const fff_layer_desc *given, fff_layer **layer) {
     }
     fff_layer_desc desc;
     fff_isa isa;
-    struct plan plan;
+    struct packing packing;
     fff_status status = read_desc(given, &desc);
     if (status == FFF_OK) {
         status = check_desc(&desc);
@@ -200,7 +220,7 @@ fff_status fff_layer_create(const fff_layer_desc *given, fff_layer **layer) {
     if (status != FFF_OK) {
         return status;
     }
-    if (!make_plan(&desc, &plan)) {
+    if (!lay_out(&desc, &packing)) {
         return FFF_ERROR_OVERFLOW;
     }
 
@@ -209,29 +229,29 @@ fff_status fff_layer_create(const fff_layer_desc *given, fff_layer **layer) {
     if (made == NULL) {
         return FFF_ERROR_OUT_OF_MEMORY;
     }
-    float *memory = allocator.allocate(allocator.context, plan.bytes, plan.alignment);
+    float *memory = allocator.allocate(allocator.context, packing.bytes, packing.alignment);
     if (memory == NULL) {
         allocator.release(allocator.context, made, sizeof *made);
         return FFF_ERROR_OUT_OF_MEMORY;
     }
-    memset(memory, 0, plan.bytes);
-    pack(memory, plan.row_stride, &desc.input_weights, plan.rows, desc.input_width);
-    pack(memory + plan.output_offset, plan.row_stride, &desc.output_weights, plan.rows, desc.output_width);
+    memset(memory, 0, packing.bytes);
+    pack(memory, packing.row_stride, &desc.input_weights, packing.rows, desc.input_width);
+    pack(memory + packing.output_offset, packing.row_stride, &desc.output_weights, packing.rows, desc.output_width);
     if (desc.biases != NULL) {
-        memcpy(memory + plan.biases_offset, desc.biases, plan.rows * sizeof(float));
+        memcpy(memory + packing.biases_offset, desc.biases, packing.rows * sizeof(float));
     }
     *made = (fff_layer){
         .trees =
             {
                 .input_rows = memory,
-                .output_rows = memory + plan.output_offset,
-                .biases = memory + plan.biases_offset,
-                .row_stride = plan.row_stride,
+                .output_rows = memory + packing.output_offset,
+                .biases = memory + packing.biases_offset,
+                .row_stride = packing.row_stride,
                 .input_width = desc.input_width,
                 .output_width = desc.output_width,
-                .trees = desc.trees,
-                .levels = desc.depth + 1,
-                .nodes = fff_nodes_per_tree(desc.depth),
+                .tree_count = desc.trees,
+                .level_count = desc.depth + 1,
+                .node_count = fff_nodes_per_tree(desc.depth),
                 .threshold = desc.routing == FFF_ROUTING_GREATER ? FFF_THRESHOLD_GREATER : FFF_THRESHOLD_GREATER_EQUAL,
             },
         .kernels = fff_kernels_of(isa),
@@ -239,7 +259,7 @@ fff_status fff_layer_create(const fff_layer_desc *given, fff_layer **layer) {
         .isa = isa,
         .l2_bytes = l2_bytes(),
         .path_length = desc.trees * (desc.depth + 1), /* at most the number of rows */
-        .memory_size = plan.bytes,
+        .memory_size = packing.bytes,
         .memory = memory,
         .allocator = allocator,
     };

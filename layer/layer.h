@@ -11,21 +11,21 @@ struct fff_layer {
     const struct fff_kernels *kernels;
     fff_activation activation;
     fff_isa isa;
-    size_t path_length;   /* trees * levels */
-    size_t l2_bytes;      /* of this machine's second-level cache */
-    size_t block;         /* tokens whose inputs stay in L2; several times as many for several small trees */
-    size_t group;         /* trees whose output rows stay in L2; of depth 0, whose rows of both matrices do */
-    size_t group_of_one;  /* trees whose output rows on a single token's paths do */
-    size_t finish_tokens; /* tokens whose activations of such a group are at hand */
-    bool large_trees;     /* a tree exceeds L2, so it is worth while to fetch its rows once for many blocks of tokens */
-    size_t memory_size;   /* of `memory`, in bytes */
-    void *memory;         /* rows, each with input and output weights side by side; then biases */
+    size_t path_length;    /* trees * levels */
+    size_t l2_bytes;       /* of this machine's second-level cache */
+    size_t block;          /* tokens whose inputs stay in L2; several times as many for several small trees */
+    size_t group;          /* trees whose output rows stay in L2; of depth 0, whose rows of both matrices do */
+    size_t group_of_token; /* trees whose output rows on a single token's paths do */
+    size_t finish_tokens;  /* tokens whose activations of such a group are computed at once */
+    bool large_trees;   /* a tree exceeds L2, so it is worth while to fetch its rows once for many blocks of tokens */
+    size_t memory_size; /* of `memory`, in bytes */
+    void *memory;       /* rows, each with input and output weights side by side; then biases */
     fff_allocator allocator;
 };
 
 /* Whether rows do not all stay in L2, so that they are fetched ahead. */
-static inline bool fff_from_afar(const struct fff_trees_f32 *trees) {
-    return trees->near_levels < trees->levels;
+static inline bool fff_beyond_l2(const struct fff_trees_f32 *trees) {
+    return trees->near_levels < trees->level_count;
 }
 
 #endif

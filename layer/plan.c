@@ -14,7 +14,7 @@ enum {
     SUBTREES_A_TASK = 4,  /* at least, so that few are cut between two tasks */
     TOKENS_A_TASK = 48,   /* at least, for more than one task to walk together */
     MOST_SPLIT = 12,
-    FINISH_FLOATS = 512, /* activations at hand: those of a few paths down one tree, or of one down many */
+    FINISH_FLOATS = 512, /* activations computed at once: those of a few paths down one tree, or of one down many */
     /* Several trees walk one by one, all inputs and outputs read anew for each, only if each is so much larger. */
     SMALL_TREE_CACHES = 4,
 };
@@ -28,90 +28,173 @@ static size_t reserve(size_t *end, size_t count) {
     return start;
 }
 
+/* How many tokens' activations are computed at once, of so many entries each. */
+static size_t finish_tokens(size_t entries) {
+    return fff_max(FINISH_FLOATS / entries, 1);
+}
+
 void fff_plan_layer(struct fff_layer *layer) {
     const struct fff_trees_f32 *trees = &layer->trees;
     size_t floats = layer->l2_bytes / 5 * 2 / sizeof(float); /* as much for tokens as for rows, and some for the rest */
-    size_t tree_bytes = trees->nodes * trees->row_stride * sizeof(float);
-    layer->large_trees = tree_bytes > (trees->trees == 1 ? layer->l2_bytes / 2 : layer->l2_bytes * SMALL_TREE_CACHES);
+    size_t tree_bytes = trees->node_count * trees->row_stride * sizeof(float);
+    layer->large_trees =
+        tree_bytes > (trees->tree_count == 1 ? layer->l2_bytes / 2 : layer->l2_bytes * SMALL_TREE_CACHES);
     /* Small trees walk one by one, or group by group, and their rows come from beyond L2 again for each block of
      * tokens. So blocks are larger than L2, though inputs and outputs then come from beyond it, too, for each group. */
-    size_t token_floats = trees->trees == 1 || layer->large_trees
+    size_t token_floats = trees->tree_count == 1 || layer->large_trees
                               ? trees->input_width
                               : (trees->input_width + trees->output_width) / BLOCKS_OF_TREES;
-    layer->block = fff_at_most(fff_at_least(floats / fff_at_least(token_floats, 1), LEAST_BLOCK), MOST_BLOCK);
-    size_t by_rows = trees->levels == 1
+    layer->block = fff_min(fff_max(floats / fff_max(token_floats, 1), LEAST_BLOCK), MOST_BLOCK);
+    size_t by_rows = trees->level_count == 1
                          ? layer->l2_bytes / L2_TO_ROOTS / sizeof(float) / trees->row_stride
-                         : layer->l2_bytes / L2_TO_GROUP / sizeof(float) / trees->nodes / trees->output_width;
-    size_t by_logits = floats / layer->block / (trees->levels + 1);
-    layer->group = fff_at_least(fff_at_most(fff_at_most(by_rows, by_logits), trees->trees), 1);
-    if (trees->levels == 1 && layer->group < trees->trees && layer->group > FFF_DOT_TILE_ROWS) {
+                         : layer->l2_bytes / L2_TO_GROUP / sizeof(float) / trees->node_count / trees->output_width;
+    size_t by_logits = floats / layer->block / (trees->level_count + 1);
+    layer->group = fff_max(fff_min(fff_min(by_rows, by_logits), trees->tree_count), 1);
+    if (trees->level_count == 1 && layer->group < trees->tree_count && layer->group > FFF_DOT_TILE_ROWS) {
         layer->group -= layer->group % FFF_DOT_TILE_ROWS;
     }
-    size_t by_path = layer->l2_bytes / L2_TO_GROUP / sizeof(float) / trees->levels / trees->output_width;
-    layer->group_of_one = fff_at_least(fff_at_most(by_path, trees->trees), 1);
-    layer->finish_tokens = fff_at_least(FINISH_FLOATS / (layer->group * trees->levels), 1);
-    size_t near_rows = layer->l2_bytes / L2_TO_NEAR / sizeof(float) / trees->input_width / trees->trees;
-    layer->trees.near_levels = trees->trees * tree_bytes > layer->l2_bytes / 2 ? 0 : trees->levels;
-    while (trees->near_levels + 1 < trees->levels && ((size_t)2 << trees->near_levels) - 1 <= near_rows) {
+    size_t by_path = layer->l2_bytes / L2_TO_GROUP / sizeof(float) / trees->level_count / trees->output_width;
+    layer->group_of_token = fff_max(fff_min(by_path, trees->tree_count), 1);
+    layer->finish_tokens = finish_tokens(layer->group * trees->level_count);
+    size_t near_rows = layer->l2_bytes / L2_TO_NEAR / sizeof(float) / trees->input_width / trees->tree_count;
+    layer->trees.near_levels = trees->tree_count * tree_bytes > layer->l2_bytes / 2 ? 0 : trees->level_count;
+    while (trees->near_levels + 1 < trees->level_count && ((size_t)2 << trees->near_levels) - 1 <= near_rows) {
         layer->trees.near_levels++;
     }
+}
+
+/* ---- A batch --------------------------------------------------------------------------------- */
+
+static size_t share_of(size_t count, size_t tasks) {
+    return (count - 1) / tasks + 1;
+}
+
+/* Every task with tokens of its own: its share, block by block. */
+static void plan_own(const struct fff_layer *layer, size_t batch, struct fff_plan *plan) {
+    plan->group = layer->group;
+    plan->chunk = fff_min(share_of(batch, plan->tasks), layer->block);
+    plan->finish_tokens = fff_min(layer->finish_tokens, plan->chunk);
 }
 
 /* All tasks together: how many tokens, and at which level to sort them. */
 static void plan_together(const struct fff_layer *layer, size_t batch, struct fff_plan *plan) {
     const struct fff_trees_f32 *trees = &layer->trees;
-    size_t leaves = (trees->nodes + 1) / 2, subtrees = plan->tasks > 1 ? SUBTREES_A_TASK * plan->tasks : 1;
+    size_t leaves = (trees->node_count + 1) / 2, subtrees = plan->tasks > 1 ? SUBTREES_A_TASK * plan->tasks : 1;
     plan->together = true;
     plan->group = 1;
-    plan->finish_tokens = fff_at_least(FINISH_FLOATS / trees->levels, 1);
-    plan->chunk = fff_at_most(batch, fff_at_most(fff_at_least(TOKENS_A_LEAF * leaves, 4 * layer->block), MOST_CHUNK));
-    while (plan->split + 1 < trees->levels && plan->split < MOST_SPLIT &&
+    plan->chunk = fff_min(batch, fff_min(fff_max(TOKENS_A_LEAF * leaves, 4 * layer->block), MOST_CHUNK));
+    plan->finish_tokens = fff_min(finish_tokens(trees->level_count), share_of(plan->chunk, plan->tasks));
+    while (plan->split + 1 < trees->level_count && plan->split < MOST_SPLIT &&
            (plan->chunk >> plan->split > layer->block * (plan->split < trees->near_levels ? 1 : FFF_BLOCKS_A_SUBTREE) ||
             (size_t)1 << plan->split < subtrees || plan->split == 1 /* the levels above go two at once */)) {
         plan->split++;
     }
 }
 
-/* Lays out the workspace of a plan; its bytes, 0 if they overflow. */
-static size_t lay_out(const struct fff_layer *layer, struct fff_plan *plan) {
-    size_t entries = plan->group * layer->trees.levels, end = 0;
-    reserve(&end, plan->chunk * plan->group); /* nodes */
-    plan->walk.logits = reserve(&end, plan->chunk * entries);
-    plan->walk.order = reserve(&end, plan->chunk);
-    plan->walk.scratch = reserve(&end, plan->chunk);
-    plan->walk.starts = reserve(&end, plan->together ? ((size_t)1 << plan->split) + 1 : 0);
-    if (plan->together) { /* one walk, then a slice for each task */
-        plan->slices = end;
-        end = 0;
+/* A token that goes alone has nodes and logits of its own kind of group in place of a walk. */
+static size_t one_token_bytes(const struct fff_layer *layer) {
+    size_t end = 0;
+    reserve(&end, 2 * layer->group_of_token * layer->trees.level_count);
+    return end;
+}
+
+/* Lays out a walk, from *end on. */
+static void lay_out_walk(const struct fff_layer *layer, struct fff_plan *plan, size_t *end) {
+    reserve(end, plan->chunk * plan->group); /* nodes */
+    plan->walk.logits = reserve(end, plan->chunk * plan->group * layer->trees.level_count);
+    plan->walk.order = reserve(end, plan->chunk);
+    plan->walk.scratch = reserve(end, plan->chunk);
+    plan->walk.starts = reserve(end, plan->together ? ((size_t)1 << plan->split) + 1 : 0);
+}
+
+/* Lays out the workspace of a plan. */
+static void lay_out(const struct fff_layer *layer, struct fff_plan *plan) {
+    size_t entries = plan->group * layer->trees.level_count, end = 0;
+    if (plan->together) {
+        lay_out_walk(layer, plan, &end);
+    }
+    if (plan->tasks > 1) {
+        plan->shared = reserve(&end, FFF_SHARED_BYTES / sizeof(uint32_t));
+        plan->states = reserve(&end, share_of(plan->tasks, sizeof(uint32_t)));
+    }
+    plan->slices = end;
+    end = 0;
+    if (!plan->together) {
+        lay_out_walk(layer, plan, &end);
     }
     plan->activations = reserve(&end, plan->finish_tokens * entries);
     plan->paths = reserve(&end, plan->finish_tokens * entries);
-    size_t one_token = 0; /* a token that goes alone has nodes and logits of a whole path in place of all that */
-    reserve(&one_token, layer->path_length);
-    reserve(&one_token, layer->path_length);
-    plan->slice = fff_at_least(end, one_token);
-    size_t bytes;
-    return fff_size_multiply(plan->tasks, plan->slice, &bytes) && fff_size_add(bytes, plan->slices, &bytes) &&
-                   fff_size_add(bytes, FFF_WORKSPACE_ALIGNMENT - 1, &bytes)
-               ? bytes
-               : 0;
+    plan->slice = fff_max(end, plan->together ? 0 : one_token_bytes(layer));
+}
+
+/* ---- Its workspace ---------------------------------------------------------------------------
+ *
+ * What slices take falls and rises with the number of tasks, as shares are rounded up. What is asked for is somewhat
+ * more: a bound of that which never falls, so that a workspace for many tokens and tasks serves for fewer.
+ */
+
+/* The tokens of all tasks' shares of `count`, of each at most `limit`. At least tasks * min(share, limit): rounding up
+ * makes each share less than one token larger. */
+static size_t tokens_of_slices(size_t tasks, size_t count, size_t limit) {
+    size_t by_limit, by_share;
+    if (!fff_size_multiply(tasks, fff_min(count, limit), &by_limit)) {
+        by_limit = SIZE_MAX;
+    }
+    if (!fff_size_add(count, tasks - 1, &by_share)) {
+        by_share = SIZE_MAX;
+    }
+    return fff_min(by_limit, by_share);
+}
+
+static bool add_product(size_t *sum, size_t a, size_t b) {
+    size_t product;
+    return fff_size_multiply(a, b, &product) && fff_size_add(*sum, product, sum);
+}
+
+/* The bytes of workspace of a plan for `count` tokens; 0 if they overflow. Nothing is smaller for more tokens or tasks.
+ */
+static size_t workspace_of(const struct fff_layer *layer, const struct fff_plan *plan, size_t count) {
+    enum { WALK_ARRAYS = 4, FINISH_ARRAYS = 2, LINE = FFF_WORKSPACE_ALIGNMENT };
+    if (plan->tasks == 1) { /* that grows with the tokens as it is, and is less than the bound */
+        return plan->slices + plan->slice + LINE - 1;
+    }
+    size_t entries = plan->group * layer->trees.level_count, slices = 0, alone = 0, bytes = plan->slices;
+    size_t at_once = plan->together ? finish_tokens(entries) : layer->finish_tokens;
+    size_t to_finish = tokens_of_slices(plan->tasks, count, at_once);
+    bool fits = add_product(&slices, to_finish, FINISH_ARRAYS * entries * sizeof(float)) &&
+                add_product(&slices, plan->tasks, FINISH_ARRAYS * LINE);
+    if (!plan->together) {
+        size_t a_token = (plan->group + entries + 2) * sizeof(float); /* nodes, logits, order, scratch */
+        fits = fits && add_product(&slices, tokens_of_slices(plan->tasks, count, layer->block), a_token) &&
+               add_product(&slices, plan->tasks, WALK_ARRAYS * LINE) &&
+               add_product(&alone, plan->tasks, one_token_bytes(layer));
+    }
+    fits = fits && fff_size_add(bytes, fff_max(slices, alone), &bytes) && fff_size_add(bytes, LINE - 1, &bytes);
+    return fits ? bytes : 0;
 }
 
 size_t fff_plan_batch(const struct fff_layer *layer, size_t batch, size_t concurrency, struct fff_plan *plan) {
-    *plan = (struct fff_plan){.tasks = fff_at_most(fff_at_least(concurrency, 1), batch), .group = layer->group};
-    plan->chunk = fff_at_most(batch, layer->block); /* for each task, so that fewer tasks never need more */
-    plan->finish_tokens = layer->finish_tokens;
-    size_t bytes = lay_out(layer, plan);
+    size_t tasks = fff_min(fff_max(concurrency, 1), batch);
+    if (tasks > PTRDIFF_MAX / FFF_WORKSPACE_ALIGNMENT) {
+        return 0; /* each has a slice; and nothing below overflows but what is checked */
+    }
+    /* As many tokens as tasks of a large tree ever have to themselves. */
+    size_t own = layer->large_trees ? fff_min(batch, fff_max(layer->block, 2 * TOKENS_A_TASK - 1)) : batch;
+    *plan = (struct fff_plan){.tasks = fff_min(tasks, own)};
+    plan_own(layer, own, plan);
+    lay_out(layer, plan);
+    size_t bytes = workspace_of(layer, plan, own);
     if (!layer->large_trees || batch < 2 * TOKENS_A_TASK || bytes == 0) {
         return bytes;
     }
     /* Both ways are provided for, whichever is taken, so that a workspace for many tokens and tasks serves for fewer.
      */
-    struct fff_plan together = {.tasks = plan->tasks};
+    struct fff_plan together = {.tasks = tasks};
     plan_together(layer, batch, &together);
-    size_t together_bytes = lay_out(layer, &together);
-    if (batch > layer->block || (plan->tasks > 1 && batch / plan->tasks >= TOKENS_A_TASK)) {
+    lay_out(layer, &together);
+    size_t together_bytes = workspace_of(layer, &together, together.chunk);
+    if (batch > layer->block || (tasks > 1 && batch / tasks >= TOKENS_A_TASK)) {
         *plan = together;
     }
-    return together_bytes == 0 ? 0 : fff_at_least(bytes, together_bytes);
+    return together_bytes == 0 ? 0 : fff_max(bytes, together_bytes);
 }

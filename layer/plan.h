@@ -13,16 +13,20 @@ struct fff_walk_layout {
  * in L2, or to leave a few tokens that share little. */
 enum { FFF_BLOCKS_A_SUBTREE = 2 };
 
+/* Room for what tasks share, if there are several. */
+enum { FFF_SHARED_BYTES = 1024 };
+
 struct fff_plan {
     bool together;        /* all tasks share each walk; else every task has walks of its own */
     size_t tasks;         /* at most */
     size_t chunk;         /* tokens of a walk, at most */
     size_t split;         /* together: the level at which tokens are sorted; else 0 */
     size_t group;         /* trees of a walk, at most */
-    size_t finish_tokens; /* tokens whose activations are at hand */
+    size_t finish_tokens; /* tokens whose activations are computed at once */
     struct fff_walk_layout walk;
+    size_t shared, states;     /* byte offsets of what several tasks share, after a shared walk; of a byte for each */
+    size_t slices, slice;      /* where the tasks' slices begin; bytes of each */
     size_t activations, paths; /* byte offsets in a task's slice; a walk of its own comes first */
-    size_t slices, slice;      /* where the tasks' slices begin, after a shared walk; bytes of each */
 };
 
 /* What of all plans for a layer is the same, from its l2_bytes. */

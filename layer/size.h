@@ -6,10 +6,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-static inline size_t fff_at_most(size_t value, size_t limit) {
+static inline size_t fff_min(size_t value, size_t limit) {
     return value < limit ? value : limit;
 }
-static inline size_t fff_at_least(size_t value, size_t limit) {
+static inline size_t fff_max(size_t value, size_t limit) {
     return value > limit ? value : limit;
 }
 

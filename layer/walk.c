@@ -17,13 +17,13 @@ enum {
     FINISH_TOGETHER = 12, /* at most, of the tokens at a node, unless they stand at one leaf */
 };
 
-/* Floats `first` to `end` of a node's input row, as far as it has them, unless its level's rows are at hand. */
+/* Floats `first` to `end` of a node's input row, as far as it has them, unless its level's rows stay in L2. */
 FFF_INLINE void fetch_part(const struct fff_walk *walk, size_t tree, size_t level, uint32_t node, size_t first,
                            size_t end) {
     const struct fff_trees_f32 *trees = &walk->trees;
-    end = fff_at_most(end, trees->input_width);
+    end = fff_min(end, trees->input_width);
     if (level >= trees->near_levels && first < end) {
-        fff_fetch_l2(trees->input_rows + (tree * trees->nodes + node) * trees->row_stride + first, end - first);
+        fff_fetch_l2(trees->input_rows + (tree * trees->node_count + node) * trees->row_stride + first, end - first);
     }
 }
 
@@ -36,7 +36,7 @@ FFF_INLINE void fetch_row(const struct fff_walk *walk, size_t tree, size_t level
 FFF_INLINE void fetch_for_sums(const struct fff_walk *walk, size_t tree, size_t level, uint32_t node, size_t count,
                                const uint32_t *tokens) {
     const struct fff_trees_f32 *trees = &walk->trees;
-    fff_fetch_l2(trees->output_rows + (tree * trees->nodes + node) * trees->row_stride, trees->output_width);
+    fff_fetch_l2(trees->output_rows + (tree * trees->node_count + node) * trees->row_stride, trees->output_width);
     if (level == walk->output_level) {
         for (size_t i = 0; i < count; i++) {
             fff_fetch_l2(walk->output + tokens[i] * walk->output_stride, trees->output_width);
@@ -51,12 +51,12 @@ FFF_INLINE void fetch_for_sums(const struct fff_walk *walk, size_t tree, size_t 
 static size_t move_to_children(const struct fff_walk *walk, size_t tree, size_t level, uint32_t node, size_t count,
                                uint32_t *order, uint32_t *scratch) {
     const struct fff_trees_f32 *trees = &walk->trees;
-    const float *logits = walk->logits + tree * trees->levels + level;
+    const float *logits = walk->logits + tree * trees->level_count + level;
     size_t left = 0, right = 0;
     for (size_t i = 0; i < count; i++) {
         uint32_t token = order[i];
         uint32_t child = fff_child(node, logits[token * walk->logit_stride], trees->threshold);
-        walk->nodes[token * trees->trees + tree] = child;
+        walk->nodes[token * trees->tree_count + tree] = child;
         /* Write to both sides and advance one: no branch to mispredict. */
         bool goes_left = child == 2 * node + 1;
         order[left] = token;
@@ -104,27 +104,27 @@ FFF_INLINE void fetch_rows_below(const struct fff_walk *walk, size_t tree, size_
  * level `to` and beyond. */
 static size_t visit_node(const struct fff_walk *walk, size_t tree, size_t to, const struct group *group, bool two) {
     const struct fff_trees_f32 *trees = &walk->trees;
-    size_t level = group->level, count = group->count, root = tree * trees->nodes;
-    uint32_t node = walk->nodes[group->order[0] * trees->trees + tree];
-    float *logits = walk->logits + tree * trees->levels + level;
+    size_t level = group->level, count = group->count, root = tree * trees->node_count;
+    uint32_t node = walk->nodes[group->order[0] * trees->tree_count + tree];
+    float *logits = walk->logits + tree * trees->level_count + level;
     fetch_rows_below(walk, tree, to, group, node);
     if (two) {
         walk->kernels->two_levels_f32(trees, root + node, root + 2 * node + 1, count, group->order, walk->input,
-                                      walk->input_stride, walk->inputs_from_afar && level == walk->first_level, logits,
+                                      walk->input_stride, walk->inputs_beyond_l2 && level == walk->first_level, logits,
                                       walk->logit_stride);
     } else if (!group->known) {
         walk->kernels->node_dot_f32(trees, root + node, count, group->order, walk->input, walk->input_stride, logits,
                                     walk->logit_stride);
     }
-    if (fff_from_afar(trees) && walk->output != NULL) {
+    if (fff_beyond_l2(trees) && walk->output != NULL) {
         fetch_for_sums(walk, tree, level, node, count, group->order);
     }
-    if (level + 1 == trees->levels) {
+    if (level + 1 == trees->level_count) {
         return count;
     }
     size_t left = move_to_children(walk, tree, level, node, count, group->order, group->scratch);
     if (count < FETCH_CHILDREN && level + 1 < to) {
-        uint32_t child = walk->nodes[group->order[0] * trees->trees + tree];
+        uint32_t child = walk->nodes[group->order[0] * trees->tree_count + tree];
         size_t fetched = group->known ? 0 : FFF_FIRST_FLOATS;
         fetch_part(walk, tree, level + 1, child, fetched, trees->input_width);
         if (count > 1 && left > 0 && left < count) { /* again, none of a single token's left and right */
@@ -137,7 +137,7 @@ static size_t visit_node(const struct fff_walk *walk, size_t tree, size_t to, co
 /* Down to before level `to`, level by level. */
 static void walk_levels(const struct fff_walk *walk, size_t tree, size_t to, struct group all) {
     const uint32_t *nodes = walk->nodes + tree;
-    size_t trees = walk->trees.trees;
+    size_t trees = walk->trees.tree_count;
     for (; all.level < to; all.level++, all.known = false) {
         for (size_t start = 0, end; start < all.count; start = end) {
             end = start + 1;
@@ -194,14 +194,14 @@ void fff_walk_down(const struct fff_walk *walk, size_t tree, size_t from, size_t
 void fff_walk_finish(const struct fff_walk *walk, size_t count, const uint32_t *tokens, float *activations,
                      uint32_t *paths) {
     for (size_t i = 0; i < count; i += walk->finish_tokens) {
-        size_t some = fff_at_most(count - i, walk->finish_tokens);
+        size_t some = fff_min(count - i, walk->finish_tokens);
         walk->finish(walk, some, tokens + i, activations, paths);
     }
 }
 
 /* The nodes on a token's way, from its leaves: in heap order, a node's parent is half of it. */
 static void find_path(const struct fff_walk *walk, uint32_t token, uint32_t *path) {
-    size_t trees = walk->trees.trees, levels = walk->trees.levels;
+    size_t trees = walk->trees.tree_count, levels = walk->trees.level_count;
     for (size_t tree = 0; tree < trees; tree++) {
         uint32_t leaf = walk->nodes[token * trees + tree] + 1;
         for (size_t level = 0; level < levels; level++) {
@@ -221,7 +221,7 @@ void fff_finish_route(const struct fff_walk *walk, size_t count, const uint32_t 
 
 void fff_finish_forward(const struct fff_walk *walk, size_t count, const uint32_t *tokens, float *activations,
                         uint32_t *paths) {
-    size_t entries = walk->trees.trees * walk->trees.levels;
+    size_t entries = walk->trees.tree_count * walk->trees.level_count;
     for (size_t i = 0; i < count; i++) {
         memcpy(activations + i * entries, walk->logits + tokens[i] * walk->logit_stride, entries * sizeof(float));
     }
@@ -229,6 +229,6 @@ void fff_finish_forward(const struct fff_walk *walk, size_t count, const uint32_
     for (size_t i = 0; i < count; i++) {
         find_path(walk, tokens[i], paths + i * entries);
     }
-    walk->kernels->accumulate_f32(&walk->trees, count, tokens, paths, activations, walk->how, walk->output,
+    walk->kernels->accumulate_f32(&walk->trees, count, tokens, paths, activations, walk->write, walk->output,
                                   walk->output_stride);
 }

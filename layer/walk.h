@@ -11,11 +11,11 @@ struct fff_walk {
     struct fff_trees_f32 trees; /* those of the walk: a view of the layer's */
     const float *input;         /* token t at input + t * input_stride */
     size_t input_stride;
-    uint32_t *nodes; /* token t's node in tree k: nodes[t * trees.trees + k]; in the end, its leaf */
+    uint32_t *nodes; /* token t's node in tree k: nodes[t * trees.tree_count + k]; in the end, its leaf */
     float *logits;   /* token t's entry e (tree by tree, level by level): logits[t * logit_stride + e] */
     size_t logit_stride;
     bool roots_known;      /* the logits of level 0 are there already */
-    bool inputs_from_afar; /* inputs come from beyond L2, as rows do */
+    bool inputs_beyond_l2; /* inputs come from beyond L2, as rows do */
     size_t first_level;    /* where the walk begins, and inputs are read for the first time */
 
     /* What is done with tokens that have reached their leaves in all trees of the walk. */
@@ -26,7 +26,7 @@ struct fff_walk {
     float *output; /* fff_forward: token t's output at output + t * output_stride */
     size_t output_stride;
     fff_activation activation;
-    unsigned how;         /* as accumulate_f32 takes it */
+    unsigned write;       /* as accumulate_f32 takes it */
     size_t output_level;  /* where outputs are fetched */
     size_t finish_tokens; /* as many at once as finish() has memory for */
 };

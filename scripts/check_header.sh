@@ -1,11 +1,18 @@
 #!/bin/sh
-# Checks that the public header is plain C and C++, and that the README's program compiles and runs.
+# Checks that the public header is plain C and C++, and the README: its C program and its Python lines run, its links lead
+# somewhere, the packages it names are those of scripts/setup.sh, and it is short.
 #
 #   scripts/check_header.sh BUILD
 set -eu
 build="$1"
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
+fail() { echo "$*" >&2 && exit 1; }
+# block INFO: the README's lines between ```INFO and ```.
+block() {
+    awk -v first="\`\`\`$1" '$0 == first { inside = 1; next } /^```$/ { inside = 0 } inside' README.md
+}
+
 echo '#include <fff/fff.h>' >"$folder/header.c"
 for standard in c11 c17; do
     cc -std=$standard -Wall -Wextra -pedantic -Werror -Iinclude -fsyntax-only "$folder/header.c"
@@ -13,7 +20,30 @@ done
 for standard in c++11 c++20; do
     c++ -x c++ -std=$standard -Wall -Wextra -pedantic -Werror -Iinclude -fsyntax-only "$folder/header.c"
 done
-awk '/^```c$/ { inside = 1; next } /^```$/ { inside = 0 } inside' README.md >"$folder/embed.c"
-diff examples/embed.c "$folder/embed.c" || { echo "examples/embed.c is not the README's program" >&2; exit 1; }
+
+block c >"$folder/embed.c"
+diff examples/embed.c "$folder/embed.c" || fail "examples/embed.c is not the README's program"
 cc -Wall -Wextra -Werror -Iinclude "$folder/embed.c" -o "$folder/embed" -L"$build" -lfff
-LD_LIBRARY_PATH="$build" "$folder/embed"
+export LD_LIBRARY_PATH="$build"
+FFF_ISA='' "$folder/embed"
+if FFF_ISA=none "$folder/embed"; then
+    fail "the README's program succeeds on an instruction set that there is not"
+fi
+
+python=python3
+"$python" -c 'import numpy' 2>/dev/null || python=/usr/bin/python3 # the one that Debian's numpy is for
+block python >"$folder/readme.py"
+[ -s "$folder/readme.py" ] || fail "the README has no Python lines"
+echo 'assert y.shape == (4, 768) and np.isfinite(y).all()' >>"$folder/readme.py"
+FFF_ISA='' FFF_LIBRARY="$build/libfff.so" PYTHONPATH="$PWD/python" PYTHONDONTWRITEBYTECODE=1 "$python" -W error "$folder/readme.py"
+
+# build-essential stands for the compiler, make, and dpkg-dev, by which meson knows Debian's folder for libraries.
+block 'sh packages' | sed -n 's/^apt-get install \([^#]*\).*/\1/p' | tr -s ' ' '\n' | grep -v '^$' | sort >"$folder/named"
+{
+    echo build-essential
+    sed -n 's/^build="\(.*\)"/\1/p' scripts/setup.sh | tr ' ' '\n' | grep -vxE 'gcc|libc6-dev|make|dpkg-dev|ninja-build|python3'
+} | sort | diff "$folder/named" - || fail "the README's packages (<) are not those of scripts/setup.sh (>)"
+grep -oE '\]\([^)#]+' README.md docs/*.md | sed 's/:](/ /' | grep -v ' http' | while read -r page link; do
+    [ -e "$(dirname "$page")/$link" ] || fail "$page: no $link"
+done
+[ "$(wc -l <README.md)" -le 112 ] || fail "the README has grown beyond its first screens: what is long belongs into docs/"

@@ -9,7 +9,7 @@
 # Exits with 1 if something is missing that it may not install.
 set -eu
 
-build="gcc libc6-dev make meson ninja-build pkg-config python3 libsleef-dev libjansson-dev libutf8proc-dev libopenblas-dev libpthreadpool-dev"
+build="gcc libc6-dev make dpkg-dev meson ninja-build pkg-config python3 libsleef-dev libjansson-dev libutf8proc-dev libopenblas0 libpthreadpool-dev"
 test="git binutils python3-pip python3-numpy g++ clang libclang-rt-14-dev libcmocka-dev libbenchmark-dev qemu-user cmake clang-format clang-tidy cppcheck"
 bench="g++ libbenchmark-dev python3-pip python3-matplotlib"
 ggml="gcc g++ cmake ninja-build python3-pip"
@@ -22,7 +22,7 @@ aarch64) own=arm64 other=amd64 cross="gcc-x86-64-linux-gnu libc6-dev-amd64-cross
 esac
 foreign=''
 if [ -n "$other" ]; then
-    for name in libsleef-dev libjansson-dev libutf8proc-dev libopenblas-dev libcmocka-dev; do
+    for name in libsleef-dev libjansson-dev libutf8proc-dev libopenblas0 libcmocka-dev; do
         foreign="$foreign $name:$other"
     done
 fi

@@ -94,8 +94,10 @@ build build-gcc
 suite "native" build-gcc
 check "native: exports, and where AVX is" scripts/check_library.sh build-gcc
 check_if_possible "native: the same bits with another SLEEF" scripts/check_sleef.sh build-gcc
-check "header in C and C++, the README's program" scripts/check_header.sh build-gcc
+check "header in C and C++, the README and its programs" scripts/check_header.sh build-gcc
 check "installed, and used by strangers" scripts/check_consumers.sh
+check "installed as the README says, into a folder of one's own" scripts/check_install.sh prefix
+check_if_possible "installed as the README says, into /usr/local" scripts/check_install.sh default
 python=python3
 "$python" -c 'import numpy' 2>/dev/null || python=/usr/bin/python3 # the one that Debian's numpy is for
 for test in test_fff test_fff_package test_fff_threads; do
@@ -123,7 +125,7 @@ UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 ASAN_OPTIONS=detect_leaks=1 sui
 
 echo "Thread sanitizer"
 build build-tsan -Db_sanitize=thread -Dbuildtype=debugoptimized
-FFF_TEST_SHORT=1 suite "thread sanitizer" build-tsan layer batch
+FFF_TEST_SHORT=1 suite "thread sanitizer" build-tsan layer batch runner
 
 if [ "$machine" = x86_64 ]; then
     echo "Older CPUs, the same binaries (QEMU)"

@@ -51,6 +51,13 @@ static float one_float(enum fill kind, uint64_t *state) {
     return 0.0f;
 }
 
+const char *fill_name(enum fill kind) {
+    static const char *const names[FILL_KINDS] = {"normal numbers",  "any bits",       "signed zeros",
+                                                  "few values",      "tiny numbers",   "huge numbers",
+                                                  "of mixed scales", "largest numbers"};
+    return names[kind];
+}
+
 void fill_floats(enum fill kind, float *values, size_t count, uint64_t *state) {
     for (size_t i = 0; i < count; i++) {
         values[i] = one_float(kind, state);

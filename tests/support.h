@@ -32,6 +32,9 @@ enum fill {
     FILL_LARGEST,
     FILL_KINDS,
 };
+
+/* What a kind is called in messages. */
+const char *fill_name(enum fill kind);
 void fill_floats(enum fill kind, float *values, size_t count, uint64_t *state);
 
 /* `size` bytes that end at a page nobody may touch; what lies before them, to the start of their page,

@@ -3,6 +3,7 @@
  * The plan depends on the size of L2. Layers here are small, so the size that they were planned for is set from 4 KB
  * (trees are large, blocks are few tokens, groups are one tree) to what the machine has. */
 #include "layer/plan.h"
+#include "layer/size.h"
 #include "tests/support.h"
 
 #include <stdio.h>
@@ -250,37 +251,92 @@ static void test_large_batches(void **unused) {
     }
 }
 
-/* A workspace for more tokens and tasks serves for fewer. */
-static void test_workspace_grows(void **unused) {
+/* ---- The workspace's size -------------------------------------------------------------------- */
+
+static size_t workspace_of(const fff_layer *layer, size_t batch, size_t concurrency) {
+    size_t size = 0;
+    assert_int_equal(fff_workspace_size(layer, batch, concurrency, &size), FFF_OK);
+    return size;
+}
+
+/* What fff.h says: 32 KB, and for each token 512 bytes and 32 for each entry of its path. */
+static void check_bound(const fff_layer *layer, size_t batch, size_t concurrency) {
+    size_t size = workspace_of(layer, batch, concurrency), a_token = 512 + 32 * fff_layer_path_length(layer);
+    struct fff_plan plan;
+    assert_int_equal(fff_plan_batch(layer, batch, concurrency, &plan), size);
+    assert_true(plan.slices + plan.tasks * plan.slice + FFF_WORKSPACE_ALIGNMENT - 1 <= size); /* all that is used */
+    if (size > (32 << 10) + batch * a_token) {
+        fail_msg("%zu bytes for %zu tokens of %zu on %zu tasks", size, batch, fff_layer_path_length(layer),
+                 concurrency);
+    }
+}
+
+/* A number with as many bits as may be, up to `bits`. */
+static size_t random_number(unsigned bits, uint64_t *state) {
+    return 1 + random_below(state, (uint64_t)1 << random_below(state, bits + 1));
+}
+
+/* A workspace for more tokens and tasks serves for fewer; and there is an end to it. */
+static void check_workspace(const fff_layer *layer, uint64_t *state) {
+    for (size_t tasks = 1; tasks <= 9; tasks++) { /* every batch: rounding up makes for teeth */
+        size_t before = 0;
+        for (size_t batch = 1; batch < (short_run() ? 150 : 1500); batch++) {
+            size_t size = workspace_of(layer, batch, tasks);
+            assert_true(size >= before);
+            assert_true(size >= workspace_of(layer, batch, tasks - 1));
+            check_bound(layer, batch, tasks);
+            before = size;
+        }
+    }
+    for (int i = 0; i < (short_run() ? 200 : 20000); i++) {
+        size_t batch = random_number(20, state), tasks = random_number(20, state);
+        size_t fewer = random_below(state, batch + 1), fewer_tasks = random_below(state, tasks + 1);
+        size_t size = workspace_of(layer, batch, tasks);
+        assert_true(size >= workspace_of(layer, fewer, fewer_tasks));
+        assert_true(size >= workspace_of(layer, batch - 1, tasks));
+        assert_true(size >= workspace_of(layer, batch, tasks - 1));
+        check_bound(layer, batch, tasks);
+        assert_int_equal(workspace_of(layer, batch, batch + tasks), workspace_of(layer, batch, SIZE_MAX));
+        size_t enough = fff_max(1024 * tasks, 65536);
+        assert_int_equal(workspace_of(layer, enough, tasks), workspace_of(layer, SIZE_MAX, tasks));
+    }
+}
+
+static void test_workspace_size(void **unused) {
     (void)unused;
     uint64_t state = test_random("workspace");
-    const struct shape shapes[] = {{64, 64, 8, 1, 1}, {16, 16, 3, 20, 1}, {8, 8, 0, 300, 1}, {8, 40, 9, 2, 1}};
+    const struct shape shapes[] = {{64, 64, 8, 1, 1}, {16, 16, 3, 20, 1},   {8, 8, 0, 300, 1}, {8, 40, 9, 2, 1},
+                                   {1, 1, 0, 1, 1},   {768, 3, 0, 1536, 1}, {1, 1, 13, 1, 1},  {300, 700, 2, 30, 1}};
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
         struct subject s = make_subject(shapes[i], UNIFORM, &state);
         for (size_t c = 0; c < sizeof CACHES / sizeof *CACHES; c++) {
             fff_layer *layer = create_for_cache(&s, FFF_ISA_GENERIC, CACHES[c]);
-            for (size_t threads = 1; threads <= 9; threads++) {
-                size_t before = 0;
-                for (size_t batch = 1; batch < (short_run() ? 150 : 3000); batch++) {
-                    size_t size = 0, fewer = 0;
-                    assert_int_equal(fff_workspace_size(layer, batch, threads, &size), FFF_OK);
-                    assert_int_equal(fff_workspace_size(layer, batch, threads - 1, &fewer), FFF_OK);
-                    assert_true(size >= before);
-                    assert_true(size >= fewer);
-                    before = size;
-                }
-            }
+            check_workspace(layer, &state);
             fff_layer_destroy(layer);
         }
         free_subject(&s);
     }
 }
 
+/* A wide dense layer on many threads: tasks share out the batch, and so do their slices. */
+static void test_workspace_of_many_tasks(void **unused) {
+    (void)unused;
+    uint64_t state = test_random("many tasks");
+    struct subject s = make_subject((struct shape){768, 768, 0, 1536, 1}, UNIFORM, &state);
+    fff_layer *layer = create_for_cache(&s, FFF_ISA_GENERIC, 1 << 20);
+    assert_true(workspace_of(layer, 128, 128) < 1 << 20);
+    assert_true(workspace_of(layer, 1024, 128) < 3 << 20);
+    assert_true(workspace_of(layer, 16384, 128) < 16 << 20);
+    fff_layer_destroy(layer);
+    free_subject(&s);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_one_deep_tree), cmocka_unit_test(test_odd_widths),
-        cmocka_unit_test(test_several_trees), cmocka_unit_test(test_many_shallow_trees),
-        cmocka_unit_test(test_large_batches), cmocka_unit_test(test_workspace_grows),
+        cmocka_unit_test(test_one_deep_tree),           cmocka_unit_test(test_odd_widths),
+        cmocka_unit_test(test_several_trees),           cmocka_unit_test(test_many_shallow_trees),
+        cmocka_unit_test(test_large_batches),           cmocka_unit_test(test_workspace_size),
+        cmocka_unit_test(test_workspace_of_many_tasks),
     };
     test_start("test_batch");
     return cmocka_run_group_tests_name("batch", tests, NULL, NULL);

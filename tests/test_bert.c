@@ -17,7 +17,9 @@
 #define CLASSIFIER FFF_TEST_DATA "/bert_fff_3x4_cls"
 #define DENSE FFF_TEST_DATA "/bert_ff_tiny"
 
-static const char *const models[] = {TREES, CLASSIFIER, DENSE};
+#define MASKED_LM FFF_TEST_DATA "/bert_mlm_tiny" /* Hugging Face's; gelu_new, a decoder of its own */
+
+static const char *const models[] = {TREES, CLASSIFIER, DENSE, MASKED_LM};
 enum { MODELS = sizeof models / sizeof *models };
 
 static fff_bert *open_as(const char *directory, fff_bert_feedforward feedforward, fff_isa isa) {
@@ -188,6 +190,108 @@ static void test_padding(void **unused) {
     free(means);
     free(mean);
     fff_bert_close(model);
+}
+
+/* The folder of a model whose modules.json and pooling are these; all else are links. Made anew on every call. */
+static char *pooled_model(const char *modules, const char *pooling) {
+    static char model[] = "/tmp/fff_pool_XXXXXX";
+    static const char *const linked[] = {"config.json", "model.safetensors"};
+    char from[512], to[64];
+    memcpy(model, "/tmp/fff_pool_XXXXXX", sizeof model);
+    assert_non_null(mkdtemp(model));
+    for (size_t i = 0; i < 2; i++) {
+        snprintf(from, sizeof from, "%s/%s", MASKED_LM, linked[i]);
+        snprintf(to, sizeof to, "%s/%s", model, linked[i]);
+        assert_int_equal(symlink(from, to), 0);
+    }
+    snprintf(to, sizeof to, "%s/1_Pooling", model);
+    assert_int_equal(mkdir(to, 0700), 0);
+    const char *const content[2] = {modules, pooling}, *const names[2] = {"modules.json", "1_Pooling/config.json"};
+    for (size_t i = 0; i < 2; i++) {
+        snprintf(to, sizeof to, "%s/%s", model, names[i]);
+        FILE *file = fopen(to, "w");
+        assert_non_null(file);
+        assert_true(fputs(content[i], file) >= 0);
+        assert_int_equal(fclose(file), 0);
+    }
+    return model;
+}
+
+static void remove_pooled_model(const char *model) {
+    static const char *const names[] = {"config.json", "model.safetensors", "modules.json", "1_Pooling/config.json"};
+    char path[64];
+    for (size_t i = 0; i < 4; i++) {
+        snprintf(path, sizeof path, "%s/%s", model, names[i]);
+        assert_int_equal(unlink(path), 0);
+    }
+    snprintf(path, sizeof path, "%s/1_Pooling", model);
+    assert_int_equal(rmdir(path), 0);
+    assert_int_equal(rmdir(model), 0);
+}
+
+/* What a pooling makes of column `i` of tokens first ... first + count - 1, the first padding of which does not matter.
+ */
+static double pooled(const char *mode, const float *hidden, size_t width, size_t first, size_t count, size_t i) {
+    double sum = 0, largest = -INFINITY;
+    for (size_t token = first; token < first + count; token++) {
+        sum += (double)hidden[token * width + i];
+        largest = fmax(largest, (double)hidden[token * width + i]);
+    }
+    return strcmp(mode, "cls") == 0   ? (double)hidden[first * width + i]
+           : strcmp(mode, "max") == 0 ? largest
+                                      : sum / (double)count;
+}
+
+/* Each pooling, normalized or not, of padded sequences; by all the names that settings have. */
+static void test_poolings(void **unused) {
+    (void)unused;
+    static const char *const modes[] = {"mean", "cls", "max"};
+    static const char *const old[] = {
+        "{\"word_embedding_dimension\":32,\"pooling_mode_mean_tokens\":true,\"pooling_mode_cls_token\":false}",
+        "{\"pooling_mode_mean_tokens\":false,\"pooling_mode_cls_token\":true,\"pooling_mode_max_tokens\":false}",
+        "{\"pooling_mode_mean_tokens\":false,\"pooling_mode_max_tokens\":true,\"include_prompt\":true}"};
+    struct model_input input = golden_input(MASKED_LM);
+    size_t length = input.batch.length;
+    for (size_t test = 0; test < 12; test++) {
+        const char *mode = modes[test % 3];
+        bool normalize = test / 3 % 2 == 1;
+        char modules[512], newer[64];
+        snprintf(modules, sizeof modules,
+                 "[{\"path\":\"\",\"type\":\"sentence_transformers.models.Transformer\"},"
+                 "{\"path\":\"1_Pooling\",\"type\":\"sentence_transformers.models.Pooling\"}%s]",
+                 normalize ? ",{\"path\":\"2_Normalize\",\"type\":\"sentence_transformers.models.Normalize\"}" : "");
+        snprintf(newer, sizeof newer, "{\"pooling_mode\":\"%s\",\"embedding_dimension\":32}", mode);
+        const char *directory = pooled_model(modules, test < 6 ? old[test % 3] : newer);
+        fff_bert *model = open_as(directory, FFF_BERT_AS_STORED, FFF_ISA_AUTO);
+        size_t width = fff_bert_configuration(model)->hidden_size;
+        float *hidden = encode(model, &input.batch);
+        float *embeddings = test_allocate(input.batch.sequences * width, sizeof *embeddings);
+        fff_bert_pool(model, &input.batch, hidden, embeddings);
+        for (size_t sequence = 0; sequence < input.batch.sequences; sequence++) {
+            double squares = 0;
+            size_t tokens = 0;
+            while (tokens < length && input.mask[sequence * length + tokens] != 0) {
+                tokens++;
+            }
+            for (size_t i = 0; i < width; i++) {
+                double value = pooled(mode, hidden, width, sequence * length, tokens, i);
+                squares += value * value;
+            }
+            for (size_t i = 0; i < width; i++) {
+                double expected = pooled(mode, hidden, width, sequence * length, tokens, i);
+                expected /= normalize ? sqrt(squares) : 1;
+                double error = fabs((double)embeddings[sequence * width + i] - expected);
+                if (!(error <= 1e-6)) {
+                    fail_msg("%s: sequence %zu, element %zu: off by %g", mode, sequence, i, error);
+                }
+            }
+        }
+        free(hidden);
+        free(embeddings);
+        fff_bert_close(model);
+        remove_pooled_model(directory);
+    }
+    model_input_free(&input);
 }
 
 /* More tokens than are run at once: the same as one sequence at a time. */
@@ -473,6 +577,7 @@ int main(void) {
         cmocka_unit_test(test_same_bits_on_every_instruction_set),
         cmocka_unit_test(test_threads),
         cmocka_unit_test(test_padding),
+        cmocka_unit_test(test_poolings),
         cmocka_unit_test(test_many_sequences),
         cmocka_unit_test(test_dense_neurons),
         cmocka_unit_test(test_routes),

@@ -86,6 +86,28 @@ static void test_hugging_face(void **unused) {
     assert_false(config.fast_feedforward);
 }
 
+/* The oldest files name neither the model's type nor the norms' eps; newer ones name other activations. */
+static void test_variants_of_hugging_face(void **unused) {
+    (void)unused;
+    fff_bert_config config =
+        read("{\"architectures\":[\"BertForMaskedLM\"],\"num_hidden_layers\":6,\"hidden_size\":384,"
+             "\"num_attention_heads\":12,\"intermediate_size\":1536,\"vocab_size\":30522,"
+             "\"max_position_embeddings\":512,\"type_vocab_size\":2}");
+    assert_int_equal(config.family, FFF_BERT_POST_NORM);
+    assert_true(config.norm_eps == 1e-12);
+    assert_int_equal(config.activation, FFF_ACTIVATION_GELU);
+    assert_int_equal(config.text_length, 512);
+    assert_true(config.tied_decoder);
+    assert_false(read(HUGGING_FACE(",\"tie_word_embeddings\":false")).tied_decoder);
+    assert_int_equal(read(HUGGING_FACE(",\"hidden_act\":\"relu\"")).activation, FFF_ACTIVATION_RELU);
+    assert_int_equal(read(HUGGING_FACE(",\"hidden_act\":\"relu2\"")).activation, FFF_ACTIVATION_RELU2);
+    assert_int_equal(read(HUGGING_FACE(",\"hidden_act\":\"silu\"")).activation, FFF_ACTIVATION_SILU);
+    assert_int_equal(read(HUGGING_FACE(",\"hidden_act\":\"swish\"")).activation, FFF_ACTIVATION_SILU);
+    assert_int_equal(read(HUGGING_FACE(",\"hidden_act\":\"gelu_new\"")).activation, FFF_ACTIVATION_GELU_TANH);
+    assert_int_equal(read(HUGGING_FACE(",\"hidden_act\":\"gelu_pytorch_tanh\"")).activation, FFF_ACTIVATION_GELU_TANH);
+    assert_int_equal(read(HUGGING_FACE(",\"hidden_act\":\"linear\"")).activation, FFF_ACTIVATION_IDENTITY);
+}
+
 /* Refused with a one-line message that names the file and contains `expected`; the result untouched. */
 static void expect_refused_bytes(const char *json, size_t length, const char *expected) {
     char error[256] = "";
@@ -128,10 +150,25 @@ static void test_unsupported_settings(void **unused) {
         {ARCH(TREES, "4", "", "", ",\"skip_output_projection\":true"), "'attention.skip_output_projection'"},
         {ARCH("\"intermed_type\":\"moe\",\"intermed_size\":2", "4", "", "", ""), "'intermed_type' is \"moe\""},
         {ARCH("\"intermed_type\":7,\"intermed_size\":2", "4", "", "", ""), "'intermed_type' is 7"},
-        {HUGGING_FACE(",\"hidden_act\":\"relu\""), "'hidden_act' is \"relu\""},
+        {HUGGING_FACE(",\"hidden_act\":\"quick_gelu\""), "'hidden_act' is \"quick_gelu\""},
+        {HUGGING_FACE(",\"hidden_act\":null"), "'hidden_act' is null"},
+        {HUGGING_FACE(",\"hidden_act\":{\"name\":\"gelu\"}"), "'hidden_act' is {"},
+        {HUGGING_FACE(",\"architectures\":[\"JinaBertForMaskedLM\"]"), "'architectures' is [\"JinaBertForMaskedLM\"]"},
+        {HUGGING_FACE(",\"architectures\":\"BertModel\""), "'architectures' is \"BertModel\""},
+        {HUGGING_FACE(",\"tie_word_embeddings\":1"), "'tie_word_embeddings' is 1"},
+        {HUGGING_FACE(",\"add_cross_attention\":true"), "'add_cross_attention'"},
+        {HUGGING_FACE(",\"pruned_heads\":{\"0\":[1]}"), "'pruned_heads'"},
         {HUGGING_FACE(",\"position_embedding_type\":\"relative_key\""), "'position_embedding_type'"},
         {HUGGING_FACE(",\"is_decoder\":true"), "'is_decoder'"},
-        {"{\"model_type\":\"gpt2\"}", "'model_type' is 'gpt2'"},
+        {"{\"model_type\":\"gpt2\"}", "'model_type' is 'gpt2'; only crammedBERT and bert are supported"},
+        {"{\"model_type\":\"roberta\",\"num_hidden_layers\":1}", "'model_type' is 'roberta'"},
+        {"{\"model_type\":\"distilbert\"}", "'model_type' is 'distilbert'"},
+        {"{\"model_type\":7}", "'model_type' is 7 where a string is expected"},
+        {"{\"model_type\":null}", "'model_type' is null where a string is expected"},
+        {"{\"model_type\":[\"bert\"]}", "'model_type' is [\"bert\"] where a string is expected"},
+        {"{\"model_type\":true,\"arch\":{}}", "'model_type' is true where a string is expected"},
+        {"{\"hidden_size\":3}", "'model_type' is missing"},
+        {"{}", "'model_type' is missing"},
         {ARCH(TREES, "4", ",\"num_labels\":3,\"classification_head\":{\"pooler\":\"cls\",\"head_dim\":8}", "", ""),
          "'classification_head.pooler'"},
     };
@@ -166,7 +203,9 @@ static void test_wrong_values(void **unused) {
         {"[]", "the file is no JSON object"},
         {"{\"hidden_size\":1,\"hidden_size\":2}", "duplicate"},
         {"{", "line 1"},
-        {"", "line 1"},
+        {"", "no JSON, but empty"},
+        {"<html>", "no JSON, but an HTML page"},
+        {"version https://git-lfs.github.com/spec/v1\n", "no JSON, but a Git LFS pointer"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         expect_refused(cases[i].json, cases[i].named);
@@ -187,7 +226,7 @@ static void test_depth(void **unused) {
 /* Cut anywhere, it is an error. */
 static void test_truncated(void **unused) {
     (void)unused;
-    for (size_t length = 0; length + 1 < sizeof PLAIN; length++) {
+    for (size_t length = 1; length + 1 < sizeof PLAIN; length++) {
         expect_refused_bytes(PLAIN, length, "line 1");
     }
 }
@@ -209,10 +248,15 @@ static void test_files(void **unused) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_nested_and_flat), cmocka_unit_test(test_dense_and_classifier),
-        cmocka_unit_test(test_hugging_face),    cmocka_unit_test(test_unsupported_settings),
-        cmocka_unit_test(test_wrong_values),    cmocka_unit_test(test_depth),
-        cmocka_unit_test(test_truncated),       cmocka_unit_test(test_files),
+        cmocka_unit_test(test_nested_and_flat),
+        cmocka_unit_test(test_dense_and_classifier),
+        cmocka_unit_test(test_hugging_face),
+        cmocka_unit_test(test_variants_of_hugging_face),
+        cmocka_unit_test(test_unsupported_settings),
+        cmocka_unit_test(test_wrong_values),
+        cmocka_unit_test(test_depth),
+        cmocka_unit_test(test_truncated),
+        cmocka_unit_test(test_files),
     };
     test_start("test_config");
     return cmocka_run_group_tests_name("config", tests, NULL, NULL);

@@ -18,7 +18,7 @@ struct result {
 
 static void make_result(struct result *r) {
     enum { WORKSPACE = 1 << 16 };
-    assert_int_equal(layer_data_make(&r->data, 48, 4, 3, 2, 7), 0);
+    assert_int_equal(layer_data_make(&r->data, 48, 48, 4, 3, 2, 7), 0);
     r->dense = dense_f64_create(&r->data);
     assert_non_null(r->dense);
     fff_layer_desc desc = layer_data_desc(&r->data, FFF_ISA_GENERIC);

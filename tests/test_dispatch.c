@@ -38,6 +38,50 @@ static void test_features_decide(void **unused) {
     }
 }
 
+/* An instruction set is usable if it is built and every feature of it is present; a feature names a vector set. */
+static void test_all_features_of_an_isa(void **unused) {
+    (void)unused;
+    size_t count = fff_cpu_features(NULL, 0);
+    fff_cpu_feature *features = test_allocate(count, sizeof *features);
+    assert_int_equal(fff_cpu_features(features, count), count);
+    for (int isa = FFF_ISA_GENERIC; isa < FFF_ISA_COUNT; isa++) {
+        size_t needed = 0, present = 0;
+        for (size_t i = 0; i < count; i++) {
+            needed += features[i].isa == (fff_isa)isa;
+            present += features[i].isa == (fff_isa)isa && features[i].present;
+        }
+        fff_status usable = fff_isa_usable((fff_isa)isa);
+        if (usable != FFF_ERROR_ISA_NOT_BUILT) {
+            assert_int_equal(usable, present == needed ? FFF_OK : FFF_ERROR_ISA_NOT_SUPPORTED);
+            assert_true(isa == FFF_ISA_GENERIC || needed > 0);
+        }
+    }
+    free(features);
+}
+
+/* Room for any number of features, fewer or more than there are: no more is written, and the rest is as it was. */
+static void test_feature_capacity(void **unused) {
+    (void)unused;
+    size_t count = fff_cpu_features(NULL, 0);
+    for (size_t capacity = 0; capacity < count + 3; capacity++) {
+        struct guarded room = guarded_allocate(capacity * sizeof(fff_cpu_feature));
+        fff_cpu_feature *features = room.data;
+        memset(room.data, 0x5a, room.size);
+        assert_int_equal(fff_cpu_features(features, capacity), count);
+        for (size_t i = 0; i < capacity; i++) {
+            fff_cpu_feature untouched;
+            memset(&untouched, 0x5a, sizeof untouched);
+            if (i < count) {
+                assert_true(strlen(features[i].name) > 0);
+                assert_true(features[i].present == 0 || features[i].present == 1);
+            } else {
+                assert_memory_equal(&features[i], &untouched, sizeof untouched);
+            }
+        }
+        guarded_free(&room);
+    }
+}
+
 static void test_choice(void **unused) {
     (void)unused;
     fff_isa best;
@@ -88,6 +132,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_names),
         cmocka_unit_test(test_features_decide),
+        cmocka_unit_test(test_all_features_of_an_isa),
+        cmocka_unit_test(test_feature_capacity),
         cmocka_unit_test(test_choice),
         cmocka_unit_test(test_versions),
     };

@@ -10,7 +10,10 @@ enum { IN = 6, OUT = 4, DEPTH = 2, TREES = 3, NODES = 7, ROWS = TREES * NODES, P
 static float input_weights[ROWS * IN], output_weights[ROWS * OUT], biases[ROWS];
 static float input[BATCH * IN], output[BATCH * OUT], logits[BATCH * PATH];
 static uint32_t nodes[BATCH * PATH];
-static bool seen[FFF_ERROR_OUT_OF_MEMORY + 1];
+static bool seen[FFF_ERROR_SLEEF + 1];
+
+/* What sizeof(fff_layer_desc) was in 0.1. */
+enum { FIRST_DESC_SIZE = offsetof(fff_layer_desc, allocator) + sizeof(const fff_allocator *) };
 
 /* assert_int_equal that also notes which statuses have been seen. */
 #define EXPECT(status, call)                                                                                           \
@@ -66,7 +69,10 @@ static void test_description(void **unused) {
     EXPECT(FFF_ERROR_NULL_POINTER, fff_layer_create(&good, NULL));
     expect_refused(FFF_ERROR_NULL_POINTER, NULL);
     REFUSED(FFF_ERROR_STRUCT_SIZE, desc.struct_size = 0);
-    REFUSED(FFF_ERROR_STRUCT_SIZE, desc.struct_size = sizeof desc - 1);
+    REFUSED(FFF_ERROR_STRUCT_SIZE, desc.struct_size = FIRST_DESC_SIZE - 1);
+    for (size_t size = FIRST_DESC_SIZE + 1; size < sizeof good; size++) { /* a part of a field */
+        REFUSED(FFF_ERROR_STRUCT_SIZE, desc.struct_size = size);
+    }
     REFUSED(FFF_ERROR_STRUCT_SIZE, desc.struct_size = SIZE_MAX);
     REFUSED(FFF_ERROR_SHAPE, desc.input_width = 0);
     REFUSED(FFF_ERROR_SHAPE, desc.output_width = 0);
@@ -153,7 +159,8 @@ static void test_queries(void **unused) {
     fff_layer_destroy(NULL);
 }
 
-/* The description of a later version: fields that this one does not know. */
+/* A description of the first version, whose last field was the allocator, and of a later one: fields that this one does
+ * not know. */
 static void test_other_versions(void **unused) {
     (void)unused;
     struct {
@@ -164,12 +171,26 @@ static void test_other_versions(void **unused) {
     fff_layer *layer = NULL;
     EXPECT(FFF_OK, fff_layer_create(&later.known, &layer));
     fff_layer_destroy(layer);
+    fff_layer_desc first = good_desc();
+    first.struct_size = FIRST_DESC_SIZE;
+    first.sleef = (fff_sleef)77; /* beyond it */
+    EXPECT(FFF_OK, fff_layer_create(&first, &layer));
+    fff_layer_destroy(layer);
     later.unknown = 1;
     expect_refused(FFF_ERROR_STRUCT_SIZE, &later.known);
 }
 
 /* A runner without a function. */
 static const fff_runner no_function = {NULL, NULL, 2};
+
+/* A runner that does nothing. */
+static void run_none(void *context, size_t count, void (*task)(void *argument, size_t index), void *argument) {
+    (void)context;
+    (void)count;
+    (void)task;
+    (void)argument;
+}
+static const fff_runner idle = {run_none, NULL, 2};
 
 static void test_forward(void **unused) {
     (void)unused;
@@ -199,11 +220,19 @@ static void test_forward(void **unused) {
     EXPECT(FFF_ERROR_OVERLAP, FORWARD(2, input + 3, IN, input, OUT, workspace, size));
     EXPECT(FFF_ERROR_OVERLAP, FORWARD(2, input, 12, input + IN - 1, 12, workspace, size)); /* not quite interleaved */
     EXPECT(FFF_ERROR_OVERLAP, FORWARD(2, input, 9, input + IN, 9, workspace, size));       /* into the next row */
+    EXPECT(FFF_ERROR_OVERLAP, FORWARD(BATCH, input, IN, (float *)(void *)workspace, OUT, workspace, size));
+    EXPECT(FFF_ERROR_OVERLAP, FORWARD(BATCH, (float *)(void *)workspace, IN, output, OUT, workspace, size));
+    EXPECT(FFF_ERROR_OVERLAP,
+           FORWARD(BATCH, input, IN, output, OUT, output, size)); /* any size, however much is used */
+    EXPECT(FFF_ERROR_OVERFLOW, FORWARD(BATCH, input, IN, output, OUT, workspace, SIZE_MAX));
     for (size_t i = 0; i < sizeof output; i++) {
         assert_int_equal(((unsigned char *)output)[i], 0x11);
     }
     EXPECT(FFF_OK, FORWARD(BATCH, input, IN, output, OUT, workspace, needed));
     EXPECT(FFF_OK, FORWARD(2, input, 12, input + IN, 12, workspace, size));
+    EXPECT(FFF_OK, FORWARD(2, input, 2 * IN, input + IN, 3 * IN, workspace, size)); /* strides that differ */
+    EXPECT(FFF_OK, FORWARD(1, input, SIZE_MAX, input + IN, SIZE_MAX, workspace, size));
+    EXPECT(FFF_ERROR_RUNNER, fff_forward(layer, BATCH, input, IN, output, OUT, workspace, size, &idle));
     fff_layer_destroy(layer);
 }
 
@@ -226,6 +255,7 @@ static void test_route(void **unused) {
     EXPECT(FFF_ERROR_OVERLAP, ROUTE((float *)(void *)nodes, nodes, PATH, logits, PATH));
     EXPECT(FFF_ERROR_WORKSPACE, fff_route(layer, BATCH, input, IN, nodes, PATH, logits, PATH, workspace, 1, NULL));
     EXPECT(FFF_OK, ROUTE(input, nodes, PATH, logits, PATH));
+    EXPECT(FFF_ERROR_RUNNER, fff_route(layer, BATCH, input, IN, nodes, PATH, logits, PATH, workspace, size, &idle));
     fff_layer_destroy(layer);
 }
 
@@ -254,6 +284,8 @@ static void test_accumulate(void **unused) {
     }
     nodes[BATCH * PATH - 1] = NODES - 1;
     EXPECT(FFF_OK, ACCUMULATE(nodes, logits, PATH, output));
+    EXPECT(FFF_ERROR_RUNNER,
+           fff_accumulate(layer, BATCH, nodes, PATH, logits, PATH, output, OUT, workspace, size, &idle));
     fff_layer_destroy(layer);
 }
 
@@ -331,15 +363,15 @@ static void test_out_of_memory(void **unused) {
 
 /* Runs last: every status was produced above, and each has a text of its own. Those about instruction
  * sets depend on the machine: on one with AVX-512 none that is built for it is lacking, so the run on
- * an emulated older CPU is the one that sees FFF_ERROR_ISA_NOT_SUPPORTED. */
+ * an emulated older CPU is the one that sees FFF_ERROR_ISA_NOT_SUPPORTED. FFF_ERROR_SLEEF takes another SLEEF. */
 static void test_every_status_seen(void **unused) {
     (void)unused;
     bool lacking = false;
     for (int i = FFF_ISA_GENERIC; i < FFF_ISA_COUNT; i++) {
         lacking = lacking || fff_isa_usable((fff_isa)i) == FFF_ERROR_ISA_NOT_SUPPORTED;
     }
-    for (int status = 0; status <= FFF_ERROR_OUT_OF_MEMORY; status++) {
-        if (status != FFF_ERROR_ISA_NOT_SUPPORTED || lacking) {
+    for (int status = 0; status <= FFF_ERROR_SLEEF; status++) {
+        if ((status != FFF_ERROR_ISA_NOT_SUPPORTED || lacking) && status != FFF_ERROR_SLEEF) {
             if (!seen[status]) {
                 fail_msg("'%s' was never produced", fff_status_text((fff_status)status));
             }

@@ -18,7 +18,8 @@ static size_t round_up(size_t value, size_t quantum) {
     return (value + quantum - 1) / quantum * quantum;
 }
 
-/* Packed weights as the contract wants them, with nothing readable after the last row. */
+/* Packed weights as the contract wants them, at any alignment of a float or at lines as layer.c packs wide rows.
+ * Between them lies anything, NaN too, and behind what kernels may read of the last row nothing readable. */
 struct packed {
     struct fff_trees_f32 trees;
     struct guarded rows;
@@ -29,29 +30,33 @@ static struct packed pack_random(enum fill kind, size_t input_width, size_t outp
                                  uint64_t *state) {
     struct packed packed;
     size_t nodes = ((size_t)1 << levels) - 1, rows = trees * nodes;
-    size_t padded_input = round_up(input_width, FFF_PARTIAL_SUMS);
-    size_t stride = padded_input + round_up(output_width, FFF_PARTIAL_SUMS);
-    packed.rows = guarded_allocate(rows * stride * sizeof(float));
+    size_t quantum = random_below(state, 2) == 0 ? 1 : FFF_LINE_FLOATS;
+    size_t output_offset = round_up(input_width + random_below(state, 3), quantum);
+    size_t stride = round_up(output_offset + output_width + random_below(state, 3), quantum);
+    size_t readable_input = round_up(input_width, FFF_PARTIAL_SUMS);
+    size_t readable_output = output_offset + round_up(output_width, FFF_PARTIAL_SUMS);
+    size_t last = readable_input > readable_output ? readable_input : readable_output;
+    size_t floats = (rows - 1) * stride + last;
+    packed.rows = guarded_allocate(floats * sizeof(float));
     packed.biases = malloc(rows * sizeof(float));
     assert_non_null(packed.biases);
     float *data = packed.rows.data;
-    assert_int_equal((uintptr_t)data % 64, 0);
-    memset(data, 0, rows * stride * sizeof(float));
+    fill_floats(FILL_ANY_BITS, data, floats, state);
     for (size_t row = 0; row < rows; row++) {
         fill_floats(kind, data + row * stride, input_width, state);
-        fill_floats(kind, data + row * stride + padded_input, output_width, state);
+        fill_floats(kind, data + row * stride + output_offset, output_width, state);
     }
     fill_floats(kind, packed.biases, rows, state);
     packed.trees = (struct fff_trees_f32){
         .input_rows = data,
-        .output_rows = data + padded_input,
+        .output_rows = data + output_offset,
         .biases = packed.biases,
         .row_stride = stride,
         .input_width = input_width,
         .output_width = output_width,
-        .trees = trees,
-        .levels = levels,
-        .nodes = nodes,
+        .tree_count = trees,
+        .level_count = levels,
+        .node_count = nodes,
         .near_levels = random_below(state, levels + 1),
         .threshold = random_below(state, 2) != 0 ? FFF_THRESHOLD_GREATER : FFF_THRESHOLD_GREATER_EQUAL,
     };
@@ -120,7 +125,7 @@ static void check_node_dot(const struct fff_kernels *kernels, enum fill kind, si
     struct dots dots;
     make_dots(&dots, kind, width, 1, state);
     const struct fff_trees_f32 *trees = &dots.packed.trees;
-    size_t row = random_below(state, trees->nodes);
+    size_t row = random_below(state, trees->node_count);
     fff_kernels_generic.node_dot_f32(trees, row, dots.count, dots.tokens, dots.inputs.data, dots.stride, dots.expected,
                                      dots.logit_stride);
     kernels->node_dot_f32(trees, row, dots.count, dots.tokens, dots.inputs.data, dots.stride, dots.actual,
@@ -134,7 +139,7 @@ static void check_two_levels(const struct fff_kernels *kernels, enum fill kind, 
     struct dots dots;
     make_dots(&dots, kind, width, 2, state);
     const struct fff_trees_f32 *trees = &dots.packed.trees;
-    size_t row = random_below(state, trees->nodes), left_row = random_below(state, trees->nodes - 1);
+    size_t row = random_below(state, trees->node_count), left_row = random_below(state, trees->node_count - 1);
     for (size_t i = 0; i < dots.count; i++) {
         const float *logit = dots.expected + dots.tokens[i] * dots.logit_stride;
         fff_kernels_generic.node_dot_f32(trees, row, 1, &dots.tokens[i], dots.inputs.data, dots.stride, dots.expected,
@@ -203,7 +208,7 @@ static void check_accumulate(const struct fff_kernels *kernels, enum fill kind, 
     for (size_t i = 0; i < entries; i++) {
         uint32_t *node = (uint32_t *)nodes.data + i;
         bool same = i >= path && random_below(state, 8) < as_before;
-        *node = same ? node[-(ptrdiff_t)path] : (uint32_t)random_below(state, packed.trees.nodes);
+        *node = same ? node[-(ptrdiff_t)path] : (uint32_t)random_below(state, packed.trees.node_count);
     }
     fill_floats(kind, activations.data, entries, state);
     const struct sums sums = {&packed.trees, count, tokens, nodes.data, activations.data};
@@ -269,6 +274,18 @@ static void check_add_roots(const struct fff_kernels *kernels, enum fill kind, s
     unpack(&packed);
 }
 
+/* What the check that runs was called with: printed if it fails. */
+static char situation[100];
+
+static int print_situation(void **test_state) {
+    (void)test_state;
+    if (situation[0] != '\0') {
+        print_error("It failed at %s\n", situation);
+        situation[0] = '\0';
+    }
+    return 0;
+}
+
 /* Calls a check for every width with every kind of numbers, twice for the small ones. */
 static void for_all_widths(const struct fff_kernels *kernels, const char *name,
                            void (*check)(const struct fff_kernels *, enum fill, size_t, uint64_t *)) {
@@ -276,10 +293,13 @@ static void for_all_widths(const struct fff_kernels *kernels, const char *name,
     for (size_t i = 0; i < WIDTHS; i++) {
         for (int kind = 0; kind < FILL_KINDS; kind++) {
             for (int repeat = 0; repeat < (i < SMALL_WIDTHS ? 2 : 1); repeat++) {
+                snprintf(situation, sizeof situation, "width %zu, %s, call %d; the random state was %#llx",
+                         width_number(i), fill_name((enum fill)kind), repeat + 1, (unsigned long long)state);
                 check(kernels, (enum fill)kind, width_number(i), &state);
             }
         }
     }
+    situation[0] = '\0';
 }
 
 /* The instruction set under test; skipped here if the machine lacks it. */
@@ -324,6 +344,8 @@ static void test_activate(void **test_state) {
                 struct guarded logits = guarded_allocate(count * sizeof(float));
                 struct guarded actual = guarded_allocate(count * sizeof(float));
                 float expected[COUNTS];
+                snprintf(situation, sizeof situation, "activation %d, %zu logits, %s", a, count,
+                         fill_name((enum fill)kind));
                 fill_floats((enum fill)kind, logits.data, count, &state);
                 fff_kernels_generic.activate_f32(activation, count, logits.data, expected);
                 kernels->activate_f32(activation, count, logits.data, actual.data);
@@ -334,6 +356,7 @@ static void test_activate(void **test_state) {
                 guarded_free(&logits);
             }
         }
+        snprintf(situation, sizeof situation, "activation %d, the sweep", a);
         /* A sweep over all bit patterns, evenly spaced from a random start. */
         float *logits = malloc(SWEEP * sizeof(float)), *expected = malloc(SWEEP * sizeof(float));
         assert_non_null(logits);
@@ -348,6 +371,7 @@ static void test_activate(void **test_state) {
         free(logits);
         free(expected);
     }
+    situation[0] = '\0';
 }
 
 int main(void) {
@@ -369,7 +393,7 @@ int main(void) {
         isas[isa] = isa;
         for (size_t k = 0; k < KERNELS; k++, count++) {
             snprintf(names[count], sizeof names[count], "%s/%s", kernels[k].name, fff_isa_name((fff_isa)isa));
-            tests[count] = (struct CMUnitTest){names[count], kernels[k].test, NULL, NULL, &isas[isa]};
+            tests[count] = (struct CMUnitTest){names[count], kernels[k].test, NULL, print_situation, &isas[isa]};
         }
     }
     return cmocka_run_group_tests_name("kernels", tests, NULL, NULL);

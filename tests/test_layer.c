@@ -190,6 +190,26 @@ static void test_definition_any_split(void **unused) {
     }
 }
 
+static void check_whole_and_single(const struct subject *s, const fff_layer *layer, uint64_t *state) {
+    check_range(s, layer, 0, s->batch, NULL, state);
+    check_range(s, layer, s->batch - 1, 1, NULL, state);
+}
+
+/* Rows that share cache lines, where behind a row's weights lie the next ones', NaN or infinity among them. */
+static void test_narrow_rows(void **unused) {
+    (void)unused;
+    uint64_t state = test_random("narrow");
+    for (size_t in = 1; in <= 18; in++) {
+        for (size_t out = 1; out <= 18; out++) {
+            struct shape shape = {in, out, random_below(&state, 4), 1 + random_below(&state, 4), 13};
+            struct subject s = make_subject(
+                shape, (in + out) % 2 == 0 ? FILL_NORMAL : (enum fill)random_below(&state, FILL_KINDS), &state);
+            for_usable_isas(&s, check_whole_and_single, &state);
+            free_subject(&s);
+        }
+    }
+}
+
 static void check_threads(const struct subject *s, const fff_layer *layer, uint64_t *state) {
     for (size_t threads = 1; threads <= 8; threads++) {
         fff_runner runner = {test_run_on_threads, NULL, threads};
@@ -371,6 +391,87 @@ static void test_large_batch(void **unused) {
     free_subject(&s);
 }
 
+/* What fff.h says of a layer's memory, in bytes. */
+static size_t documented_memory(size_t input_width, size_t output_width, size_t rows) {
+    size_t row = 2, both = input_width + output_width;
+    if (both <= 16) {
+        while (row < both) {
+            row *= 2;
+        }
+    } else {
+        row = (input_width + 15) / 16 * 16 + (output_width + 15) / 16 * 16;
+        row += row % 1024 == 0 ? 32 : 0;
+    }
+    return rows * (row + 1) * sizeof(float);
+}
+
+static void test_memory(void **unused) {
+    (void)unused;
+    enum { LARGE = 2 << 20, MOST_ROWS = 4000, MOST_WIDTH = 1100 };
+    uint64_t state = test_random("memory");
+    float *weights = test_allocate((size_t)MOST_ROWS * MOST_WIDTH, sizeof(float));
+    for (int i = 0; i < 3000; i++) {
+        size_t widest = i % 3 == 0 ? 16 : i % 3 == 1 ? 100 : MOST_WIDTH;
+        size_t in = 1 + random_below(&state, widest), out = 1 + random_below(&state, widest);
+        if (i % 7 == 0) { /* a multiple of a page */
+            in = 512;
+            out = 512 - random_below(&state, 3) * 16;
+        }
+        fff_layer_desc desc = {
+            .struct_size = sizeof desc,
+            .input_width = in,
+            .output_width = out,
+            .depth = random_below(&state, 4),
+            .trees = 1 + random_below(&state, i % 100 == 0 ? MOST_ROWS / 15 : 10),
+            .input_weights = {weights, in, 1},
+            .output_weights = {weights, out, 1},
+        };
+        fff_layer *layer = test_create_layer(&desc, FFF_ISA_GENERIC);
+        size_t said = documented_memory(in, out, rows_of(&desc)), memory = fff_layer_memory(layer);
+        if (said + 1024 < LARGE) {
+            assert_in_range(memory, said, said + 1023);
+        } else {
+            assert_in_range(memory, said, said + 1023 + LARGE);
+        }
+        fff_layer_destroy(layer);
+    }
+    free(weights);
+}
+
+/* A deep tree of narrow rows: not 64 floats for 2. */
+static void test_memory_of_narrow_rows(void **unused) {
+    (void)unused;
+    const size_t depth = getenv("FFF_TEST_SHORT") != NULL ? 16 : 22, rows = fff_nodes_per_tree(depth);
+    float *weights = test_allocate(rows, sizeof(float)), input[3] = {1, -1, 0}, output[3];
+    fff_layer_desc desc = {
+        .struct_size = sizeof desc,
+        .input_width = 1,
+        .output_width = 1,
+        .depth = depth,
+        .trees = 1,
+        .activation = FFF_ACTIVATION_IDENTITY,
+        .input_weights = {weights, 1, 1},
+        .output_weights = {weights, 1, 1},
+    };
+    for (size_t i = 0; i < rows; i++) {
+        weights[i] = 1;
+    }
+    for (int isa = FFF_ISA_GENERIC; isa < FFF_ISA_COUNT; isa++) {
+        if (fff_isa_usable((fff_isa)isa) == FFF_OK) {
+            fff_layer *layer = test_create_layer(&desc, (fff_isa)isa);
+            struct guarded workspace = workspace_for(layer, 3, 1);
+            assert_true(fff_layer_memory(layer) < 2 * (2 * rows * sizeof(float)) + (2 << 20));
+            assert_int_equal(fff_forward(layer, 3, input, 1, output, 1, workspace.data, workspace.size, NULL), FFF_OK);
+            for (size_t t = 0; t < 3; t++) {
+                assert_true(output[t] == (float)(depth + 1) * input[t]);
+            }
+            guarded_free(&workspace);
+            fff_layer_destroy(layer);
+        }
+    }
+    free(weights);
+}
+
 /* Input and output rows taking turns in one buffer. */
 static void test_interleaved_rows(void **unused) {
     (void)unused;
@@ -418,6 +519,15 @@ static uint64_t control_bits(void) {
 #endif
 }
 
+/* Sets sticky flags as a write to the register does, without the exceptions that feraiseexcept() would raise. */
+static void raise_quietly(int flags) {
+#if defined(__x86_64__)
+    _mm_setcsr(_mm_getcsr() | (unsigned)flags); /* FE_... are the bits of MXCSR */
+#else
+    feraiseexcept(flags);
+#endif
+}
+
 static void check_unusual_environment(const struct subject *s, const fff_layer *layer, uint64_t *state) {
     (void)state;
     struct guarded workspace = workspace_for(layer, s->batch, 1);
@@ -458,6 +568,103 @@ static void test_floating_point_environment(void **unused) {
     }
 }
 
+/* ---- Sticky exception flags ------------------------------------------------------------------ */
+
+enum environment { USUAL, UNUSUAL, TRAPS, ENVIRONMENTS };
+
+static void set_environment(enum environment environment) {
+    if (environment == UNUSUAL) {
+        set_unusual_environment();
+    }
+#if defined(__x86_64__)
+    if (environment == TRAPS) {
+        _mm_setcsr(_mm_getcsr() & ~0x0680u); /* invalid operation, division by zero, overflow */
+    }
+#endif
+}
+
+/* Four calls in that environment, with these flags raised before. `number` is all of the input and all weights, so that
+ * the logits of the only node are its square. Returns the flags raised after each. */
+struct flags {
+    int after[4];
+};
+
+static struct flags flags_after_calls(fff_isa isa, enum environment environment, int before, float number) {
+    enum { WIDTH = 19, BATCH = 9 };
+    static float input[BATCH * WIDTH], output[BATCH * WIDTH], logits[BATCH];
+    static uint32_t nodes[BATCH];
+    for (size_t i = 0; i < BATCH * WIDTH; i++) {
+        input[i] = number;
+    }
+    fff_layer_desc desc = {
+        .struct_size = sizeof desc,
+        .input_width = WIDTH,
+        .output_width = WIDTH,
+        .trees = 1,
+        .activation = FFF_ACTIVATION_RELU2,
+        .input_weights = {input, WIDTH, 1},
+        .output_weights = {input, WIDTH, 1},
+    };
+    fff_layer *layer = test_create_layer(&desc, isa);
+    struct guarded workspace = workspace_for(layer, BATCH, 1);
+    struct flags flags;
+    fff_status status[4];
+    uint64_t controls[5];
+    fenv_t usual;
+    fegetenv(&usual);
+    set_environment(environment);
+    controls[4] = control_bits();
+    for (int call = 0; call < 4; call++) {
+        feclearexcept(FE_ALL_EXCEPT);
+        raise_quietly(before);
+        switch (call) {
+        case 0:
+            status[call] = fff_forward(layer, BATCH, input, WIDTH, output, WIDTH, workspace.data, workspace.size, NULL);
+            break;
+        case 1:
+            status[call] =
+                fff_route(layer, BATCH, input, WIDTH, nodes, 1, logits, 1, workspace.data, workspace.size, NULL);
+            break;
+        case 2:
+            status[call] =
+                fff_accumulate(layer, BATCH, nodes, 1, input, 1, output, WIDTH, workspace.data, workspace.size, NULL);
+            break;
+        default: status[call] = fff_activate(isa, FFF_ACTIVATION_RELU2, FFF_SLEEF_RECORDED, BATCH, input, logits);
+        }
+        flags.after[call] = fetestexcept(FE_ALL_EXCEPT);
+        controls[call] = control_bits();
+    }
+    fesetenv(&usual);
+    for (int call = 0; call < 4; call++) {
+        assert_int_equal(status[call], FFF_OK);
+        assert_int_equal(controls[call], controls[4]);
+    }
+    guarded_free(&workspace);
+    fff_layer_destroy(layer);
+    return flags;
+}
+
+/* Raised before, they stay; and what the call's own numbers raise is added, in every environment. */
+static void test_exception_flags(void **unused) {
+    (void)unused;
+    const int one[] = {0, FE_INVALID, FE_DIVBYZERO, FE_OVERFLOW, FE_UNDERFLOW, FE_INEXACT, FE_ALL_EXCEPT};
+    for (int isa = FFF_ISA_GENERIC; isa < FFF_ISA_COUNT; isa++) {
+        for (int environment = 0; environment < ENVIRONMENTS; environment++) {
+            for (size_t i = 0; fff_isa_usable((fff_isa)isa) == FFF_OK && i < sizeof one / sizeof *one; i++) {
+                struct flags exact = flags_after_calls((fff_isa)isa, (enum environment)environment, one[i], 2.0f);
+                struct flags large = flags_after_calls((fff_isa)isa, (enum environment)environment, one[i], 0x1p100f);
+                struct flags small = flags_after_calls((fff_isa)isa, (enum environment)environment, one[i], 0x1.1p-75f);
+                int overflow = one[i] | FE_OVERFLOW | FE_INEXACT, underflow = one[i] | FE_UNDERFLOW | FE_INEXACT;
+                for (int call = 0; call < 4; call++) { /* others may be raised, too: vectors are padded */
+                    assert_int_equal(exact.after[call] & one[i], one[i]);
+                    assert_int_equal(large.after[call] & overflow, overflow);
+                    assert_int_equal(small.after[call] & underflow, underflow);
+                }
+            }
+        }
+    }
+}
+
 /* Nodes that form no path are summed all the same: the primitive that product-key layers need. */
 static void test_accumulate_any_nodes(void **unused) {
     (void)unused;
@@ -492,6 +699,7 @@ static void test_accumulate_any_nodes(void **unused) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_definition_any_split),
+        cmocka_unit_test(test_narrow_rows),
         cmocka_unit_test(test_any_thread_count),
         cmocka_unit_test(test_any_token_order),
         cmocka_unit_test(test_depth_0_is_dense),
@@ -499,8 +707,11 @@ int main(void) {
         cmocka_unit_test(test_ties_follow_the_rule),
         cmocka_unit_test(test_deep_tree),
         cmocka_unit_test(test_large_batch),
+        cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_memory_of_narrow_rows),
         cmocka_unit_test(test_interleaved_rows),
         cmocka_unit_test(test_floating_point_environment),
+        cmocka_unit_test(test_exception_flags),
         cmocka_unit_test(test_accumulate_any_nodes),
     };
     test_start("test_layer");

@@ -53,6 +53,13 @@ void free(void *memory) {
     __libc_free(memory);
 }
 
+static void run_in_order(void *context, size_t tasks, void (*task)(void *argument, size_t index), void *argument) {
+    (void)context;
+    for (size_t i = 0; i < tasks; i++) {
+        task(argument, i);
+    }
+}
+
 static void test_nothing_is_allocated(void **unused) {
     (void)unused;
     enum { IN = 70, OUT = 50, DEPTH = 5, NODES = 63, TREES = 2, PATH = TREES * (DEPTH + 1), BATCH = 100 };
@@ -60,6 +67,7 @@ static void test_nothing_is_allocated(void **unused) {
     static float output[BATCH * OUT], logits[BATCH * PATH];
     static uint32_t nodes[BATCH * PATH];
     static unsigned char workspace[1 << 20];
+    const fff_runner runner = {run_in_order, NULL, 3};
     uint64_t state = 1;
     fill_floats(FILL_NORMAL, input_weights, TREES * NODES * IN, &state);
     fill_floats(FILL_NORMAL, output_weights, TREES * NODES * OUT, &state);
@@ -92,6 +100,7 @@ static void test_nothing_is_allocated(void **unused) {
                     fff_route(layer, batch, input, IN, nodes, PATH, logits, PATH, workspace, sizeof workspace, NULL);
                 status |= fff_accumulate(layer, batch, nodes, PATH, logits, PATH, output, OUT, workspace,
                                          sizeof workspace, NULL);
+                status |= fff_forward(layer, batch, input, IN, output, OUT, workspace, sizeof workspace, &runner);
             }
             size_t after = calls;
             assert_int_equal(status, FFF_OK);

@@ -1,249 +1,110 @@
 /* fff bert: run a model on a text, or time it. */
-#include "bert/bert.h"
-#include "tools/arguments.h"
 #include "tools/bert_bench.h"
-#include "tools/best.h"
+#include "tools/bert_text.h"
 #include "tools/commands.h"
-#include "tools/model_text.h"
 
-#include <math.h>
-#include <stdbool.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 enum { DEFAULT_SEQUENCES = 128, DEFAULT_ROUNDS = 3 };
 
 struct request {
-    const char *directory, *text;
-    fff_isa isa;
-    fff_bert_feedforward feedforward;
+    const char *text, *isa, *feedforward;
     bool bench;
     size_t length, sequences, rounds;
 };
 
-/* What a text is run with. */
-struct session {
-    fff_bert *model;
-    fff_tokenizer *tokenizer;
-    int32_t *ids;
-    size_t count;
-    float *hidden, *scores;
-};
-
-static int fail(const char *text) {
-    fprintf(stderr, "fff bert: %s\n", text);
-    return EXIT_BAD_INPUT;
-}
-
-/* ---- Answers --------------------------------------------------------------------------------- */
-
-/* A piece, or the label, with that index. */
-static void print_name(const fff_tokenizer *tokenizer, size_t index) {
-    const char *piece = tokenizer != NULL ? fff_tokenizer_piece(tokenizer, (int32_t)index) : NULL;
-    if (piece != NULL) {
-        printf("  %-20s", piece);
-    } else {
-        printf("  %-20zu", index);
-    }
-}
-
-/* The largest of some logits, with the probability that softmax gives them. */
-static void print_best(const fff_tokenizer *tokenizer, const float *logits, size_t count) {
-    size_t best[BEST] = {0}, found = count < BEST ? count : BEST;
-    double sum = 0;
-    best_of(logits, count, best);
-    for (size_t i = 0; i < count; i++) {
-        sum += exp((double)logits[i] - (double)logits[best[0]]);
-    }
-    for (size_t i = 0; i < found; i++) {
-        print_name(tokenizer, best[i]);
-        printf(" logit %10.5f  probability %.4f\n", (double)logits[best[i]],
-               exp((double)logits[best[i]] - (double)logits[best[0]]) / sum);
-    }
-}
-
-static int print_masks(const struct session *s) {
-    const fff_bert_config *config = fff_bert_configuration(s->model);
-    int32_t mask = fff_tokenizer_mask(s->tokenizer);
-    size_t masks = 0;
-    for (size_t i = 0; i < s->count; i++) {
-        if (s->ids[i] == mask) {
-            (void)fff_bert_decode(s->model, 1, s->hidden + i * config->hidden_size, s->scores);
-            printf("token %zu:\n", i);
-            print_best(s->tokenizer, s->scores, config->vocabulary);
-            masks++;
-        }
-    }
-    return masks > 0 ? EXIT_HOLDS : fail("nothing is masked: put [MASK] where a word is to be predicted");
-}
-
-static int print_answer(const struct session *s) {
-    const fff_bert_config *config = fff_bert_configuration(s->model);
-    if (config->labels > 0) {
-        if (!fff_bert_classify(s->model, 1, s->count, s->hidden, s->scores)) {
-            return fail("out of memory");
-        }
-        print_best(NULL, s->scores, config->labels);
-        return EXIT_HOLDS;
-    }
-    if (config->family == FFF_BERT_CRAMMED) {
-        return print_masks(s);
-    }
-    const fff_bert_batch batch = {1, s->count, s->ids, NULL};
-    fff_bert_pool(s->model, &batch, s->hidden, s->scores);
-    for (size_t i = 0; i < config->hidden_size; i++) {
-        printf("%s%.9g", i > 0 ? " " : "", (double)s->scores[i]);
-    }
-    puts("");
-    return EXIT_HOLDS;
-}
-
-/* ---- Running a text -------------------------------------------------------------------------- */
-
-/* The text with the other spelling of the mask, [MASK] or <mask>, turned into the model's own. To free(). */
-static char *with_own_mask(const fff_tokenizer *tokenizer, const char *text) {
-    static const char *const spellings[] = {"[MASK]", "<mask>"};
-    const char *own = fff_tokenizer_piece(tokenizer, fff_tokenizer_mask(tokenizer));
-    size_t length = strlen(text), used = 0;
-    char *copy = malloc(length + 1); /* both spellings are six bytes */
-    while (copy != NULL && *text != '\0') {
-        size_t spelling = 0;
-        while (spelling < 2 && strncmp(text, spellings[spelling], 6) != 0) {
-            spelling++;
-        }
-        bool replace = spelling < 2 && own != NULL && strlen(own) == 6;
-        size_t step = replace ? 6 : 1;
-        memcpy(copy + used, replace ? own : text, step);
-        used += step;
-        text += step;
-    }
-    if (copy != NULL) {
-        copy[used] = '\0';
-    }
-    return copy;
-}
-
-static int encode(const struct request *request, struct session *s) {
-    char error[512];
-    const fff_bert_options options = {.isa = request->isa, .feedforward = request->feedforward};
-    s->model = fff_bert_open(request->directory, &options, error, sizeof error);
-    s->tokenizer = s->model != NULL ? model_tokenizer(request->directory, error, sizeof error) : NULL;
-    if (s->tokenizer == NULL) {
-        return fail(error);
-    }
-    const fff_bert_config *config = fff_bert_configuration(s->model);
-    size_t scores = config->vocabulary + config->labels + config->hidden_size;
-    char *text = with_own_mask(s->tokenizer, request->text);
-    bool ok =
-        text != NULL && fff_tokenizer_encode(s->tokenizer, text, strlen(text), config->max_length, &s->ids, &s->count);
-    free(text);
-    s->hidden = ok ? malloc((s->count + 1) * config->hidden_size * sizeof *s->hidden) : NULL;
-    s->scores = malloc(scores * sizeof *s->scores);
-    if (s->hidden == NULL || s->scores == NULL) {
-        return fail("out of memory");
-    }
-    const fff_bert_batch batch = {1, s->count, s->ids, NULL};
-    return fff_bert_encode(s->model, &batch, s->hidden, NULL, error, sizeof error) ? print_answer(s) : fail(error);
-}
-
-static int run_text(const struct request *request) {
-    struct session session = {0};
-    int status = encode(request, &session);
-    fff_bert_close(session.model);
-    fff_tokenizer_close(session.tokenizer);
-    free(session.ids);
-    free(session.hidden);
-    free(session.scores);
-    return status;
-}
-
-/* ---- The command ----------------------------------------------------------------------------- */
-
+#if FFF_HAVE_MODELS
 static bool read_way(const char *name, fff_bert_feedforward *feedforward) {
     static const char *const names[] = {"stored", "trees", "masked", "dense"}; /* in the enum's order */
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        if (strcmp(name, names[i]) == 0) {
+        if (name == NULL || strcmp(name, names[i]) == 0) {
             *feedforward = (fff_bert_feedforward)i;
             return true;
         }
     }
-    fprintf(stderr, "fff bert: --feedforward %s: one of stored, trees, masked, dense\n", name);
+    usage_error(&bert_command, "option '--feedforward': '%s' is none of stored, trees, masked, dense", name);
     return false;
 }
 
-static bool read_isa(const char *name, fff_isa *isa) {
-    fff_status status = fff_isa_by_name(name, isa);
-    if (status != FFF_OK) {
-        fprintf(stderr, "fff bert: --isa %s: %s\n", name, fff_status_text(status));
-    }
-    return status == FFF_OK;
-}
-
-/* An option with a value. */
-static bool read_option(const char *option, const char *value, struct request *request) {
-    if (value == NULL) {
-        fprintf(stderr, "fff bert: unknown option '%s', or its value is missing\n", option);
-        return false;
-    }
-    if (strcmp(option, "--text") == 0) {
-        request->text = value;
-        return true;
-    }
-    if (strcmp(option, "--isa") == 0) {
-        return read_isa(value, &request->isa);
-    }
-    if (strcmp(option, "--feedforward") == 0) {
-        return read_way(value, &request->feedforward);
-    }
-    size_t *number = strcmp(option, "--length") == 0      ? &request->length
-                     : strcmp(option, "--sequences") == 0 ? &request->sequences
-                     : strcmp(option, "--rounds") == 0    ? &request->rounds
-                                                          : NULL;
-    if (number == NULL) {
-        fprintf(stderr, "fff bert: unknown option '%s'\n", option);
-        return false;
-    }
-    char what[64];
-    snprintf(what, sizeof what, "fff bert: %s", option);
-    return read_size(what, value, number);
-}
-
-static bool read_arguments(int argc, char **argv, struct request *request) {
-    for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "--bench") == 0) {
-            request->bench = true;
-        } else if (strncmp(argv[i], "--", 2) == 0) {
-            if (!read_option(argv[i], argv[i + 1], request)) { /* argv ends with NULL */
-                return false;
-            }
-            i++;
-        } else if (request->directory != NULL) {
-            fprintf(stderr, "fff bert: unexpected argument '%s'\n", argv[i]);
-            return false;
-        } else {
-            request->directory = argv[i];
-        }
-    }
-    if (request->directory == NULL) {
-        fail("no model's directory given");
-        return false;
-    }
-    if (request->bench == (request->text != NULL)) {
-        fail("give either --text or --bench");
-        return false;
-    }
-    return true;
-}
-
-int command_bert(int argc, char **argv) {
-    struct request request = {.sequences = DEFAULT_SEQUENCES, .rounds = DEFAULT_ROUNDS};
-    if (!read_arguments(argc, argv, &request)) {
+static int run_model(const char *directory, const struct request *request) {
+    struct bert_text text = {.directory = directory, .text = request->text};
+    if (!read_isa(&bert_command, request->isa, &text.isa) || !read_way(request->feedforward, &text.feedforward)) {
         return EXIT_BAD_INPUT;
     }
-    if (!request.bench) {
-        return run_text(&request);
+    if (!request->bench) {
+        return bert_text(&text);
     }
-    const struct bert_bench bench = {request.directory, request.isa, request.length, request.sequences, request.rounds};
+    const struct bert_bench bench = {directory, text.isa, request->length, request->sequences, request->rounds};
     return bert_bench(&bench);
 }
+#else
+static int run_model(const char *directory, const struct request *request) {
+    (void)request;
+    fprintf(stderr, "fff bert: %s: " WITHOUT_MODELS "\n", directory);
+    return EXIT_BAD_INPUT;
+}
+#endif
+
+static int run(int argc, char **argv) {
+    struct request request = {.sequences = DEFAULT_SEQUENCES, .rounds = DEFAULT_ROUNDS};
+    struct operands operands;
+    int status;
+    if (!read_options(&bert_command, argc, argv, &request, &operands, &status)) {
+        return status;
+    }
+    if (request.bench == (request.text != NULL)) {
+        return usage_error(&bert_command, "give either --text or --bench");
+    }
+    return run_model(operands.values[0], &request);
+}
+
+static const struct command_option options[] = {
+    {.name = "text",
+     .type = OPTION_TEXT,
+     .argument = "TEXT",
+     .offset = offsetof(struct request, text),
+     .text =
+         "Run the model on this text, and print the best predictions at [MASK] or <mask>, a classifier's labels, or "
+         "an encoder's pooled embedding."},
+    {.name = "bench",
+     .offset = offsetof(struct request, bench),
+     .text = "Time the model with its trees, densely with a mask, and with dense layers."},
+    {.name = "isa",
+     .type = OPTION_TEXT,
+     .argument = "NAME",
+     .offset = offsetof(struct request, isa),
+     .text = "The instruction set to use: auto (unless told), generic, x86_avx2, x86_avx512 or arm_neon."},
+    {.name = "feedforward",
+     .type = OPTION_TEXT,
+     .argument = "WAY",
+     .offset = offsetof(struct request, feedforward),
+     .text = "With --text, how feedforward layers are computed: stored (trees by the kernels, dense layers densely; "
+             "unless told), trees, masked (all neurons, those off the path set to zero) or dense (none set to zero)."},
+    {.name = "length",
+     .type = OPTION_NUMBER,
+     .argument = "N",
+     .offset = offsetof(struct request, length),
+     .text = "With --bench, tokens of a sequence; as many as the model takes unless told."},
+    {.name = "sequences",
+     .type = OPTION_NUMBER,
+     .argument = "N",
+     .offset = offsetof(struct request, sequences),
+     .text = "With --bench, sequences of the large batch; 128 unless told. The small one is a single sequence."},
+    {.name = "rounds",
+     .type = OPTION_NUMBER,
+     .argument = "N",
+     .offset = offsetof(struct request, rounds),
+     .text = "With --bench, how often everything is timed; 3 times unless told."},
+    {0},
+};
+
+const struct command bert_command = {
+    .name = "bert",
+    .operands = "MODEL",
+    .least_operands = 1,
+    .most_operands = 1,
+    .summary = "run a model on a text, or time it",
+    .text = "Runs a model, a directory, on a text (--text), or times it (--bench).",
+    .options = options,
+    .run = run,
+};

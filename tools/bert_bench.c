@@ -1,11 +1,12 @@
 #include "tools/bert_bench.h"
 
 #include "bert/bert.h"
+#include "tools/blas_kernels.h"
 #include "tools/commands.h"
+#include "tools/progress.h"
 #include "tools/random.h"
 #include "tools/timing.h"
 
-#include <cblas.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,6 +25,7 @@ struct way {
     float *checked; /* of the first */
     double encoder[MOST_TIMES], parts[MOST_TIMES][FFF_BERT_PARTS];
     double logits[MOST_TIMES];
+    bool clean[MOST_TIMES]; /* nobody disturbed the round */
 };
 
 struct bench {
@@ -36,6 +38,7 @@ struct bench {
 };
 
 static int fail(const char *text) {
+    end_progress();
     fprintf(stderr, "fff bert: %s\n", text);
     return EXIT_BAD_INPUT;
 }
@@ -48,19 +51,25 @@ static bool run(struct bench *bench, struct way *way, size_t sequences, size_t r
     char error[256];
     const fff_bert_batch batch = {sequences, bench->settings.length, bench->ids, NULL};
     fff_bert_watch watch = {.feedforward = NULL};
-    double start = seconds_now();
+    show_progress("%zu x %zu tokens: round %zu of %zu, %s", sequences, batch.length, round + 1, bench->settings.rounds,
+                  way->name);
+    struct stopwatch clock = stopwatch_start(1);
     if (!fff_bert_encode(way->model, &batch, way->hidden, &watch, error, sizeof error)) {
         fail(error);
         return false;
     }
-    way->encoder[round] = seconds_now() - start;
+    struct timed timed = stopwatch_stop(&clock);
+    way->encoder[round] = timed.seconds;
+    way->clean[round] = !was_disturbed(timed);
     memcpy(way->parts[round], watch.seconds, sizeof watch.seconds);
     way->logits[round] = 0;
     if (bench->words != NULL) {
         /* A sequence stands for all: the same matrix product each time. */
-        start = seconds_now();
+        clock = stopwatch_start(1);
         fff_bert_decode(way->model, batch.length, way->hidden, bench->words);
-        way->logits[round] = (seconds_now() - start) * (double)sequences;
+        timed = stopwatch_stop(&clock);
+        way->logits[round] = timed.seconds * (double)sequences;
+        way->clean[round] = way->clean[round] && !was_disturbed(timed);
     }
     size_t values = sequences * batch.length * config->hidden_size;
     if (round == 0) {
@@ -89,18 +98,29 @@ static size_t agreeing(const struct bench *bench, size_t sequences, const struct
 
 /* ---- Reporting ------------------------------------------------------------------------------- */
 
-static double median_part(const struct way *way, size_t rounds, int part) {
-    double values[MOST_TIMES] = {0};
+/* Of the rounds that nobody disturbed, or of all if there are none; `stride` values lie between those of two rounds. */
+static struct spread of_rounds(const struct way *way, size_t rounds, const double *values, size_t stride) {
+    double kept[MOST_TIMES] = {0};
+    size_t count = 0, clean = 0;
     for (size_t i = 0; i < rounds; i++) {
-        values[i] = way->parts[i][part];
+        clean += way->clean[i];
     }
-    return spread_of(values, rounds).median;
+    for (size_t i = 0; i < rounds; i++) {
+        if (way->clean[i] || clean == 0) {
+            kept[count++] = values[i * stride];
+        }
+    }
+    return spread_of(kept, count);
+}
+
+static double median_part(const struct way *way, size_t rounds, int part) {
+    return of_rounds(way, rounds, &way->parts[0][part], FFF_BERT_PARTS).median;
 }
 
 static void print_way(const struct bench *bench, size_t sequences, const struct way *way) {
     size_t rounds = bench->settings.rounds;
-    struct spread encoder = spread_of(way->encoder, rounds);
-    double logits = spread_of(way->logits, rounds).median, all = encoder.median + logits;
+    struct spread encoder = of_rounds(way, rounds, way->encoder, 1);
+    double logits = of_rounds(way, rounds, way->logits, 1).median, all = encoder.median + logits;
     double per_sequence = 1e3 / (double)sequences;
     printf("  %-24s %9.2f (%.2f to %.2f) %9.2f %8.1f%% %8.1f%% %8.1f%% %6.1f%%", way->name,
            encoder.median * per_sequence, encoder.least * per_sequence, encoder.most * per_sequence,
@@ -112,27 +132,41 @@ static void print_way(const struct bench *bench, size_t sequences, const struct 
     printf(" %7.1f%%\n", 100 * logits / all);
 }
 
-/* Each ratio is of two times of the same round. */
-static void print_ratio(const struct bench *bench, const struct way *fast, const struct way *dense) {
+/* Each ratio is of two times of the same round, in which nobody disturbed either. None, and why, if the machine was
+ * busy. */
+static void print_ratio(const struct bench *bench, const struct way *fast, const struct way *dense,
+                        struct machine_load load) {
     double ratios[MOST_TIMES] = {0}, ceilings[MOST_TIMES] = {0}, whole[MOST_TIMES] = {0};
-    size_t rounds = bench->settings.rounds;
+    size_t rounds = bench->settings.rounds, clean = 0;
     for (size_t i = 0; i < rounds; i++) {
-        double rest = dense->encoder[i] - dense->parts[i][FFF_BERT_FEEDFORWARD];
-        ratios[i] = dense->encoder[i] / fast->encoder[i];
-        ceilings[i] = dense->encoder[i] / rest;
-        whole[i] = (dense->encoder[i] + dense->logits[i]) / (fast->encoder[i] + fast->logits[i]);
+        if (fast->clean[i] && dense->clean[i]) {
+            double rest = dense->encoder[i] - dense->parts[i][FFF_BERT_FEEDFORWARD];
+            ratios[clean] = dense->encoder[i] / fast->encoder[i];
+            ceilings[clean] = dense->encoder[i] / rest;
+            whole[clean++] = (dense->encoder[i] + dense->logits[i]) / (fast->encoder[i] + fast->logits[i]);
+        }
     }
-    struct spread ratio = spread_of(ratios, rounds), ceiling = spread_of(ceilings, rounds);
+    struct spread ratio = {0, 0, 0};
+    char why[256];
+    if (clean > 0) {
+        ratio = spread_of(ratios, clean);
+    }
+    if (is_busy(clean, rounds, ratio, load, why, sizeof why)) {
+        printf("  %s: the machine is busy: %s; these figures are not to be believed\n", dense->name, why);
+        return;
+    }
+    double ceiling = spread_of(ceilings, clean).median;
     printf("  %s: the encoder is %.2f times faster (%.2f to %.2f); were feedforward free, %.2f (%.0f %% of it)",
-           dense->name, ratio.median, ratio.least, ratio.most, ceiling.median, 100 * ratio.median / ceiling.median);
+           dense->name, ratio.median, ratio.least, ratio.most, ceiling, 100 * ratio.median / ceiling);
     if (bench->words != NULL) {
-        printf("; with logits %.2f times", spread_of(whole, rounds).median);
+        printf("; with logits %.2f times", spread_of(whole, clean).median);
     }
     puts("");
 }
 
 static bool time_batch(struct bench *bench, size_t sequences) {
     size_t rounds = bench->settings.rounds;
+    struct load_watch watch = load_start();
     for (size_t round = 0; round <= rounds; round++) {
         for (size_t i = 0; i < bench->way_count; i++) {
             /* The first is done again, warm. */
@@ -141,7 +175,9 @@ static bool time_batch(struct bench *bench, size_t sequences) {
             }
         }
     }
+    struct machine_load load = load_stop(&watch);
     const struct way *fast = &bench->ways[0], *masked = &bench->ways[1];
+    end_progress();
     printf("\n%zu x %zu tokens, %zu rounds, one thread\n", sequences, bench->settings.length, rounds);
     printf("  %-24s %9s %-16s %7s %9s %9s %9s %7s %8s\n", "feedforward", "encoder", "ms a sequence", "us/token",
            "projections", "attention", "feedfwd", "rest", "logits");
@@ -149,7 +185,7 @@ static bool time_batch(struct bench *bench, size_t sequences) {
         print_way(bench, sequences, &bench->ways[i]);
     }
     for (size_t i = 1; i < bench->way_count; i++) {
-        print_ratio(bench, fast, &bench->ways[i]);
+        print_ratio(bench, fast, &bench->ways[i], load);
     }
     size_t agree = agreeing(bench, sequences, fast, masked);
     printf("  The timed output: the same bits in every round; %zu of %zu sequences agree with the masked dense model\n"
@@ -257,7 +293,12 @@ static bool run_all(struct bench *bench) {
     if (!reserve(bench, bench->settings.sequences * bench->settings.length) || !run(bench, kernels, 1, 0)) {
         return false;
     }
+    end_progress();
     print_memory(bench);
+    char shortcoming[256];
+    if (blas_shortcoming(fff_blas(), shortcoming, sizeof shortcoming)) {
+        puts(shortcoming);
+    }
     for (size_t i = 1; i < bench->way_count; i++) {
         if (!open_way(bench, &bench->ways[i])) {
             return false;
@@ -271,7 +312,6 @@ int bert_bench(const struct bert_bench *settings) {
     if (bench == NULL) {
         return fail("out of memory");
     }
-    openblas_set_num_threads(1);
     bench->settings = *settings;
     bool ok = run_all(bench);
     for (size_t i = 0; i < bench->way_count; i++) {

@@ -13,8 +13,7 @@ struct bert_bench {
     size_t rounds;    /* timed; one more goes before to warm up */
 };
 
-/* Prints a table for each batch. An exit status; errors on stderr. Limits OpenBLAS to one thread, for the whole
- * process. */
+/* Prints a table for each batch. An exit status; errors on stderr. */
 int bert_bench(const struct bert_bench *bench);
 
 #endif

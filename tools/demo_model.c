@@ -2,7 +2,9 @@
 
 #include "bert/bert.h"
 #include "tools/commands.h"
+#include "tools/cores.h"
 #include "tools/make_checkpoint.h"
+#include "tools/progress.h"
 #include "tools/random.h"
 #include "tools/timing.h"
 #include "tools/verify_model.h"
@@ -46,6 +48,7 @@ static int time_encoder(const char *directory) {
     uint64_t state = 1;
     fff_bert *models[2] = {NULL, NULL};
     bool ok = true;
+    size_t clean = 0;
     for (size_t i = 0; i < LENGTH; i++) {
         ids[i] = (int32_t)random_below(&state, VOCABULARY);
     }
@@ -55,20 +58,35 @@ static int time_encoder(const char *directory) {
         models[i] = fff_bert_open(directory, &options, error, sizeof error);
         ok = models[i] != NULL && fff_bert_encode(models[i], &batch, hidden, NULL, error, sizeof error); /* warms up */
     }
+    struct load_watch load = load_start();
     for (size_t round = 0; round < ROUNDS && ok; round++) {
+        bool disturbed = false;
         for (size_t i = 0; i < 2; i++) {
-            double start = seconds_now();
+            show_progress("a model: round %zu of %d", round + 1, ROUNDS);
+            struct stopwatch watch = stopwatch_start(1);
             ok = ok && fff_bert_encode(models[i], &batch, hidden, NULL, error, sizeof error);
-            seconds[i] = seconds_now() - start;
+            struct timed timed = stopwatch_stop(&watch);
+            seconds[i] = timed.seconds;
+            disturbed = disturbed || was_disturbed(timed);
         }
-        ratios[round] = seconds[1] / seconds[0];
+        if (!disturbed) {
+            ratios[clean++] = seconds[1] / seconds[0];
+        }
     }
+    end_progress();
     fff_bert_close(models[0]);
     fff_bert_close(models[1]);
     if (!ok) {
         return fail(error);
     }
-    struct spread ratio = spread_of(ratios, ROUNDS);
+    struct spread ratio = {0, 0, 0};
+    if (clean > 0) {
+        ratio = spread_of(ratios, clean);
+    }
+    if (is_busy(clean, ROUNDS, ratio, load_stop(&load), error, sizeof error)) {
+        printf("  the machine is busy: %s; no time of the encoder is to be believed\n", error);
+        return EXIT_HOLDS;
+    }
     printf("  the whole encoder, %d tokens on one core: %.2f times faster than with dense layers of the same 4095 "
            "neurons\n"
            "  (%.2f to %.2f)\n",
@@ -97,7 +115,10 @@ int demo_model(void) {
     fflush(stdout);
     int status = make_checkpoint(directory, &sizes) ? verify(directory) : EXIT_BAD_INPUT;
     if (status == EXIT_HOLDS) {
+        cpu_set_t cores;
+        stay_on_this_core(&cores);
         status = time_encoder(directory);
+        allow_cores(&cores);
     }
     remove_file(directory, "config.json");
     remove_file(directory, "model.safetensors");

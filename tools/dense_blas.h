@@ -1,8 +1,9 @@
-/* The dense layer of the same neurons, computed by OpenBLAS on one thread: what the demo compares with.
+/* The dense layer of the same neurons, computed by OpenBLAS on one thread: what the benchmark compares with.
  * Every neuron of every tree contributes, as in a transformer's ordinary feedforward layer. */
 #ifndef FFF_TOOLS_DENSE_BLAS_H
 #define FFF_TOOLS_DENSE_BLAS_H
 
+#include "bert/blas.h"
 #include "tools/layer_data.h"
 
 /* Ways to compute it. The output weights are read as PyTorch stores them (output-major) or transposed
@@ -11,17 +12,16 @@ enum dense_blas_way { DENSE_GEMM, DENSE_GEMM_NODE_MAJOR, DENSE_GEMV, DENSE_GEMV_
 const char *dense_blas_way_name(enum dense_blas_way way);
 
 struct dense_blas {
+    const struct fff_blas *blas;
     const struct layer_data *data;
     float *output_weights_node_major; /* rows x output_width */
     float *activations;               /* largest batch x rows */
     fff_isa best;                     /* for GELU, whatever FFF_ISA says: the dense side gets the best */
 };
 
-/* "OpenBLAS 0.3.21 ...", or NULL if built without it; the functions below then do nothing. */
-const char *dense_blas_version(void);
-
-/* 0, or -1 when out of memory. Limits OpenBLAS to one thread, for the whole process. */
-int dense_blas_prepare(struct dense_blas *dense, const struct layer_data *data, size_t largest_batch);
+/* 0, or -1 when out of memory. All sizes are at most INT_MAX. */
+int dense_blas_prepare(struct dense_blas *dense, const struct fff_blas *blas, const struct layer_data *data,
+                       size_t largest_batch);
 void dense_blas_free(struct dense_blas *dense);
 
 /* output[t] for `batch` tokens from token `first` of the data's input. */

@@ -73,6 +73,18 @@ int agreement_holds(const struct agreement *agreement) {
            agreement->unbounded == 0;
 }
 
+void agreement_add(struct agreement *sum, const struct agreement *more) {
+    sum->tokens += more->tokens;
+    sum->route_mismatches += more->route_mismatches;
+    sum->ties += more->ties;
+    sum->largest_tie = fmax(sum->largest_tie, more->largest_tie);
+    sum->logit_errors += more->logit_errors;
+    sum->output_errors += more->output_errors;
+    sum->unbounded += more->unbounded;
+    sum->max_abs_error = fmax(sum->max_abs_error, more->max_abs_error);
+    sum->bound_used = fmax(sum->bound_used, more->bound_used);
+}
+
 struct dense_f64 *dense_f64_create(const struct layer_data *data) {
     struct dense_f64 *dense = calloc(1, sizeof *dense);
     if (dense == NULL) {
@@ -131,6 +143,11 @@ static double logit_bound(const struct dense_f64 *dense, size_t row, double roun
     double n = (double)data->input_width;
     double bound = (gamma_of(roundings, UNIT) + gamma_of(n + 1, UNIT_F64)) * sum + n * UNDERFLOW_ERROR;
     return sum + bound <= (double)FLT_MAX ? bound : INFINITY;
+}
+
+double dense_f64_logit(const struct dense_f64 *dense, size_t row, struct roundings roundings, double *bound) {
+    *bound = logit_bound(dense, row, roundings.logit);
+    return dense->logits[row];
 }
 
 /* Notes an error against its bound. */

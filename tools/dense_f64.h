@@ -29,6 +29,9 @@ struct agreement {
     double bound_used;       /* the worst error of a logit or output, as a fraction of its bound */
 };
 
+/* Adds what was found elsewhere. */
+void agreement_add(struct agreement *sum, const struct agreement *more);
+
 /* True if nothing was found wrong. Ties are no fault. */
 int agreement_holds(const struct agreement *agreement);
 
@@ -45,6 +48,10 @@ void dense_f64_evaluate(struct dense_f64 *dense, size_t token);
  * known) and the output (or NULL), against the dense definition masked to that path. */
 void dense_f64_check(struct dense_f64 *dense, struct roundings roundings, const uint32_t *path, const float *logits,
                      const float *output, struct agreement *agreement);
+
+/* A node's logit, `row` being trees' nodes one after another; a float32 one is at most *bound off, infinite where
+ * nothing is proven. */
+double dense_f64_logit(const struct dense_f64 *dense, size_t row, struct roundings roundings, double *bound);
 
 /* The activation in float64, and a bound on its float32 result's error when computed from a logit that
  * is off by at most logit_error. */

@@ -27,6 +27,27 @@ static void fill_normal(float *values, size_t count, float scale, uint64_t *stat
     }
 }
 
+/* ---- Activations ----------------------------------------------------------------------------- */
+
+static const char *const activations[FFF_ACTIVATION_COUNT] = {
+    [FFF_ACTIVATION_GELU] = "GELU",   [FFF_ACTIVATION_GELU_TANH] = "GELU_tanh", [FFF_ACTIVATION_RELU] = "ReLU",
+    [FFF_ACTIVATION_RELU2] = "ReLU2", [FFF_ACTIVATION_SILU] = "SiLU",           [FFF_ACTIVATION_IDENTITY] = "identity",
+};
+
+bool activation_by_name(const char *name, fff_activation *activation) {
+    for (int i = 0; i < FFF_ACTIVATION_COUNT; i++) {
+        if (strcasecmp(name, activations[i]) == 0) {
+            *activation = (fff_activation)i;
+            return true;
+        }
+    }
+    return false;
+}
+
+const char *activation_name(fff_activation activation) {
+    return activations[activation];
+}
+
 /* ---- Reading a file -------------------------------------------------------------------------- */
 
 struct loading {
@@ -34,45 +55,80 @@ struct loading {
     struct fff_report report;
 };
 
-/* Copies a tensor of 4-byte elements with the given type and shape. A tensor that is absent is an
- * error if `required`, else leaves *copy NULL. */
-static bool copy_tensor(const struct loading *loading, const char *name, bool required, fff_tensor_type type,
-                        size_t rank, const size_t *shape, void *copy) {
-    const fff_tensor *tensor = fff_safetensors_find(loading->file, name);
+/* A tensor of 4-byte elements, the shape that it must have, and where a copy of it goes. */
+struct wanted {
+    const char *name;
+    bool required;
+    size_t rank, shape[3];
+    float **floats;     /* for F32, */
+    int32_t **integers; /* or for I32; stays NULL for a tensor that is absent */
+};
+
+static bool check_tensor(const struct loading *loading, const struct wanted *wanted) {
+    const fff_tensor *tensor = fff_safetensors_find(loading->file, wanted->name);
     if (tensor == NULL) {
-        return !required || FFF_FAIL(&loading->report, "tensor '%s' is missing", name);
+        return !wanted->required || FFF_FAIL(&loading->report, "tensor '%s' is missing", wanted->name);
     }
-    if (tensor->type != type) {
-        return FFF_FAIL(&loading->report, "tensor '%s' has dtype %s where %s is expected", name, tensor->type_name,
-                        type == FFF_TENSOR_F32 ? "F32" : "I32");
+    if (tensor->type != (wanted->floats != NULL ? FFF_TENSOR_F32 : FFF_TENSOR_I32)) {
+        return FFF_FAIL(&loading->report, "tensor '%s' has dtype %s where %s is expected", wanted->name,
+                        tensor->type_name, wanted->floats != NULL ? "F32" : "I32");
     }
-    if (tensor->rank != rank) {
-        return FFF_FAIL(&loading->report, "tensor '%s' has %zu dimensions where %zu are expected", name, tensor->rank,
-                        rank);
+    if (tensor->rank != wanted->rank) {
+        return FFF_FAIL(&loading->report, "tensor '%s' has %zu dimensions where %zu are expected", wanted->name,
+                        tensor->rank, wanted->rank);
     }
-    for (size_t i = 0; i < rank; i++) {
-        if (tensor->shape[i] != shape[i]) {
-            return FFF_FAIL(&loading->report, "tensor '%s': dimension %zu is %zu where %zu is expected", name, i,
-                            tensor->shape[i], shape[i]);
+    for (size_t i = 0; i < wanted->rank; i++) {
+        if (tensor->shape[i] != wanted->shape[i]) {
+            return FFF_FAIL(&loading->report, "tensor '%s': dimension %zu is %zu where %zu is expected", wanted->name,
+                            i, tensor->shape[i], wanted->shape[i]);
         }
+    }
+    return true;
+}
+
+static bool copy_tensor(const struct loading *loading, const struct wanted *wanted) {
+    const fff_tensor *tensor = fff_safetensors_find(loading->file, wanted->name);
+    if (tensor == NULL) {
+        return true;
     }
     void *values = malloc(tensor->bytes > 0 ? tensor->bytes : 1);
     if (values == NULL) {
-        return FFF_FAIL(&loading->report, "out of memory");
+        return FFF_FAIL(&loading->report, "tensor '%s': out of memory", wanted->name);
     }
     memcpy(values, tensor->data, tensor->bytes);
-    memcpy(copy, &values, sizeof values);
+    if (wanted->floats != NULL) {
+        *wanted->floats = values;
+    } else {
+        *wanted->integers = values;
+    }
     return true;
+}
+
+/* A file without a layer's first tensor: often it holds a whole model. */
+static bool fail_without(const struct loading *loading, const char *name) {
+    static const char *const parts[] = {"embedding", "layer.", "layers.", "wte.", "lm_head."};
+    for (size_t i = 0; i < fff_safetensors_count(loading->file); i++) {
+        const char *other = fff_safetensors_at(loading->file, i)->name;
+        for (size_t part = 0; part < sizeof parts / sizeof *parts; part++) {
+            if (strstr(other, parts[part]) != NULL) {
+                return FFF_FAIL(&loading->report,
+                                "holds a model (tensor '%s') where a layer's '%s' is expected: give the model's folder",
+                                other, name);
+            }
+        }
+    }
+    return FFF_FAIL(&loading->report, "tensor '%s' is missing", name);
 }
 
 /* The shape of a matrix that the layer's own shape is read from. */
 static bool find_matrix(const struct loading *loading, const char *name, const fff_tensor **tensor) {
     *tensor = fff_safetensors_find(loading->file, name);
     if (*tensor == NULL) {
-        return FFF_FAIL(&loading->report, "tensor '%s' is missing", name);
+        return fail_without(loading, name);
     }
     if ((*tensor)->rank != 2 || (*tensor)->count == 0) {
-        return FFF_FAIL(&loading->report, "tensor '%s' is not a matrix, or is empty", name);
+        return FFF_FAIL(&loading->report, "tensor '%s' has %zu dimensions and %zu elements where a matrix is expected",
+                        name, (*tensor)->rank, (*tensor)->count);
     }
     return true;
 }
@@ -85,45 +141,70 @@ static bool read_count(const struct loading *loading, const char *key, size_t la
     char *end;
     unsigned long long value = strtoull(text, &end, 10);
     if (text[0] < '0' || text[0] > '9' || *end != '\0' || value > largest) {
-        return FFF_FAIL(&loading->report, "metadata '%s' is not a number from 0 to %zu", key, largest);
+        return FFF_FAIL(&loading->report, "metadata '%s' is not a number from 0 to %zu, but '%s'", key, largest, text);
     }
     *count = (size_t)value;
     return true;
 }
 
 static bool read_options(const struct loading *loading, struct layer_data *data) {
-    static const struct {
-        const char *name;
-        fff_activation activation;
-    } activations[] = {
-        {"GELU", FFF_ACTIVATION_GELU},   {"GELU_tanh", FFF_ACTIVATION_GELU_TANH}, {"ReLU", FFF_ACTIVATION_RELU},
-        {"ReLU2", FFF_ACTIVATION_RELU2}, {"SiLU", FFF_ACTIVATION_SILU},           {"identity", FFF_ACTIVATION_IDENTITY},
-    };
     const char *variant = fff_safetensors_metadata(loading->file, "variant");
     if (variant != NULL && strcmp(variant, "path") != 0) {
-        return FFF_FAIL(&loading->report, "metadata 'variant' is not 'path', the only variant supported");
+        return FFF_FAIL(&loading->report, "metadata 'variant' is '%s'; only 'path' is supported", variant);
     }
     const char *name = fff_safetensors_metadata(loading->file, "activation");
     const char *route = fff_safetensors_metadata(loading->file, "route");
-    bool known = false;
-    for (size_t i = 0; name != NULL && i < sizeof activations / sizeof *activations; i++) {
-        if (strcasecmp(name, activations[i].name) == 0) {
-            data->activation = activations[i].activation;
-            known = true;
-        }
+    if (name == NULL) {
+        return FFF_FAIL(&loading->report, "the metadata lack 'activation': one of " ACTIVATION_NAMES);
     }
-    if (!known) {
-        return FFF_FAIL(&loading->report,
-                        "metadata 'activation' is none of GELU, GELU_tanh, ReLU, ReLU2, SiLU, identity");
+    if (!activation_by_name(name, &data->activation)) {
+        return FFF_FAIL(&loading->report, "metadata 'activation' is '%s', none of " ACTIVATION_NAMES, name);
     }
     if (route == NULL || strstr(route, "> 0") != NULL) {
         data->routing = FFF_ROUTING_GREATER;
     } else if (strstr(route, ">= 0") != NULL) {
         data->routing = FFF_ROUTING_GREATER_EQUAL;
     } else {
-        return FFF_FAIL(&loading->report, "metadata 'route' says neither '> 0' nor '>= 0'");
+        return FFF_FAIL(&loading->report, "metadata 'route' is '%s', which says neither '> 0' nor '>= 0'", route);
     }
     return true;
+}
+
+static bool make_input(const struct loading *loading, struct layer_data *data) {
+    uint64_t state = DEFAULT_SEED;
+    data->batch = DEFAULT_BATCH;
+    data->input = allocate_matrix(data->batch, data->input_width);
+    if (data->input == NULL) {
+        return FFF_FAIL(&loading->report, "out of memory");
+    }
+    fill_normal(data->input, data->batch * data->input_width, 1.0f, &state);
+    return true;
+}
+
+/* All of them, once all are found right. */
+static bool copy_tensors(const struct loading *loading, struct layer_data *data) {
+    const fff_tensor *input = fff_safetensors_find(loading->file, "input");
+    data->batch = input != NULL && input->rank > 0 ? input->shape[0] : 0;
+    const struct wanted wanted[] = {
+        {"linear_in.weight", true, 2, {data->rows, data->input_width}, &data->input_weights, NULL},
+        {"linear_in.bias", false, 1, {data->rows}, &data->biases, NULL},
+        {"linear_out.weight", true, 2, {data->output_width, data->rows}, &data->output_weights, NULL},
+        {"input", false, 2, {data->batch, data->input_width}, &data->input, NULL},
+        {"output", false, 2, {data->batch, data->output_width}, &data->expected_output, NULL},
+        {"path", false, 3, {data->batch, data->trees, data->depth + 1}, NULL, &data->expected_path},
+    };
+    size_t count = input != NULL ? sizeof wanted / sizeof *wanted : 3; /* results of no input mean nothing */
+    for (size_t i = 0; i < count; i++) {
+        if (!check_tensor(loading, &wanted[i])) {
+            return false;
+        }
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (!copy_tensor(loading, &wanted[i])) {
+            return false;
+        }
+    }
+    return input != NULL || make_input(loading, data);
 }
 
 static bool read_layer(const struct loading *loading, struct layer_data *data) {
@@ -143,31 +224,7 @@ static bool read_layer(const struct loading *loading, struct layer_data *data) {
                         "tensor 'linear_in.weight' has %zu rows where %zu trees of depth %zu have %zu each", data->rows,
                         data->trees, data->depth, fff_nodes_per_tree(data->depth));
     }
-    if (!copy_tensor(loading, "linear_in.weight", true, FFF_TENSOR_F32, 2, (size_t[]){data->rows, data->input_width},
-                     &data->input_weights) ||
-        !copy_tensor(loading, "linear_in.bias", false, FFF_TENSOR_F32, 1, &data->rows, &data->biases) ||
-        !copy_tensor(loading, "linear_out.weight", true, FFF_TENSOR_F32, 2, (size_t[]){data->output_width, data->rows},
-                     &data->output_weights)) {
-        return false;
-    }
-    const fff_tensor *input = fff_safetensors_find(loading->file, "input");
-    if (input == NULL) {
-        uint64_t state = DEFAULT_SEED;
-        data->batch = DEFAULT_BATCH;
-        data->input = allocate_matrix(data->batch, data->input_width);
-        if (data->input == NULL) {
-            return FFF_FAIL(&loading->report, "out of memory");
-        }
-        fill_normal(data->input, data->batch * data->input_width, 1.0f, &state);
-        return true;
-    }
-    data->batch = input->rank > 0 ? input->shape[0] : 0;
-    return copy_tensor(loading, "input", true, FFF_TENSOR_F32, 2, (size_t[]){data->batch, data->input_width},
-                       &data->input) &&
-           copy_tensor(loading, "output", false, FFF_TENSOR_F32, 2, (size_t[]){data->batch, data->output_width},
-                       &data->expected_output) &&
-           copy_tensor(loading, "path", false, FFF_TENSOR_I32, 3, (size_t[]){data->batch, data->trees, data->depth + 1},
-                       &data->expected_path);
+    return copy_tensors(loading, data);
 }
 
 int layer_data_load(const char *path, struct layer_data *data, char *error, size_t error_size) {
@@ -209,6 +266,7 @@ int layer_data_copy(struct layer_data *data, const fff_layer_desc *desc, size_t 
         .rows = rows,
         .activation = desc->activation,
         .routing = desc->routing,
+        .sleef = desc->sleef,
         .batch = batch,
         .input_weights = copy_weights(&desc->input_weights, rows, desc->input_width, false),
         .biases = desc->biases != NULL ? copy_weights(&biases, rows, 1, false) : NULL,
@@ -225,19 +283,20 @@ int layer_data_copy(struct layer_data *data, const fff_layer_desc *desc, size_t 
 
 /* ---- Making one ------------------------------------------------------------------------------ */
 
-int layer_data_make(struct layer_data *data, size_t width, size_t depth, size_t trees, size_t batch, uint64_t seed) {
+int layer_data_make(struct layer_data *data, size_t input_width, size_t output_width, size_t depth, size_t trees,
+                    size_t batch, uint64_t seed) {
     size_t rows = trees * fff_nodes_per_tree(depth);
     *data = (struct layer_data){
-        .input_width = width,
-        .output_width = width,
+        .input_width = input_width,
+        .output_width = output_width,
         .depth = depth,
         .trees = trees,
         .rows = rows,
         .batch = batch,
-        .input_weights = allocate_matrix(rows, width),
+        .input_weights = allocate_matrix(rows, input_width),
         .biases = allocate_matrix(rows, 1),
-        .output_weights = allocate_matrix(rows, width),
-        .input = allocate_matrix(batch, width),
+        .output_weights = allocate_matrix(rows, output_width),
+        .input = allocate_matrix(batch, input_width),
     };
     if (data->input_weights == NULL || data->biases == NULL || data->output_weights == NULL || data->input == NULL) {
         layer_data_free(data);
@@ -245,13 +304,13 @@ int layer_data_make(struct layer_data *data, size_t width, size_t depth, size_t 
     }
     /* Logits of variance about 1, symmetric around 0. */
     float scale = 1.0f;
-    while (scale * scale * (float)width > 1.0f) {
+    while (scale * scale * (float)input_width > 1.0f) {
         scale *= 0.5f;
     }
-    fill_normal(data->input_weights, rows * width, scale, &seed);
+    fill_normal(data->input_weights, rows * input_width, scale, &seed);
     fill_normal(data->biases, rows, 0.0625f, &seed);
-    fill_normal(data->output_weights, rows * width, scale, &seed);
-    fill_normal(data->input, batch * width, 1.0f, &seed);
+    fill_normal(data->output_weights, rows * output_width, scale, &seed);
+    fill_normal(data->input, batch * input_width, 1.0f, &seed);
     return 0;
 }
 
@@ -275,6 +334,7 @@ fff_layer_desc layer_data_desc(const struct layer_data *data, fff_isa isa) {
         .activation = data->activation,
         .routing = data->routing,
         .isa = isa,
+        .sleef = data->sleef,
         .input_weights = {data->input_weights, data->input_width, 1},
         .biases = data->biases,
         .output_weights = {data->output_weights, 1, data->rows},

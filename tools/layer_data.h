@@ -4,12 +4,14 @@
 #define FFF_TOOLS_LAYER_DATA_H
 
 #include <fff/fff.h>
+#include <stdbool.h>
 
 struct layer_data {
     size_t input_width, output_width, depth, trees;
     size_t rows; /* trees * nodes per tree */
     fff_activation activation;
     fff_routing routing;
+    fff_sleef sleef;       /* what is accepted of layers made of this */
     float *input_weights;  /* rows x input_width */
     float *biases;         /* rows, or NULL */
     float *output_weights; /* output_width x rows */
@@ -19,13 +21,19 @@ struct layer_data {
     int32_t *expected_path; /* batch x trees x (depth + 1), or NULL */
 };
 
+/* An activation's name in a layer file, in any case; *activation is untouched where it is none. */
+#define ACTIVATION_NAMES "GELU, GELU_tanh, ReLU, ReLU2, SiLU, identity"
+bool activation_by_name(const char *name, fff_activation *activation);
+const char *activation_name(fff_activation activation);
+
 /* Reads a layer file (path_*.safetensors: linear_in.weight, linear_in.bias, linear_out.weight, and
  * optionally input, output, path). Without an input, a seeded one of 64 tokens is made. Returns 0, or
  * -1 with one line in `error` and nothing to free. */
 int layer_data_load(const char *path, struct layer_data *data, char *error, size_t error_size);
 
 /* A seeded layer whose inputs take all routes equally often. 0, or -1 when out of memory. */
-int layer_data_make(struct layer_data *data, size_t width, size_t depth, size_t trees, size_t batch, uint64_t seed);
+int layer_data_make(struct layer_data *data, size_t input_width, size_t output_width, size_t depth, size_t trees,
+                    size_t batch, uint64_t seed);
 
 /* A copy of a description's weights, with `batch` tokens of input. 0, or -1 when out of memory. */
 int layer_data_copy(struct layer_data *data, const fff_layer_desc *desc, size_t batch, const float *input);

@@ -1,63 +1,114 @@
-/* fff: look at this machine, verify layer files, demonstrate. */
+/* fff: look at this machine, verify layers and models, run and time them. */
 #include "tools/commands.h"
+#include "tools/sleef.h"
 
-#include <fff/fff.h>
-#include <stdio.h>
+#include <fcntl.h>
+#include <limits.h>
 #include <string.h>
+#include <unistd.h>
 
-#if !FFF_HAVE_MODELS
-int command_bert(int argc, char **argv) {
-    (void)argc;
-    (void)argv;
-    fputs("fff bert: " WITHOUT_MODELS "\n", stderr);
-    return EXIT_BAD_INPUT;
-}
-#endif
-
-static const struct {
-    const char *name;
-    int (*run)(int argc, char **argv);
-} commands[] = {
-    {"cpu", command_cpu},   {"verify", command_verify},
-    {"demo", command_demo}, {"make-checkpoint", command_make_checkpoint},
-    {"bert", command_bert},
+static const struct command *const commands[] = {
+    &cpu_command,  &verify_command, &bench_command, &bert_command, &make_checkpoint_command,
+    &demo_command, &help_command,   NULL,
 };
 
-static void print_usage(FILE *stream) {
-    fputs("usage: fff cpu                                 what this machine can run, and what is chosen\n"
-          "       fff verify PATH... [--isa NAME|all] [--json] [--text FILE | --ids FILE | --expected FILE]\n"
-          "                                               check layer files, and models (directories), on every\n"
-          "                                               instruction set; on lines of text or of ids, or on what is\n"
-          "                                               in a file with results: expected.safetensors, if there\n"
-          "       fff demo                                make, verify and time a 1x11 layer, 768 wide, and a model\n"
-          "       fff bert DIR --text TEXT [--isa NAME] [--feedforward stored|trees|masked|dense]\n"
-          "                                               what a model predicts at [MASK], or its embedding\n"
-          "       fff bert DIR --bench [--isa NAME] [--length N] [--sequences N] [--rounds N]\n"
-          "                                               time a model, with its trees and dense\n"
-          "       fff make-checkpoint DIR [--layers N] [--hidden N] [--heads N] [--trees N] [--depth N | --dense N]\n"
-          "                               [--vocab N] [--max-length N] [--labels N] [--untied] [--seed N]\n"
-          "                                               write a seeded model; 1x11, 16 layers unless told\n"
-          "       fff --version\n"
-          "\n"
-          "The environment's FFF_ISA names the instruction set to use where none is asked for.\n"
-          "Exit status: 0 all holds, 1 a check failed, 2 wrong usage or unreadable input.\n",
-          stream);
+struct request {
+    bool version;
+};
+
+static const struct command_option options[] = {
+    {.name = "version",
+     .letter = 'V',
+     .offset = offsetof(struct request, version),
+     .text = "Print the versions of fff and of the SLEEF that is loaded."},
+    {0},
+};
+
+static const struct command_note environment[] = {
+    {"FFF_ISA", "The instruction set to use where --isa names none: generic, x86_avx2, x86_avx512 or arm_neon."},
+    {"FFF_BLAS", "The shared library to take dense products from, with cblas_sgemm, cblas_dgemm and cblas_sgemv; "
+                 "OpenBLAS unless set."},
+    {"OPENBLAS_CORETYPE", "Whose kernels OpenBLAS is to use, where it does not know this CPU."},
+    {"TMPDIR", "Where temporary files are made; /tmp unless set."},
+    {0},
+};
+
+static const struct command_note exit_statuses[] = {
+    {"0", "All holds."},
+    {"1", "A check failed."},
+    {"2", "Wrong usage, unreadable input, or output that cannot be written."},
+    {0},
+};
+
+const struct command fff_command = {
+    .operands = "COMMAND [ARGUMENT]...",
+    .most_operands = INT_MAX,
+    .text =
+        "A fast feedforward network (FFF) replaces a dense feedforward layer by binary trees of neurons, of which each "
+        "token uses one path a tree. fff shows that the library computes what the dense definition says, and how "
+        "fast.\n\n"
+        "Options may stand before and after the other arguments; -- ends them; long names may be cut where they "
+        "stay clear; of an option given twice the last holds.",
+    .options = options,
+    .commands = commands,
+    .environment = environment,
+    .exit_statuses = exit_statuses,
+};
+
+const struct command *find_command(const char *name) {
+    const struct command *const *command = commands;
+    while (*command != NULL && strcmp((*command)->name, name) != 0) {
+        command++;
+    }
+    return *command;
+}
+
+int unknown_command(const struct command *command, const char *name) {
+    char names[256] = "";
+    for (const struct command *const *each = commands; *each != NULL; each++) {
+        size_t used = strlen(names);
+        snprintf(names + used, sizeof names - used, "%s%s", used > 0 ? ", " : "", (*each)->name);
+    }
+    return usage_error(command, "unknown command '%s', there are %s", name, names);
+}
+
+static int run(int argc, char **argv) {
+    struct request request = {0};
+    struct operands operands;
+    int status;
+    if (!read_options(&fff_command, argc, argv, &request, &operands, &status)) {
+        return status;
+    }
+    if (request.version) {
+        char sleef[SLEEF_TEXT];
+        describe_sleef(sleef, sizeof sleef);
+        printf("fff %s (SLEEF %s; built with %s)\n", fff_version(), sleef, fff_sleef_version());
+        return EXIT_HOLDS;
+    }
+    if (operands.count == 0) {
+        print_help(&fff_command, stderr);
+        return EXIT_BAD_INPUT;
+    }
+    const struct command *command = find_command(operands.values[0]);
+    return command != NULL ? command->run(operands.count, operands.values)
+                           : unknown_command(&fff_command, operands.values[0]);
+}
+
+/* A standard stream that the caller closed would be the next file opened. In its place stands one that fails. */
+static void hold_standard_streams(void) {
+    for (int stream = STDIN_FILENO; stream <= STDERR_FILENO; stream++) {
+        if (fcntl(stream, F_GETFD) == -1) {
+            (void)open("/dev/null", stream == STDIN_FILENO ? O_WRONLY : O_RDONLY);
+        }
+    }
 }
 
 int main(int argc, char **argv) {
-    if (argc >= 2 && strcmp(argv[1], "--version") == 0) {
-        printf("fff %s (SLEEF %s)\n", fff_version(), fff_sleef_version());
-        return 0;
+    hold_standard_streams();
+    int status = run(argc, argv);
+    if (fflush(stdout) != 0 || ferror(stdout) != 0) {
+        fputs("fff: standard output cannot be written: what was printed is not whole\n", stderr);
+        return EXIT_BAD_INPUT;
     }
-    if (argc >= 2 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)) {
-        print_usage(stdout);
-        return 0;
-    }
-    for (size_t i = 0; argc >= 2 && i < sizeof commands / sizeof *commands; i++) {
-        if (strcmp(argv[1], commands[i].name) == 0) {
-            return commands[i].run(argc - 1, argv + 1);
-        }
-    }
-    print_usage(stderr);
-    return EXIT_BAD_INPUT;
+    return status;
 }

@@ -1,7 +1,6 @@
 #include "tools/make_checkpoint.h"
 
 #include "bert/config.h"
-#include "tools/arguments.h"
 #include "tools/commands.h"
 #include "tools/random.h"
 
@@ -285,46 +284,46 @@ bool make_checkpoint(const char *directory, const struct checkpoint_sizes *sizes
 
 /* ---- The command ----------------------------------------------------------------------------- */
 
-static bool read_arguments(int argc, char **argv, struct checkpoint_sizes *sizes, const char **directory) {
-    const struct {
-        const char *name;
-        size_t *size;
-    } options[] = {{"--layers", &sizes->layers},        {"--hidden", &sizes->hidden}, {"--heads", &sizes->heads},
-                   {"--trees", &sizes->trees},          {"--depth", &sizes->depth},   {"--dense", &sizes->dense},
-                   {"--vocab", &sizes->vocabulary},     {"--labels", &sizes->labels}, {"--seed", &sizes->seed},
-                   {"--max-length", &sizes->max_length}};
-    for (int i = 1; i < argc; i++) {
-        size_t *size = NULL;
-        for (size_t option = 0; option < sizeof options / sizeof *options; option++) {
-            size = strcmp(argv[i], options[option].name) == 0 ? options[option].size : size;
-        }
-        if (size != NULL) {
-            char what[64];
-            snprintf(what, sizeof what, "fff make-checkpoint: %s", argv[i]);
-            if (!read_size(what, argv[i + 1], size)) { /* argv ends with NULL */
-                return false;
-            }
-            i++;
-        } else if (strcmp(argv[i], "--untied") == 0) {
-            sizes->untied = true;
-        } else if (*argv[i] == '-' || *directory != NULL) {
-            fprintf(stderr, "fff make-checkpoint: unexpected argument '%s'\n", argv[i]);
-            return false;
-        } else {
-            *directory = argv[i];
-        }
+#define SIZE(member) .type = OPTION_NUMBER, .argument = "N", .offset = offsetof(struct checkpoint_sizes, member)
+
+static const struct command_option options[] = {
+    {.name = "layers", SIZE(layers), .text = "Encoder layers; 16 unless told."},
+    {.name = "hidden", SIZE(hidden), .text = "The model's width; 768 unless told."},
+    {.name = "heads", SIZE(heads), .text = "Attention heads, which divide the width; 12 unless told."},
+    {.name = "trees", SIZE(trees), .text = "Trees of a feedforward layer; 1 unless told."},
+    {.name = "depth", SIZE(depth), .text = "Their depth; 11 unless told. 0: every node is a root."},
+    {.name = "dense", SIZE(dense), .text = "Dense feedforward layers of N neurons in place of trees."},
+    {.name = "vocab", SIZE(vocabulary), .text = "Size of the vocabulary; 32768 unless told."},
+    {.name = "max-length", SIZE(max_length), .text = "Tokens of the longest sequence; 128 unless told."},
+    {.name = "labels", SIZE(labels), .text = "A classifier of N labels in place of a masked-word model."},
+    {.name = "seed",
+     SIZE(seed),
+     .text = "Of the random weights; 1 unless told. A seed makes the same files everywhere."},
+    {.name = "untied",
+     .offset = offsetof(struct checkpoint_sizes, untied),
+     .text = "Give the decoder weights of its own, in place of the embedding's."},
+    {0},
+};
+
+static int run(int argc, char **argv) {
+    struct checkpoint_sizes sizes = CHECKPOINT_DEFAULTS;
+    struct operands operands;
+    int status;
+    if (!read_options(&make_checkpoint_command, argc, argv, &sizes, &operands, &status)) {
+        return status;
     }
-    if (*directory == NULL) {
-        fputs("fff make-checkpoint: no directory given\n", stderr);
-    }
-    return *directory != NULL;
+    return make_checkpoint(operands.values[0], &sizes) ? EXIT_HOLDS : EXIT_BAD_INPUT;
 }
 
-int command_make_checkpoint(int argc, char **argv) {
-    struct checkpoint_sizes sizes = CHECKPOINT_DEFAULTS;
-    const char *directory = NULL;
-    if (!read_arguments(argc, argv, &sizes, &directory)) {
-        return EXIT_BAD_INPUT;
-    }
-    return make_checkpoint(directory, &sizes) ? EXIT_HOLDS : EXIT_BAD_INPUT;
-}
+const struct command make_checkpoint_command = {
+    .name = "make-checkpoint",
+    .operands = "DIRECTORY",
+    .least_operands = 1,
+    .most_operands = 1,
+    .summary = "write a seeded model of any size",
+    .text =
+        "Writes a seeded model in the published format, config.json and model.safetensors, into a directory, which "
+        "is made if need be. Its shape is UltraFastBERT-1x11's unless options say otherwise. Nothing is overwritten.",
+    .options = options,
+    .run = run,
+};

@@ -12,39 +12,57 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { LARGEST_TEXT = 1 << 28, SEEDED_SEQUENCES = 4, SEEDED_LENGTH = 32 };
+enum { LARGEST_TEXT = 1 << 28, MOST_PADDED = 1 << 26, SEEDED_SEQUENCES = 4, SEEDED_LENGTH = 32 };
 
-/* Sequences as they are read, one after another. */
-struct sequence {
-    int32_t *ids;
-    size_t length;
-};
+static const char spaces[] = " \t\r\v\f"; /* between ids */
+
+/* Sequences as they are read: the ids of all, one after another, and how many each has. */
 struct sequences {
-    struct sequence *all;
-    size_t count, capacity;
+    int32_t *ids;
+    size_t id_count, id_capacity;
+    size_t *lengths;
+    size_t count, capacity, longest;
 };
 
 static void free_sequences(struct sequences *sequences) {
-    for (size_t i = 0; i < sequences->count; i++) {
-        free(sequences->all[i].ids);
-    }
-    free(sequences->all);
+    free(sequences->ids);
+    free(sequences->lengths);
 }
 
-/* Takes `ids` over, whatever it returns. */
-static bool append(struct sequences *sequences, int32_t *ids, size_t length) {
-    if (sequences->count == sequences->capacity) {
-        size_t capacity = sequences->capacity * 2 + 16;
-        struct sequence *more = realloc(sequences->all, capacity * sizeof *more);
-        if (more == NULL) {
-            free(ids);
-            return false;
-        }
-        sequences->all = more;
-        sequences->capacity = capacity;
+/* The array with room for one more element, where it is now; NULL when out of memory, and the old one is as it was. */
+static void *with_room(void *array, size_t count, size_t *capacity, size_t size) {
+    if (count < *capacity) {
+        return array;
     }
-    sequences->all[sequences->count++] = (struct sequence){ids, length};
+    void *more = realloc(array, (*capacity * 2 + 64) * size);
+    *capacity = more != NULL ? *capacity * 2 + 64 : *capacity;
+    return more;
+}
+
+/* Appends to the sequence that is not ended yet. */
+static bool append_id(struct sequences *sequences, int32_t id) {
+    int32_t *ids = with_room(sequences->ids, sequences->id_count, &sequences->id_capacity, sizeof *ids);
+    if (ids == NULL) {
+        return false;
+    }
+    sequences->ids = ids;
+    sequences->ids[sequences->id_count++] = id;
     return true;
+}
+
+/* `length` is how many ids were appended since the last one ended. */
+static bool end_sequence(const struct fff_report *report, struct sequences *sequences, size_t number, size_t length) {
+    size_t *lengths = with_room(sequences->lengths, sequences->count, &sequences->capacity, sizeof *lengths);
+    if (lengths == NULL) {
+        return FFF_FAIL(report, "out of memory");
+    }
+    sequences->lengths = lengths;
+    sequences->lengths[sequences->count++] = length;
+    sequences->longest = length > sequences->longest ? length : sequences->longest;
+    size_t padded;
+    return (!__builtin_mul_overflow(sequences->count, sequences->longest, &padded) && padded <= MOST_PADDED) ||
+           FFF_FAIL(report, "line %zu: %zu sequences, each padded to the longest, of %zu ids, are more than %d ids",
+                    number, sequences->count, sequences->longest, MOST_PADDED);
 }
 
 /* Room for `count` sequences of `length`, all padding. */
@@ -67,17 +85,14 @@ static bool pad_all(const struct fff_report *report, const struct sequences *seq
     if (sequences->count == 0) {
         return FFF_FAIL(report, "holds no sequence");
     }
-    size_t longest = 0;
-    for (size_t i = 0; i < sequences->count; i++) {
-        longest = sequences->all[i].length > longest ? sequences->all[i].length : longest;
-    }
+    size_t longest = sequences->longest;
     if (!make_room(input, sequences->count, longest, pad)) {
         return FFF_FAIL(report, "out of memory");
     }
+    const int32_t *ids = sequences->ids;
     for (size_t i = 0; i < sequences->count; i++) {
-        const struct sequence *sequence = &sequences->all[i];
-        for (size_t j = 0; j < sequence->length; j++) {
-            input->ids[i * longest + j] = sequence->ids[j];
+        for (size_t j = 0; j < sequences->lengths[i]; j++) {
+            input->ids[i * longest + j] = *ids++;
             input->mask[i * longest + j] = 1;
         }
     }
@@ -89,30 +104,43 @@ static bool pad_all(const struct fff_report *report, const struct sequences *seq
 /* The ids of one line, which ends at its 0 byte. */
 static bool read_ids_line(const struct fff_report *report, size_t number, const char *line, size_t most,
                           struct sequences *sequences) {
-    int32_t *ids = malloc(most * sizeof *ids);
     size_t count = 0;
-    if (ids == NULL) {
-        return FFF_FAIL(report, "out of memory");
-    }
     for (const char *c = line; *c != '\0';) {
         char *end;
         errno = 0;
         long long id = strtoll(c, &end, 10);
         if (end == c || (*end != '\0' && !isspace((unsigned char)*end)) || errno != 0 || id < 0 || id > INT32_MAX) {
-            free(ids);
-            return FFF_FAIL(report, "line %zu: '%.20s' is no id", number, c);
+            return FFF_FAIL(report, "line %zu: '%.*s' is no id", number, fff_shown(c, strlen(c), 20), c);
         }
         if (count == most) {
-            free(ids);
             return FFF_FAIL(report, "line %zu has more than the model's %zu ids", number, most);
         }
-        ids[count++] = (int32_t)id;
-        c = end + strspn(end, " \t\r");
+        if (!append_id(sequences, (int32_t)id)) {
+            return FFF_FAIL(report, "out of memory");
+        }
+        count++;
+        c = end + strspn(end, spaces);
     }
-    return append(sequences, ids, count) || FFF_FAIL(report, "out of memory");
+    return end_sequence(report, sequences, number, count);
 }
 
-/* Calls on every line that is not empty; the content's line ends become 0 bytes. */
+static bool read_text_line(const struct fff_report *report, size_t number, const char *line, size_t length,
+                           const fff_tokenizer *tokenizer, size_t most, struct sequences *sequences) {
+    char error[256];
+    int32_t *ids = NULL;
+    size_t count = 0;
+    if (!fff_tokenizer_try_encode(tokenizer, line, length, most, &ids, &count, error, sizeof error)) {
+        return FFF_FAIL(report, "line %zu: %s", number, error);
+    }
+    bool ok = true;
+    for (size_t i = 0; i < count && ok; i++) {
+        ok = append_id(sequences, ids[i]) || FFF_FAIL(report, "out of memory");
+    }
+    free(ids);
+    return ok && end_sequence(report, sequences, number, count);
+}
+
+/* Reads every line that is not empty; the content's line ends become 0 bytes. */
 static bool read_lines(const struct fff_report *report, char *content, size_t length, const fff_tokenizer *tokenizer,
                        size_t most, struct sequences *sequences) {
     size_t number = 0;
@@ -121,17 +149,15 @@ static bool read_lines(const struct fff_report *report, char *content, size_t le
         line_end = line_end != NULL ? line_end : end;
         *line_end = '\0';
         number++;
-        if (tokenizer != NULL && line_end > line) {
-            int32_t *ids = NULL;
-            size_t count = 0;
-            if (!fff_tokenizer_encode(tokenizer, line, (size_t)(line_end - line), most, &ids, &count) ||
-                !append(sequences, ids, count)) {
-                return FFF_FAIL(report, "out of memory");
-            }
-        } else if (tokenizer == NULL && line[strspn(line, " \t\r")] != '\0') {
-            if (!read_ids_line(report, number, line, most, sequences)) {
-                return false;
-            }
+        size_t line_length = (size_t)(line_end - line);
+        if (tokenizer == NULL && strlen(line) != line_length) {
+            return FFF_FAIL(report, "line %zu holds a 0 byte", number);
+        }
+        bool empty = tokenizer != NULL ? line_length == 0 : line[strspn(line, spaces)] == '\0';
+        if (!empty &&
+            !(tokenizer != NULL ? read_text_line(report, number, line, line_length, tokenizer, most, sequences)
+                                : read_ids_line(report, number, line, most, sequences))) {
+            return false;
         }
         line = line_end + 1;
     }
@@ -249,7 +275,7 @@ static bool load(const struct model_input_choice *choice, const char *path, cons
                  struct model_input *input, char *error, size_t error_size) {
     const struct fff_report report = {path, error, error_size};
     if (choice->text != NULL) {
-        return load_text(choice, &report, config->max_length, input);
+        return load_text(choice, &report, config->text_length, input);
     }
     if (choice->ids != NULL) {
         return load_lines(&report, NULL, config->max_length, input);

@@ -1,74 +1,106 @@
 /* fff verify: layer files and models against the dense definition, on every instruction set. */
-#include "tools/arguments.h"
+#include "bert/report.h"
 #include "tools/commands.h"
+#include "tools/sleef.h"
 #include "tools/verify_report.h"
 
 #include <jansson.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 
-enum { DEFAULT_LAYER_TOKENS = 256 };
+enum { DEFAULT_LAYER_TOKENS = 256, LONGEST_ERROR = 4608 };
 
 struct request {
     fff_isa isas[FFF_ISA_COUNT];
     size_t isa_count;
+    const char *isa;
+    bool json, any_sleef;
+    bool sleef_recorded;               /* what is loaded has the recorded bits, on these instruction sets */
     const char *text, *ids, *expected; /* input of models */
     size_t layer_tokens;               /* of it, those to check layer by layer */
     json_t *files;                     /* NULL: print */
 };
 
-/* One line of `fff verify`'s answer about a file that could not be verified. */
-static int report_unreadable(const char *path, const char *error, json_t *files) {
+/* One line about a file that could not be verified; returns the exit status given. */
+static int report_failure(const char *path, const char *error, json_t *files, int status) {
     fprintf(stderr, "fff verify: %s\n", error);
     if (files != NULL) {
-        json_array_append_new(files, json_pack("{s:s, s:b, s:s, s:[]}", "path", path, "ok", 0, "error", error, "isas"));
+        json_array_append_new(files, json_pack("{s:o, s:b, s:o, s:[]}", "path", json_text(path), "ok", 0, "error",
+                                               json_text(error), "isas"));
     }
-    return EXIT_BAD_INPUT;
+    return status;
+}
+
+/* The bits are not those that are promised, so a check failed; the file was read. */
+static int report_sleef(const char *path, const char *user, json_t *files) {
+    char sleef[SLEEF_TEXT], error[2 * SLEEF_TEXT];
+    describe_sleef(sleef, sizeof sleef);
+    fff_report(&(struct fff_report){path, error, sizeof error},
+               "%s uses SLEEF, and the one that is loaded, %s, returns other bits than the recorded ones; --any-sleef "
+               "accepts it",
+               user, sleef);
+    return report_failure(path, error, files, EXIT_FAILS);
 }
 
 static int verify_layer_file(const char *path, const struct request *request) {
-    char error[512];
+    char error[LONGEST_ERROR];
     struct layer_data data;
     struct verdict verdicts[FFF_ISA_COUNT];
     if (layer_data_load(path, &data, error, sizeof error) != 0) {
-        return report_unreadable(path, error, request->files);
+        return report_failure(path, error, request->files, EXIT_BAD_INPUT);
     }
+    data.sleef = request->any_sleef ? FFF_SLEEF_ANY : FFF_SLEEF_RECORDED;
     fff_status status = verify_layer(&data, request->isas, request->isa_count, VERIFY_ALL_SPLITS, verdicts);
-    if (status != FFF_OK) {
-        layer_data_free(&data);
-        snprintf(error, sizeof error, "%s: %s", path, fff_status_text(status));
-        return report_unreadable(path, error, request->files);
-    }
-    int ok = verdicts_hold(verdicts, request->isa_count);
-    if (request->files == NULL) {
-        print_layer_file(path, &data, verdicts, request->isa_count);
-    } else {
-        json_array_append_new(request->files, layer_file_json(path, verdicts, request->isa_count));
+    bool uses_sleef = activation_uses_sleef(data.activation), ok = false;
+    if (status == FFF_OK) {
+        ok = verdicts_hold(verdicts, request->isa_count) != 0;
+        if (request->files == NULL) {
+            print_layer_file(path, &data, verdicts, request->isa_count, uses_sleef && !request->sleef_recorded);
+        } else {
+            json_t *file = layer_file_json(path, verdicts, request->isa_count);
+            json_object_set_new(file, "sleef", sleef_json(uses_sleef, request->sleef_recorded));
+            json_array_append_new(request->files, file);
+        }
     }
     layer_data_free(&data);
+    if (status == FFF_ERROR_SLEEF) {
+        return report_sleef(path, "its activation", request->files);
+    }
+    if (status != FFF_OK) {
+        fff_report(&(struct fff_report){path, error, sizeof error}, "%s", fff_status_text(status));
+        return report_failure(path, error, request->files, EXIT_BAD_INPUT);
+    }
     return ok ? EXIT_HOLDS : EXIT_FAILS;
 }
 
 static int verify_directory(const char *path, const struct request *request) {
 #if FFF_HAVE_MODELS
-    char error[512];
+    char error[LONGEST_ERROR];
     struct model_verdict verdict;
     const struct model_input_choice choice = {path, request->text, request->ids, request->expected};
+    if (!request->sleef_recorded && !request->any_sleef) {
+        return report_sleef(path, "a model's attention", request->files);
+    }
     if (!verify_model(&choice, request->isas, request->isa_count, request->layer_tokens, &verdict, error,
                       sizeof error)) {
-        return report_unreadable(path, error, request->files);
+        return report_failure(path, error, request->files, EXIT_BAD_INPUT);
     }
-    int ok = model_verdict_holds(&verdict);
+    bool ok = model_verdict_holds(&verdict);
     if (request->files == NULL) {
-        print_model(path, &verdict);
+        print_model(path, &verdict, !request->sleef_recorded);
     } else {
-        json_array_append_new(request->files, model_json(path, &verdict));
+        json_t *file = model_json(path, &verdict);
+        json_object_set_new(file, "sleef", sleef_json(true, request->sleef_recorded));
+        json_array_append_new(request->files, file);
     }
     model_verdict_free(&verdict);
     return ok ? EXIT_HOLDS : EXIT_FAILS;
 #else
-    return report_unreadable(path, WITHOUT_MODELS, request->files);
+    char error[LONGEST_ERROR];
+    fff_report(&(struct fff_report){path, error, sizeof error}, "%s", WITHOUT_MODELS);
+    return report_failure(path, error, request->files, EXIT_BAD_INPUT);
 #endif
 }
 
@@ -77,101 +109,102 @@ static int is_directory(const char *path) {
     return stat(path, &about) == 0 && S_ISDIR(about.st_mode);
 }
 
-/* The instruction sets that --isa names. 0 and a line on stderr if it names none that is usable. */
-static size_t named_isas(const char *name, fff_isa *isas) {
-    if (strcmp(name, "all") == 0) {
-        return usable_isas(isas);
-    }
-    fff_status status = fff_isa_by_name(name, isas);
-    if (status == FFF_OK) {
-        status = fff_isa_choose(*isas, isas);
-    }
-    if (status != FFF_OK) {
-        fprintf(stderr, "fff verify: --isa %s: %s; one of all, auto", name, fff_status_text(status));
-        for (int isa = FFF_ISA_GENERIC; isa < FFF_ISA_COUNT; isa++) {
-            if (fff_isa_usable((fff_isa)isa) == FFF_OK) {
-                fprintf(stderr, ", %s", fff_isa_name((fff_isa)isa));
-            }
-        }
-        fputs("\n", stderr);
-        return 0;
-    }
-    return 1;
-}
-
-/* Takes the options out, moves the paths to the front of argv, from argv[1]; how many they are. -1 after a line on
- * stderr. */
-static int read_arguments(int argc, char **argv, struct request *request, const char **isa_name, int *json) {
-    const char *layer_tokens = NULL;
-    const struct {
-        const char *name;
-        const char **value;
-    } options[] = {{"--isa", isa_name},
-                   {"--text", &request->text},
-                   {"--ids", &request->ids},
-                   {"--expected", &request->expected},
-                   {"--layer-tokens", &layer_tokens}};
-    int paths = 0;
-    for (int i = 1; i < argc; i++) {
-        const char **value = NULL;
-        for (size_t option = 0; option < sizeof options / sizeof *options; option++) {
-            value = strcmp(argv[i], options[option].name) == 0 && i + 1 < argc ? options[option].value : value;
-        }
-        if (value != NULL) {
-            *value = argv[++i];
-        } else if (strcmp(argv[i], "--json") == 0) {
-            *json = 1;
-        } else if (strncmp(argv[i], "--", 2) == 0) {
-            fprintf(stderr, "fff verify: unknown option '%s', or its value is missing\n", argv[i]);
-            return -1;
-        } else {
-            argv[++paths] = argv[i];
-        }
-    }
-    if (layer_tokens != NULL && !read_size("fff verify: --layer-tokens", layer_tokens, &request->layer_tokens)) {
-        return -1;
-    }
+static int check_request(const struct request *request, const struct operands *operands) {
     int inputs = (request->text != NULL) + (request->ids != NULL) + (request->expected != NULL);
     if (inputs > 1) {
-        fputs("fff verify: --text, --ids and --expected exclude each other\n", stderr);
-        return -1;
+        return usage_error(&verify_command, "--text, --ids and --expected exclude each other");
     }
-    if (paths == 0) {
-        fputs("fff verify: no file given\n", stderr);
-        return -1;
-    }
-    for (int i = 1; i <= paths && inputs > 0; i++) {
-        if (!is_directory(argv[i])) {
-            fprintf(stderr, "fff verify: %s is no model's directory, which --text, --ids and --expected are for\n",
-                    argv[i]);
-            return -1;
+    for (int i = 0; i < operands->count && inputs > 0; i++) {
+        if (!is_directory(operands->values[i])) {
+            return usage_error(&verify_command,
+                               "%s is no model's directory, which --text, --ids and --expected are for",
+                               operands->values[i]);
         }
     }
-    return paths;
+    return EXIT_HOLDS;
 }
 
-int command_verify(int argc, char **argv) {
-    struct request request = {.layer_tokens = DEFAULT_LAYER_TOKENS};
-    const char *isa_name = "all";
-    int json = 0, worst = EXIT_HOLDS;
-    int paths = read_arguments(argc, argv, &request, &isa_name, &json);
-    if (paths < 0) {
-        return EXIT_BAD_INPUT;
+static int verify_all(const struct operands *operands, const struct request *request) {
+    int worst = EXIT_HOLDS;
+    for (int i = 0; i < operands->count; i++) {
+        const char *path = operands->values[i];
+        int status = is_directory(path) ? verify_directory(path, request) : verify_layer_file(path, request);
+        worst = status > worst ? status : worst;
     }
-    request.isa_count = named_isas(isa_name, request.isas);
+    return worst;
+}
+
+static int run(int argc, char **argv) {
+    struct request request = {.layer_tokens = DEFAULT_LAYER_TOKENS};
+    struct operands operands;
+    int status;
+    if (!read_options(&verify_command, argc, argv, &request, &operands, &status)) {
+        return status;
+    }
+    status = check_request(&request, &operands);
+    request.isa_count = status == EXIT_HOLDS ? read_isas(&verify_command, request.isa, request.isas) : 0;
     if (request.isa_count == 0) {
         return EXIT_BAD_INPUT;
     }
-    request.files = json ? json_array() : NULL;
-    for (int i = 1; i <= paths; i++) {
-        int status = is_directory(argv[i]) ? verify_directory(argv[i], &request) : verify_layer_file(argv[i], &request);
-        worst = status > worst ? status : worst;
-    }
-    if (json) {
-        json_t *answer = json_pack("{s:o, s:b}", "files", request.files, "ok", worst == EXIT_HOLDS);
+    request.sleef_recorded = sleef_as_recorded(request.isas, request.isa_count);
+    request.files = request.json ? json_array() : NULL;
+    status = verify_all(&operands, &request);
+    if (request.json) {
+        json_t *answer = json_pack("{s:o, s:b}", "files", request.files, "ok", status == EXIT_HOLDS);
         json_dumpf(answer, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
         puts("");
         json_decref(answer);
     }
-    return worst;
+    return status;
 }
+
+static const struct command_option options[] = {
+    {.name = "isa",
+     .type = OPTION_TEXT,
+     .argument = "NAME",
+     .offset = offsetof(struct request, isa),
+     .text = "The instruction set to check: all (every one that is usable here; unless told), auto, generic, x86_avx2, "
+             "x86_avx512 or arm_neon."},
+    {.name = "json", .offset = offsetof(struct request, json), .text = "Print one JSON object."},
+    {.name = "any-sleef",
+     .offset = offsetof(struct request, any_sleef),
+     .text = "Accept a SLEEF that returns other bits than the recorded ones, in models and in layers whose activation "
+             "uses it; unless told, that is a failure."},
+    {.name = "text",
+     .type = OPTION_TEXT,
+     .argument = "FILE",
+     .offset = offsetof(struct request, text),
+     .text = "A model's input: lines of text."},
+    {.name = "ids",
+     .type = OPTION_TEXT,
+     .argument = "FILE",
+     .offset = offsetof(struct request, ids),
+     .text = "A model's input: lines of token ids, separated by spaces."},
+    {.name = "expected",
+     .type = OPTION_TEXT,
+     .argument = "FILE",
+     .offset = offsetof(struct request, expected),
+     .text = "A model's input: a safetensors file with input_ids, and with results of another program to compare with. "
+             "Unless told, expected.safetensors in the model's directory if it is there, else seeded ids."},
+    {.name = "layer-tokens",
+     .type = OPTION_NUMBER,
+     .argument = "N",
+     .offset = offsetof(struct request, layer_tokens),
+     .text = "How many of a model's tokens are checked layer by layer; 256 unless told. All are checked end to end."},
+    {0},
+};
+
+const struct command verify_command = {
+    .name = "verify",
+    .operands = "PATH...",
+    .least_operands = 1,
+    .most_operands = INT_MAX,
+    .summary = "check layer files and models on every instruction set",
+    .text =
+        "Checks layer files and models on every usable instruction set: the same bits on all, every logit and output "
+        "within its proven bound of the exact value, every turn by the sign of the exact logit.\n\n"
+        "A PATH is a safetensors file with linear_in.weight, linear_in.bias and linear_out.weight, or a model's "
+        "directory.",
+    .options = options,
+    .run = run,
+};

@@ -33,24 +33,13 @@ int verdicts_hold(const struct verdict *verdicts, size_t count) {
     return hold;
 }
 
-static void add_agreement(struct agreement *sum, const struct agreement *more) {
-    sum->tokens += more->tokens;
-    sum->route_mismatches += more->route_mismatches;
-    sum->ties += more->ties;
-    sum->largest_tie = fmax(sum->largest_tie, more->largest_tie);
-    sum->logit_errors += more->logit_errors;
-    sum->output_errors += more->output_errors;
-    sum->unbounded += more->unbounded;
-    sum->max_abs_error = fmax(sum->max_abs_error, more->max_abs_error);
-    sum->bound_used = fmax(sum->bound_used, more->bound_used);
-}
-
 void verdict_add(struct verdict *sum, const struct verdict *more) {
     sum->isa = more->isa;
     sum->differing_values += more->differing_values;
     sum->expected_mismatches += more->expected_mismatches;
-    add_agreement(&sum->dense, &more->dense);
-    add_agreement(&sum->expected, &more->expected);
+    agreement_add(&sum->dense, &more->dense);
+    agreement_add(&sum->expected, &more->expected);
+    file_comparison_add(&sum->file, &more->file);
 }
 
 size_t usable_isas(fff_isa *isas) {
@@ -159,42 +148,16 @@ static fff_status make_run(const struct layer_data *data, fff_isa isa, enum veri
     return status;
 }
 
-/* One token's result from the file: whether it obeys the definition itself, and whether the run took
- * the same path. A token whose paths part at a tie is no mismatch; the tie is already counted. */
-static void check_expected(const struct layer_data *data, struct dense_f64 *dense, size_t token, const struct run *run,
-                           struct verdict *verdict) {
-    size_t path_length = data->trees * (data->depth + 1);
-    const uint32_t *path = run->nodes + token * path_length;
-    uint32_t *expected = NULL;
-    if (data->expected_path != NULL) {
-        expected = calloc(path_length, sizeof *expected);
-        if (expected == NULL) {
-            verdict->expected_mismatches++; /* not checked is not shown */
-            return;
-        }
-        for (size_t e = 0; e < path_length; e++) {
-            expected[e] = (uint32_t)data->expected_path[token * path_length + e];
-        }
-        struct agreement ours = {0}, theirs = {0};
-        if (memcmp(expected, path, path_length * sizeof *path) != 0) {
-            dense_f64_check(dense, roundings_of_library(data), path, NULL, NULL, &ours);
-            dense_f64_check(dense, roundings_of_any_order(data), expected, NULL, NULL, &theirs);
-            verdict->expected_mismatches += ours.ties + theirs.ties == 0;
-        }
-        path = expected;
-    }
-    const float *output = data->expected_output != NULL ? data->expected_output + token * data->output_width : NULL;
-    dense_f64_check(dense, roundings_of_any_order(data), path, NULL, output, &verdict->expected);
-    free(expected);
-}
-
 static void check_token(const struct layer_data *data, struct dense_f64 *dense, size_t token, const struct run *run,
                         struct verdict *verdict) {
     size_t path_length = data->trees * (data->depth + 1);
     dense_f64_check(dense, roundings_of_library(data), run->nodes + token * path_length,
                     run->logits + token * path_length, run->output + token * data->output_width, &verdict->dense);
     if (data->expected_output != NULL || data->expected_path != NULL) {
-        check_expected(data, dense, token, run, verdict);
+        const struct token_results kernels = {token, run->nodes + token * path_length,
+                                              run->logits + token * path_length,
+                                              run->output + token * data->output_width};
+        verdict->expected_mismatches += compare_file_results(data, dense, &kernels, &verdict->expected, &verdict->file);
     }
 }
 

@@ -2,15 +2,16 @@
 #ifndef FFF_TOOLS_VERIFY_LAYER_H
 #define FFF_TOOLS_VERIFY_LAYER_H
 
-#include "tools/dense_f64.h"
+#include "tools/file_results.h"
 
 /* What one instruction set showed. */
 struct verdict {
     fff_isa isa;
-    size_t differing_values;    /* outputs, logits or nodes whose bits differ from generic's, or between splits */
-    struct agreement dense;     /* against the dense float64 definition */
-    struct agreement expected;  /* the file's own output and path against the definition; zero without them */
-    size_t expected_mismatches; /* tokens that went another way than the file's path, with no tie to allow it */
+    size_t differing_values;     /* outputs, logits or nodes whose bits differ from generic's, or between splits */
+    struct agreement dense;      /* against the dense float64 definition */
+    struct agreement expected;   /* the file's own output and path against the definition; zero without them */
+    struct file_comparison file; /* the same results against this instruction set's */
+    size_t expected_mismatches;  /* tokens that went another way than the file's path, with no tie to allow it */
 };
 
 /* True if everything holds. */

@@ -3,7 +3,6 @@
 #include "bert/reference_f64.h"
 #include "tools/best.h"
 
-#include <cblas.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -142,7 +141,7 @@ static bool run(const struct part *part, const fff_bert *model, struct record *r
 }
 
 static bool run_by_kernels(const struct part *part, fff_isa isa, struct record *record) {
-    const fff_bert_options options = {.isa = isa, .feedforward = FFF_BERT_TREES};
+    const fff_bert_options options = {.isa = isa, .feedforward = FFF_BERT_TREES, .sleef = FFF_SLEEF_ANY};
     fff_bert *model = fff_bert_open(part->choice->directory, &options, part->error, part->error_size);
     bool ok = model != NULL && run(part, model, record);
     fff_bert_close(model);
@@ -229,22 +228,34 @@ static void compare(double value, double expected, struct difference *difference
     difference->largest_value = fmax(difference->largest_value, fabs(expected));
 }
 
-/* In how many tokens of a layer, among some sequence's, a run went another way than float64; the largest of the logits
- * where they first parted goes to *largest. */
-static size_t flips_of(const struct part *part, size_t run, size_t layer, size_t sequence, double *largest) {
-    size_t flips = 0;
+/* Where a run parts from float64 in some token of a layer: the entry of its path, or 0 if it does not. */
+static size_t entry_apart(const struct part *part, size_t run, size_t token) {
+    const uint32_t *nodes = part->runs[run].nodes + token * part->path;
+    const uint32_t *exact = part->exact.nodes + token * part->path;
+    for (size_t entry = 1; entry < part->path; entry++) {
+        if (nodes[entry] != exact[entry]) {
+            return entry;
+        }
+    }
+    return 0;
+}
+
+/* In how many tokens of a layer, among some sequence's, a run went another way than float64. The first goes to *first;
+ * the largest of the logits where they first parted to *largest. */
+static size_t flips_of(const struct part *part, size_t run, size_t layer, size_t sequence, struct route_apart *first,
+                       double *largest) {
+    size_t flips = 0, levels = part->verdict->config.depth + 1;
     for (size_t i = 0; i < part->batch.length; i++) {
         size_t token = layer * part->tokens + sequence * part->batch.length + i;
-        const uint32_t *nodes = part->runs[run].nodes + token * part->path;
-        const uint32_t *exact = part->exact.nodes + token * part->path;
-        bool apart = false;
-        for (size_t entry = 1; entry < part->path && !apart; entry++) {
-            apart = nodes[entry] != exact[entry];
-            if (apart) { /* decided by the logit of the node before */
-                *largest = fmax(*largest, fabs((double)part->runs[run].logits[token * part->path + entry - 1]));
-            }
+        size_t entry = entry_apart(part, run, token);
+        if (entry == 0) {
+            continue;
         }
-        flips += apart;
+        double logit = (double)part->runs[run].logits[token * part->path + entry - 1]; /* of the node before */
+        if (flips++ == 0) {
+            *first = (struct route_apart){part->first + sequence, i, layer, entry / levels, entry % levels, logit};
+        }
+        *largest = fmax(*largest, fabs(logit));
     }
     return flips;
 }
@@ -281,10 +292,13 @@ static void compare_run(const struct part *part, size_t run) {
         bool steady = true;
         for (size_t layer = 0; layer < part->layers; layer++) {
             double largest = 0;
-            size_t flips = flips_of(part, run, layer, sequence, &largest);
+            struct route_apart first = {0};
+            size_t flips = flips_of(part, run, layer, sequence, &first, &largest);
             of->layer_flips[layer] += flips;
             if (flips > 0 && steady) {
-                of->sequences_apart++;
+                if (of->sequences_apart++ == 0) {
+                    of->first_apart = first;
+                }
                 of->largest_flip = fmax(of->largest_flip, largest);
                 steady = false;
             }
@@ -320,15 +334,16 @@ static void compare_prediction(const float *logits, const double *exact, size_t 
     }
 }
 
-/* A row of logits of each run against float64's and the file's. */
+/* A row of logits of each run against float64's and the file's, in which it has that number. */
 static void compare_logits(const struct part *part, size_t run, const float *logits, const double *exact, size_t count,
-                           bool is_prediction, const float *file) {
+                           bool is_prediction, const float *file, size_t row) {
     struct end_to_end *of = &part->verdict->runs[run];
     if (is_prediction) {
         compare_prediction(logits, exact, count, of);
     }
     for (size_t i = 0; i < count && file != NULL; i++) {
         compare((double)logits[i], (double)file[i], &of->file_logits);
+        compare_value(&of->file_logits_at, row, i, logits[i], file[i]);
     }
 }
 
@@ -349,7 +364,8 @@ static bool check_predictions(const struct part *part) {
             ok = fff_bert_decode(part->masked, tokens, part->runs[run].hidden + at * part->width, logits);
             for (size_t token = 0; token < tokens && ok; token++) {
                 compare_logits(part, run, logits + token * count, exact + token * count, count,
-                               is_token(part, at + token), file_rows(&part->file->logits, first + at + token, count));
+                               is_token(part, at + token), file_rows(&part->file->logits, first + at + token, count),
+                               first + at + token);
             }
         }
     }
@@ -368,7 +384,7 @@ static bool check_classes(const struct part *part) {
         ok = fff_bert_classify(part->masked, sequences, length, part->runs[run].hidden, logits);
         for (size_t i = 0; i < sequences && ok; i++) {
             compare_logits(part, run, logits + i * count, exact + i * count, count, true,
-                           file_rows(&part->file->logits, part->first + i, count));
+                           file_rows(&part->file->logits, part->first + i, count), part->first + i);
         }
     }
     free(logits);
@@ -383,10 +399,14 @@ static bool check_logits(const struct part *part) {
 }
 
 static void check_file_hidden(const struct part *part) {
-    const float *values = file_rows(&part->file->hidden, part->first * part->batch.length, part->width);
+    size_t first = part->first * part->batch.length;
+    const float *values = file_rows(&part->file->hidden, first, part->width);
     for (size_t run = 0; run <= part->verdict->isa_count && values != NULL; run++) {
+        struct end_to_end *of = &part->verdict->runs[run];
         for (size_t i = 0; i < part->tokens * part->width; i++) {
-            compare((double)part->runs[run].hidden[i], (double)values[i], &part->verdict->runs[run].file_hidden);
+            float hidden = part->runs[run].hidden[i];
+            compare((double)hidden, (double)values[i], &of->file_hidden);
+            compare_value(&of->file_hidden_at, first + i / part->width, i % part->width, hidden, values[i]);
         }
     }
 }
@@ -409,11 +429,14 @@ static bool check_embeddings(const struct part *part) {
     }
     float *embeddings = malloc(part->batch.sequences * part->width * sizeof *embeddings);
     for (size_t run = 0; run <= part->verdict->isa_count && embeddings != NULL; run++) {
-        double *largest = &part->verdict->runs[run].file_embedding;
+        struct end_to_end *of = &part->verdict->runs[run];
         fff_bert_pool(part->masked, &part->batch, part->runs[run].hidden, embeddings);
         for (size_t i = 0; i < part->batch.sequences; i++) {
             double distance = cosine_distance(embeddings + i * part->width, values + i * part->width, part->width);
-            *largest = fmax(*largest, distance);
+            if (distance > of->file_embedding) {
+                of->file_embedding = distance;
+                of->file_embedding_at = part->first + i;
+            }
         }
     }
     free(embeddings);
@@ -494,7 +517,7 @@ static bool read_results(const struct model_input *input, const fff_bert_config 
 static bool prepare(const struct model_input_choice *choice, const fff_bert *masked, struct model_verdict *verdict,
                     struct model_input *input, struct file_results *file, char *error, size_t error_size) {
     verdict->config = *fff_bert_configuration(masked);
-    verdict->has_logits = verdict->config.family == FFF_BERT_CRAMMED; /* of words or of labels */
+    verdict->has_logits = verdict->config.labels > 0 || fff_bert_predicts_words(masked);
     if (!model_input_load(choice, &verdict->config, input, error, error_size)) {
         return false;
     }
@@ -526,10 +549,9 @@ bool verify_model(const struct model_input_choice *choice, const fff_isa *isas, 
                   struct model_verdict *verdict, char *error, size_t error_size) {
     struct model_input input = {0};
     struct file_results file = {0};
-    const fff_bert_options options = {.feedforward = FFF_BERT_MASKED};
+    const fff_bert_options options = {.isa = isas[0], .feedforward = FFF_BERT_MASKED, .sleef = FFF_SLEEF_ANY};
     *verdict = (struct model_verdict){.isa_count = isa_count};
     memcpy(verdict->isas, isas, isa_count * sizeof *isas);
-    openblas_set_num_threads(1); /* the same order of its sums in every run */
     fff_bert *masked = fff_bert_open(choice->directory, &options, error, error_size);
     bool ok = masked != NULL && prepare(choice, masked, verdict, &input, &file, error, error_size);
     const fff_bert_config *config = &verdict->config;
@@ -556,6 +578,9 @@ bool verify_model(const struct model_input_choice *choice, const fff_isa *isas, 
         };
         ok = run_everything(&part);
         verdict->layer_tokens += part.checked;
+        for (size_t i = 0; i < part.checked; i++) {
+            verdict->layer_padding += !is_token(&part, i);
+        }
     }
     fff_bert_close(masked);
     free_results(&file);

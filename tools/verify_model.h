@@ -29,6 +29,12 @@ struct difference {
 };
 double relative(struct difference difference); /* 0 if nothing was compared */
 
+/* Where a token first went another way than in float64. */
+struct route_apart {
+    size_t sequence, token, layer, tree, level;
+    double logit; /* the run's, which decided */
+};
+
 /* A whole run against the one in float64. */
 struct end_to_end {
     struct difference hidden, logits;
@@ -36,11 +42,14 @@ struct end_to_end {
     struct difference *layers;      /* of each layer's feedforward */
     size_t *layer_flips;            /* tokens of each layer that went another way */
     size_t sequences_apart;         /* with a token, in some layer, that went another way */
+    struct route_apart first_apart; /* in the first such sequence, in its first such layer */
     double largest_flip;            /* of the logits at which they first parted, within a sequence's first such layer */
     size_t predictions, top1, top5; /* tokens, or sequences of a classifier; same best, same set of five best */
     size_t differing_values;        /* of all values whose bits differ from generic's */
-    struct difference file_hidden, file_logits; /* against the file's results */
-    double file_embedding;                      /* largest cosine distance */
+    struct difference file_hidden, file_logits;             /* against the file's results */
+    struct value_difference file_hidden_at, file_logits_at; /* rows are tokens of the padded input; or sequences */
+    double file_embedding;                                  /* largest cosine distance */
+    size_t file_embedding_at;                               /* sequence */
 };
 
 enum { MOST_RUNS = FFF_ISA_COUNT + 1 };
@@ -49,6 +58,7 @@ struct model_verdict {
     fff_bert_config config;
     size_t sequences, length, tokens; /* tokens without padding */
     size_t layer_tokens;              /* of all, padding included: those whose layers were checked one by one */
+    size_t layer_padding;             /* of these */
     bool has_logits, has_file_results;
     char source[256]; /* of the input */
     size_t isa_count;
@@ -62,8 +72,9 @@ bool model_layer_holds(const struct model_verdict *verdict, size_t layer);
 bool model_run_holds(const struct model_verdict *verdict, size_t run);
 bool model_verdict_holds(const struct model_verdict *verdict);
 
-/* The first `layer_tokens` of the input are checked layer by layer, all of it end to end. False with one line in
- * `error` and nothing to free, if it could not be run. Limits OpenBLAS to one thread, for the whole process. */
+/* The first `layer_tokens` of the input are checked layer by layer, all of it end to end. Any SLEEF is taken. False
+ * with one line in `error` and nothing to free, if it could not be run. Limits OpenBLAS to one thread, for the whole
+ * process. */
 bool verify_model(const struct model_input_choice *choice, const fff_isa *isas, size_t isa_count, size_t layer_tokens,
                   struct model_verdict *verdict, char *error, size_t error_size);
 void model_verdict_free(struct model_verdict *verdict);

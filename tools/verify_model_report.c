@@ -21,9 +21,13 @@ static struct verdict worst_of(const struct verdict *verdicts, size_t count) {
 }
 
 static void print_layers(const struct model_verdict *verdict) {
-    printf("  Layer by layer, each from the same input in all ways, against the dense definition in float64 (%zu "
-           "tokens):\n",
-           verdict->layer_tokens);
+    printf(
+        "  Layer by layer, each from the same input in all ways, against the dense definition in float64 (%zu tokens)",
+        verdict->layer_tokens);
+    if (verdict->layer_padding > 0) {
+        printf(", %zu of them padding", verdict->layer_padding);
+    }
+    puts(":");
     printf("  %-12s %15s %14s %11s %16s %6s %12s | %s\n", "", "differing bits", "max abs error", "of bound",
            "route mismatches", "ties", "largest tie", "masked float32: of bound, from kernels");
     for (size_t i = 0; i < verdict->config.layers; i++) {
@@ -72,17 +76,25 @@ static void print_runs(const struct model_verdict *verdict) {
     }
 }
 
-void print_model(const char *path, const struct model_verdict *verdict) {
+void print_model(const char *path, const struct model_verdict *verdict, bool other_sleef) {
     const fff_bert_config *config = &verdict->config;
-    printf("%s: %zu layers, %zu wide, feedforward %zux%zu (%zu neurons%s); %zu tokens in %zu sequences (%s)\n", path,
-           config->layers, config->hidden_size, config->trees, config->depth, config->neurons,
-           config->fast_feedforward ? "" : ", dense", verdict->tokens, verdict->sequences, verdict->source);
+    print_escaped(path);
+    printf(": %zu layers, %zu wide, feedforward %zux%zu (%zu neurons%s); %zu tokens in %zu sequences", config->layers,
+           config->hidden_size, config->trees, config->depth, config->neurons,
+           config->fast_feedforward ? "" : ", dense", verdict->tokens, verdict->sequences);
+    size_t padded = verdict->sequences * verdict->length;
+    if (padded > verdict->tokens) {
+        printf(", %zu with the padding to %zu each", padded, verdict->length);
+    }
+    printf(" (%s)\n", verdict->source);
     print_layers(verdict);
     print_runs(verdict);
-    printf("  %s\n",
-           model_verdict_holds(verdict)
-               ? "ok: the same bits everywhere, every layer within the proven bound, routes apart at ties only"
-               : "FAILED");
+    print_why(model_why(verdict));
+    if (model_verdict_holds(verdict)) {
+        print_ok("every layer within the proven bound, routes apart at ties only", other_sleef);
+    } else {
+        puts("  FAILED");
+    }
 }
 
 static json_t *layers_json(const struct model_verdict *verdict) {
@@ -111,6 +123,18 @@ static json_t *run_layers_json(const struct model_verdict *verdict, const struct
     return layers;
 }
 
+/* Rows are sequences, or tokens of the padded input. */
+static json_t *difference_json(const struct model_verdict *verdict, struct value_difference at, bool of_sequences) {
+    if (of_sequences || at.count == 0) {
+        return value_difference_json(&at, "sequence", "column");
+    }
+    size_t sequence = at.row / verdict->length;
+    at.row %= verdict->length;
+    json_t *json = value_difference_json(&at, "token", "column");
+    json_object_set_new(json, "sequence", json_integer((json_int_t)sequence));
+    return json;
+}
+
 static json_t *run_json(const struct model_verdict *verdict, size_t index) {
     const struct end_to_end *run = &verdict->runs[index];
     json_t *json = json_pack(
@@ -121,11 +145,22 @@ static json_t *run_json(const struct model_verdict *verdict, size_t index) {
         json_number(relative(run->logits)), "sequences_apart", (json_int_t)run->sequences_apart, "largest_flip",
         json_number(run->largest_flip), "predictions", (json_int_t)run->predictions, "top1", (json_int_t)run->top1,
         "top5", (json_int_t)run->top5, "layers", run_layers_json(verdict, run));
+    if (run->sequences_apart > 0) {
+        const struct route_apart *at = &run->first_apart;
+        json_object_set_new(json, "first_apart",
+                            json_pack("{s:I, s:I, s:I, s:I, s:I, s:o}", "sequence", (json_int_t)at->sequence, "token",
+                                      (json_int_t)at->token, "layer", (json_int_t)at->layer, "tree",
+                                      (json_int_t)at->tree, "level", (json_int_t)at->level, "logit",
+                                      json_number(at->logit)));
+    }
     if (verdict->has_file_results) {
-        json_object_set_new(json, "file",
-                            json_pack("{s:o, s:o, s:o}", "hidden", json_number(relative(run->file_hidden)), "logits",
-                                      json_number(relative(run->file_logits)), "embedding",
-                                      json_number(run->file_embedding)));
+        json_object_set_new(
+            json, "file",
+            json_pack("{s:o, s:o, s:o, s:o, s:o, s:I}", "hidden", json_number(relative(run->file_hidden)), "logits",
+                      json_number(relative(run->file_logits)), "embedding", json_number(run->file_embedding),
+                      "hidden_difference", difference_json(verdict, run->file_hidden_at, false), "logits_difference",
+                      difference_json(verdict, run->file_logits_at, verdict->config.labels > 0), "embedding_sequence",
+                      (json_int_t)run->file_embedding_at));
     }
     return json;
 }
@@ -142,8 +177,9 @@ json_t *model_json(const char *path, const struct model_verdict *verdict) {
     for (size_t i = 0; i <= verdict->isa_count; i++) {
         json_array_append_new(runs, run_json(verdict, i));
     }
-    return json_pack("{s:s, s:b, s:o, s:s, s:I, s:I, s:I, s:o, s:o}", "path", path, "ok", model_verdict_holds(verdict),
-                     "isas", isas_json(sums, verdict->isa_count), "input", verdict->source, "sequences",
+    return json_pack("{s:o, s:b, s:o, s:o, s:o, s:I, s:I, s:I, s:o, s:o}", "path", json_text(path), "ok",
+                     model_verdict_holds(verdict), "why", model_why(verdict), "isas",
+                     isas_json(sums, verdict->isa_count), "input", json_text(verdict->source), "sequences",
                      (json_int_t)verdict->sequences, "tokens", (json_int_t)verdict->tokens, "layer_tokens",
                      (json_int_t)verdict->layer_tokens, "layers", layers_json(verdict), "end_to_end", runs);
 }

@@ -1,6 +1,12 @@
 #include "tools/verify_report.h"
 
+#include "bert/report.h"
+#include "tools/sleef.h"
+
 #include <stdio.h>
+#include <string.h>
+
+enum { LONGEST_TEXT = 8192 };
 
 size_t expected_faults(const struct verdict *v) {
     return v->expected_mismatches + v->expected.output_errors + v->expected.route_mismatches + v->expected.unbounded;
@@ -17,8 +23,10 @@ void print_faults(const struct agreement *dense) {
     }
 }
 
-void print_layer_file(const char *path, const struct layer_data *data, const struct verdict *verdicts, size_t count) {
-    printf("%s: %zux%zu, %zu wide in, %zu out, %zu tokens%s\n", path, data->trees, data->depth, data->input_width,
+void print_layer_file(const char *path, const struct layer_data *data, const struct verdict *verdicts, size_t count,
+                      bool other_sleef) {
+    print_escaped(path);
+    printf(": %zux%zu, %zu wide in, %zu out, %zu tokens%s\n", data->trees, data->depth, data->input_width,
            data->output_width, data->batch,
            data->expected_output != NULL || data->expected_path != NULL ? ", with results to compare" : "");
     printf("  %-12s %15s %14s %11s %16s %6s %14s\n", "", "differing bits", "max abs error", "of bound",
@@ -26,8 +34,8 @@ void print_layer_file(const char *path, const struct layer_data *data, const str
     for (size_t i = 0; i < count; i++) {
         const struct verdict *v = &verdicts[i];
         char file_text[32] = "-";
-        if (v->expected.tokens > 0 && expected_faults(v) > 0) {
-            snprintf(file_text, sizeof file_text, "%zu differ", expected_faults(v));
+        if (v->expected.tokens > 0 && v->file.tokens_wrong > 0) {
+            snprintf(file_text, sizeof file_text, "%zu differ", v->file.tokens_wrong);
         } else if (v->expected.tokens > 0) {
             snprintf(file_text, sizeof file_text, "agree");
         }
@@ -35,13 +43,99 @@ void print_layer_file(const char *path, const struct layer_data *data, const str
                v->dense.max_abs_error, 100 * v->dense.bound_used, v->dense.route_mismatches, v->dense.ties, file_text);
         print_faults(&v->dense);
     }
-    printf("  %s\n",
-           verdicts_hold(verdicts, count) ? "ok: the same bits everywhere, all within the proven bound" : "FAILED");
+    print_why(layer_file_why(verdicts, count));
+    if (verdicts_hold(verdicts, count)) {
+        print_ok("all within the proven bound", other_sleef);
+    } else {
+        puts("  FAILED");
+    }
 }
+
+void print_escaped(const char *text) {
+    char shown[LONGEST_TEXT];
+    fff_escape(shown, sizeof shown, text, strlen(text));
+    fputs(shown, stdout);
+}
+
+void print_why(json_t *why) {
+    for (size_t i = 0; i < json_array_size(why); i++) {
+        printf("  why: %s\n", json_string_value(json_array_get(why, i)));
+    }
+    json_decref(why);
+}
+
+void print_ok(const char *what, bool other_sleef) {
+    char sleef[SLEEF_TEXT];
+    describe_sleef(sleef, sizeof sleef);
+    if (other_sleef) {
+        printf("  ok: the same bits on every instruction set here, %s; elsewhere they may be others: SLEEF %s returns "
+               "other bits than the recorded ones\n",
+               what, sleef);
+    } else {
+        printf("  ok: the same bits everywhere, %s\n", what);
+    }
+}
+
+/* ---- JSON ------------------------------------------------------------------------------------ */
 
 json_t *json_number(double value) {
     json_t *real = json_real(value);
     return real != NULL ? real : json_null();
+}
+
+json_t *json_text(const char *text) {
+    json_t *json = json_string(text);
+    if (json != NULL) {
+        return json;
+    }
+    char escaped[LONGEST_TEXT];
+    fff_escape(escaped, sizeof escaped, text, strlen(text));
+    return json_string(escaped);
+}
+
+json_t *value_difference_json(const struct value_difference *difference, const char *row_name,
+                              const char *column_name) {
+    if (difference->count == 0) {
+        return json_null();
+    }
+    return json_pack("{s:I, s:I, s:o, s:o, s:o}", row_name, (json_int_t)difference->row, column_name,
+                     (json_int_t)difference->column, "here", json_number(difference->here), "file",
+                     json_number(difference->there), "difference", json_number(difference->difference));
+}
+
+static json_t *route_json(const struct route_difference *route) {
+    if (route->tokens == 0) {
+        return json_null();
+    }
+    bool decided = route->parent >= 0;
+    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:b}", "token", (json_int_t)route->token, "tree",
+                     (json_int_t)route->tree, "level", (json_int_t)route->level, "here", (json_int_t)route->here,
+                     "file", (json_int_t)route->there, "parent", decided ? json_integer(route->parent) : json_null(),
+                     "logit", decided ? json_number(route->logit) : json_null(), "exact_logit",
+                     decided ? json_number(route->exact) : json_null(), "bound",
+                     decided ? json_number(route->bound) : json_null(), "tie", route->tie);
+}
+
+/* How the file's results differ from the first instruction set's, whose bits all have. */
+static json_t *file_json(const struct verdict *verdicts, size_t count) {
+    const struct file_comparison *file = &verdicts[0].file;
+    if (file->tokens == 0) {
+        return json_null();
+    }
+    return json_pack("{s:b, s:I, s:I, s:o, s:I, s:o, s:b}", "agrees", file->tokens_wrong == 0, "tokens",
+                     (json_int_t)file->tokens, "tokens_wrong", (json_int_t)file->tokens_wrong, "largest_difference",
+                     value_difference_json(&file->output, "token", "column"), "routes_apart",
+                     (json_int_t)file->route.tokens, "first_route_apart", route_json(&file->route), "kernels_hold",
+                     kernels_hold(verdicts, count));
+}
+
+json_t *sleef_json(bool used, bool as_recorded) {
+    char sleef[SLEEF_TEXT];
+    if (!used) {
+        return json_null();
+    }
+    describe_sleef(sleef, sizeof sleef);
+    return json_pack("{s:o, s:b}", "loaded", json_text(sleef), "recorded_bits", as_recorded);
 }
 
 json_t *isas_json(const struct verdict *verdicts, size_t count) {
@@ -60,6 +154,7 @@ json_t *isas_json(const struct verdict *verdicts, size_t count) {
 }
 
 json_t *layer_file_json(const char *path, const struct verdict *verdicts, size_t count) {
-    return json_pack("{s:s, s:b, s:o}", "path", path, "ok", verdicts_hold(verdicts, count), "isas",
+    return json_pack("{s:o, s:b, s:o, s:o, s:o}", "path", json_text(path), "ok", verdicts_hold(verdicts, count), "why",
+                     layer_file_why(verdicts, count), "file", file_json(verdicts, count), "isas",
                      isas_json(verdicts, count));
 }

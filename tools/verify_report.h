@@ -6,18 +6,43 @@
 
 #include <jansson.h>
 
-void print_layer_file(const char *path, const struct layer_data *data, const struct verdict *verdicts, size_t count);
-void print_model(const char *path, const struct model_verdict *verdict);
+/* `other_sleef`: what is reported used a SLEEF that returns other bits than the recorded ones. */
+void print_layer_file(const char *path, const struct layer_data *data, const struct verdict *verdicts, size_t count,
+                      bool other_sleef);
+void print_model(const char *path, const struct model_verdict *verdict, bool other_sleef);
 
-/* {"path", "ok", "isas": [...]}; a model's has "layers" and "end_to_end" too, and its "isas" sum up all layers. */
+/* {"path", "ok", "why": [...], "isas": [...]}; a layer's has "file": how its results differ, null if it has none; a
+ * model's has "layers" and "end_to_end", and its "isas" sum up all layers. */
 json_t *layer_file_json(const char *path, const struct verdict *verdicts, size_t count);
 json_t *model_json(const char *path, const struct model_verdict *verdict);
 
-/* What both are made of: tokens and outputs of another program's results that do not agree; lines about what exceeds
- * its bound; a number, null if it is infinite or none; instruction sets. */
+/* The SLEEF that is loaded, {"loaded", "recorded_bits"}; null if what was verified does not use it. */
+json_t *sleef_json(bool used, bool as_recorded);
+
+/* Why a file's results do not hold, in sentences; empty if they do. */
+json_t *layer_file_why(const struct verdict *verdicts, size_t count);
+json_t *model_why(const struct model_verdict *verdict);
+
+/* ---- What both are made of ------------------------------------------------------------------- */
+
+/* Tokens and outputs of another program's results that do not agree. */
 size_t expected_faults(const struct verdict *verdict);
-void print_faults(const struct agreement *dense);
-json_t *json_number(double value);
+/* Whether the kernels are right, whatever another program's results. */
+bool kernels_hold(const struct verdict *verdicts, size_t count);
+
+void print_faults(const struct agreement *dense); /* lines about what exceeds its bound */
+void print_escaped(const char *text);             /* a path, for a terminal */
+void print_why(json_t *why);                      /* and frees it */
+void print_ok(const char *what, bool other_sleef);
+
+enum { LONGEST_LIST = 128 };
+/* "generic, x86_avx2": those whose bits were compared, of which generic is always one. */
+void list_isas(const struct verdict *verdicts, size_t count, char *list);
+void add_sentence(json_t *why, json_t *sentence);
+
+json_t *json_number(double value);   /* null if it is infinite or none: JSON has no such numbers */
+json_t *json_text(const char *text); /* a path, say, which may be no UTF-8: escaped then */
+json_t *value_difference_json(const struct value_difference *difference, const char *row_name, const char *column_name);
 json_t *isas_json(const struct verdict *verdicts, size_t count);
 
 #endif

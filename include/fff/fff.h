@@ -20,8 +20,11 @@
  * own workspace and output. The library has no mutable globals and starts no threads. It prints
  * nothing. Only fff_layer_create() allocates, and only fff_layer_destroy() frees.
  *
- * Floating-point environment: the caller's rounding mode and flush-to-zero settings do not change
- * results; they are as before when a call returns.
+ * Floating-point environment: the caller's rounding mode, flush-to-zero settings and trapped exceptions
+ * do not change results, and nothing traps inside; they are as before when a call returns. Sticky exception
+ * flags add up, as in any function that computes: a call clears none, and raises, on each thread for what
+ * ran there, what its results raise, and perhaps others, for vectors are padded and some dot products
+ * are computed in advance. So which ones may depend on the instruction set and the batch.
  *
  * All sizes and strides of matrices count elements, not bytes.
  */
@@ -51,7 +54,8 @@ FFF_API const char *fff_sleef_version(void);
 /* ---- Status ---------------------------------------------------------------------------------- */
 
 /* Every function that can fail returns one of these. A call that does not return FFF_OK has
- * changed nothing that it was given: no output is half written. */
+ * changed nothing that it was given: no output is half written. One exception: FFF_ERROR_RUNNER is
+ * known only when the work is done, or not; then results and workspace may be written in part. */
 typedef enum fff_status {
     FFF_OK = 0,
     FFF_ERROR_NULL_POINTER,      /* a required pointer is NULL */
@@ -198,7 +202,8 @@ FFF_API size_t fff_nodes_per_tree(size_t depth);
 
 /* Makes a layer: checks the description and packs the weights (a copy; the caller's may go
  * afterwards). trees * nodes must be below 2^32. On success *layer is owned by the caller until
- * fff_layer_destroy(); on failure *layer is untouched. NaN and infinity in weights are legal. */
+ * fff_layer_destroy(); on failure *layer is untouched. NaN and infinity in weights are legal.
+ * fff_layer_memory() says how much memory it will take. */
 FFF_API fff_status fff_layer_create(const fff_layer_desc *desc, fff_layer **layer);
 
 /* Frees a layer that no call is using any more. NULL is allowed. */
@@ -210,7 +215,10 @@ FFF_API fff_isa fff_layer_isa(const fff_layer *layer);
 /* trees * (depth + 1): the number of nodes that a token visits; 0 for NULL. */
 FFF_API size_t fff_layer_path_length(const fff_layer *layer);
 
-/* Bytes of memory that the layer holds; 0 for NULL. */
+/* Bytes of memory that the layer holds; 0 for NULL. That is, of all trees * nodes, a bias and a row, 4 bytes a float:
+ * if input_width + output_width is at most 16, the next power of two (at least 2); else each width rounded up to a
+ * multiple of 16, and 32 more if that makes a multiple of 1024. On top comes less than 1 KB; then all is rounded up to
+ * a multiple of 2 MB, if it is more than that. */
 FFF_API size_t fff_layer_memory(const fff_layer *layer);
 
 /* ---- Forward --------------------------------------------------------------------------------- */
@@ -218,7 +226,14 @@ FFF_API size_t fff_layer_memory(const fff_layer *layer);
 /* How the caller shares work among threads. `run` calls task(argument, i) once for each i from 0 to
  * count - 1, in any order, on any threads, and returns when all have returned. `concurrency` is the
  * number of tasks that can usefully run at once (0 counts as 1) and bounds the workspace; `count` is
- * at most that. A forward call may call `run` more than once. */
+ * at most that. A forward call may call `run` more than once, or, with a single task, not at all.
+ *
+ * Every call of `run` is checked. Where a task has not run, or not ended, when `run` returns, or `run`
+ * has called one a second time or with an index of `count` or more, the call returns FFF_ERROR_RUNNER
+ * at once. Surplus calls do nothing, nor does any call of `task` that comes after FFF_ERROR_RUNNER, or
+ * after success, as long as the workspace is neither freed nor used again. A task that still runs then
+ * goes on reading and writing: until it has returned, the layer and all memory that the call was given
+ * must stay. */
 typedef struct fff_runner {
     void (*run)(void *context, size_t count, void (*task)(void *argument, size_t index), void *argument);
     void *context;
@@ -226,17 +241,20 @@ typedef struct fff_runner {
 } fff_runner;
 
 /* The bytes of workspace that fff_forward(), fff_route() and fff_accumulate() need for batches of
- * up to `batch` tokens with runners of up to `concurrency`. It grows with batch only up to a bound: 1024
- * tokens for each task, or 65536 in all. FFF_ERROR_NULL_POINTER or FFF_ERROR_OVERFLOW, with *size
- * untouched. */
+ * up to `batch` tokens with runners of up to `concurrency`. More of either never need less. It grows with batch
+ * only up to a bound, 1024 tokens for each task or 65536 in all, and with concurrency only as far as the batch
+ * can use it: it is never more than 32 KB, and for each token of the batch 512 bytes and 32 for each entry of its
+ * path. FFF_ERROR_NULL_POINTER or FFF_ERROR_OVERFLOW, with *size untouched. */
 FFF_API fff_status fff_workspace_size(const fff_layer *layer, size_t batch, size_t concurrency, size_t *size);
 
 /* output[t] = layer(input[t]) for `batch` tokens.
  *
  * input   batch x input_width, row t at input + t * input_stride; input_stride >= input_width
  * output  batch x output_width, likewise; overwritten. Only the output_width elements of each row
- *         are touched. Input and output rows may interleave but not share memory.
- * workspace  workspace_size bytes of scratch at any alignment, used by this call alone
+ *         are touched. Input and output rows may interleave, with equal strides or others, but share no
+ *         element: else FFF_ERROR_OVERLAP.
+ * workspace  workspace_size bytes of scratch at any alignment, used by this call alone: they may lie between
+ *         rows, but none may be an element's, however many of them are needed: else FFF_ERROR_OVERLAP
  * runner  how to share the work, or NULL to stay on the calling thread
  *
  * A batch of 0 succeeds and touches nothing. Allocates nothing and takes no lock. */
@@ -250,14 +268,15 @@ FFF_API fff_status fff_forward(const fff_layer *layer, size_t batch, const float
  *         visited at level l; row t at nodes + t * node_stride; node_stride >= path length
  * logits  likewise; the logit of that node, bias included, before the activation
  *
- * Neither may overlap the input or the other. */
+ * None of input, nodes, logits and workspace may share an element with another; rows may interleave. */
 FFF_API fff_status fff_route(const fff_layer *layer, size_t batch, const float *input, size_t input_stride,
                              uint32_t *nodes, size_t node_stride, float *logits, size_t logit_stride, void *workspace,
                              size_t workspace_size, const fff_runner *runner);
 
 /* The other half: output[t] = sum over entries e of activation(logits[t][e]) * output_weights[nodes[t][e]].
  * Given what fff_route() wrote, it completes fff_forward() to the same bits. The nodes need not form
- * paths: any index below fff_nodes_per_tree(depth) will do, others are FFF_ERROR_NODE. */
+ * paths: any index below fff_nodes_per_tree(depth) will do, others are FFF_ERROR_NODE. Neither
+ * output nor workspace may share an element with any other matrix; rows may interleave. */
 FFF_API fff_status fff_accumulate(const fff_layer *layer, size_t batch, const uint32_t *nodes, size_t node_stride,
                                   const float *logits, size_t logit_stride, float *output, size_t output_stride,
                                   void *workspace, size_t workspace_size, const fff_runner *runner);

@@ -30,14 +30,14 @@ FFF_INLINE void columns_arm_neon(const struct fff_trees_f32 *trees, int tokens, 
         sums[v] = (write & FFF_WRITE_CONTINUE) != 0 ? vld1q_f32(to + 4 * v) : vdupq_n_f32(0.0f);
     }
     const float *tree_rows = trees->output_rows + column;
-    for (size_t tree = 0; tree < trees->trees; tree++, tree_rows += trees->nodes * trees->row_stride) {
-        for (size_t level = 0; level < trees->levels; level++, nodes++, activations++) {
+    for (size_t tree = 0; tree < trees->tree_count; tree++, tree_rows += trees->node_count * trees->row_stride) {
+        for (size_t level = 0; level < trees->level_count; level++, nodes++, activations++) {
             const float *weights = tree_rows + *nodes * trees->row_stride;
             FFF_OPAQUE(weights);
             float32x4_t activation = vdupq_n_f32(*activations);
             FFF_UNROLL
             for (int v = 0; v < vectors; v++) {
-                /* a row is padded to whole vectors, so its last one is loaded whole */
+                /* the last one is loaded whole, too: what is beyond the row is not stored */
                 sums[v] = vfmaq_f32(sums[v], activation, vld1q_f32(weights + 4 * v));
             }
         }

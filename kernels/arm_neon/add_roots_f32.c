@@ -22,7 +22,7 @@ FFF_INLINE void whole_sum_tile_arm_neon(const struct fff_trees_f32 *trees, const
         }
     }
     const float *weights = trees->output_rows + column;
-    for (size_t tree = 0; tree < trees->trees; tree++, weights += trees->row_stride) {
+    for (size_t tree = 0; tree < trees->tree_count; tree++, weights += trees->row_stride) {
         float32x4_t row[VECTORS];
         FFF_UNROLL
         for (int v = 0; v < vectors; v++) {

@@ -10,12 +10,21 @@ typedef struct sums_arm_neon {
     float32x4_t part[DOT_VECTORS_ARM_NEON];
 } sums_arm_neon;
 
-/* One step: FFF_PARTIAL_SUMS weights against as many inputs of each token. */
-FFF_INLINE void step_arm_neon(int tokens, const float *weights, const float *const *input, size_t offset,
-                              sums_arm_neon *sums) {
+/* Weights 4v to 4v + 3 of the last step, of which there are `count`, fewer than FFF_PARTIAL_SUMS; zeros beyond. */
+FFF_INLINE float32x4_t last_weights_arm_neon(const float *weights, size_t count, int v) {
+    static const uint32_t FIRST_LANES[4] = {0, 1, 2, 3};
+    uint32x4_t lane = vaddq_u32(vld1q_u32(FIRST_LANES), vdupq_n_u32(4 * (uint32_t)v));
+    uint32x4_t there = vcltq_u32(lane, vdupq_n_u32((uint32_t)count));
+    return vreinterpretq_f32_u32(vandq_u32(vreinterpretq_u32_f32(vld1q_f32(weights + 4 * v)), there));
+}
+
+/* One step: FFF_PARTIAL_SUMS weights against as many inputs of each token. In the last, `count` of them, and inputs
+ * that are zeros beyond. */
+FFF_INLINE void step_arm_neon(int tokens, const float *weights, bool last, size_t count, const float *const *input,
+                              size_t offset, sums_arm_neon *sums) {
     FFF_UNROLL
     for (int v = 0; v < DOT_VECTORS_ARM_NEON; v++) {
-        float32x4_t w = vld1q_f32(weights + 4 * v);
+        float32x4_t w = !last ? vld1q_f32(weights + 4 * v) : last_weights_arm_neon(weights, count, v);
         FFF_UNROLL
         for (int t = 0; t < tokens; t++) {
             sums[t].part[v] = vfmaq_f32(sums[t].part[v], vld1q_f32(input[t] + offset + 4 * v), w);
@@ -53,14 +62,15 @@ FFF_INLINE void logits_arm_neon(const struct fff_trees_f32 *trees, size_t row, i
     }
     size_t i = 0;
     for (; i + 2 * FFF_PARTIAL_SUMS <= trees->input_width; i += 2 * FFF_PARTIAL_SUMS) {
-        step_arm_neon(tokens, weights + i, input, i, sums);
-        step_arm_neon(tokens, weights + i + FFF_PARTIAL_SUMS, input, i + FFF_PARTIAL_SUMS, sums);
+        step_arm_neon(tokens, weights + i, false, FFF_PARTIAL_SUMS, input, i, sums);
+        step_arm_neon(tokens, weights + i + FFF_PARTIAL_SUMS, false, FFF_PARTIAL_SUMS, input, i + FFF_PARTIAL_SUMS,
+                      sums);
     }
     for (; i + FFF_PARTIAL_SUMS <= trees->input_width; i += FFF_PARTIAL_SUMS) {
-        step_arm_neon(tokens, weights + i, input, i, sums);
+        step_arm_neon(tokens, weights + i, false, FFF_PARTIAL_SUMS, input, i, sums);
     }
     if (i < trees->input_width) {
-        step_arm_neon(tokens, weights + i, tail, 0, sums);
+        step_arm_neon(tokens, weights + i, true, trees->input_width - i, tail, 0, sums);
     }
     FFF_UNROLL
     for (int t = 0; t < tokens; t++) {

@@ -7,6 +7,25 @@
 #include "kernels/arm_neon/isa.h"
 #include "kernels/tile_f32.h"
 
+/* One step of a pass: weights from `offset` on, of which in the last there are `count`, against inputs. */
+FFF_INLINE void pass_step_arm_neon(const float *const weights[FFF_DOT_TILE_ROWS], size_t offset, bool last,
+                                   size_t count, const float *const input[FFF_DOT_TILE_TOKENS], size_t input_offset,
+                                   int v, float32x4_t part[FFF_DOT_TILE_ROWS][FFF_DOT_TILE_TOKENS]) {
+    float32x4_t row[FFF_DOT_TILE_ROWS];
+    FFF_UNROLL
+    for (int r = 0; r < FFF_DOT_TILE_ROWS; r++) {
+        row[r] = !last ? vld1q_f32(weights[r] + offset + 4 * v) : last_weights_arm_neon(weights[r] + offset, count, v);
+    }
+    FFF_UNROLL
+    for (int t = 0; t < FFF_DOT_TILE_TOKENS; t++) {
+        float32x4_t x = vld1q_f32(input[t] + input_offset + 4 * v);
+        FFF_UNROLL
+        for (int r = 0; r < FFF_DOT_TILE_ROWS; r++) {
+            part[r][t] = vfmaq_f32(part[r][t], x, row[r]);
+        }
+    }
+}
+
 /* Partial sums 4v to 4v + 3 of every row with every token. Asks for every other line of `ahead`, if that is not NULL.
  */
 FFF_INLINE void pass_arm_neon(const float *const weights[FFF_DOT_TILE_ROWS],
@@ -21,24 +40,16 @@ FFF_INLINE void pass_arm_neon(const float *const weights[FFF_DOT_TILE_ROWS],
             part[r][t] = vdupq_n_f32(0.0f);
         }
     }
-    size_t i = 0, whole = width / FFF_PARTIAL_SUMS * FFF_PARTIAL_SUMS;
-    for (; i < width; i += FFF_PARTIAL_SUMS) {
-        if (ahead != NULL && i < whole) {
+    size_t i = 0;
+    for (; i + FFF_PARTIAL_SUMS <= width; i += FFF_PARTIAL_SUMS) {
+        if (ahead != NULL) {
             __builtin_prefetch(ahead + i, 0, 2);
         }
-        float32x4_t row[FFF_DOT_TILE_ROWS];
-        FFF_UNROLL
-        for (int r = 0; r < FFF_DOT_TILE_ROWS; r++) {
-            row[r] = vld1q_f32(weights[r] + i + 4 * v);
-        }
-        FFF_UNROLL
-        for (int t = 0; t < FFF_DOT_TILE_TOKENS; t++) {
-            float32x4_t x = vld1q_f32((i < whole ? input[t] + i : tail[t]) + 4 * v);
-            FFF_UNROLL
-            for (int r = 0; r < FFF_DOT_TILE_ROWS; r++) {
-                part[r][t] = vfmaq_f32(part[r][t], x, row[r]);
-            }
-        }
+        pass_step_arm_neon(weights, i, false, FFF_PARTIAL_SUMS, input, i, v, part);
+    }
+    if (i < width) {
+        const float *const tails[FFF_DOT_TILE_TOKENS] = {tail[0], tail[1], tail[2], tail[3]};
+        pass_step_arm_neon(weights, i, true, width - i, tails, 0, v, part);
     }
     FFF_UNROLL
     for (int r = 0; r < FFF_DOT_TILE_ROWS; r++) {

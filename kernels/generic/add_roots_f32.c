@@ -9,7 +9,7 @@ void fff_add_roots_f32_generic(const struct fff_trees_f32 *trees, size_t count, 
         for (size_t column = 0; column < trees->output_width && (write & FFF_WRITE_CONTINUE) == 0; column++) {
             to[column] = 0.0f;
         }
-        for (size_t tree = 0; tree < trees->trees; tree++) {
+        for (size_t tree = 0; tree < trees->tree_count; tree++) {
             float activation = activations[token * activation_stride + tree];
             const float *weights = trees->output_rows + tree * trees->row_stride;
             for (size_t column = 0; column < trees->output_width; column++) {

@@ -13,8 +13,9 @@ static inline float fff_logit_f32_generic(const struct fff_trees_f32 *trees, siz
     float sums[FFF_PARTIAL_SUMS] = {0};
     for (size_t start = 0; start < trees->input_width; start += FFF_PARTIAL_SUMS) {
         for (size_t s = 0; s < FFF_PARTIAL_SUMS; s++) {
-            float x = start + s < trees->input_width ? input[start + s] : 0.0f;
-            sums[s] = fmaf(x, weights[start + s], sums[s]);
+            bool there = start + s < trees->input_width;
+            float x = there ? input[start + s] : 0.0f, weight = there ? weights[start + s] : 0.0f;
+            sums[s] = fmaf(x, weight, sums[s]);
         }
     }
     for (size_t half = FFF_PARTIAL_SUMS / 2; half > 0; half /= 2) {

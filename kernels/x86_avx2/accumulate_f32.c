@@ -1,9 +1,10 @@
 /* Several tokens' outputs.
  *
- * Tokens that are alike go in pairs, 6 registers of columns of each: 12 sums, both activations and the weights make 15
- * of 16 registers, and a row that the two share is loaded once. Against one by one: 4 % off a forward of 4096 tokens or
- * more, 10 % if all take one path. Other tokens go one by one in blocks of 8 registers: one load an FMA, output written
- * once, and eight chains to cover an FMA's latency; in pairs they took 7 % longer at 64 tokens (docs/design.md). */
+ * Tokens that share a path go in pairs, 6 registers of columns of each: 12 sums, both activations and the weights make
+ * 15 of 16 registers, and a row that the two share is loaded once. Against one by one: 4 % off a forward of 4096 tokens
+ * or more, 10 % if all take one path. Other tokens go one by one in blocks of 8 registers: one load an FMA, output
+ * written once, and eight chains to cover an FMA's latency; in pairs they took 7 % longer at 64 tokens
+ * (docs/trials.md). */
 #include "kernels/accumulate_f32.h"
 #include "kernels/x86_avx2/isa.h"
 
@@ -17,7 +18,7 @@ enum {
 FFF_INLINE void columns_x86_avx2(const struct fff_trees_f32 *trees, int tokens, const uint32_t *nodes,
                                  const float *activations, unsigned write, float *const *outputs, size_t column,
                                  int vectors) {
-    size_t entries = trees->trees * trees->levels;
+    size_t entries = trees->tree_count * trees->level_count;
     __m256 sums[TOKENS][BLOCK_OF_ONE];
     FFF_UNROLL
     for (int t = 0; t < tokens; t++) {
@@ -29,16 +30,16 @@ FFF_INLINE void columns_x86_avx2(const struct fff_trees_f32 *trees, int tokens, 
         }
     }
     const float *tree_rows = trees->output_rows + column;
-    for (size_t tree = 0; tree < trees->trees; tree++, tree_rows += trees->nodes * trees->row_stride) {
-        for (size_t level = 0; level < trees->levels; level++, nodes++, activations++) {
+    for (size_t tree = 0; tree < trees->tree_count; tree++, tree_rows += trees->node_count * trees->row_stride) {
+        for (size_t level = 0; level < trees->level_count; level++, nodes++, activations++) {
             const float *row = tree_rows + *nodes * trees->row_stride;
             FFF_OPAQUE(row);
             if (tokens == 2 && nodes[entries] == *nodes) {
                 __m256 first = _mm256_broadcast_ss(activations), second = _mm256_broadcast_ss(activations + entries);
                 FFF_UNROLL
                 for (int v = 0; v < vectors; v++) {
-                    /* a row is padded to whole vectors, so its last one is loaded whole */
-                    __m256 weights = _mm256_load_ps(row + 8 * v);
+                    /* the last one is loaded whole, too: what is beyond the row is not stored */
+                    __m256 weights = _mm256_loadu_ps(row + 8 * v);
                     __asm__("" : "+x"(weights)); /* or gcc loads them once for each token */
                     sums[0][v] = _mm256_fmadd_ps(first, weights, sums[0][v]);
                     sums[1][v] = _mm256_fmadd_ps(second, weights, sums[1][v]);
@@ -54,7 +55,7 @@ FFF_INLINE void columns_x86_avx2(const struct fff_trees_f32 *trees, int tokens, 
                 }
                 FFF_UNROLL
                 for (int v = 0; v < vectors; v++) {
-                    sums[t][v] = _mm256_fmadd_ps(activation, _mm256_load_ps(row + 8 * v), sums[t][v]);
+                    sums[t][v] = _mm256_fmadd_ps(activation, _mm256_loadu_ps(row + 8 * v), sums[t][v]);
                 }
             }
         }
@@ -79,9 +80,9 @@ FFF_INLINE void columns_x86_avx2(const struct fff_trees_f32 *trees, int tokens, 
 void fff_accumulate_f32_x86_avx2(const struct fff_trees_f32 *trees, size_t count, const uint32_t *tokens,
                                  const uint32_t *nodes, const float *activations, unsigned write, float *output,
                                  size_t output_stride) {
-    size_t entries = trees->trees * trees->levels;
+    size_t entries = trees->tree_count * trees->level_count;
     for (size_t i = 0, some; i < count; i += some) {
-        some = fff_count_alike(trees, count - i, nodes + i * entries) / TOKENS * TOKENS;
+        some = fff_count_sharing(trees, count - i, nodes + i * entries) / TOKENS * TOKENS;
         if (some > 0) {
             fff_accumulate_together(trees, some, tokens + i, nodes + i * entries, activations + i * entries, write,
                                     output, output_stride, TOKENS, 8, BLOCK, columns_x86_avx2);

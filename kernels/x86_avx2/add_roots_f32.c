@@ -21,11 +21,11 @@ FFF_INLINE void sum_tile_x86_avx2(const struct fff_trees_f32 *trees, const float
         }
     }
     const float *weights = trees->output_rows + column;
-    for (size_t tree = 0; tree < trees->trees; tree++, weights += trees->row_stride) {
+    for (size_t tree = 0; tree < trees->tree_count; tree++, weights += trees->row_stride) {
         __m256 row[VECTORS];
         FFF_UNROLL
         for (int v = 0; v < vectors; v++) {
-            row[v] = _mm256_load_ps(weights + 8 * v);
+            row[v] = _mm256_loadu_ps(weights + 8 * v);
         }
         FFF_UNROLL
         for (int t = 0; t < TOKENS; t++) {

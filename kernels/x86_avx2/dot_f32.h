@@ -10,12 +10,21 @@ typedef struct sums_x86_avx2 {
     __m256 part[DOT_VECTORS_X86_AVX2];
 } sums_x86_avx2;
 
-/* One step: FFF_PARTIAL_SUMS weights against as many inputs of each token. */
-FFF_INLINE void step_x86_avx2(int tokens, const float *weights, const float *const *input, size_t offset,
-                              sums_x86_avx2 *sums) {
+/* Weights 8v to 8v + 7 of the last step, of which there are `count`, fewer than FFF_PARTIAL_SUMS; zeros beyond. */
+FFF_INLINE __m256 last_weights_x86_avx2(const float *weights, size_t count, int v) {
+    __m256i lane =
+        _mm256_setr_epi32(8 * v, 8 * v + 1, 8 * v + 2, 8 * v + 3, 8 * v + 4, 8 * v + 5, 8 * v + 6, 8 * v + 7);
+    __m256i there = _mm256_cmpgt_epi32(_mm256_set1_epi32((int)count), lane);
+    return _mm256_and_ps(_mm256_loadu_ps(weights + 8 * v), _mm256_castsi256_ps(there));
+}
+
+/* One step: FFF_PARTIAL_SUMS weights against as many inputs of each token. In the last, `count` of them, and inputs
+ * that are zeros beyond. */
+FFF_INLINE void step_x86_avx2(int tokens, const float *weights, bool last, size_t count, const float *const *input,
+                              size_t offset, sums_x86_avx2 *sums) {
     FFF_UNROLL
     for (int v = 0; v < DOT_VECTORS_X86_AVX2; v++) {
-        __m256 w = _mm256_load_ps(weights + 8 * v);
+        __m256 w = !last ? _mm256_loadu_ps(weights + 8 * v) : last_weights_x86_avx2(weights, count, v);
         if (tokens > 1) {
             __asm__("" : "+x"(w)); /* or gcc loads it once for each token */
         }
@@ -58,14 +67,15 @@ FFF_INLINE void logits_x86_avx2(const struct fff_trees_f32 *trees, size_t row, i
     }
     size_t i = 0;
     for (; i + 2 * FFF_PARTIAL_SUMS <= trees->input_width; i += 2 * FFF_PARTIAL_SUMS) {
-        step_x86_avx2(tokens, weights + i, input, i, sums);
-        step_x86_avx2(tokens, weights + i + FFF_PARTIAL_SUMS, input, i + FFF_PARTIAL_SUMS, sums);
+        step_x86_avx2(tokens, weights + i, false, FFF_PARTIAL_SUMS, input, i, sums);
+        step_x86_avx2(tokens, weights + i + FFF_PARTIAL_SUMS, false, FFF_PARTIAL_SUMS, input, i + FFF_PARTIAL_SUMS,
+                      sums);
     }
     for (; i + FFF_PARTIAL_SUMS <= trees->input_width; i += FFF_PARTIAL_SUMS) {
-        step_x86_avx2(tokens, weights + i, input, i, sums);
+        step_x86_avx2(tokens, weights + i, false, FFF_PARTIAL_SUMS, input, i, sums);
     }
     if (i < trees->input_width) {
-        step_x86_avx2(tokens, weights + i, tail, 0, sums);
+        step_x86_avx2(tokens, weights + i, true, trees->input_width - i, tail, 0, sums);
     }
     FFF_UNROLL
     for (int t = 0; t < tokens; t++) {

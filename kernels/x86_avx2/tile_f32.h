@@ -8,6 +8,26 @@
 #include "kernels/x86_avx2/dot_f32.h"
 #include "kernels/x86_avx2/isa.h"
 
+/* One step of a pass: weights from `offset` on, of which in the last there are `count`, against inputs. */
+FFF_INLINE void pass_step_x86_avx2(const float *const weights[FFF_DOT_TILE_ROWS], size_t offset, bool last,
+                                   size_t count, const float *const input[FFF_DOT_TILE_TOKENS], size_t input_offset,
+                                   int v, __m256 part[FFF_DOT_TILE_ROWS][FFF_DOT_TILE_TOKENS]) {
+    __m256 row[FFF_DOT_TILE_ROWS];
+    FFF_UNROLL
+    for (int r = 0; r < FFF_DOT_TILE_ROWS; r++) {
+        row[r] =
+            !last ? _mm256_loadu_ps(weights[r] + offset + 8 * v) : last_weights_x86_avx2(weights[r] + offset, count, v);
+    }
+    FFF_UNROLL
+    for (int t = 0; t < FFF_DOT_TILE_TOKENS; t++) {
+        __m256 x = _mm256_loadu_ps(input[t] + input_offset + 8 * v);
+        FFF_UNROLL
+        for (int r = 0; r < FFF_DOT_TILE_ROWS; r++) {
+            part[r][t] = _mm256_fmadd_ps(x, row[r], part[r][t]);
+        }
+    }
+}
+
 /* Partial sums 8v to 8v + 7 of every row with every token. Asks for `ahead`, if that is not NULL. */
 FFF_INLINE void pass_x86_avx2(const float *const weights[FFF_DOT_TILE_ROWS],
                               const float *const input[FFF_DOT_TILE_TOKENS],
@@ -21,25 +41,17 @@ FFF_INLINE void pass_x86_avx2(const float *const weights[FFF_DOT_TILE_ROWS],
             part[r][t] = _mm256_setzero_ps();
         }
     }
-    size_t i = 0, whole = width / FFF_PARTIAL_SUMS * FFF_PARTIAL_SUMS;
-    for (; i < width; i += FFF_PARTIAL_SUMS) {
-        if (ahead != NULL && i < whole) {
+    size_t i = 0;
+    for (; i + FFF_PARTIAL_SUMS <= width; i += FFF_PARTIAL_SUMS) {
+        if (ahead != NULL) {
             __builtin_prefetch(ahead + i, 0, 2);
             __builtin_prefetch(ahead + i + FFF_LINE_FLOATS, 0, 2);
         }
-        __m256 row[FFF_DOT_TILE_ROWS];
-        FFF_UNROLL
-        for (int r = 0; r < FFF_DOT_TILE_ROWS; r++) {
-            row[r] = _mm256_load_ps(weights[r] + i + 8 * v);
-        }
-        FFF_UNROLL
-        for (int t = 0; t < FFF_DOT_TILE_TOKENS; t++) {
-            __m256 x = _mm256_loadu_ps((i < whole ? input[t] + i : tail[t]) + 8 * v);
-            FFF_UNROLL
-            for (int r = 0; r < FFF_DOT_TILE_ROWS; r++) {
-                part[r][t] = _mm256_fmadd_ps(x, row[r], part[r][t]);
-            }
-        }
+        pass_step_x86_avx2(weights, i, false, FFF_PARTIAL_SUMS, input, i, v, part);
+    }
+    if (i < width) {
+        const float *const tails[FFF_DOT_TILE_TOKENS] = {tail[0], tail[1], tail[2], tail[3]};
+        pass_step_x86_avx2(weights, i, true, width - i, tails, 0, v, part);
     }
     FFF_UNROLL
     for (int r = 0; r < FFF_DOT_TILE_ROWS; r++) {

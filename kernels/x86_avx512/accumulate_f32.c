@@ -5,7 +5,7 @@
  * for them. A block's columns of all tokens come before the next block: its part of the shared rows, 256 bytes a row,
  * stays in L1. Against one token after the other, 8 registers at a time: 5 to 8 % off a forward of 64 tokens or more,
  * on a core that loads one 64-byte vector a cycle. 6 registers are no faster, and gcc puts some of their sums into
- * memory (docs/design.md). */
+ * memory (docs/trials.md). */
 #include "kernels/accumulate_f32.h"
 #include "kernels/x86_avx512/isa.h"
 
@@ -55,13 +55,13 @@ FFF_INLINE void store_x86_avx512(sums_x86_avx512 sums, int tokens, int vectors, 
 FFF_INLINE void columns_x86_avx512(const struct fff_trees_f32 *trees, int tokens, const uint32_t *nodes,
                                    const float *activations, unsigned write, float *const *outputs, size_t column,
                                    int vectors) {
-    size_t entries = trees->trees * trees->levels;
+    size_t entries = trees->tree_count * trees->level_count;
     __mmask16 mask = vectors > 1 ? 0xffff : mask_below_x86_avx512(column, trees->output_width);
     sums_x86_avx512 sums;
     begin_x86_avx512(sums, tokens, vectors, write, mask, outputs, column);
     const float *rows = trees->output_rows + column; /* of the tree */
-    for (size_t tree = 0; tree < trees->trees; tree++, rows += trees->nodes * trees->row_stride) {
-        for (size_t level = 0; level < trees->levels; level++, nodes++, activations++) {
+    for (size_t tree = 0; tree < trees->tree_count; tree++, rows += trees->node_count * trees->row_stride) {
+        for (size_t level = 0; level < trees->level_count; level++, nodes++, activations++) {
             const float *row = rows + *nodes * trees->row_stride;
             if (tokens == 1) { /* for four, gcc does better without */
                 FFF_OPAQUE(row);
@@ -81,8 +81,8 @@ FFF_INLINE void columns_x86_avx512(const struct fff_trees_f32 *trees, int tokens
                 }
                 FFF_UNROLL
                 for (int v = 0; v < vectors; v++) {
-                    /* a row is padded to whole vectors, so its last one is loaded whole */
-                    __m512 weights = _mm512_load_ps(row + 16 * v);
+                    /* the last one is loaded whole, too: what is beyond the row is not stored */
+                    __m512 weights = _mm512_loadu_ps(row + 16 * v);
                     if (tokens > 1) {
                         __asm__("" : "+v"(weights)); /* or gcc loads them once for each token */
                     }
@@ -99,7 +99,7 @@ FFF_INLINE void columns_x86_avx512(const struct fff_trees_f32 *trees, int tokens
                 row = rows + nodes[t * entries] * trees->row_stride;
                 FFF_UNROLL
                 for (int v = 0; v < vectors; v++) {
-                    sums[t][v] = _mm512_fmadd_ps(activation, _mm512_load_ps(row + 16 * v), sums[t][v]);
+                    sums[t][v] = _mm512_fmadd_ps(activation, _mm512_loadu_ps(row + 16 * v), sums[t][v]);
                 }
             }
         }
@@ -110,7 +110,7 @@ FFF_INLINE void columns_x86_avx512(const struct fff_trees_f32 *trees, int tokens
 void fff_accumulate_f32_x86_avx512(const struct fff_trees_f32 *trees, size_t count, const uint32_t *tokens,
                                    const uint32_t *nodes, const float *activations, unsigned write, float *output,
                                    size_t output_stride) {
-    size_t entries = trees->trees * trees->levels, fours = count / TOKENS * TOKENS;
+    size_t entries = trees->tree_count * trees->level_count, fours = count / TOKENS * TOKENS;
     fff_accumulate_together(trees, fours, tokens, nodes, activations, write, output, output_stride, TOKENS, 16, BLOCK,
                             columns_x86_avx512);
     fff_accumulate_one_by_one(trees, count - fours, tokens + fours, nodes + fours * entries,

@@ -22,11 +22,11 @@ FFF_INLINE void sum_tile_x86_avx512(const struct fff_trees_f32 *trees, const flo
         }
     }
     const float *weights = trees->output_rows + column;
-    for (size_t tree = 0; tree < trees->trees; tree++, weights += trees->row_stride) {
+    for (size_t tree = 0; tree < trees->tree_count; tree++, weights += trees->row_stride) {
         __m512 row[VECTORS];
         FFF_UNROLL
         for (int v = 0; v < vectors; v++) {
-            row[v] = _mm512_load_ps(weights + 16 * v);
+            row[v] = _mm512_loadu_ps(weights + 16 * v);
         }
         FFF_UNROLL
         for (int t = 0; t < TOKENS; t++) {

@@ -35,13 +35,22 @@ static inline __m512 halve_four_32_to_4_x86_avx512(const sums_x86_avx512 sums[4]
                          _mm512_shuffle_f32x4(eight[0], eight[1], _MM_SHUFFLE(3, 1, 3, 1)));
 }
 
-/* One step of one token: 32 weights against 32 inputs, of which those that `mask` names exist. Register
- * v holds partial sums 8v to 8v + 7. */
-static inline void step_x86_avx512(const float *weights, const float *input, uint32_t mask, __m256 sums[4]) {
+/* One step of one token: 32 weights against 32 inputs. Register v holds partial sums 8v to 8v + 7. */
+static inline void step_x86_avx512(const float *weights, const float *input, __m256 sums[4]) {
     FFF_UNROLL
     for (int v = 0; v < 4; v++) {
-        __m256 x = _mm256_maskz_loadu_ps((__mmask8)(mask >> 8 * v), input + 8 * v);
-        sums[v] = _mm256_fmadd_ps(x, _mm256_load_ps(weights + 8 * v), sums[v]);
+        sums[v] = _mm256_fmadd_ps(_mm256_loadu_ps(input + 8 * v), _mm256_loadu_ps(weights + 8 * v), sums[v]);
+    }
+}
+
+/* The last one, of which there are `count`, fewer. */
+static inline void last_step_x86_avx512(const float *weights, const float *input, size_t count, __m256 sums[4]) {
+    uint32_t whole = ((uint32_t)1 << count) - 1;
+    FFF_UNROLL
+    for (int v = 0; v < 4; v++) {
+        __mmask8 mask = (__mmask8)(whole >> 8 * v);
+        sums[v] = _mm256_fmadd_ps(_mm256_maskz_loadu_ps(mask, input + 8 * v),
+                                  _mm256_maskz_loadu_ps(mask, weights + 8 * v), sums[v]);
     }
 }
 
@@ -49,7 +58,7 @@ static inline void step_x86_avx512(const float *weights, const float *input, uin
  *
  * Four ymm registers rather than two zmm: the sums are the same 32, but with the row on its way from
  * L2 or beyond, two loads a cache line and twice the chains in flight took 10 % less time than one load
- * a line, and two steps an iteration another 2 % (docs/design.md). */
+ * a line, and two steps an iteration another 2 % (docs/trials.md). */
 FFF_INLINE float logit_x86_avx512(const struct fff_trees_f32 *trees, size_t row, const float *input,
                                   const float *tail) {
     (void)tail; /* masks do */
@@ -58,12 +67,15 @@ FFF_INLINE float logit_x86_avx512(const struct fff_trees_f32 *trees, size_t row,
     __m256 sums[4] = {_mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps()};
     size_t i = 0;
     for (; i + 64 <= width; i += 64) {
-        step_x86_avx512(weights + i, input + i, 0xffffffff, sums);
-        step_x86_avx512(weights + i + 32, input + i + 32, 0xffffffff, sums);
+        step_x86_avx512(weights + i, input + i, sums);
+        step_x86_avx512(weights + i + 32, input + i + 32, sums);
     }
-    for (; i < width; i += 32) {
-        uint32_t mask = width - i >= 32 ? 0xffffffff : ((uint32_t)1 << (width - i)) - 1;
-        step_x86_avx512(weights + i, input + i, mask, sums);
+    if (i + 32 <= width) {
+        step_x86_avx512(weights + i, input + i, sums);
+        i += 32;
+    }
+    if (i < width) {
+        last_step_x86_avx512(weights + i, input + i, width - i, sums);
     }
     __m256 eight = _mm256_add_ps(_mm256_add_ps(sums[0], sums[2]), _mm256_add_ps(sums[1], sums[3]));
     return halve_4_to_1_x86_avx512(halve_8_to_4_x86_avx512(eight)) + trees->biases[row];

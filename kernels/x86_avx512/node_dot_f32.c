@@ -23,7 +23,7 @@ static inline void four_tokens_x86_avx512(const struct fff_trees_f32 *trees, siz
     }
     size_t i = 0;
     for (; i + 32 <= width; i += 32) {
-        __m512 low = _mm512_load_ps(weights + i), high = _mm512_load_ps(weights + i + 16);
+        __m512 low = _mm512_loadu_ps(weights + i), high = _mm512_loadu_ps(weights + i + 16);
         FFF_UNROLL
         for (int t = 0; t < TOKENS; t++) {
             sums[t].low = _mm512_fmadd_ps(_mm512_loadu_ps(input[t] + i), low, sums[t].low);
@@ -32,7 +32,8 @@ static inline void four_tokens_x86_avx512(const struct fff_trees_f32 *trees, siz
     }
     if (i < width) {
         __mmask16 low_mask = mask_below_x86_avx512(i, width), high_mask = mask_below_x86_avx512(i + 16, width);
-        __m512 low = _mm512_load_ps(weights + i), high = _mm512_load_ps(weights + i + 16);
+        __m512 low = _mm512_maskz_loadu_ps(low_mask, weights + i);
+        __m512 high = _mm512_maskz_loadu_ps(high_mask, weights + i + 16);
         FFF_UNROLL
         for (int t = 0; t < TOKENS; t++) {
             sums[t].low = _mm512_fmadd_ps(_mm512_maskz_loadu_ps(low_mask, input[t] + i), low, sums[t].low);

@@ -15,8 +15,8 @@ FFF_INLINE void tile_step_x86_avx512(const float *const weights[FFF_DOT_TILE_ROW
     __m512 low[FFF_DOT_TILE_ROWS], high[FFF_DOT_TILE_ROWS];
     FFF_UNROLL
     for (int r = 0; r < FFF_DOT_TILE_ROWS; r++) {
-        low[r] = _mm512_load_ps(weights[r] + offset);
-        high[r] = _mm512_load_ps(weights[r] + offset + 16);
+        low[r] = _mm512_maskz_loadu_ps(low_mask, weights[r] + offset);
+        high[r] = _mm512_maskz_loadu_ps(high_mask, weights[r] + offset + 16);
     }
     FFF_UNROLL
     for (int t = 0; t < FFF_DOT_TILE_TOKENS; t++) {

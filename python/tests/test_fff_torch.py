@@ -91,9 +91,12 @@ def bits(tensor):
     return tensor.detach().contiguous().numpy().tobytes()
 
 
-def small(depth=4, trees=3, width=33, out=21, seed=1, **options):
+def small(depth=4, trees=3, width=33, out=21, seed=1, bias=True, **options):
     torch.manual_seed(seed)
-    return FFF(width, out, depth, trees, **options).eval()
+    module = FFF(width, out, depth, trees, **options).eval()
+    if not bias:
+        module.linear_in.bias = None
+    return module
 
 
 class SameBits(unittest.TestCase):
@@ -132,6 +135,14 @@ class SameBits(unittest.TestCase):
             with torch.no_grad():
                 self.assertEqual(bits(module(x)), numpy_layer(module)(x.numpy()).tobytes())
                 torch.testing.assert_close(module(x), module.dense(x), rtol=0, atol=1e-4)
+            for leading in ((100,), (1,), (0,), (), (5, 2)):  # theirs takes (batch, width) alone, and gives (batch, 1, width)
+                x = torch.randn(*leading, 40)
+                for mode in (True, False):
+                    module.train(mode)
+                    for gradients in (True, False):
+                        with torch.set_grad_enabled(gradients):
+                            self.assertEqual(module(x).shape, (*leading, 1, 24))
+                            self.assertEqual(module.forward(x).shape, (*leading, 1, 24))
 
     def test_instruction_sets(self):
         module = small()
@@ -209,7 +220,7 @@ class Definition(unittest.TestCase):
         for activation in ACTIVATIONS:
             for module in (small(activation=activation), small(0, 9, activation=activation), BenchmarkFFF(33, 4, 21)):
                 x = torch.randn(6, 5, 33)
-                weight = torch.randn(6, 5, module.output_width)
+                weight = torch.randn_like(module.dense(x))
                 found = []
                 for mode in (True, False):
                     module.train(mode)
@@ -542,6 +553,84 @@ class Refuses(unittest.TestCase):
         with self.assertRaises(TypeError):
             module(torch.randn(2, 33), torch.randn(2, 33))
 
+    def test_messages(self):
+        """One line, in the words of PyTorch's users."""
+        module, x = small(), torch.randn(2, 33)
+        for words, wrong in [(["torch.bfloat16", "torch.float32"], x.bfloat16()), (["torch.float16"], x.half()),
+                             (["torch.float64"], x.double()), (["torch.int64"], x.long()), (["torch.int32"], x.int()),
+                             (["torch.uint8"], x.byte()), (["torch.int8"], x.char()), (["torch.int16"], x.short()),
+                             (["torch.bool"], x.bool()), (["torch.complex64"], x.cfloat()), (["torch.complex128"], x.cdouble()),
+                             (["sparse_coo"], x.to_sparse()), (["sparse_csr"], x.to_sparse_csr()), (["mkldnn"], x.to_mkldnn()),
+                             (["quantised"], torch.quantize_per_tensor(x, 0.1, 0, torch.qint8)), (["32", "33"], x[:, 1:])]:
+            for gradients in (True, False):
+                for call in (module, lambda x: torch.ops.fff.forward(x, *module._weights(), *module._plan),
+                             lambda x: torch.ops.fff.route(x, *module._weights(), *module._plan)):
+                    with torch.set_grad_enabled(gradients), self.assertRaises((TypeError, ValueError, NotImplementedError)) as raised:
+                        call(wrong)
+                    for word in words:
+                        self.assertIn(word, str(raised.exception))
+                    self.assertNotIn("c10", str(raised.exception))
+                    self.assertNotIn("\n", str(raised.exception))
+        weights = [weight.detach() for weight in module._weights()]
+        for at in range(3):
+            for type_, name in ((torch.bfloat16, "torch.bfloat16"), (torch.float16, "torch.float16"), (torch.int64, "torch.int64")):
+                changed = [weight.to(type_) if i == at else weight for i, weight in enumerate(weights)]
+                with self.assertRaisesRegex(TypeError, name):
+                    torch.ops.fff.forward(x, *changed, *module._plan)
+
+    def run_python(self, code, **environment):
+        return subprocess.run([sys.executable, "-W", "always", "-c", code], capture_output=True, text=True, check=False,
+                              env={**os.environ, "PYTHONWARNINGS": "", **environment})
+
+    def test_import_without_pytorch(self):
+        done = self.run_python("import sys; sys.modules['torch'] = None; import fff.torch")
+        self.assertEqual(done.returncode, 1)
+        self.assertIn('ImportError: fff.torch needs PyTorch 1.13 or later: pip install "libfff[torch]"', done.stderr)
+
+    def test_import_with_an_old_pytorch(self):
+        with tempfile.TemporaryDirectory() as folder:
+            package = pathlib.Path(folder) / "torch"
+            package.mkdir()
+            for version in ("1.12.1+cu113", "1.9.0", "0.4.1"):
+                (package / "__init__.py").write_text(f"__version__ = '{version}'\n")
+                done = self.run_python("import fff.torch", PYTHONPATH=folder + os.pathsep + os.environ["PYTHONPATH"])
+                self.assertEqual(done.returncode, 1)
+                self.assertIn(f"ImportError: fff.torch needs PyTorch 1.13 or later, and this is {version}", done.stderr)
+
+    def test_import_with_a_broken_pytorch(self):
+        with tempfile.TemporaryDirectory() as folder:
+            (pathlib.Path(folder) / "torch.py").write_text("import nothing_of_this_name\n")
+            done = self.run_python("import fff.torch", PYTHONPATH=folder + os.pathsep + os.environ["PYTHONPATH"])
+            self.assertIn("nothing_of_this_name", done.stderr)
+            self.assertNotIn("pip install", done.stderr)
+
+    def test_no_compiler(self):
+        """A warning that says what is missing, and the operator in Python."""
+        with tempfile.TemporaryDirectory() as folder:
+            for words, environment in [("there is no C++ compiler", {"PATH": folder, "CXX": ""}),
+                                       ("CXX is 'no-such-compiler -O3'", {"CXX": "no-such-compiler -O3"}),
+                                       ("not a folder", {"FFF_TORCH_CACHE": __file__})]:
+                done = self.run_python("import fff.torch, warnings; print(fff.torch.backend())",
+                                       **{"FFF_TORCH_NATIVE": "1", "FFF_TORCH_CACHE": folder, **environment})
+                self.assertEqual(done.returncode, 0, done.stderr)
+                self.assertIn("UserWarning: fff.torch has no compiled operator", done.stderr)
+                if words != "not a folder":
+                    self.assertIn(words, done.stderr)
+                self.assertTrue(done.stdout.startswith("python: "), done.stdout)
+            quiet = self.run_python("import fff.torch", FFF_TORCH_NATIVE="0")
+            self.assertNotIn("Warning", quiet.stderr)
+
+    @unittest.skipUnless(NATIVE, "nothing is compiled")
+    def test_damaged_cache(self):
+        """What is there and cannot be loaded is compiled anew."""
+        with tempfile.TemporaryDirectory() as folder:
+            digest = os.path.basename(fff.torch._operator.native.__file__)
+            damaged = pathlib.Path(folder) / digest
+            damaged.write_bytes(b"no library")
+            done = self.run_python("import fff.torch; print(fff.torch.backend())", FFF_TORCH_CACHE=folder)
+            self.assertEqual((done.returncode, done.stdout), (0, "native\n"), done.stderr)
+            self.assertGreater(damaged.stat().st_size, 1000)
+
     def test_dense_takes_any_type(self):
         module, x = small(), torch.randn(5, 33)
         with torch.no_grad():
@@ -723,14 +812,55 @@ class Compiled(unittest.TestCase):
             self.assertEqual(bits(torch.func.functional_call(module, dict(other.state_dict()), (self.x,))), bits(other(self.x)))
 
 
+def loaded_order(module, loaded):
+    """The module's parameters in the order that the loaded program has them."""
+    named = dict(module.named_parameters())
+    return [named[name] for name, _ in loaded.named_parameters()]
+
+
 class Traced(unittest.TestCase):
     def test_jit_trace(self):
-        module, x = small(), torch.randn(4, 33)
-        with torch.no_grad():
-            traced = torch.jit.trace(module, (x,))
-            self.assertIn("fff::forward", str(traced.inlined_graph))
-            y = torch.randn(7, 33)
-            self.assertEqual(bits(traced(y)), bits(module(y)))
+        """The same bits with gradients on and off, with and without the check, alone and in a model, at another batch size."""
+        for layer in (small(), small(bias=False), BenchmarkFFF(33, 4, 21).eval(), small().train()):
+            for model in (layer, nn.Sequential(nn.Linear(33, 33), layer)):
+                for gradients in (True, False):
+                    for check in (True, False):
+                        for requires_grad in {gradients, False}:
+                            with self.subTest(type(model).__name__, gradients=gradients, check=check, x=requires_grad), \
+                                    torch.set_grad_enabled(gradients):
+                                x = torch.randn(4, 33, requires_grad=requires_grad)
+                                traced = torch.jit.trace(model, (x,), check_trace=check)
+                                self.assertEqual("fff::forward" in str(traced.inlined_graph), not layer.training)
+                                y = torch.randn(7, 33)
+                                self.assertEqual(bits(traced(y)), bits(model(y)))
+                                self.assertEqual(traced(y).requires_grad, gradients)
+
+    def test_traced_gradients_and_saving(self):
+        layer, x = small(), torch.randn(4, 33)
+        buffer = io.BytesIO()
+        torch.jit.save(torch.jit.trace(layer, (x,)), buffer)
+        buffer.seek(0)
+        loaded = torch.jit.load(buffer)
+        for one, other in zip(torch.autograd.grad(loaded(x).square().sum(), list(loaded.parameters())),
+                              torch.autograd.grad(layer(x).square().sum(), list(loaded_order(layer, loaded)))):
+            torch.testing.assert_close(one, other)
+
+    def test_jit_script(self):
+        for layer in (small(), small(bias=False), BenchmarkFFF(33, 4, 21).eval()):
+            for model in (layer, nn.Sequential(nn.Linear(33, 33), layer)):
+                scripted = torch.jit.script(model)
+                self.assertEqual(list(scripted.state_dict()), list(model.state_dict()))
+                buffer = io.BytesIO()
+                torch.jit.save(scripted, buffer)
+                buffer.seek(0)
+                for program in (scripted, torch.jit.load(buffer)):
+                    for batch in (1, 7):
+                        x = torch.randn(batch, 33)
+                        self.assertEqual(bits(program(x)), bits(model(x)))
+        wrapped = small()
+        wrapped.linear_in = nn.Sequential(nn.Linear(33, 93))
+        with self.assertRaisesRegex(NotImplementedError, "torch.jit.trace"):
+            torch.jit.script(wrapped)
 
     def test_profiler_sees_the_operator(self):
         module, x = small(), torch.randn(4, 33)

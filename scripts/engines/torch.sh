@@ -38,14 +38,20 @@ export FFF_TORCH_CACHE="$cache/operators" FFF_LIBRARY="$library" FFF_ISA='' PYTH
 debian() { env PYTHONPATH="$PWD/python" "$@"; }
 recent() { env PYTHONPATH="$PWD/python:$site" "$@"; }
 
+tests() {
+    for file in python/tests/test_fff_torch*.py; do
+        "$@" "$file" || return 1
+    done
+}
+
 check "1.13: compiled operator" debian /usr/bin/python3 -m fff.torch
-check "1.13: tests" debian env FFF_TEST_NATIVE=1 /usr/bin/python3 python/tests/test_fff_torch.py
-check "1.13: tests, operator in Python" debian env FFF_TORCH_NATIVE=0 FFF_TEST_NATIVE=0 /usr/bin/python3 python/tests/test_fff_torch.py
+check "1.13: tests" tests debian env FFF_TEST_NATIVE=1 /usr/bin/python3
+check "1.13: tests, operator in Python" tests debian env FFF_TORCH_NATIVE=0 FFF_TEST_NATIVE=0 /usr/bin/python3
 check "$version: compiled operator" recent "$current" -m fff.torch
 check "$version: tests, torch.compile by Inductor among them" \
-    recent env FFF_TEST_NATIVE=1 FFF_TEST_INDUCTOR=1 "$current" python/tests/test_fff_torch.py
+    tests recent env FFF_TEST_NATIVE=1 FFF_TEST_INDUCTOR=1 "$current"
 check "$version: tests, operator in Python" \
-    recent env FFF_TORCH_NATIVE=0 FFF_TEST_NATIVE=0 "$current" python/tests/test_fff_torch.py
+    tests recent env FFF_TORCH_NATIVE=0 FFF_TEST_NATIVE=0 "$current"
 check "$version: two processes, torchrun and gloo" \
     recent env OMP_NUM_THREADS=1 "$current" -m torch.distributed.run --standalone --nproc-per-node 2 examples/torchrun/sharded.py
 # Far below what it is (the README beside the module has figures), for a machine that is busy: an overhead that has come back shows.

@@ -14,21 +14,34 @@ node: the kernels, with the same bits as the C library's, on PyTorch's threads, 
 the first import; where it cannot be, one in Python takes its place (backend() tells).
 
 The kernels work on a packed copy of the weights, made at the first call and again when the weights have changed; see
-FFF.repack() for the changes that cannot be seen, and release() for the memory. Calls may be made from any number of threads.
+watch() for how that is noticed, refresh() for the changes that are not, and release() for the memory. Calls may be made from
+any number of threads.
 """
 
 from __future__ import annotations
 
 from typing import Optional
 
-import torch as _torch
+try:
+    import torch as _torch
+except ModuleNotFoundError as _error:
+    if _error.name != "torch":
+        raise
+    raise ImportError('fff.torch needs PyTorch 1.13 or later: pip install "libfff[torch]", or pip install torch') from _error
+if tuple(int(_part) for _part in _torch.__version__.split(".")[:2]) < (1, 13):
+    raise ImportError(f"fff.torch needs PyTorch 1.13 or later, and this is {_torch.__version__} ({_torch.__file__}): "
+                      'pip install --upgrade "libfff[torch]"')
 
 from . import _operator
 from ._convert import from_module, replace_ffn
 from ._dense import SquaredReLU
-from ._modules import FFF, BenchmarkFFF
+from ._modules import FFF, BenchmarkFFF, NodeMajorFFF, _Layer
 
-__all__ = ["FFF", "BenchmarkFFF", "SquaredReLU", "backend", "from_module", "packed", "release", "replace_ffn"]
+__all__ = ["FFF", "BenchmarkFFF", "NodeMajorFFF", "SquaredReLU", "backend", "from_module", "packed", "refresh", "release",
+           "replace_ffn", "watch"]
+
+_WATCHES = ("count", "sample", "all")
+_watch = "sample"
 
 
 def backend() -> str:
@@ -45,3 +58,29 @@ def release(weight: Optional[_torch.Tensor] = None) -> None:
     """Frees packed layers: those made from the memory of `weight`, or all. Those whose weights are gone are freed by either, by
     the next packing, and when a module changes between training and evaluation. A call under way keeps its own."""
     _operator.release(weight)
+
+
+def refresh(model: _torch.nn.Module) -> None:
+    """Every FFF in `model` packs its weights anew at its next call, whatever watch() noticed."""
+    for module in model.modules():
+        if isinstance(module, _Layer):
+            module.repack()
+
+
+def watch(how: Optional[str] = None) -> str:
+    """How calls notice that weights have changed since they were packed; returns how it was. None changes nothing.
+
+    count    by PyTorch's count of writes, and by where the weights lie. Writes through `.data`, NumPy or a pointer are not
+             counted, nor are any to tensors made in inference mode.
+    sample   (at first) by the count, and by elements spread over each weight: 8 a token, from 32 to 1024, the same ones at
+             each call. A write to a whole weight is noticed; one that changes a part p of it, which is not counted, goes
+             unnoticed with a chance of (1 - p) ** 32 to (1 - p) ** 1024.
+    all      by the count, and by all elements: certain, and several times as slow as the kernels themselves."""
+    global _watch
+    before = _watch
+    if how is not None:
+        if how not in _WATCHES:
+            raise ValueError(f"watch({how!r}): one of {', '.join(_WATCHES)}")
+        _operator.watch(_WATCHES.index(how))
+        _watch = how
+    return before

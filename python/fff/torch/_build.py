@@ -48,13 +48,16 @@ def _torch_folders() -> list[str]:
 
 
 def _command() -> list[str]:
-    compiler = os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
+    named = os.environ.get("CXX", "").strip()
+    if named and not shutil.which(named.split()[0]):
+        raise RuntimeError(f"CXX is {named!r}, which is no program here")
+    compiler = named or shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
     if not compiler:
-        raise RuntimeError("there is no C++ compiler (CXX, c++, g++, clang++)")
+        raise RuntimeError("there is no C++ compiler: c++, g++ or clang++ in PATH, or CXX (Debian: apt install g++)")
     if not pathlib.Path(_torch_folders()[0], "torch", "library.h").is_file():
-        raise RuntimeError("PyTorch's headers are not installed (Debian: libtorch-dev)")
+        raise RuntimeError("PyTorch's headers are not installed (Debian: apt install libtorch-dev pybind11-dev)")
     if not pathlib.Path(sysconfig.get_paths()["include"], "Python.h").is_file():
-        raise RuntimeError("Python's headers are not installed (Debian: python3-dev)")
+        raise RuntimeError("Python's headers are not installed (Debian: apt install python3-dev)")
     major, minor = (int(part) for part in torch.__version__.split(".")[:2])
     # -fopenmp without linking its library: at::parallel_for is a template, and must find the one that PyTorch has loaded.
     return [*compiler.split(), "-std=c++20" if (major, minor) >= (2, 1) else "-std=c++17", "-O2", "-fPIC", "-fopenmp",
@@ -85,13 +88,22 @@ def load() -> types.ModuleType:
     for part in [torch.__version__, str(torch.version.git_version), torch.__file__, sysconfig.get_config_var("SOABI"),
                  *command]:
         digest.update(str(part).encode() + b"\0")
-    for path in (_HERE / "operator.cpp", _header() / "fff" / "fff.h"):
+    for path in (*sorted(_HERE.glob("*.h")), _HERE / "operator.cpp", _header() / "fff" / "fff.h"):
         digest.update(path.read_bytes())
     target = _cache() / f"{NAME}-{digest.hexdigest()[:16]}.so"
     if not target.is_file():
         warnings.warn(f"fff.torch compiles its operator for PyTorch {torch.__version__} into {target}: once, up to a minute "
                       "(python -m fff.torch does it beforehand)", stacklevel=2)
         _compile(command, target)
+        return _load(target)
+    try:
+        return _load(target)
+    except ImportError:  # cut short, or of a PyTorch that has been exchanged since
+        _compile(command, target)
+        return _load(target)
+
+
+def _load(target: pathlib.Path) -> types.ModuleType:
     loader = importlib.machinery.ExtensionFileLoader(NAME, str(target))
     module = importlib.util.module_from_spec(importlib.util.spec_from_loader(NAME, loader))
     loader.exec_module(module)

@@ -30,7 +30,7 @@ def rows(nodes: torch.Tensor) -> torch.Tensor:
 
 def on_paths(logits: torch.Tensor, activations: torch.Tensor, depth: int, trees: int, routing: int) -> torch.Tensor:
     """Activations (tokens, trees * nodes), with 0 for neurons off their token's paths."""
-    visited = torch.zeros_like(logits, dtype=torch.bool).scatter(1, rows(walk(logits, depth, trees, routing)), True)
+    visited = torch.zeros_like(logits, dtype=torch.bool).scatter(1, rows(walk(logits, depth, trees, routing)), 1)
     return torch.where(visited, activations, torch.zeros_like(activations))
 
 
@@ -43,6 +43,22 @@ def activate(logits: torch.Tensor, activation: int) -> torch.Tensor:
     if activation == 3:
         return functional.relu(logits).square()
     return functional.silu(logits) if activation == 4 else logits
+
+
+def logits_at(x: torch.Tensor, input_weight: torch.Tensor, bias: Optional[torch.Tensor], nodes: torch.Tensor) -> torch.Tensor:
+    """Logits (tokens, path length) of the nodes (..., trees, depth + 1) that were visited. Differentiable."""
+    logits = functional.linear(x.reshape(-1, x.shape[-1]), input_weight, bias)
+    return logits.gather(1, rows(nodes.reshape(-1, *nodes.shape[-2:])))
+
+
+def along(x: torch.Tensor, input_weight: torch.Tensor, bias: Optional[torch.Tensor], output_weight: torch.Tensor,
+          nodes: torch.Tensor, activation: int, node_major: bool) -> torch.Tensor:
+    """The layer's output, given the nodes that its tokens visit. Differentiable in every way that PyTorch knows."""
+    at = rows(nodes.reshape(-1, *nodes.shape[-2:]))
+    activations = activate(logits_at(x, input_weight, bias, nodes), activation)
+    activations = activations.new_zeros(at.shape[0], input_weight.shape[0]).scatter(1, at, activations)
+    y = functional.linear(activations, output_weight.t() if node_major else output_weight)
+    return y.reshape(*x.shape[:-1], y.shape[-1])
 
 
 def slope(logits: torch.Tensor, activation: int) -> torch.Tensor:

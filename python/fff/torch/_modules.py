@@ -11,7 +11,7 @@ from torch.nn import functional
 
 import fff
 
-from . import _dense, _operator
+from . import _dense, _operator, _script
 
 _ACTIVATIONS = {nn.ReLU: 2, _dense.SquaredReLU: 3, nn.SiLU: 4, nn.Identity: 5}  # GELU has two; as in fff_activation
 _call = _operator.call
@@ -35,6 +35,15 @@ class _Layer(nn.Module):
     input_width: int
     output_width: int
     depth: int
+    parallel_size: int
+    routing: str
+    _node_major = False
+
+    def __setattr__(self, name: str, value) -> None:
+        if name == "activation":  # may be exchanged, as in theirs
+            self.__dict__["_plan"] = (self.depth, self.parallel_size, _activation_number(value),
+                                      fff.ROUTINGS.index(self.routing), self._node_major)
+        super().__setattr__(name, value)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(..., input width) -> (..., output width).
@@ -48,7 +57,14 @@ class _Layer(nn.Module):
         weights = None if self.training else self._weights()
         if weights is None:
             return self.dense(x)
-        return _operator.forward(x, *weights, *self._plan)
+        return self._shaped(_operator.forward(x, *weights, *self._plan))
+
+    def _shaped(self, y: torch.Tensor) -> torch.Tensor:
+        """The operator's output as the module gives it."""
+        return y
+
+    def __prepare_scriptable__(self) -> nn.Module:  # torch.jit.script asks for it
+        return _script.scriptable(self)
 
     def _weights(self) -> Optional[tuple]:
         """Input weight, bias, output weight; None where something has been put around them (a parametrization, an
@@ -68,8 +84,8 @@ class _Layer(nn.Module):
             return _operator.route(x, *weights, *self._plan)
 
     def repack(self) -> None:
-        """Forgets the packed copy of the weights; the next call packs anew. Needed only after writes to them that PyTorch
-        does not count: through `.data`, NumPy or pointers, or to tensors made in inference mode."""
+        """Forgets the packed copy of the weights; the next call packs anew. Needed only after writes to a part of a weight that
+        PyTorch does not count: see fff.torch.watch()."""
         for weight in self.parameters():
             _operator.release(weight)
 
@@ -125,12 +141,6 @@ class FFF(_Layer):
         self.linear_in, self.linear_out = linear_in, linear_out
         self.activation = activation
 
-    def __setattr__(self, name: str, value) -> None:
-        if name == "activation":  # may be exchanged, as in theirs
-            self.__dict__["_plan"] = (self.depth, self.parallel_size, _activation_number(value),
-                                      fff.ROUTINGS.index(self.routing), False)
-        super().__setattr__(name, value)
-
     def _weights(self) -> Optional[tuple]:
         if type(self.linear_in) is not nn.Linear or type(self.linear_out) is not nn.Linear:
             return None
@@ -149,9 +159,53 @@ class FFF(_Layer):
         return f"{self.parallel_size}x{self.depth}, {self.input_width} -> {self.output_width}, routing {self.routing}"
 
 
-class BenchmarkFFF(_Layer):
+class NodeMajorFFF(_Layer):
+    """One tree whose matrices both have a row a node; made by from_module(), with the names that the weights have there.
+
+    activation      a module that the kernels have
+    unsqueeze       the output is (..., 1, output width), as that of a batched product
+    """
+
+    _node_major = True
+
+    def _set(self, module: nn.Module, names: tuple, depth: int, activation: nn.Module, routing: str, unsqueeze: bool,
+             flat: bool = False) -> None:
+        """`names` of the input weight, the bias (or None) and the output weight in `module`. `flat`: the input weight is one
+        column, row after row."""
+        for name in names:
+            if name is not None:
+                self.register_parameter(name, getattr(module, name))
+        self._names, self._flat, self.unsqueeze = names, flat, unsqueeze
+        self.depth, self.parallel_size, self.n_nodes, self.routing = depth, 1, 2 ** (depth + 1) - 1, routing
+        self.activation = activation
+        into, out = getattr(self, names[0]), getattr(self, names[2])
+        self.input_width, self.output_width = into.numel() // self.n_nodes, out.shape[1]
+        if not flat:
+            self._direct = (*names, unsqueeze)  # what the short way in operator.cpp reads
+
+    def _weights(self) -> Optional[tuple]:
+        into, bias, out = (None if name is None else self._parameters.get(name) for name in self._names)
+        if into is None or out is None or (bias is None and self._names[1] is not None):
+            return None
+        return into.view(self.n_nodes, self.input_width) if self._flat else into, bias, out
+
+    def _shaped(self, y: torch.Tensor) -> torch.Tensor:
+        return y.unsqueeze(-2) if self.unsqueeze else y
+
+    def dense(self, x: torch.Tensor) -> torch.Tensor:
+        into, bias, out = (None if name is None else getattr(self, name) for name in self._names)
+        logits = functional.linear(self._tokens(x), into.view(self.n_nodes, self.input_width), bias)
+        activations = _dense.on_paths(logits, self.activation(logits), self.depth, 1, self._plan[3])
+        return self._shaped((activations @ out).reshape(*x.shape[:-1], self.output_width))
+
+    def extra_repr(self) -> str:
+        return f"1x{self.depth}, {self.input_width} -> {self.output_width}, routing {self.routing}"
+
+
+class BenchmarkFFF(NodeMajorFFF):
     """The module of the UltraFastBERT repository's benchmark_pytorch, there FFF too: one tree, no bias, GELU, `logit >= 0`
-    goes right, state_dict w1s (nodes, input width) and w2s (nodes, output width). Mind the order of the arguments."""
+    goes right, state_dict w1s (nodes, input width) and w2s (nodes, output width). As theirs, it makes (batch, 1, output width)
+    of (batch, input width). Mind the order of the arguments."""
 
     def __init__(self, input_width: int, depth: int, output_width: int):
         super().__init__()
@@ -159,27 +213,10 @@ class BenchmarkFFF(_Layer):
         if input_width < 1 or output_width < 1:
             raise ValueError(f"widths {input_width} and {output_width}")
         into, out = 1 / math.sqrt(input_width), 1 / math.sqrt(depth + 1)
-        self._set(nn.Parameter(torch.empty(nodes, input_width).uniform_(-into, into)),
-                  nn.Parameter(torch.empty(nodes, output_width).uniform_(-out, out)), depth)
-
-    def _set(self, w1s: nn.Parameter, w2s: nn.Parameter, depth: int) -> None:
-        self.input_width, self.output_width, self.depth = w1s.shape[1], w2s.shape[1], depth
-        self.n_nodes = 2 ** (depth + 1) - 1
-        self.w1s, self.w2s = w1s, w2s
-        self._plan = (depth, 1, 0, 1, True)
-
-    def _weights(self) -> Optional[tuple]:
-        into, out = self._parameters.get("w1s"), self._parameters.get("w2s")
-        return None if into is None or out is None else (into, None, out)
-
-    def dense(self, x: torch.Tensor) -> torch.Tensor:
-        logits = functional.linear(self._tokens(x), self.w1s)
-        activations = _dense.on_paths(logits, functional.gelu(logits), self.depth, 1, 1)
-        return (activations @ self.w2s).reshape(*x.shape[:-1], self.output_width)
-
-    def extra_repr(self) -> str:
-        return f"1x{self.depth}, {self.input_width} -> {self.output_width}"
+        self.w1s = nn.Parameter(torch.empty(nodes, input_width).uniform_(-into, into))
+        self.w2s = nn.Parameter(torch.empty(nodes, output_width).uniform_(-out, out))
+        self._set(self, ("w1s", None, "w2s"), depth, nn.GELU(), ">=", True)
 
 
 if _operator.native is not None:
-    _operator.native.know(nn.Linear, vars(nn.modules.module), FFF, BenchmarkFFF)
+    _operator.native.know(nn.Linear, vars(nn.modules.module), FFF, NodeMajorFFF, BenchmarkFFF)

@@ -16,13 +16,15 @@ float32 on the CPU; anything else is a TypeError, ValueError or (CUDA, sparse) N
 
 from __future__ import annotations
 
+import os
+import warnings
 from typing import Callable, Optional
 
 import torch
 
 import fff
 
-from . import _build, _dense
+from . import _autograd, _build
 
 _ARGUMENTS = ("(Tensor x, Tensor input_weight, Tensor? bias, Tensor output_weight, int depth, int trees=1, int activation=0, "
               "int routing=0, bool node_major=False)")
@@ -36,6 +38,9 @@ except (ImportError, OSError, RuntimeError) as error:
     if native is not None:  # compiled, but the library does not fit: Python's operator would not either
         raise ImportError(str(error).split("\n", maxsplit=1)[0]) from error
     reason = str(error)
+    if os.environ.get("FFF_TORCH_NATIVE") != "0":
+        warnings.warn(f"fff.torch has no compiled operator, and uses the slower one in Python, whose results are the same: {reason}",
+                      stacklevel=2)
 
 if native is None:
     from . import _python
@@ -51,12 +56,13 @@ else:
 call: Optional[Callable] = native.call if native else None
 release: Callable = native.release if native else _python.release
 packed: Callable = native.packed if native else _python.packed
+watch: Callable = native.watch if native else _python.watch
 
 
 def _check(x: torch.Tensor, input_weight: torch.Tensor) -> None:
     if x.dtype != torch.float32 or input_weight.dtype != torch.float32:
-        raise TypeError(f"x is {x.dtype} and the weights {input_weight.dtype}, where fff's kernels take float32 alone (the "
-                        "modules' method dense() takes any)")
+        raise TypeError(f"x is {x.dtype} and the weights {input_weight.dtype}, where fff's kernels take torch.float32 alone "
+                        "(the modules' method dense() takes any floating type)")
     if x.dim() < 1 or x.shape[-1] != input_weight.shape[1]:
         raise ValueError(f"x has shape {tuple(x.shape)}, not (..., {input_weight.shape[1]})")
 
@@ -72,45 +78,27 @@ def _fake_route(x, input_weight, bias, output_weight, depth, trees=1, activation
     return x.new_empty(shape, dtype=torch.int32), x.new_empty(shape)
 
 
-def _setup(ctx, inputs, output) -> None:
-    ctx.save_for_backward(*inputs[:4])
-    ctx.plan = inputs[4:]
+def _refuse(x, input_weight, bias, output_weight, *plan, **named):
+    """In place of PyTorch's dispatcher, which fills a screen."""
+    named = (("x", x), ("input_weight", input_weight), ("bias", bias), ("output_weight", output_weight))
+    kinds = [f"{name} is {'quantised' if tensor.is_quantized else tensor.layout} on {tensor.device}" for name, tensor in named
+             if tensor is not None and (tensor.device.type != "cpu" or tensor.layout != torch.strided or tensor.is_quantized)]
+    raise NotImplementedError(f"{', '.join(kinds)}, where fff's kernels take dense tensors on the CPU alone (the modules' method "
+                              "dense() takes dense tensors on any device)")
 
 
-def _backward(ctx, grad):
-    x, input_weight, bias, output_weight = ctx.saved_tensors
-    nodes, _ = torch.ops.fff.route(x.detach(), input_weight.detach(), None if bias is None else bias.detach(),
-                                   output_weight.detach(), *ctx.plan)
-    return (*_dense.gradients(grad, x, input_weight, bias, output_weight, nodes, ctx.plan[2], ctx.plan[4]),
-            *(None for _ in ctx.plan))
+for _kind in ("CUDA", "HIP", "MPS", "XPU", "HPU", "XLA", "PrivateUse1", "SparseCPU", "SparseCUDA", "SparseCsrCPU",
+              "SparseCsrCUDA", "QuantizedCPU", "QuantizedCUDA", "MkldnnCPU"):
+    for _name in ("forward", "route"):
+        _library.impl(_name, _refuse, _kind)
 
-
-if hasattr(torch.library, "register_autograd"):
+if hasattr(torch.library, "register_fake"):
     torch.library.register_fake("fff::forward", _fake_forward)
     torch.library.register_fake("fff::route", _fake_route)
-    torch.library.register_autograd("fff::forward", _backward, setup_context=_setup)
 else:
     _library.impl("forward", _fake_forward, "Meta")
     _library.impl("route", _fake_route, "Meta")
-
-    class _Forward(torch.autograd.Function):
-        @staticmethod
-        def forward(ctx, *inputs):  # type: ignore[override]
-            _setup(ctx, inputs, None)
-            guard = torch._C._AutoDispatchBelowAutograd()  # while it lives
-            try:
-                return torch.ops.fff.forward(*inputs)
-            finally:
-                del guard
-
-        @staticmethod
-        def backward(ctx, grad):  # type: ignore[override]
-            return _backward(ctx, grad)
-
-    def _autograd(x, input_weight, bias, output_weight, depth, trees=1, activation=0, routing=0, node_major=False):
-        return _Forward.apply(x, input_weight, bias, output_weight, depth, trees, activation, routing, node_major)
-
-    _library.impl("forward", _autograd, "Autograd")
+_autograd.register(_library, _fake_forward, _fake_route)
 
 forward = torch.ops.fff.forward.default
 route = torch.ops.fff.route.default

@@ -1,0 +1,374 @@
+/* A job's work: the batch cut into walks, and those shared among tasks.
+ *
+ * Three ways, by what tokens have to share:
+ * - A token on its own goes down with the kernel for that.
+ * - Every task has tokens of its own and takes them block by block. A block goes down a group of trees, whose rows stay
+ *   in L2 for all its tokens; with a single tree, so do the block's inputs.
+ * - More tokens than a block and a tree larger than L2: all tasks walk together. First each block goes down the upper
+ *   levels, whose rows stay in L2; then all tokens are sorted by the subtree they have reached; then each subtree is
+ *   finished, with its rows fetched once for all its tokens. */
+#include "layer/job.h"
+
+#include "dispatch/fp_environment.h"
+#include "kernels/toolbox.h"
+#include "layer/size.h"
+#include "layer/walk.h"
+
+#include <string.h>
+
+static const uint32_t ONLY = 0; /* the number of a token that goes alone */
+
+/* ---- One call's work ------------------------------------------------------------------------- */
+
+/* Where in the workspace a task's slice is. */
+static unsigned char *slice_of(const struct fff_job *job, size_t task) {
+    return job->workspace + job->plan.slices + task * job->plan.slice;
+}
+
+static float *activations_of(const struct fff_job *job, size_t task) {
+    return (float *)(void *)(slice_of(job, task) + job->plan.activations);
+}
+
+static uint32_t *paths_of(const struct fff_job *job, size_t task) {
+    return (uint32_t *)(void *)(slice_of(job, task) + job->plan.paths);
+}
+
+/* The first of task `index`'s even share of `count`; the last of its share is the first of the next one's. */
+static size_t share_start(size_t count, size_t tasks, size_t index) {
+    size_t share = count / tasks, extra = count % tasks;
+    return index * share + fff_min(index, extra);
+}
+
+/* Runs all tasks; false if the runner did not run every one once. */
+static bool run_tasks(const struct fff_job *job, void (*task)(void *, size_t), void *argument) {
+    if (job->round == NULL) {
+        task(argument, 0);
+        return true;
+    }
+    return fff_run_round(job->round, &job->runner, task, argument);
+}
+
+/* `count` of a layer's trees, from `first` on. */
+static struct fff_trees_f32 some_trees(const struct fff_trees_f32 *all, size_t first, size_t count) {
+    struct fff_trees_f32 some = *all;
+    size_t rows = first * all->node_count;
+    some.input_rows += rows * all->row_stride;
+    some.output_rows += rows * all->row_stride;
+    some.biases += rows;
+    some.tree_count = count;
+    return some;
+}
+
+/* How a group of trees adds to the outputs. Output that L2 would not hold until the call returns is streamed past it,
+ * unless the next group is to add to it. */
+static unsigned write_flags(const struct fff_job *job, size_t first_tree, size_t trees) {
+    const fff_layer *layer = job->layer;
+    bool large = job->batch > layer->l2_bytes / 2 / sizeof(float) / layer->trees.output_width;
+    return (first_tree > 0 ? FFF_WRITE_CONTINUE : 0u) |
+           (large && trees == layer->trees.tree_count ? FFF_WRITE_STREAM : 0u);
+}
+
+/* At which level a walk down some of a layer's trees asks for the outputs: where only rows that are near have been met
+ * and memory has little else to do, but not before tokens are sorted; at the leaves, if the layer has more trees, since
+ * what a block of tokens adds to need not fit L2 then; and never, if several trees of the walk come before or if they
+ * are streamed. */
+static size_t level_of_outputs(const struct fff_job *job, size_t trees, unsigned write) {
+    const struct fff_trees_f32 *all = &job->layer->trees;
+    if (trees > 1 || (write & FFF_WRITE_STREAM) != 0) {
+        return all->level_count;
+    }
+    if (all->tree_count > 1) {
+        return all->level_count - 1;
+    }
+    size_t last_near = fff_max(all->near_levels, 1) - 1;
+    return fff_max(last_near, job->plan.split);
+}
+
+/* A walk of the tokens from `first` on down a group of trees, with its arrays in `memory`. */
+static struct fff_walk make_walk(const struct fff_job *job, size_t first, size_t first_tree, size_t trees,
+                                 unsigned char *memory) {
+    const fff_layer *layer = job->layer;
+    struct fff_walk walk = {
+        .kernels = layer->kernels,
+        .trees = some_trees(&layer->trees, first_tree, trees),
+        .input = job->input + first * job->input_stride,
+        .input_stride = job->input_stride,
+        .nodes = (uint32_t *)(void *)memory,
+        .activation = layer->activation,
+        .finish_tokens = job->plan.finish_tokens,
+        .inputs_beyond_l2 = fff_beyond_l2(&layer->trees) && (first_tree == 0 || layer->large_trees),
+    };
+    if (job->routed_nodes != NULL) {
+        size_t entry = first_tree * layer->trees.level_count;
+        walk.finish = fff_finish_route;
+        walk.logits = job->routed_logits + first * job->logit_stride + entry;
+        walk.logit_stride = job->logit_stride;
+        walk.routed_nodes = job->routed_nodes + first * job->node_stride + entry;
+        walk.routed_stride = job->node_stride;
+    } else {
+        walk.finish = fff_finish_forward;
+        walk.logits = (float *)(void *)(memory + job->plan.walk.logits);
+        walk.logit_stride = trees * layer->trees.level_count;
+        walk.output = job->output + first * job->output_stride;
+        walk.output_stride = job->output_stride;
+        walk.write = write_flags(job, first_tree, trees);
+        walk.output_level = level_of_outputs(job, trees, walk.write);
+    }
+    return walk;
+}
+
+/* `count` tokens from `first` on stand at the root of a tree, in their own order. */
+static void start_at_root(const struct fff_walk *walk, size_t tree, size_t first, size_t count, uint32_t *order) {
+    for (size_t i = 0; i < count; i++) {
+        order[i] = (uint32_t)(first + i);
+        walk->nodes[(first + i) * walk->trees.tree_count + tree] = 0;
+    }
+}
+
+/* ---- Every task with tokens of its own ------------------------------------------------------- */
+
+/* A token on its own, group of trees by group of trees, so that a group's output rows, which its descent fetches, are
+ * still in L2 for its sums. */
+static void run_token(const struct fff_job *job, size_t token, unsigned char *slice) {
+    const fff_layer *layer = job->layer;
+    const struct fff_kernels *kernels = layer->kernels;
+    const float *input = job->input + token * job->input_stride;
+    if (job->routed_nodes != NULL) {
+        kernels->descend_f32(&layer->trees, input, false, job->routed_nodes + token * job->node_stride,
+                             job->routed_logits + token * job->logit_stride);
+        return;
+    }
+    uint32_t *nodes = (uint32_t *)(void *)slice;
+    float *logits = (float *)(void *)(nodes + layer->group_of_token * layer->trees.level_count);
+    float *output = job->output + token * job->output_stride;
+    size_t all = layer->trees.tree_count;
+    for (size_t tree = 0, trees; tree < all; tree += trees) {
+        trees = fff_min(all - tree, layer->group_of_token);
+        const struct fff_trees_f32 some = some_trees(&layer->trees, tree, trees);
+        kernels->descend_f32(&some, input, true, nodes, logits);
+        kernels->activate_f32(layer->activation, trees * some.level_count, logits, logits);
+        kernels->accumulate_f32(&some, 1, &ONLY, nodes, logits, write_flags(job, tree, trees), output,
+                                job->output_stride);
+    }
+}
+
+/* A block of tokens, group of trees by group of trees. */
+static void run_block(const struct fff_job *job, size_t first, size_t count, size_t task) {
+    unsigned char *slice = slice_of(job, task);
+    uint32_t *order = (uint32_t *)(void *)(slice + job->plan.walk.order);
+    uint32_t *scratch = (uint32_t *)(void *)(slice + job->plan.walk.scratch);
+    size_t all = job->layer->trees.tree_count;
+    for (size_t tree = 0, trees; tree < all; tree += trees) {
+        trees = fff_min(all - tree, job->plan.group);
+        struct fff_walk walk = make_walk(job, first, tree, trees, slice);
+        bool dense = trees > 1 && walk.trees.level_count == 1 && walk.output != NULL;
+        if (trees > 1) {
+            walk.kernels->roots_f32(&walk.trees, count, walk.input, walk.input_stride, dense, walk.logits,
+                                    walk.logit_stride);
+            walk.roots_known = true;
+        }
+        if (dense) {
+            walk.kernels->activate_f32(walk.activation, count * trees, walk.logits, walk.logits);
+            walk.kernels->add_roots_f32(&walk.trees, count, walk.logits, trees, walk.write & FFF_WRITE_CONTINUE,
+                                        walk.output, walk.output_stride);
+            continue;
+        }
+        for (size_t t = 0; t < trees; t++) {
+            start_at_root(&walk, t, 0, count, order);
+            fff_walk_down(&walk, t, 0, walk.trees.level_count, count, order, scratch,
+                          trees == 1 ? activations_of(job, task) : NULL, paths_of(job, task));
+        }
+        if (trees > 1) {
+            fff_walk_finish(&walk, count, order, activations_of(job, task), paths_of(job, task));
+        }
+    }
+}
+
+/* A block of tokens whose nodes and logits are given. */
+static void accumulate_block(const struct fff_job *job, size_t first, size_t count, size_t task) {
+    const fff_layer *layer = job->layer;
+    size_t all = layer->trees.tree_count, levels = layer->trees.level_count;
+    float *activations = activations_of(job, task);
+    for (size_t tree = 0, trees; tree < all; tree += trees) {
+        trees = fff_min(all - tree, job->plan.group);
+        const struct fff_trees_f32 some = some_trees(&layer->trees, tree, trees);
+        size_t entries = trees * levels;
+        for (size_t token = first; token < first + count; token++) {
+            layer->kernels->activate_f32(layer->activation, entries,
+                                         job->logits + token * job->logit_stride + tree * levels, activations);
+            layer->kernels->accumulate_f32(&some, 1, &ONLY, job->nodes + token * job->node_stride + tree * levels,
+                                           activations, write_flags(job, tree, trees),
+                                           job->output + token * job->output_stride, job->output_stride);
+        }
+    }
+}
+
+/* Task `index`: its even share of the tokens. Every token costs the same, whatever its route. */
+static void run_own_tokens(void *argument, size_t index) {
+    const struct fff_job *job = argument;
+    size_t first = share_start(job->batch, job->plan.tasks, index);
+    size_t end = share_start(job->batch, job->plan.tasks, index + 1);
+
+    fff_fp_environment callers = fff_fp_enter();
+    while (first < end) {
+        size_t count = fff_min(end - first, job->plan.chunk);
+        if (job->nodes != NULL) {
+            accumulate_block(job, first, count, index);
+        } else if (count == 1) {
+            run_token(job, first, slice_of(job, index));
+        } else {
+            run_block(job, first, count, index);
+        }
+        first += count;
+    }
+    fff_store_fence();
+    fff_fp_leave(callers);
+}
+
+/* ---- All tasks together ---------------------------------------------------------------------- */
+
+/* A chunk of tokens on its way down one tree. */
+struct chunk {
+    const struct fff_job *job;
+    struct fff_walk walk;
+    size_t count;
+    uint32_t *order, *scratch, *starts;
+};
+
+/* Task `index`: its share of the chunk down the upper levels, block by block. */
+static void run_upper_levels(void *argument, size_t index) {
+    const struct chunk *chunk = argument;
+    const struct fff_plan *plan = &chunk->job->plan;
+    size_t block = chunk->job->layer->block;
+    size_t end = share_start(chunk->count, plan->tasks, index + 1);
+    fff_fp_environment callers = fff_fp_enter();
+    for (size_t first = share_start(chunk->count, plan->tasks, index), count; first < end; first += count) {
+        count = fff_min(end - first, block);
+        start_at_root(&chunk->walk, 0, first, count, chunk->order + first);
+        fff_walk_down(&chunk->walk, 0, 0, plan->split, count, chunk->order + first, chunk->scratch + first, NULL, NULL);
+    }
+    fff_fp_leave(callers);
+}
+
+/* Orders a chunk's tokens by the node that they have reached, all of one level. */
+static void sort_by_node(struct chunk *chunk) {
+    size_t subtrees = (size_t)1 << chunk->job->plan.split, first_node = subtrees - 1;
+    const uint32_t *nodes = chunk->walk.nodes;
+    uint32_t *starts = chunk->starts;
+    memset(starts, 0, (subtrees + 1) * sizeof *starts);
+    for (size_t token = 0; token < chunk->count; token++) {
+        starts[nodes[token] - first_node + 1]++;
+    }
+    for (size_t i = 0; i < subtrees; i++) {
+        starts[i + 1] += starts[i];
+    }
+    for (size_t token = 0; token < chunk->count; token++) {
+        chunk->order[starts[nodes[token] - first_node]++] = (uint32_t)token;
+    }
+}
+
+/* Task `index`: its share of the sorted tokens, subtree by subtree, to the end. A subtree that many tokens have reached
+ * is taken block by block, so that inputs stay in L2 however skewed the routes. */
+static void run_subtrees(void *argument, size_t index) {
+    const struct chunk *chunk = argument;
+    const struct fff_job *job = chunk->job;
+    const uint32_t *nodes = chunk->walk.nodes;
+    size_t block = job->layer->block, most = FFF_BLOCKS_A_SUBTREE * block;
+    size_t end = share_start(chunk->count, job->plan.tasks, index + 1);
+    fff_fp_environment callers = fff_fp_enter();
+    for (size_t first = share_start(chunk->count, job->plan.tasks, index), count; first < end; first += count) {
+        uint32_t *order = chunk->order + first;
+        for (count = 1; count <= most && first + count < end && nodes[order[count]] == nodes[order[0]];) {
+            count++;
+        }
+        if (count > most) {
+            count = block;
+        }
+        fff_walk_down(&chunk->walk, 0, job->plan.split, chunk->walk.trees.level_count, count, order,
+                      chunk->scratch + first, activations_of(job, index), paths_of(job, index));
+    }
+    fff_store_fence();
+    fff_fp_leave(callers);
+}
+
+/* What tasks share lies in the workspace, as fff_round does and for the same reason. */
+struct shared {
+    struct fff_round round;
+    struct fff_job job;
+    struct chunk chunk;
+};
+_Static_assert(sizeof(struct shared) <= FFF_SHARED_BYTES, "the plan has room for it");
+
+static struct shared *shared_of(const struct fff_job *job) {
+    return (struct shared *)(void *)(job->workspace + job->plan.shared);
+}
+
+static bool run_together(const struct fff_job *job) {
+    const struct fff_walk_layout *layout = &job->plan.walk;
+    struct chunk of_one_task, *chunk = &of_one_task;
+    if (job->round != NULL) {
+        chunk = &shared_of(job)->chunk;
+    }
+    for (size_t first = 0, count; first < job->batch; first += count) {
+        count = fff_min(job->batch - first, job->plan.chunk);
+        for (size_t tree = 0; tree < job->layer->trees.tree_count; tree++) {
+            *chunk = (struct chunk){
+                .job = job,
+                .walk = make_walk(job, first, tree, 1, job->workspace),
+                .count = count,
+                .order = (uint32_t *)(void *)(job->workspace + layout->order),
+                .scratch = (uint32_t *)(void *)(job->workspace + layout->scratch),
+                .starts = (uint32_t *)(void *)(job->workspace + layout->starts),
+            };
+            if (!run_tasks(job, run_upper_levels, chunk)) {
+                return false; /* some tokens have reached no node to be sorted by */
+            }
+            sort_by_node(chunk);
+            chunk->walk.first_level = job->plan.split;
+            if (!run_tasks(job, run_subtrees, chunk)) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
+/* ---- The whole job --------------------------------------------------------------------------- */
+
+fff_status fff_plan_job(struct fff_job *job, void *workspace, size_t workspace_size, const fff_runner *runner) {
+    bool shared = runner != NULL && runner->concurrency > 1;
+    if (shared && runner->run == NULL) {
+        return FFF_ERROR_NULL_POINTER;
+    }
+    size_t needed = fff_plan_batch(job->layer, job->batch, shared ? runner->concurrency : 1, &job->plan);
+    if (needed == 0) {
+        return FFF_ERROR_OVERFLOW;
+    }
+    if (workspace == NULL) {
+        return FFF_ERROR_NULL_POINTER;
+    }
+    if (workspace_size < needed) {
+        return FFF_ERROR_WORKSPACE;
+    }
+    size_t misaligned = (uintptr_t)workspace % FFF_WORKSPACE_ALIGNMENT;
+    job->workspace = (unsigned char *)workspace + (misaligned == 0 ? 0 : FFF_WORKSPACE_ALIGNMENT - misaligned);
+    job->round = NULL;
+    if (shared && job->plan.tasks > 1) {
+        job->runner = *runner;
+        job->round = &shared_of(job)->round;
+    }
+    return FFF_OK;
+}
+
+fff_status fff_run_job(struct fff_job *job) {
+    if (job->round != NULL) {
+        struct shared *shared = shared_of(job);
+        shared->round.count = job->plan.tasks;
+        shared->round.states = (atomic_uchar *)(void *)(job->workspace + job->plan.states);
+        shared->job = *job;
+        job = &shared->job;
+    }
+    bool together = job->plan.together && job->nodes == NULL;
+    bool complete = together ? run_together(job) : run_tasks(job, run_own_tokens, job);
+    return complete ? FFF_OK : FFF_ERROR_RUNNER;
+}

@@ -1,0 +1,126 @@
+"""Derivatives of the operators, and vmap.
+
+Three ways. Nothing to differentiate: the kernels alone. Reverse mode by itself: the kernels, and _dense.gradients() in the
+backward pass. Forward mode, or any transform of torch.func: the value is the kernels', and every derivative is PyTorch's
+own of the definition along the nodes that the kernels visited, so that transforms may be nested in any order.
+"""
+
+from __future__ import annotations
+
+from typing import Optional
+
+import torch
+from torch.autograd import forward_ad
+
+from . import _dense
+
+_transforms_active = torch._C._are_functorch_transforms_active
+
+
+class _BelowAutograd:
+    """The operators on tensors without derivatives: the next kernel below PyTorch's autograd, whichever that is."""
+
+    def __getattr__(self, name):
+        def call(*inputs):
+            guard = torch._C._AutoDispatchBelowAutograd()  # while it lives
+            try:
+                return getattr(torch.ops.fff, name)(*inputs)
+            finally:
+                del guard
+        return call
+
+
+_kernels = _BelowAutograd()
+
+
+def _detached(inputs) -> tuple:
+    return tuple(value.detach() if isinstance(value, torch.Tensor) else value for value in inputs)
+
+
+def _has_tangent(tensor: torch.Tensor) -> bool:
+    if tensor.layout != torch.strided:  # refused further down
+        return False
+    return forward_ad.unpack_dual(tensor, level=0).tangent is not None  # level 0 is the only one there is
+
+
+def _wanted(inputs) -> tuple[bool, bool]:
+    """Whether a gradient of these inputs is wanted, and whether anything but reverse mode is at work."""
+    tensors = [value for value in inputs[:4] if value is not None]
+    tangent = any(map(_has_tangent, tensors))
+    gradient = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+    return gradient or tangent, tangent or _transforms_active()
+
+
+def _with_value(value: torch.Tensor, derivative_of: torch.Tensor) -> torch.Tensor:
+    """The bits of `value` (but NaN where the other is not finite) with the derivatives of `derivative_of`: a zero of the right
+    sign is subtracted. A torch.autograd.Function cannot be called under a transform that is being dispatched."""
+    return value.detach() - (derivative_of.detach() - derivative_of)
+
+
+class _Forward(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, *inputs):  # type: ignore[override]
+        ctx.save_for_backward(*inputs[:4])
+        ctx.plan = inputs[4:]
+        return _kernels.forward(*inputs)
+
+    @staticmethod
+    def backward(ctx, grad):  # type: ignore[override]
+        saved = x, input_weight, bias, output_weight = ctx.saved_tensors  # once: a checkpoint gives them but once
+        nodes, _ = torch.ops.fff.route(*_detached(saved), *ctx.plan)
+        return (*_dense.gradients(grad, x, input_weight, bias, output_weight, nodes, ctx.plan[2], ctx.plan[4]),
+                *(None for _ in ctx.plan))
+
+
+def forward(x, input_weight, bias, output_weight, depth, trees=1, activation=0, routing=0, node_major=False):
+    """The kernel of fff::forward for PyTorch's autograd."""
+    inputs = (x, input_weight, bias, output_weight, depth, trees, activation, routing, node_major)
+    wanted, forward_mode = _wanted(inputs)
+    if not wanted:
+        return _kernels.forward(*inputs)
+    if not forward_mode:
+        return _Forward.apply(*inputs)
+    value = _kernels.forward(*_detached(inputs))
+    nodes, _ = _kernels.route(*_detached(inputs))
+    return _with_value(value, _dense.along(x, input_weight, bias, output_weight, nodes, activation, node_major))
+
+
+def route(x, input_weight, bias, output_weight, depth, trees=1, activation=0, routing=0, node_major=False):
+    """The kernel of fff::route: the logits have derivatives, the nodes none."""
+    inputs = (x, input_weight, bias, output_weight, depth, trees, activation, routing, node_major)
+    nodes, logits = _kernels.route(*_detached(inputs))
+    if not _wanted(inputs)[0]:
+        return nodes, logits
+    return nodes, _with_value(logits, _dense.logits_at(x, input_weight, bias, nodes).reshape(logits.shape))
+
+
+def _sample(values, in_dims, i: int) -> list:
+    """The i-th of what is mapped over."""
+    return [value if dim is None else value.select(dim, i) for value, dim in zip(values, in_dims)]
+
+
+def _batched(operator, fake):
+    """vmap's rule: tokens alone make one call, which does not care for the dimensions before the last; weights, one for each."""
+    def rule(info, in_dims, *inputs):
+        x, dim = inputs[0], in_dims[0]
+        if dim is not None and x.dim() > 1 and all(other is None for other in in_dims[1:]):
+            y = operator(x.movedim(dim, 0), *inputs[1:])
+        elif info.batch_size > 0:
+            results = [operator(*_sample(inputs, in_dims, i)) for i in range(info.batch_size)]
+            y = tuple(map(torch.stack, zip(*results))) if isinstance(results[0], tuple) else torch.stack(results)
+        else:
+            shapes = [value if dim is None else value.new_empty([size for d, size in enumerate(value.shape) if d != dim])
+                      for value, dim in zip(inputs, in_dims)]
+            y = fake(*shapes)
+            y = tuple(part[None][:0] for part in y) if isinstance(y, tuple) else y[None][:0]
+        return y, (0,) * len(y) if isinstance(y, tuple) else 0
+    return rule
+
+
+def register(library, fake_forward, fake_route) -> None:
+    """Puts all of this where PyTorch's dispatcher finds it. vmap before PyTorch 2.5 calls once for each slice, by itself."""
+    library.impl("forward", forward, "Autograd")
+    library.impl("route", route, "Autograd")
+    if hasattr(torch.library, "register_vmap"):
+        torch.library.register_vmap("fff::forward", _batched(torch.ops.fff.forward, fake_forward), lib=library)
+        torch.library.register_vmap("fff::route", _batched(torch.ops.fff.route, fake_route), lib=library)

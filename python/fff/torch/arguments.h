@@ -1,0 +1,88 @@
+/* What an operator is given, and the checks of it. */
+#ifndef FFF_TORCH_ARGUMENTS_H
+#define FFF_TORCH_ARGUMENTS_H
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <cctype>
+#include <string>
+
+#include "library.h"
+
+namespace {
+
+struct Arguments {
+    const at::Tensor &input_weight;        /* trees * nodes x input width */
+    const c10::optional<at::Tensor> &bias; /* trees * nodes */
+    const at::Tensor &output_weight; /* output width x trees * nodes; if node_major, trees * nodes x output width */
+    int64_t depth, trees, activation, routing;
+    bool node_major;
+
+    bool has_bias() const {
+        return bias.has_value() && bias->defined();
+    }
+    int64_t input_width() const {
+        return input_weight.size(1);
+    }
+    int64_t output_width() const {
+        return output_weight.size(node_major ? 1 : 0);
+    }
+};
+
+/* As Python spells it. */
+std::string dtype_name(at::ScalarType type) {
+    switch (type) {
+    case at::kByte: return "torch.uint8";
+    case at::kChar: return "torch.int8";
+    case at::kShort: return "torch.int16";
+    case at::kInt: return "torch.int32";
+    case at::kLong: return "torch.int64";
+    case at::kHalf: return "torch.float16";
+    case at::kFloat: return "torch.float32";
+    case at::kDouble: return "torch.float64";
+    case at::kComplexHalf: return "torch.complex32";
+    case at::kComplexFloat: return "torch.complex64";
+    case at::kComplexDouble: return "torch.complex128";
+    default: break;
+    }
+    std::string name = c10::toString(type); /* BFloat16, Bool, QInt8, Float8_e5m2: the same but for capitals */
+    std::transform(name.begin(), name.end(), name.begin(), [](unsigned char c) { return std::tolower(c); });
+    return "torch." + name;
+}
+
+void check_tensor(const at::Tensor &tensor, const char *name) {
+    TORCH_CHECK_TYPE(
+        tensor.scalar_type() == at::kFloat, name, " has dtype ", dtype_name(tensor.scalar_type()),
+        ", where fff's kernels take torch.float32 alone (the modules' method dense() takes any floating type)");
+    TORCH_CHECK_NOT_IMPLEMENTED(tensor.device().is_cpu() && tensor.layout() == at::kStrided, name, " is ",
+                                tensor.layout() == at::kStrided ? "" : "not dense and ", "on ", tensor.device(),
+                                ", where fff's kernels take dense tensors on the CPU alone");
+}
+
+void check_arguments(const Arguments &a) {
+    check_tensor(a.input_weight, "input_weight");
+    check_tensor(a.output_weight, "output_weight");
+    TORCH_CHECK_VALUE(a.depth >= 0 && a.depth <= FFF_MAX_DEPTH, "depth ", a.depth, " is not from 0 to ", FFF_MAX_DEPTH);
+    TORCH_CHECK_VALUE(a.trees >= 1 && a.trees <= UINT32_MAX, "there are ", a.trees, " trees");
+    TORCH_CHECK_VALUE(a.activation >= 0 && a.activation < FFF_ACTIVATION_COUNT, "activation ", a.activation,
+                      " is not from 0 to ", FFF_ACTIVATION_COUNT - 1);
+    TORCH_CHECK_VALUE(a.routing == FFF_ROUTING_GREATER || a.routing == FFF_ROUTING_GREATER_EQUAL, "routing ", a.routing,
+                      " is not 0 or 1");
+    int64_t rows = a.trees * static_cast<int64_t>(library.nodes_per_tree(static_cast<size_t>(a.depth)));
+    TORCH_CHECK_VALUE(a.input_weight.dim() == 2 && a.input_weight.size(0) == rows, "input_weight has shape ",
+                      a.input_weight.sizes(), ", where ", a.trees, " trees of depth ", a.depth, " want ", rows,
+                      " rows");
+    TORCH_CHECK_VALUE(a.output_weight.dim() == 2 && a.output_weight.size(a.node_major ? 0 : 1) == rows,
+                      "output_weight has shape ", a.output_weight.sizes(), ", where ", a.trees, " trees of depth ",
+                      a.depth, " want ", rows, a.node_major ? " rows" : " columns");
+    if (a.has_bias()) {
+        check_tensor(*a.bias, "bias");
+        TORCH_CHECK_VALUE(a.bias->dim() == 1 && a.bias->size(0) == rows, "bias has shape ", a.bias->sizes(), ", not [",
+                          rows, "]");
+    }
+}
+
+} // namespace
+
+#endif

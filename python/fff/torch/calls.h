@@ -1,0 +1,126 @@
+/* The kernels of the operators: tokens in, results out, on PyTorch's threads. */
+#ifndef FFF_TORCH_CALLS_H
+#define FFF_TORCH_CALLS_H
+
+#include <ATen/ATen.h>
+#include <ATen/EmptyTensor.h>
+#include <ATen/Parallel.h>
+
+#include <memory>
+#include <tuple>
+#include <vector>
+
+#include "packed.h"
+
+namespace {
+
+/* Rows of tokens as fff_forward() takes them. */
+struct Tokens {
+    at::Tensor held;
+    const float *data;
+    size_t batch, stride;
+};
+
+/* 0 for what tokens() refuses. */
+size_t token_count(const at::Tensor &x) {
+    return x.dim() < 1 || x.size(-1) == 0 ? 0 : static_cast<size_t>(x.numel() / x.size(-1));
+}
+
+Tokens tokens(const at::Tensor &x, int64_t width) {
+    check_tensor(x, "x");
+    TORCH_CHECK_VALUE(x.dim() >= 1 && x.size(-1) == width, "x has shape ", x.sizes(), ", not [..., ", width, "]");
+    bool rows = x.dim() == 2 && x.stride(1) == 1 && x.stride(0) >= width; /* any stride between them */
+    at::Tensor held = rows ? x : x.contiguous();
+    return {held, held.data_ptr<float>(), token_count(held), static_cast<size_t>(rows ? x.stride(0) : width)};
+}
+
+/* This thread's scratch; grows, up to the bound that fff_workspace_size() has, and is freed with the thread. */
+void *scratch(size_t size) {
+    thread_local std::vector<char> memory;
+    if (memory.size() < size) {
+        memory.resize(size);
+    }
+    return memory.data();
+}
+
+/* Tasks on PyTorch's own threads. */
+void run_tasks(void *, size_t count, void (*task)(void *, size_t), void *argument) {
+    at::parallel_for(0, static_cast<int64_t>(count), 1, [=](int64_t begin, int64_t end) {
+        for (int64_t i = begin; i < end; i++) {
+            task(argument, static_cast<size_t>(i));
+        }
+    });
+}
+
+/* Calls call(workspace, size, runner) as torch.set_num_threads() and the amount of work ask for. */
+template <typename Call> void with_workspace(const Layer &layer, size_t batch, size_t widths, const Call &call) {
+    if (batch == 1) {
+        call(scratch(layer.token_workspace), layer.token_workspace, nullptr);
+        return;
+    }
+    constexpr size_t LEAST_WORK = 1 << 18; /* multiplications: some 30 us, several times what threads cost */
+    int64_t threads = at::in_parallel_region() ? 1 : at::get_num_threads();
+    size_t concurrency = batch * layer.path_length * widths < LEAST_WORK ? 1 : static_cast<size_t>(threads);
+    size_t size = 0;
+    check(library.workspace_size(layer.layer, batch, concurrency, &size), "fff_workspace_size");
+    fff_runner runner{run_tasks, nullptr, concurrency};
+    call(scratch(size), size, concurrency > 1 ? &runner : nullptr);
+}
+
+std::vector<int64_t> shape(const at::Tensor &x, std::initializer_list<int64_t> last) {
+    std::vector<int64_t> sizes(x.sizes().begin(), x.sizes().end() - 1);
+    sizes.insert(sizes.end(), last);
+    return sizes;
+}
+
+/* Past the dispatcher, which would find nothing else: this is the CPU's kernel already. */
+at::Tensor new_tensor(at::IntArrayRef sizes, at::ScalarType type = at::kFloat) {
+    return at::detail::empty_cpu(sizes, type);
+}
+
+at::Tensor forward(const at::Tensor &x, const at::Tensor &input_weight, const c10::optional<at::Tensor> &bias,
+                   const at::Tensor &output_weight, int64_t depth, int64_t trees, int64_t activation, int64_t routing,
+                   bool node_major) {
+    Arguments a{input_weight, bias, output_weight, depth, trees, activation, routing, node_major};
+    std::shared_ptr<const Layer> layer = packed().find(a, token_count(x));
+    Tokens in = tokens(x, a.input_width());
+    size_t out_width = static_cast<size_t>(a.output_width());
+    at::Tensor y = x.dim() == 2 ? new_tensor({x.size(0), a.output_width()}) : new_tensor(shape(x, {a.output_width()}));
+    if (in.batch > 0) {
+        float *out = y.data_ptr<float>();
+        with_workspace(*layer, in.batch, static_cast<size_t>(a.input_width()) + out_width,
+                       [&](void *workspace, size_t size, const fff_runner *runner) {
+                           check(library.forward(layer->layer, in.batch, in.data, in.stride, out, out_width, workspace,
+                                                 size, runner),
+                                 "fff_forward");
+                       });
+    }
+    return y;
+}
+
+std::tuple<at::Tensor, at::Tensor> route(const at::Tensor &x, const at::Tensor &input_weight,
+                                         const c10::optional<at::Tensor> &bias, const at::Tensor &output_weight,
+                                         int64_t depth, int64_t trees, int64_t activation, int64_t routing,
+                                         bool node_major) {
+    Arguments a{input_weight, bias, output_weight, depth, trees, activation, routing, node_major};
+    std::shared_ptr<const Layer> layer = packed().find(a, token_count(x));
+    Tokens in = tokens(x, a.input_width());
+    std::vector<int64_t> sizes = shape(x, {trees, depth + 1});
+    at::Tensor nodes = new_tensor(sizes, at::kInt), logits = new_tensor(sizes);
+    if (in.batch > 0) {
+        auto *node = reinterpret_cast<uint32_t *>(nodes.data_ptr<int32_t>()); /* below 2^31: depth is at most 30 */
+        float *logit = logits.data_ptr<float>();
+        size_t length = layer->path_length;
+        with_workspace(*layer, in.batch, static_cast<size_t>(a.input_width()),
+                       [&](void *workspace, size_t size, const fff_runner *runner) {
+                           check(library.route(layer->layer, in.batch, in.data, in.stride, node, length, logit, length,
+                                               workspace, size, runner),
+                                 "fff_route");
+                       });
+    }
+    return {nodes, logits};
+}
+
+} // namespace
+
+#endif

@@ -1,0 +1,247 @@
+"""What the fff command times, and the CBLAS that it loads for that, from outside.
+
+usage: test_bench_tool.py FFF DATA_FOLDER FAKE_BLAS BLAS_WITH_A_FUNCTION_WANTING
+(FFF_EXE_WRAPPER in the environment: an emulator to run it with)
+"""
+
+import json
+import os
+import pathlib
+import re
+import resource
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+import unittest
+
+FFF, DATA = sys.argv[1], pathlib.Path(sys.argv[2])
+FAKE_BLAS, PARTIAL_BLAS = (str(pathlib.Path(name).resolve()) for name in sys.argv[3:5])
+WRAPPER = shlex.split(os.environ.get("FFF_EXE_WRAPPER", ""))
+MODEL = str(DATA / "bert_fff_tiny")
+WITH_MODELS = "built without models" not in subprocess.run(
+    [*WRAPPER, FFF, "bert"], capture_output=True, text=True, check=False).stderr
+
+
+def run(*arguments, **variables):
+    environment = {name: value for name, value in os.environ.items()
+                   if not name.startswith(("FFF_ISA", "FFF_BLAS", "OPENBLAS", "MKL"))}
+    return subprocess.run([*WRAPPER, FFF, *arguments], env=environment | variables, capture_output=True, text=True,
+                          timeout=600, check=False)
+
+
+# An emulator's or a sanitizer's addresses are not to be limited.
+LIMITS_MEMORY = not WRAPPER and os.environ.get("FFF_MEASURES_MEMORY") == "1"
+SMALL = ["--width", "24", "--depth", "3", "--trees", "2", "--rounds", "3"]
+BUSY = r"the machine is busy: .+; these figures are not to be believed"
+
+
+class Blas(unittest.TestCase):
+    """It is loaded when wanted, and only then."""
+
+    @unittest.skipUnless(shutil.which("readelf"), "no readelf")
+    def test_is_not_linked(self):
+        needed = [line for line in subprocess.run(["readelf", "-d", FFF], capture_output=True, text=True, check=True)
+                  .stdout.splitlines() if "NEEDED" in line]
+        self.assertTrue(needed)
+        self.assertFalse([line for line in needed if "blas" in line.lower()])
+
+    def test_what_computes_nothing_needs_none(self):
+        for arguments in [["cpu"], ["--version"], ["verify", *sorted(map(str, DATA.glob("path_*.safetensors")))]]:
+            answer = run(*arguments, FFF_BLAS="/nonexistent/libblas.so")
+            self.assertEqual(answer.returncode, 0, answer.stdout + answer.stderr)
+
+    @unittest.skipUnless(WITH_MODELS, "built without models")
+    def test_what_is_wrong_with_a_library(self):
+        with tempfile.TemporaryDirectory() as folder:
+            fifo, text = os.path.join(folder, "fifo"), os.path.join(folder, "text")
+            os.mkfifo(fifo)
+            pathlib.Path(text).write_text("no library\n", encoding="ascii")
+            for library, expected in [("/nonexistent/libblas.so", "/nonexistent/libblas.so: "), (fifo, "not a file"),
+                                      (folder, "not a file"), (text, "text: "), ("libnosuch.so", "libnosuch.so: "),
+                                      ("libm.so.6", "libm.so.6 has no function cblas_sgemm"),
+                                      (PARTIAL_BLAS, f"{PARTIAL_BLAS} has no function cblas_sgemv")]:
+                for command in [["verify", MODEL], ["bert", MODEL, "--bench"]]:
+                    answer = run(*command, FFF_BLAS=library)
+                    self.assertEqual((answer.returncode, answer.stderr.count("\n")), (2, 1), answer.stderr)
+                    self.assertIn("FFF_BLAS names no CBLAS that can be used: ", answer.stderr)
+                    self.assertIn(expected, answer.stderr)
+        answer = run("verify", MODEL, FFF_BLAS=FAKE_BLAS, FAKE_BLAS_CONFIG="OpenBLAS 0.0.0 USE64BITINT")
+        self.assertEqual(answer.returncode, 2)
+        self.assertIn("64-bit integers", answer.stderr)
+
+    @unittest.skipUnless(WITH_MODELS, "built without models")
+    def test_another_library(self):
+        answer = run("verify", MODEL, FFF_BLAS=FAKE_BLAS)
+        self.assertEqual(answer.returncode, 0, answer.stdout + answer.stderr)
+        self.assertEqual(run("verify", MODEL, FFF_BLAS="").returncode, 0)
+
+
+def spin(seconds):
+    """Programs that keep two of each CPU's shares busy; to be killed."""
+    code = f"import time\nend = time.monotonic() + {seconds}\nwhile time.monotonic() < end: pass"
+    count = 2 * len(os.sched_getaffinity(0))
+    return [subprocess.Popen([sys.executable, "-c", code]) for _ in range(count)]
+
+
+class Bench(unittest.TestCase):
+    def bench(self, *arguments, **variables):
+        answer = run("bench", *arguments, **({"FFF_BLAS": FAKE_BLAS} | variables))
+        self.assertEqual(answer.returncode, 0, answer.stdout + answer.stderr)
+        self.assertEqual(answer.stderr, "")  # no terminal: no progress
+        return answer.stdout
+
+    def test_text(self):
+        text = self.bench(*SMALL, "--output-width", "10", "--batch", "1,8,5")
+        self.assertIn("2 trees of depth 3, from 24 to 10 wide: 30 neurons, 8 used by each token", text)
+        self.assertIn("Every timed output was checked", text)
+        self.assertEqual(re.findall(r"^batch (\d+)$", text, re.M), ["1", "8", "5"])
+        for part in text.split("\nbatch ")[1:]:
+            self.assertRegex(part, r"  dense, sgem[mv].* +[\d.]+ us a token\n")
+            lines = re.findall(r"  fff, (\w+) +[\d.]+ us a token(.*)", part)
+            self.assertEqual(lines[0][0], "generic")
+            if re.search(BUSY, part):
+                self.assertNotIn(" times ", "".join(rest for _, rest in lines))
+            else:
+                for _, rest in lines:
+                    self.assertRegex(rest, r"^ +[\d.]+ times (faster|as fast) \([\d.]+ to [\d.]+\)$")
+
+    def test_json(self):
+        found = json.loads(self.bench(*SMALL, "--batch", "1,8", "--threads", "2", "--json", "--seed", "7",
+                                      "--activation", "relu"))
+        self.assertEqual(found["shape"], {"input_width": 24, "output_width": 24, "depth": 3, "trees": 2, "neurons": 30,
+                                          "path_length": 8, "activation": "ReLU"})
+        self.assertEqual((found["ok"], found["seed"], found["rounds"]), (True, 7, 3))
+        self.assertEqual(found["verified"], {"tokens": 64, "ok": True})
+        self.assertEqual((found["blas"]["file"], found["blas"]["version"]), (FAKE_BLAS, "OpenBLAS 0.0.0 FAKE"))
+        self.assertEqual(found["busy"], any(batch["busy"] for batch in found["batches"]))
+        self.assertEqual([batch["batch"] for batch in found["batches"]], [1, 8])
+        for batch in found["batches"]:
+            self.assertEqual(sum(side["best_dense"] for side in batch["sides"]), 1)
+            self.assertEqual(sum(side["threads"] == 2 for side in batch["sides"]), 1)
+            self.assertEqual(batch["busy"], batch["why_busy"] is not None)
+            self.assertTrue(3 <= batch["rounds"] <= 6)
+            for side in batch["sides"]:
+                if side["left_out"] is None:  # threads, where there is no pthreadpool
+                    times = side["us_per_token"]
+                    self.assertTrue(0 < times["p10"] <= times["median"] <= times["p90"])
+                if batch["busy"]:
+                    self.assertIsNone(side["times_faster"])
+                    self.assertIsNone(side["times_one_thread"])
+                    self.assertIs(side["believed"], False)
+                elif side["kind"] == "fff" and side["threads"] == 1:
+                    self.assertGreater(side["times_faster"]["median"], 0)
+
+    def test_one_instruction_set_and_nothing_dense(self):
+        found = json.loads(self.bench(*SMALL, "--batch", "3", "--isa", "generic", "--no-dense", "--json",
+                                      FFF_BLAS="/nonexistent"))
+        self.assertIsNone(found["blas"])
+        self.assertEqual([(side["kind"], side["name"]) for side in found["batches"][0]["sides"]], [("fff", "generic")])
+
+    def test_no_blas(self):
+        text = self.bench(*SMALL, "--batch", "1", FFF_BLAS="/nonexistent")
+        self.assertIn("The dense side is left out: FFF_BLAS names no CBLAS", text)
+        self.assertNotIn("  dense, ", text)
+
+    def test_wrong_usage(self):
+        for arguments in [["--depth", "31"], ["--width", "0"], ["--trees", "0"], ["--batch", ""], ["--batch", "1,,2"],
+                          ["--batch", "0"], ["--batch", "1,x"], ["--batch", ",".join(["1"] * 33)], ["--threads", "0"],
+                          ["--isa", "mmx"], ["--activation", "sine"], ["--rounds", "2"], ["--rounds", "50"],
+                          ["--seconds", "0"], ["x"], ["--json=1"]]:
+            answer = run("bench", *arguments)
+            self.assertEqual((answer.returncode, answer.stdout, answer.stderr.count("\n")), (2, "", 1), arguments)
+
+    def test_too_large(self):
+        """Said before anything is taken."""
+        for arguments in [["--depth", "30", "--trees", "9"], ["--width", str(2**62), "--depth", "0"],
+                          ["--width", str(2**64 - 1)], ["--batch", str(2**64 - 1)], ["--batch", str(2**40)],
+                          ["--depth", "28"], ["--trees", str(2**64 - 1), "--depth", "30"]]:
+            answer = run("bench", *arguments)
+            self.assertEqual((answer.returncode, answer.stdout, answer.stderr.count("\n")), (2, "", 1), arguments)
+            self.assertRegex(answer.stderr, "GB of memory, and .* GB are free|more neurons than a layer may have")
+        answer = json.loads(run("bench", "--depth", "30", "--json").stdout)
+        self.assertIs(answer["ok"], False)
+        self.assertIn("GB of memory", answer["error"])
+
+    @unittest.skipUnless(LIMITS_MEMORY, "an emulator's or a sanitizer's memory")
+    def test_little_memory(self):
+        """What does not fit is left out, the dense side first."""
+        def limited(megabytes):
+            limit = megabytes << 20
+            return subprocess.run([FFF, "bench", "--depth", "12", "--batch", "1", "--rounds", "3", "--seconds", "1",
+                                   "--isa", "auto"],
+                                  env=os.environ | {"FFF_BLAS": FAKE_BLAS, "FFF_ISA": ""}, capture_output=True,
+                                  text=True, timeout=600, check=False,
+                                  preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)))
+
+        answer = limited(100)
+        self.assertEqual((answer.returncode, answer.stdout, answer.stderr.count("\n")), (2, "", 1))
+        self.assertIn("GB of memory", answer.stderr)
+        seen = set()
+        for megabytes in range(170, 310, 20):  # weights take 50 MB, the layer 50, the dense side 25
+            answer = limited(megabytes)
+            self.assertIn(answer.returncode, (0, 2), answer.stderr)
+            self.assertNotIn("no memory", answer.stderr)
+            seen.add("refused" if answer.returncode == 2 else
+                     "left out" if "The dense side is left out: it needs" in answer.stdout else "all")
+        self.assertIn("left out", seen)
+        self.assertIn("all", seen)
+
+    @unittest.skipIf(WRAPPER, "an emulator has no such kernels")
+    def test_openblas_kernels(self):
+        features = run("cpu").stdout
+        if " avx512f" in features and " no-avx512" not in features:
+            for core, expected in [("Prescott", True), ("Haswell", True), ("Zen", True), ("SkylakeX", False),
+                                   ("Cooperlake", False), ("SapphireRapids", False), ("Zen9", False)]:
+                text = self.bench(*SMALL, "--batch", "1", FAKE_BLAS_CORE=core)
+                self.assertEqual(f"OpenBLAS chose its kernels for {core}, though this CPU has AVX-512" in text, expected)
+                self.assertEqual("try OPENBLAS_CORETYPE=SkylakeX" in text, expected)
+            text = self.bench(*SMALL, "--batch", "1", FAKE_BLAS_CORE="Nehalem", OPENBLAS_CORETYPE="NEHALEM")
+            self.assertIn("OPENBLAS_CORETYPE=NEHALEM asks for them", text)
+
+    @unittest.skipIf(WRAPPER, "an emulator's times")
+    def test_busy_machine(self):
+        """Others take the CPUs: said, and no ratio."""
+        shape = ["--width", "256", "--depth", "8", "--batch", "64", "--rounds", "5", "--isa", "auto"]
+        others = spin(300)
+        try:
+            found = json.loads(self.bench(*shape, "--json"))
+            text = self.bench(*shape)
+            model = run("bert", MODEL, "--bench", "--sequences", "64", "--rounds", "5")
+        finally:
+            for other in others:
+                other.kill()
+                other.wait()
+        self.assertIs(found["busy"], True)
+        self.assertIsNotNone(found["batches"][0]["why_busy"])
+        self.assertEqual([side["times_faster"] for side in found["batches"][0]["sides"] if side["times_faster"]], [])
+        self.assertRegex(text, BUSY)
+        self.assertNotRegex(text, r"times (faster|as fast)")
+        if WITH_MODELS:
+            self.assertRegex(model.stdout, BUSY)
+
+    @unittest.skipIf(WRAPPER, "an emulator's terminal")
+    def test_progress(self):
+        """On a terminal: one line, which is gone at the end."""
+        controller, terminal = os.openpty()
+        process = subprocess.Popen([FFF, "bench", *SMALL, "--batch", "1", "--json"], stdout=subprocess.PIPE,
+                                   stderr=terminal, env=os.environ | {"FFF_BLAS": FAKE_BLAS, "TERM": "xterm"})
+        json.loads(process.stdout.read())
+        self.assertEqual(process.wait(), 0)
+        process.stdout.close()
+        os.close(terminal)
+        shown = b""
+        try:
+            while piece := os.read(controller, 4096):
+                shown += piece
+        except OSError:  # Linux: the terminal is gone, and all is read
+            pass
+        os.close(controller)
+        self.assertTrue(shown.startswith(b"\r\x1b[K"), shown)
+        self.assertTrue(shown.endswith(b"\r\x1b[K"), shown)
+        self.assertNotIn(b"\n", shown)
+
+
+if __name__ == "__main__":
+    unittest.main(argv=sys.argv[:1], verbosity=2)
