@@ -28,7 +28,7 @@ def _tensor(tensor: torch.Tensor, name: str) -> torch.Tensor:
 
 _WATCHES = COUNT, SAMPLE, ALL = range(3)  # as in watch.h
 _watch = SAMPLE
-_LEAST, _A_TOKEN, _MOST = 32, 8, 1024
+_LEAST, _A_TOKEN, _MOST, _FAR = 32, 4, 512, 1024
 
 
 def watch(how: int) -> None:
@@ -49,7 +49,7 @@ class _Weight:
         count = min(bits.size, _MOST)
         at = np.array([(i * 0x9E3779B97F4A7C15 % 2 ** 64) * bits.size >> 64 for i in range(count)], np.int64)
         for i in np.flatnonzero(bits[at] << 1 == 0):  # most ways to rewrite a weight leave a zero as it is
-            window = np.flatnonzero(bits[at[i]:at[i] + _MOST] << 1)
+            window = np.flatnonzero(bits[at[i]:at[i] + _FAR] << 1)
             at[i] += window[0] if window.size else 0
         self.at = np.unravel_index(at, array.shape)
         self.sample = bits[at]

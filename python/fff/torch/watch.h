@@ -87,8 +87,8 @@ class Content {
     }
 
   private:
-    static constexpr size_t LEAST = 32, A_TOKEN = 8, MOST = 1024; /* elements looked at */
-    static constexpr int FAR = 1024;                              /* how far one that is not 0 is sought */
+    static constexpr size_t LEAST = 32, A_TOKEN = 4, MOST = 512; /* elements looked at */
+    static constexpr int FAR = 1024;                             /* how far one that is not 0 is sought */
 
     std::vector<size_t> offsets_; /* from the weight's first element, in elements */
     std::vector<uint32_t> sample_;
