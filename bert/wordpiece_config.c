@@ -144,14 +144,17 @@ static bool check_settings(const struct fff_tokenizer_config *config, const stru
            FFF_FAIL(report, "tokenizer_config.json: 'model_max_length' is no number of at least 1");
 }
 
+bool fff_tokenizer_config_check(const struct fff_tokenizer_config *config, const struct fff_report *report) {
+    return check_class(config, report) && check_settings(config, report) && check_specials(report, config->config) &&
+           check_specials(report, config->special_map);
+}
+
 bool fff_tokenizer_config_open(struct fff_tokenizer_config *config, const struct fff_report *report) {
     *config = (struct fff_tokenizer_config){0};
     /* The usual model_max_length, 10^30, is more than an integer holds. */
     return open_one(report, "tokenizer_config.json", JSON_DECODE_INT_AS_REAL, &config->config) &&
            open_one(report, "special_tokens_map.json", JSON_DECODE_INT_AS_REAL, &config->special_map) &&
-           open_one(report, "added_tokens.json", 0, &config->added) && check_class(config, report) &&
-           check_settings(config, report) && check_specials(report, config->config) &&
-           check_specials(report, config->special_map);
+           open_one(report, "added_tokens.json", 0, &config->added) && fff_tokenizer_config_check(config, report);
 }
 
 void fff_tokenizer_config_free(struct fff_tokenizer_config *config) {

@@ -14,10 +14,15 @@ struct fff_tokenizer_config {
     json_t *added;       /* added_tokens.json */
 };
 
-/* Opens what is in the folder of `path`; false with a message if it cannot be read or asks for what is not supported.
- * fff_tokenizer_config_free() either way. */
+/* Opens what is in the folder of the report's file, and checks it: false with a message if it cannot be read or asks
+ * for what is not supported. fff_tokenizer_config_free() either way. */
 bool fff_tokenizer_config_open(struct fff_tokenizer_config *config, const struct fff_report *report);
+bool fff_tokenizer_config_check(const struct fff_tokenizer_config *config, const struct fff_report *report);
 void fff_tokenizer_config_free(struct fff_tokenizer_config *config);
+
+/* The tokenizer of a file's bytes and a checked config. */
+fff_tokenizer *fff_tokenizer_read_with(const struct fff_report *report, const char *bytes, size_t length,
+                                       const struct fff_tokenizer_config *config);
 
 /* Whether the tokenizer's class normalises by what the config says even if a tokenizer.json says otherwise; `named`:
  * and it says which class that is. */

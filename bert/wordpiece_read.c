@@ -148,8 +148,8 @@ static bool read_any(fff_tokenizer *tokenizer, const struct fff_report *report, 
     return true;
 }
 
-static fff_tokenizer *read_tokenizer(const struct fff_report *report, const char *bytes, size_t length,
-                                     const struct fff_tokenizer_config *config) {
+fff_tokenizer *fff_tokenizer_read_with(const struct fff_report *report, const char *bytes, size_t length,
+                                       const struct fff_tokenizer_config *config) {
     fff_tokenizer *tokenizer = fff_tokenizer_create();
     if (tokenizer == NULL) {
         fff_report(report, "out of memory");
@@ -165,7 +165,7 @@ static fff_tokenizer *read_tokenizer(const struct fff_report *report, const char
 fff_tokenizer *fff_tokenizer_read(const char *name, const char *bytes, size_t length, char *error, size_t error_size) {
     const struct fff_report report = {name, error, error_size};
     const struct fff_tokenizer_config nothing = {0};
-    return read_tokenizer(&report, bytes, length, &nothing);
+    return fff_tokenizer_read_with(&report, bytes, length, &nothing);
 }
 
 fff_tokenizer *fff_tokenizer_open(const char *path, char *error, size_t error_size) {
@@ -175,7 +175,7 @@ fff_tokenizer *fff_tokenizer_open(const char *path, char *error, size_t error_si
     char *content = fff_read_file(&report, LARGEST_FILE, &length);
     fff_tokenizer *tokenizer = NULL;
     if (content != NULL && fff_tokenizer_config_open(&config, &report)) {
-        tokenizer = read_tokenizer(&report, content, length, &config);
+        tokenizer = fff_tokenizer_read_with(&report, content, length, &config);
     }
     fff_tokenizer_config_free(&config);
     free(content);

@@ -13,9 +13,9 @@ meson setup build-fuzz/library -Dtools=disabled -Dtests=disabled -Dbench=disable
 ninja -C build-fuzz/library --quiet
 for target in $targets; do
     # shellcheck disable=SC2086 # flags and libraries are meant to be split
-    clang $flags "tests/fuzz/fuzz_$target.c" bert/config.c bert/file.c bert/file_kind.c \
-        bert/json_file.c bert/json_walk.c bert/report.c bert/safetensors.c bert/sentence.c bert/tensor.c bert/normalize.c \
-        bert/wordpiece.c bert/wordpiece_json.c -o "build-fuzz/$target" $libraries -Lbuild-fuzz/library -lfff \
+    clang $flags "tests/fuzz/fuzz_$target.c" bert/config.c bert/file.c bert/file_kind.c bert/json_file.c bert/json_walk.c \
+        bert/report.c bert/safetensors.c bert/sentence.c bert/tensor.c bert/characters.c bert/matcher.c bert/normalize.c \
+        bert/text.c bert/wordpiece*.c -o "build-fuzz/$target" $libraries -Lbuild-fuzz/library -lfff \
         -Wl,-rpath,"$PWD/build-fuzz/library"
     mkdir -p "build-fuzz/corpus-$target"
     "build-fuzz/$target" -max_total_time="$seconds" -max_len=8192 -rss_limit_mb=2048 -timeout=20 -print_final_stats=1 \

@@ -99,6 +99,12 @@ static void test_long_words(void **unused) {
     "{\"model\":{\"type\":\"WordPiece\",\"unk_token\":\"<unk>\"," model "},\"added_tokens\":[{\"id\":0,"               \
     "\"content\":\"<pad>\"},{\"id\":5,\"content\":\"<mask>\",\"lstrip\":true}]" rest "}"
 #define MODEL "\"vocab\":{\"<pad>\":0,\"<unk>\":1,\"<sep>\":2,\"Hi\":3,\"hi\":4}"
+#define TOKEN(id, content, flags) "{\"id\":" id ",\"content\":\"" content "\"" flags "}"
+#define TOKENS(tokens)                                                                                                 \
+    "{\"model\":{\"type\":\"WordPiece\",\"unk_token\":\"<unk>\"," MODEL "},\"added_tokens\":[" tokens "]"
+#define TEN "0123456789"
+#define HUNDRED TEN TEN TEN TEN TEN TEN TEN TEN TEN TEN
+#define THOUSAND HUNDRED HUNDRED HUNDRED HUNDRED HUNDRED HUNDRED HUNDRED HUNDRED HUNDRED HUNDRED
 #define TEMPLATE                                                                                                       \
     ",\"pre_tokenizer\":{\"type\":\"WhitespaceSplit\"},\"post_processor\":{\"type\":\"TemplateProcessing\","           \
     "\"single\":"                                                                                                      \
@@ -155,6 +161,38 @@ static void test_refuses(void **unused) {
         {JSON(MODEL, ",\"post_processor\":{\"type\":\"BertProcessing\",\"cls\":[\"x\",9],\"sep\":[\"<sep>\",2]}"),
          "not in the vocabulary"},
         {JSON(MODEL, ",\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[]}"), "no text in it"},
+        {JSON(MODEL, ",\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[{\"Sequence\":{\"id\":\"A\","
+                     "\"type_id\":1}}]}"),
+         "part 0"},
+        {JSON(MODEL, ",\"post_processor\":{\"type\":\"Sequence\",\"processors\":[]}"), "post_processor 'Sequence'"},
+        {JSON(MODEL, ",\"version\":\"2.0\""), "version '2.0'"},
+        {JSON(MODEL, ",\"extra\":1"), "'extra'"},
+        {JSON(MODEL ",\"dropout\":0.1", ""), "'dropout'"},
+        {JSON(MODEL, ",\"truncation\":{\"direction\":\"Left\"}"), "truncation with direction 'Left'"},
+        {JSON(MODEL, ",\"padding\":{\"direction\":\"Left\"}"), "padding with direction 'Left'"},
+        {JSON(MODEL, ",\"pre_tokenizer\":{\"type\":\"BertPreTokenizer\",\"x\":1}"), "'x'"},
+        {JSON(MODEL, ",\"normalizer\":{\"type\":\"NFC\",\"x\":1}"), "'x'"},
+        {JSON(MODEL, ",\"normalizer\":{\"type\":\"BertNormalizer\",\"x\":1}"), "'x'"},
+        {JSON(MODEL, ",\"normalizer\":{\"type\":\"BertNormalizer\",\"lowercase\":1}"), "'lowercase'"},
+        {JSON(MODEL, ",\"normalizer\":{\"type\":\"Nmt\"}"), "normalizer 'Nmt'"},
+        {JSON(MODEL, ",\"normalizer\":{\"type\":\"Strip\",\"strip_left\":true}"), "'Strip' lacks"},
+        {JSON(MODEL, ",\"normalizer\":{\"type\":\"Prepend\"}"), "'Prepend'"},
+        {JSON(MODEL, ",\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[null]}"), "null"},
+        {TOKENS(TOKEN("7", "x", "")) "}", "'x' has id 7, and by the vocabulary 5"},
+        {TOKENS(TOKEN("3", "<unk>", "")) "}", "'<unk>' has id 3, and by the vocabulary 1"},
+        {TOKENS(TOKEN("5", "x", ",\"lstrip\":1")) "}", "'lstrip'"},
+        {TOKENS(TOKEN("5", "x", ",\"other\":true")) "}", "'other'"},
+        {TOKENS(TOKEN("5", "X", ",\"normalized\":true") "," TOKEN(
+             "6", "x", ",\"normalized\":true")) ",\"normalizer\":{\"type\":\"Lowercase\"}}",
+         "same once normalised"},
+        {TOKENS(TOKEN(
+             "5", " ",
+             ",\"normalized\":true")) ",\"normalizer\":{\"type\":\"Strip\",\"strip_left\":true,\"strip_right\":true}}",
+         "added token ' ' is empty"},
+        {TOKENS(TOKEN("5", "a",
+                      ",\"normalized\":true")) ",\"normalizer\":{\"type\":\"Prepend\",\"prepend\":\"" THOUSAND THOUSAND
+                                               "\"}}",
+         "a text of 1 characters becomes longer than the 1088"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         expect_refused(cases[i].content, strlen(cases[i].content), cases[i].expected);
@@ -162,7 +200,77 @@ static void test_refuses(void **unused) {
     expect_refused("a\nb\na\n", 6, ""); /* a piece twice */
     expect_refused("hello\nworld\n", 12, "'[PAD]' is missing");
     expect_refused("[UNK]\n\0\n", 8, "0 byte");
+    expect_refused("[UNK]\nabc\xff\n", 11, "line 2 is no UTF-8");
 }
+
+/* ---- What costs too much --------------------------------------------------------------------- */
+
+/* A text is no more than 64 times as long once it is normalised. */
+static void test_normalized_length(void **unused) {
+    (void)unused;
+    static const char step[] = "{\"type\":\"Replace\",\"pattern\":{\"String\":\"a\"},\"content\":\"aaaaaaaaaa\"}";
+    char content[2048] = "", error[256] = "";
+    for (size_t steps = 1; steps <= 8; steps++) {
+        snprintf(content, sizeof content, "%s",
+                 JSON(MODEL, ",\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":["));
+        content[strlen(content) - 1] = '\0'; /* the brace */
+        for (size_t i = 0; i < steps; i++) {
+            snprintf(content + strlen(content), sizeof content - strlen(content), "%s%s", i > 0 ? "," : "", step);
+        }
+        snprintf(content + strlen(content), sizeof content - strlen(content), "]}}");
+        fff_tokenizer *t = read_tokenizer(content);
+        int32_t *ids;
+        size_t count;
+        bool ok = fff_tokenizer_try_encode(t, "a a", 3, 16, &ids, &count, error, sizeof error);
+        assert_int_equal(ok, steps <= 2); /* 2 x 100 and 1, of 3 x 64 and 1024 */
+        if (ok) {
+            free(ids);
+        } else {
+            assert_string_equal(error,
+                                "tokenizer: a text of 3 characters becomes longer than the 1216 that it may have");
+            assert_false(fff_tokenizer_encode(t, "a a", 3, 16, &ids, &count));
+        }
+        fff_tokenizer_close(t);
+    }
+}
+
+/* Long pieces, words and tokens take time in proportion; this would take hours otherwise. */
+static void test_long_pieces(void **unused) {
+    (void)unused;
+    enum { LONG = 200000 };
+    char *many = malloc(LONG + 1), *content = malloc(4 * LONG + 1000);
+    memset(many, 'a', LONG);
+    many[LONG] = '\0';
+    snprintf(
+        content, 4 * LONG + 1000,
+        "{\"model\":{\"type\":\"WordPiece\",\"unk_token\":\"u\",\"max_input_chars_per_word\":1000000,\"vocab\":"
+        "{\"u\":0,\"a\":1,\"##a\":2,\"%s\":3,\"##%s\":4}},\"added_tokens\":[" TOKEN(
+            "5", "%sb", "") "],"
+                            "\"normalizer\":{\"type\":\"Replace\",\"pattern\":{\"String\":\"%sc\"},\"content\":\"\"}}",
+        many, many, many, many);
+    fff_tokenizer *t = read_tokenizer(content);
+    int32_t *ids;
+    size_t count;
+    assert_true(fff_tokenizer_encode(t, many, LONG, LONG, &ids, &count));
+    assert_int_equal(count, 1);
+    assert_int_equal(ids[0], 3);
+    free(ids);
+    assert_true(fff_tokenizer_encode(t, many, LONG - 1, LONG, &ids, &count));
+    assert_int_equal(count, LONG - 1);
+    assert_int_equal(ids[0], 1);
+    assert_int_equal(ids[LONG - 2], 2);
+    free(ids);
+    many[LONG - 1] = 'd';
+    assert_true(fff_tokenizer_encode(t, many, LONG, LONG, &ids, &count));
+    assert_int_equal(count, 1);
+    assert_int_equal(ids[0], 0);
+    free(ids);
+    fff_tokenizer_close(t);
+    free(content);
+    free(many);
+}
+
+/* ---- Damaged files --------------------------------------------------------------------------- */
 
 /* Cut anywhere, and with any byte replaced, it is read or refused. */
 static void test_damaged(void **unused) {
@@ -214,9 +322,9 @@ static void test_any_bytes(void **unused) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_vocabulary), cmocka_unit_test(test_most_ids), cmocka_unit_test(test_long_words),
-        cmocka_unit_test(test_json),       cmocka_unit_test(test_refuses),  cmocka_unit_test(test_damaged),
-        cmocka_unit_test(test_any_bytes),
+        cmocka_unit_test(test_vocabulary), cmocka_unit_test(test_most_ids),          cmocka_unit_test(test_long_words),
+        cmocka_unit_test(test_json),       cmocka_unit_test(test_refuses),           cmocka_unit_test(test_damaged),
+        cmocka_unit_test(test_any_bytes),  cmocka_unit_test(test_normalized_length), cmocka_unit_test(test_long_pieces),
     };
     test_start("test_tokenizer");
     return cmocka_run_group_tests_name("tokenizer", tests, NULL, NULL);

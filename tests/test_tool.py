@@ -402,6 +402,14 @@ class Verify(unittest.TestCase):
         write_safetensors(self.copy, kept, data[:end])
         self.assertEqual(run("verify", self.copy).returncode, 0)
 
+    def test_names_that_are_no_utf8(self):
+        name = os.fsencode(pathlib.Path(self.copy).parent) + b"/\xff\xc2\x9b.safetensors"
+        shutil.copy(os.fsencode(GOLDEN[0]), name)
+        found = json.loads(run("verify", "--json", name, name + b"x").stdout)["files"]
+        for file, end in zip(found, ["", "x"], strict=True):
+            self.assertTrue(file["path"].endswith("/\\xff\\u009b.safetensors" + end), file["path"])
+        self.assertIn("\\xff\\u009b", found[1]["error"])
+
     def test_damaged_files(self):
         original = pathlib.Path(GOLDEN[0]).read_bytes()
         damaged = {
@@ -524,7 +532,10 @@ class Models(unittest.TestCase):
         self.assertIn("(40 tokens), 35 of them padding:", answer.stdout)
         for text, expected in [("1 2 x\n", "line 1: 'x"), ("1\n-3\n", "line 2"), ("99999999999\n", "is no id"),
                                ("", "holds no sequence"), ("299 300\n", "id 300 is outside the vocabulary of 300"),
-                               (" ".join(["9"] * 129), "line 1 has more than the model's 128 ids")]:
+                               (" ".join(["9"] * 129), "line 1 has more than the model's 128 ids"),
+                               ("1 2\n3 4\0 5\n", "line 2 holds a 0 byte"), ("\0\n", "line 1 holds a 0 byte"),
+                               ("1\u009b31m\n", "'1\\u009b31m' is no id"),  # a terminal obeys U+009B
+                               ("1" + "\u4e16" * 20, "'1" + "\u4e16" * 6 + "' is no id")]:  # characters stay whole
             ids.write_text(text)
             answer = run("verify", MODELS[2], "--ids", str(ids))
             self.assertEqual((answer.returncode, answer.stderr.count("\n")), (2, 1), text)
@@ -532,6 +543,28 @@ class Models(unittest.TestCase):
         answer = run("verify", MODELS[2], "--text", str(ids))
         self.assertEqual(answer.returncode, 2)
         self.assertIn("neither tokenizer.json nor vocab.txt", answer.stderr)
+
+    def test_texts_and_tokenizers(self):
+        copy, text = self.copy(), self.folder / "text.txt"
+        text.write_text("The Cat\nthe cat aaa\n")
+        (copy / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nThe\nCat\nthe\ncat\n")
+        (copy / "tokenizer_config.json").write_text('{"do_lower_case": false, "never_split": ["a"]}')
+        replace = {"type": "Replace", "pattern": {"String": "a"}, "content": "a" * 100}
+        blown_up = {"model": {"type": "WordPiece", "unk_token": "[UNK]", "vocab": {"[UNK]": 0}},
+                    "normalizer": {"type": "Sequence", "normalizers": [replace] * 6}}
+        for name, content, expected in [
+            ("tokenizer_config.json", '{"never_split": ["a"]}', "'never_split' is [\"a\"]"),
+            ("tokenizer_config.json", '{"do_lower_case": false}', None),
+            ("tokenizer.json", json.dumps(blown_up), "line 1: tokenizer: a text of 7 characters becomes longer than"),
+        ]:
+            (copy / name).write_text(content)
+            answer = run("verify", str(copy), "--text", str(text))
+            self.assertEqual(answer.returncode, 2 if expected else 0, answer.stdout + answer.stderr)
+            self.assertIn(expected or "", answer.stderr)
+            self.assertEqual(answer.stderr.count("\n"), 1 if expected else 0)
+        answer = run("bert", str(copy), "--text", "a")
+        self.assertEqual((answer.returncode, answer.stderr.count("\n")), (2, 1))
+        self.assertIn("a text of 1 characters becomes longer than the 1088 that it may have", answer.stderr)
 
     def test_damaged_models(self):
         copy = self.copy()
