@@ -104,7 +104,7 @@ static bool open_library(const char *name, char why[LONGEST_REASON]) {
 
 static void load(void) {
     const char *named = getenv("FFF_BLAS");
-    char why[LONGEST_REASON], other[LONGEST_REASON];
+    char why[LONGEST_REASON] = "", other[LONGEST_REASON] = "";
     /* Read while the library is loaded: threads that are never wanted are not started. An emulator may hang in them. */
     (void)setenv("OPENBLAS_NUM_THREADS", "1", 1);
     (void)setenv("MKL_THREADING_LAYER", "SEQUENTIAL", 1);

@@ -30,11 +30,12 @@ static bool store_piece(fff_tokenizer *tokenizer, const struct fff_report *repor
     if ((size_t)piece->id >= tokenizer->piece_capacity) {
         size_t capacity =
             tokenizer->piece_capacity * 2 > (size_t)piece->id ? tokenizer->piece_capacity * 2 : (size_t)piece->id + 1;
-        struct fff_piece **pieces = realloc(tokenizer->pieces, capacity * sizeof *pieces);
+        struct fff_piece **pieces = realloc(tokenizer->pieces, capacity * sizeof(struct fff_piece *));
         if (pieces == NULL) {
             return FFF_FAIL(report, "out of memory");
         }
-        memset(pieces + tokenizer->piece_capacity, 0, (capacity - tokenizer->piece_capacity) * sizeof *pieces);
+        memset(pieces + tokenizer->piece_capacity, 0,
+               (capacity - tokenizer->piece_capacity) * sizeof(struct fff_piece *));
         tokenizer->pieces = pieces;
         tokenizer->piece_capacity = capacity;
     }
@@ -73,6 +74,7 @@ static bool add_piece(fff_tokenizer *tokenizer, const struct fff_report *report,
         free(piece);
         return false;
     }
+    /* cppcheck-suppress memleak ; both are the tokenizer's now */
     return true;
 }
 

@@ -276,8 +276,8 @@ static bool add_decoded(const struct fff_tokenizer_config *config, const struct 
 }
 
 /* added_tokens_decoder, or else added_tokens.json, by their ids. */
-static bool add_all_decoded(const struct fff_tokenizer_config *config, const struct fff_report *report,
-                            fff_tokenizer *tokenizer) {
+bool fff_tokenizer_config_add_tokens(const struct fff_tokenizer_config *config, const struct fff_report *report,
+                                     fff_tokenizer *tokenizer) {
     json_t *all = json_object_get(config->config, "added_tokens_decoder"), *value;
     const char *key;
     if (all != NULL && !json_is_object(all)) {
@@ -293,6 +293,7 @@ static bool add_all_decoded(const struct fff_tokenizer_config *config, const str
     if (ok && count > 0) {
         qsort(tokens, count, sizeof *tokens, by_id);
     }
+    fff_tokenizer_begin_tokens(tokenizer);
     for (size_t i = 0; i < count && ok; i++) {
         ok = add_decoded(config, report, tokenizer, &tokens[i]);
     }
@@ -309,16 +310,9 @@ static bool add_special(const struct fff_report *report, fff_tokenizer *tokenize
             fff_tokenizer_add_token(tokenizer, report, name, -1, rule));
 }
 
-bool fff_tokenizer_config_add_tokens(const struct fff_tokenizer_config *config, const struct fff_report *report,
-                                     fff_tokenizer *tokenizer) {
-    const json_t *most = json_object_get(config->config, "model_max_length");
-    if (json_is_number(most) && json_number_value(most) < (double)INT32_MAX) {
-        tokenizer->most_ids = (size_t)json_number_value(most);
-    }
+bool fff_tokenizer_config_add_specials(const struct fff_tokenizer_config *config, const struct fff_report *report,
+                                       fff_tokenizer *tokenizer) {
     fff_tokenizer_begin_tokens(tokenizer);
-    if (!add_all_decoded(config, report, tokenizer)) {
-        return false;
-    }
     for (size_t i = 0; i < COUNT(specials); i++) {
         if (!add_special(report, tokenizer, special_of(config, specials[i]))) {
             return false;
@@ -333,4 +327,10 @@ bool fff_tokenizer_config_add_tokens(const struct fff_tokenizer_config *config, 
         }
     }
     return true;
+}
+
+size_t fff_tokenizer_config_most_ids(const struct fff_tokenizer_config *config) {
+    const json_t *most = json_object_get(config->config, "model_max_length");
+    return json_is_number(most) && json_number_value(most) < (double)INT32_MAX ? (size_t)json_number_value(most)
+                                                                               : SIZE_MAX;
 }

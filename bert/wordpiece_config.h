@@ -34,8 +34,13 @@ bool fff_tokenizer_config_normalizer(const struct fff_tokenizer_config *config, 
 const char *fff_tokenizer_config_special(const struct fff_tokenizer_config *config, const char *key,
                                          const char *absent);
 
-/* Adds all tokens that are named, and sets most_ids. */
+/* Adds the tokens that have ids; then, after them, the special tokens that are none of those. */
 bool fff_tokenizer_config_add_tokens(const struct fff_tokenizer_config *config, const struct fff_report *report,
                                      fff_tokenizer *tokenizer);
+bool fff_tokenizer_config_add_specials(const struct fff_tokenizer_config *config, const struct fff_report *report,
+                                       fff_tokenizer *tokenizer);
+
+/* The most ids that a text may have; SIZE_MAX unless that is said. */
+size_t fff_tokenizer_config_most_ids(const struct fff_tokenizer_config *config);
 
 #endif

@@ -54,17 +54,20 @@ static bool add_lines(fff_tokenizer *tokenizer, const struct fff_report *report,
     return fff_tokenizer_end_vocabulary(tokenizer, report);
 }
 
-static bool add_default_specials(fff_tokenizer *tokenizer, const struct fff_report *report,
-                                 const struct fff_tokenizer_config *config) {
-    static const struct {
-        const char *key, *name;
-        bool needed;
-    } specials[] = {{"pad_token", "[PAD]", false},
-                    {"unk_token", "[UNK]", true},
-                    {"cls_token", "[CLS]", true},
-                    {"sep_token", "[SEP]", true},
-                    {"mask_token", "[MASK]", false}};
-    for (size_t i = 0; i < sizeof specials / sizeof *specials; i++) {
+static const struct {
+    const char *key, *name;
+    bool needed;
+} specials[] = {{"pad_token", "[PAD]", false},
+                {"unk_token", "[UNK]", true},
+                {"cls_token", "[CLS]", true},
+                {"sep_token", "[SEP]", true},
+                {"mask_token", "[MASK]", false}};
+enum { SPECIALS = sizeof specials / sizeof *specials };
+
+/* Whether they are all there: an id made for one now would be none of the model's. */
+static bool check_specials(const fff_tokenizer *tokenizer, const struct fff_report *report,
+                           const struct fff_tokenizer_config *config) {
+    for (size_t i = 0; i < SPECIALS; i++) {
         const char *name = fff_tokenizer_config_special(config, specials[i].key, specials[i].name);
         if (name == NULL && specials[i].needed) {
             return FFF_FAIL(report, "tokenizer_config.json: '%s' is null", specials[i].key);
@@ -72,6 +75,15 @@ static bool add_default_specials(fff_tokenizer *tokenizer, const struct fff_repo
         if (name != NULL && fff_tokenizer_id(tokenizer, name) < 0) {
             return FFF_FAIL(report, "piece '%s' is missing", name);
         }
+    }
+    return true;
+}
+
+/* Those that the config does not name. */
+static bool add_default_specials(fff_tokenizer *tokenizer, const struct fff_report *report,
+                                 const struct fff_tokenizer_config *config) {
+    for (size_t i = 0; i < SPECIALS; i++) {
+        const char *name = fff_tokenizer_config_special(config, specials[i].key, specials[i].name);
         if (name != NULL && !fff_tokenizer_has_token(tokenizer, name) &&
             !fff_tokenizer_add_token(tokenizer, report, name, -1, (struct fff_token_rule){0})) {
             return false;
@@ -97,7 +109,8 @@ static bool read_vocabulary(fff_tokenizer *tokenizer, const struct fff_report *r
     bool ok =
         add_lines(tokenizer, report, content, length) && fff_tokenizer_config_normalizer(config, report, &normalizer) &&
         fff_tokenizer_add_bert_steps(tokenizer, report, &normalizer) &&
-        fff_tokenizer_config_add_tokens(config, report, tokenizer) && add_default_specials(tokenizer, report, config);
+        fff_tokenizer_config_add_tokens(config, report, tokenizer) && check_specials(tokenizer, report, config) &&
+        fff_tokenizer_config_add_specials(config, report, tokenizer) && add_default_specials(tokenizer, report, config);
     free(content);
     if (!ok) {
         return false;
@@ -122,11 +135,13 @@ static int32_t special_id(const fff_tokenizer *tokenizer, const struct fff_token
 static bool read_any(fff_tokenizer *tokenizer, const struct fff_report *report, const char *bytes, size_t length,
                      const struct fff_tokenizer_config *config) {
     bool ok = length > 0 && bytes[0] == '{' ? fff_tokenizer_read_json(tokenizer, report, bytes, length, config) &&
-                                                  fff_tokenizer_config_add_tokens(config, report, tokenizer)
+                                                  fff_tokenizer_config_add_tokens(config, report, tokenizer) &&
+                                                  fff_tokenizer_config_add_specials(config, report, tokenizer)
                                             : read_vocabulary(tokenizer, report, bytes, length, config);
     if (!ok || !fff_tokenizer_end_tokens(tokenizer, report)) {
         return false;
     }
+    tokenizer->most_ids = fff_tokenizer_config_most_ids(config);
     tokenizer->mask = special_id(tokenizer, config, "mask_token", "[MASK]", "<mask>");
     tokenizer->pad = special_id(tokenizer, config, "pad_token", "[PAD]", "<pad>");
     tokenizer->pad = tokenizer->pad >= 0 ? tokenizer->pad : 0;

@@ -47,12 +47,11 @@ static bool as_recorded(const struct fff_kernels *kernels, fff_activation activa
         logits[i] = probes[i].logit;
     }
     kernels->activate_f32(activation, count, logits, found);
-    for (size_t i = 0; i < count; i++) {
-        if (memcmp(&found[i], &probes[i].activation, sizeof *found) != 0) {
-            return false;
-        }
+    bool same = true;
+    for (size_t i = 0; i < count; i++) { /* none is a zero or NaN, so equal values have equal bits */
+        same &= found[i] == probes[i].activation;
     }
-    return true;
+    return same;
 }
 
 _Static_assert(sizeof GELU_TANH / sizeof *GELU_TANH <= MOST_PROBES && sizeof SILU / sizeof *SILU <= MOST_PROBES,
@@ -80,6 +79,9 @@ fff_status fff_sleef_check(fff_isa isa) {
 }
 
 const char *fff_sleef_path(void) {
+    __typeof__(&Sleef_cinz_expf1_u10purec) function = Sleef_cinz_expf1_u10purec;
+    void *address;
     Dl_info found;
-    return dladdr((void *)(uintptr_t)Sleef_cinz_expf1_u10purec, &found) != 0 ? found.dli_fname : NULL;
+    memcpy(&address, &function, sizeof address); /* ISO C has no cast from a function's address */
+    return dladdr(address, &found) != 0 ? found.dli_fname : NULL;
 }

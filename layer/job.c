@@ -305,7 +305,10 @@ static struct shared *shared_of(const struct fff_job *job) {
 
 static bool run_together(const struct fff_job *job) {
     const struct fff_walk_layout *layout = &job->plan.walk;
-    struct chunk of_one_task, *chunk = job->round != NULL ? &shared_of(job)->chunk : &of_one_task;
+    struct chunk of_one_task, *chunk = &of_one_task;
+    if (job->round != NULL) {
+        chunk = &shared_of(job)->chunk;
+    }
     for (size_t first = 0, count; first < job->batch; first += count) {
         count = fff_min(job->batch - first, job->plan.chunk);
         for (size_t tree = 0; tree < job->layer->trees.tree_count; tree++) {
@@ -350,7 +353,7 @@ fff_status fff_plan_job(struct fff_job *job, void *workspace, size_t workspace_s
     size_t misaligned = (uintptr_t)workspace % FFF_WORKSPACE_ALIGNMENT;
     job->workspace = (unsigned char *)workspace + (misaligned == 0 ? 0 : FFF_WORKSPACE_ALIGNMENT - misaligned);
     job->round = NULL;
-    if (job->plan.tasks > 1) {
+    if (shared && job->plan.tasks > 1) {
         job->runner = *runner;
         job->round = &shared_of(job)->round;
     }

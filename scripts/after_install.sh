@@ -6,9 +6,7 @@ say() { [ -n "${MESON_INSTALL_QUIET:-}" ] || echo "$*"; }
 
 loader_searches() {
     ldconfig -v -N -X 2>/dev/null | sed -n 's/^\(\/[^:]*\):.*/\1/p' | while read -r folder; do
-        if [ "$folder" -ef "$1" ]; then
-            echo yes
-        fi
+        [ "$(readlink -f "$folder")" != "$(readlink -f "$1")" ] || echo yes
     done | grep -q yes
 }
 

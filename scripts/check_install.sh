@@ -41,7 +41,7 @@ esac
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 mkdir "$folder/source" "$folder/home"
-tar -cf - --exclude='./build*' --exclude=./.git . | tar -xf - -C "$folder/source"
+tar -cf - --exclude='./build*' --exclude=./.git . | tar --no-same-owner -xf - -C "$folder/source"
 cd "$folder/source"
 # The README's commands build tests and benchmarks, too, where they can: not what is tried here, and slow.
 sed -i -E "/^option\('(tests|bench)'/s/'auto'/'disabled'/" meson_options.txt
@@ -49,7 +49,7 @@ sed -i -E "/^option\('(tests|bench)'/s/'auto'/'disabled'/" meson_options.txt
 if [ "$1" = default ]; then
     commands default
     ran
-    ldconfig -p | grep -q /usr/local/.*libfff.so.1 || fail "ldconfig was not run"
+    ldconfig -p | grep -q '/usr/local/.*libfff.so.1' || fail "ldconfig was not run"
     is_gone /usr/local
     exit 0
 fi
@@ -76,6 +76,7 @@ changed() {
 }
 
 changed --bindir=deep/down/bin --libdir=other/lib
+# shellcheck disable=SC2016 # the loader's word, not the shell's
 has_run_path '$ORIGIN/../../../other/lib' "$prefix/deep/down/bin/fff"
 "$prefix/deep/down/bin/fff" cpu >/dev/null
 is_gone "$HOME"
@@ -92,9 +93,19 @@ changed --libdir=lib -Drpath=false
 has_run_path '' "$prefix/bin/fff"
 LD_LIBRARY_PATH="$prefix/lib" "$prefix/bin/fff" cpu >/dev/null
 is_gone "$HOME"
+# The Python package, as a wheel is made of it, with nothing of the source or of the installed library beside it.
+quietly meson configure build -Drpath=true -Dpython=enabled
+quietly meson install -C build --tags=python --destdir "$folder/python"
+package=$(find "$folder/python" -type d -path '*/fff/torch' -prune | sed 's,/fff/torch$,,')
+(cd "$package" && find fff -name '*.py') | sort >"$folder/has"
+(cd python && find fff -name '*.py') | sort | diff - "$folder/has" || fail "the Python package lacks files of the source"
+awk '$0 == "```python" { inside = 1; next } /^```$/ { inside = 0 } inside' README.md >"$folder/readme.py"
+python=python3
+"$python" -c 'import numpy' 2>/dev/null || python=/usr/bin/python3
+(cd "$folder" && PYTHONPATH="$package" PYTHONDONTWRITEBYTECODE=1 FFF_ISA='' "$python" readme.py)
 # A distribution installs below DESTDIR, and into /usr, whose libraries the loader finds by itself.
 export DESTDIR="$folder/packaged"
-changed -Drpath=true
+changed -Dpython=disabled
 "$DESTDIR$prefix/bin/fff" cpu >/dev/null
 [ ! -e "$prefix/bin" ] || fail "something is installed beside DESTDIR"
 changed --prefix=/usr

@@ -21,10 +21,10 @@ mount --bind "$scratch/etc" /etc
 [ ! -d /var/cache/ldconfig ] || mount -t tmpfs tmpfs /var/cache/ldconfig
 # Over what lies in /usr/local, which may be the build tools; where that cannot be written to, in place of it.
 mount -t overlay overlay -o "lowerdir=/usr/local,upperdir=$scratch/upper,workdir=$scratch/work" /usr/local 2>/dev/null || true
-if ! mkdir /usr/local/probe 2>/dev/null; then
+if ! { mkdir -p /usr/local/lib && mkdir /usr/local/lib/probe; } 2>/dev/null; then
     mount -t tmpfs tmpfs /usr/local
 fi
-rm -rf /usr/local/probe
+rm -rf /usr/local/lib/probe
 for tool in meson ninja pkg-config cc; do
     command -v $tool >/dev/null || { echo "$tool lies in /usr/local, which cannot be copied here" && exit 77; }
 done

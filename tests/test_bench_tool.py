@@ -169,7 +169,8 @@ class Bench(unittest.TestCase):
         """What does not fit is left out, the dense side first."""
         def limited(megabytes):
             limit = megabytes << 20
-            return subprocess.run([FFF, "bench", "--depth", "13", "--batch", "1", "--rounds", "3", "--seconds", "1"],
+            return subprocess.run([FFF, "bench", "--depth", "12", "--batch", "1", "--rounds", "3", "--seconds", "1",
+                                   "--isa", "auto"],
                                   env=os.environ | {"FFF_BLAS": FAKE_BLAS, "FFF_ISA": ""}, capture_output=True,
                                   text=True, timeout=600, check=False,
                                   preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)))
@@ -178,7 +179,7 @@ class Bench(unittest.TestCase):
         self.assertEqual((answer.returncode, answer.stdout, answer.stderr.count("\n")), (2, "", 1))
         self.assertIn("GB of memory", answer.stderr)
         seen = set()
-        for megabytes in range(220, 700, 40):  # weights take 101 MB, so does each layer, the dense side half of it
+        for megabytes in range(170, 310, 20):  # weights take 50 MB, the layer 50, the dense side 25
             answer = limited(megabytes)
             self.assertIn(answer.returncode, (0, 2), answer.stderr)
             self.assertNotIn("no memory", answer.stderr)
@@ -202,10 +203,11 @@ class Bench(unittest.TestCase):
     @unittest.skipIf(WRAPPER, "an emulator's times")
     def test_busy_machine(self):
         """Others take the CPUs: said, and no ratio."""
+        shape = ["--width", "256", "--depth", "8", "--batch", "64", "--rounds", "5", "--isa", "auto"]
         others = spin(300)
         try:
-            found = json.loads(self.bench("--width", "256", "--depth", "9", "--batch", "64", "--rounds", "9", "--json"))
-            text = self.bench("--width", "256", "--depth", "9", "--batch", "64", "--rounds", "9")
+            found = json.loads(self.bench(*shape, "--json"))
+            text = self.bench(*shape)
             model = run("bert", MODEL, "--bench", "--sequences", "64", "--rounds", "5")
         finally:
             for other in others:

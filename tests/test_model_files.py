@@ -164,7 +164,7 @@ class WrongFiles(Files):
     @unittest.skipUnless(WITH_MODELS, "built without models")
     def test_environment_is_blamed(self):
         answer = run("bert", str(MASKED_LM), "--text", TEXT, isa="avx2")
-        self.refused(answer, "FFF_ISA=avx2: no instruction set has that name", "generic")
+        self.refused(answer, "FFF_ISA is 'avx2': no instruction set has that name", "generic")
         self.assertNotIn("safetensors", answer.stderr)
         self.assertNotIn("bert_mlm_tiny", answer.stderr)
 

@@ -282,7 +282,7 @@ static void test_refuses_what_is_wrong(void **unused) {
     expect_refused("{" F32("a", "[2]", "0", "8") "," F32("b", "[2]", "4", "12") "}", 12, "begins at byte 4");
     expect_refused("{" F32("a", "[1]", "0", "4") "," F32("b", "[1]", "8", "12") "}", 12, "begins at byte 8");
     expect_refused("{" F32("a", "[1]", "0", "4") "}", 5, "end at byte 4 of 5");
-    expect_refused("{" F32("line\\nbreak", "[1]", "0", "8") "}", 8, "'line?break'");
+    expect_refused("{" F32("line\\nbreak", "[1]", "0", "8") "}", 8, "'line\\x0abreak'");
     char error[512];
     assert_null(fff_safetensors_open("/nonexistent/file", error, sizeof error));
     assert_string_equal(error, "/nonexistent/file: No such file or directory");

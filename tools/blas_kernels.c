@@ -6,8 +6,6 @@
 #include <strings.h>
 #include <sys/auxv.h>
 
-enum { MOST_FEATURES = 32 };
-
 /* What kernels and CPUs can use, from less to more. A name that is not listed is left alone: it may be a newer CPU's.
  */
 enum level { BASELINE, AVX, AVX2, AVX512, NEON, SVE };
@@ -31,8 +29,15 @@ static const struct {
     {"ft2000", NEON},
 };
 
+#if defined(__aarch64__)
+static enum level cpu_level(void) {
+    enum { SVE_BIT = 1 << 22 }; /* HWCAP_SVE, which older headers lack */
+    return (getauxval(AT_HWCAP) & SVE_BIT) != 0 ? SVE : NEON;
+}
+#else
 /* Whether the CPU has all features of an instruction set, be it built into this library or not. */
 static bool cpu_has(fff_isa isa) {
+    enum { MOST_FEATURES = 32 };
     fff_cpu_feature features[MOST_FEATURES];
     size_t count = fff_cpu_features(features, MOST_FEATURES), of_isa = 0, present = 0;
     for (size_t i = 0; i < count && i < MOST_FEATURES; i++) {
@@ -43,13 +48,9 @@ static bool cpu_has(fff_isa isa) {
 }
 
 static enum level cpu_level(void) {
-#if defined(__aarch64__)
-    enum { SVE_BIT = 1 << 22 }; /* HWCAP_SVE, which older headers lack */
-    return (getauxval(AT_HWCAP) & SVE_BIT) != 0 ? SVE : NEON;
-#else
     return cpu_has(FFF_ISA_X86_AVX512) ? AVX512 : cpu_has(FFF_ISA_X86_AVX2) ? AVX2 : BASELINE;
-#endif
 }
+#endif
 
 /* Kernels to ask for where OpenBLAS does not see that it could use them. */
 static const char *better_kernels(enum level cpu) {

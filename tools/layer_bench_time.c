@@ -7,27 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum {
-    WARM_UPS = 3,      /* passes: some last-level caches keep only what is asked for twice */
-    CHECKED_DENSE = 4, /* tokens of each dense result compared with float64; as many are timed at least */
-    GROWTH = 8,        /* of the batch by which a side's time is estimated */
-    MOST_COUNTED = MOST_TIMES,
-};
-#define PASS_LEAST 1e-3 /* seconds: far above what reading the clocks takes */
-#define PASS_MOST 0.1   /* unless one call takes longer */
-#define WARM_MOST 0.2   /* passes that take longer warm up once */
-
-/* A side while it is timed. */
-struct racer {
-    struct bench_side *side;
-    const fff_layer *layer; /* NULL: dense */
-    const fff_runner *runner;
-    size_t tokens, repeats, warm_ups; /* of a pass: so many of the input's tokens, so many times over */
-    double seconds[MOST_COUNTED];     /* a token */
-    double lost[MOST_COUNTED];
-    bool clean[MOST_COUNTED];
-};
-
 struct race {
     struct bench *bench;
     size_t batch;
@@ -36,128 +15,6 @@ struct race {
     size_t base; /* whose time the others are compared with, or `count` */
 };
 
-static const char *side_name(const struct bench_side *side) {
-    return side->is_dense ? dense_blas_way_name(side->way) : fff_isa_name(side->isa);
-}
-
-/* ---- Running one side ------------------------------------------------------------------------ */
-
-/* The first `tokens` tokens, `batch` at a time. */
-static fff_status run_side(struct bench *bench, const struct racer *racer, size_t batch, size_t tokens) {
-    struct bench_work *work = bench->work;
-    const struct layer_data *data = &bench->data;
-    fff_status status = FFF_OK;
-    for (size_t first = 0; first < tokens && status == FFF_OK; first += batch) {
-        float *output = work->output + first * data->output_width;
-        if (racer->layer != NULL) {
-            status = fff_forward(racer->layer, batch, data->input + first * data->input_width, data->input_width,
-                                 output, data->output_width, work->workspace, work->workspace_size, racer->runner);
-        } else {
-            dense_blas_forward(&work->dense, racer->side->way, first, batch, output);
-        }
-    }
-    return status;
-}
-
-/* Without the time that other programs took. */
-static double time_call(struct bench *bench, const struct racer *racer, size_t tokens) {
-    double seconds = 0;
-    for (int i = 0; i < 2 && seconds < WARM_MOST; i++) { /* the second is warm */
-        struct stopwatch watch = stopwatch_start(1);
-        (void)run_side(bench, racer, tokens, tokens);
-        struct timed timed = stopwatch_stop(&watch);
-        seconds = timed.seconds * (1 - (racer->side->threads == 1 ? timed.lost : 0));
-    }
-    return seconds;
-}
-
-/* How long a call for a batch takes, found by ever larger ones; false, and a reason, if that is too long. */
-static bool estimate(struct bench *bench, struct racer *racer, size_t batch, double *seconds) {
-    double limit = (double)bench->settings.seconds / (1 + BENCH_LEAST_ROUNDS);
-    size_t tokens = batch < CHECKED_DENSE ? batch : CHECKED_DENSE;
-    for (;;) {
-        double measured = time_call(bench, racer, tokens), whole = measured * ((double)batch / (double)tokens);
-        size_t next = batch / GROWTH < tokens ? batch : tokens * GROWTH;
-        if (tokens == batch ? measured > limit
-                            : measured * ((double)next / (double)tokens) > (double)bench->settings.seconds) {
-            snprintf(racer->side->left_out, BENCH_TEXT, "a batch %s %.2g s, and --seconds %zu is for %d of them",
-                     tokens == batch ? "takes" : "would take about", whole, bench->settings.seconds,
-                     1 + BENCH_LEAST_ROUNDS);
-            return false;
-        }
-        if (tokens == batch) {
-            *seconds = measured;
-            return true;
-        }
-        tokens = next;
-    }
-}
-
-/* How much a side computes in a pass. */
-static void choose_pass(const struct bench *bench, struct racer *racer, size_t batch, double call) {
-    size_t calls = bench->data.batch / batch; /* all tokens */
-    if (racer->layer == NULL) {
-        size_t few = (CHECKED_DENSE + batch - 1) / batch; /* every token takes the same weights */
-        calls = few < calls ? few : calls;
-    }
-    if (call * (double)calls > PASS_MOST) {
-        calls = call < PASS_MOST ? (size_t)(PASS_MOST / call) : 1;
-    }
-    calls = calls > 0 ? calls : 1;
-    double pass = call * (double)calls;
-    racer->tokens = calls * batch;
-    racer->repeats = pass > 0 && pass < PASS_LEAST ? (size_t)(PASS_LEAST / pass) + 1 : 1;
-    racer->warm_ups = pass < WARM_MOST ? WARM_UPS : 1;
-}
-
-/* ---- Checking -------------------------------------------------------------------------------- */
-
-/* What the layers' outputs are compared with; whatever split computes it, it has the same bits. */
-static fff_status compute_reference(struct bench *bench, size_t tokens) {
-    struct bench_work *work = bench->work;
-    const struct layer_data *data = &bench->data;
-    size_t first = work->referenced;
-    if (tokens <= first) {
-        return FFF_OK;
-    }
-    work->referenced = tokens;
-    return fff_forward(work->layers[bench->settings.isa_count - 1], tokens - first,
-                       data->input + first * data->input_width, data->input_width,
-                       work->reference + first * data->output_width, data->output_width, work->workspace,
-                       work->workspace_size, NULL);
-}
-
-/* Whether a dense result agrees with float64, in some of its tokens, within the bound of any order of
- * summation. */
-static bool dense_agrees(struct bench *bench, size_t tokens) {
-    struct bench_work *work = bench->work;
-    size_t checked = bench_affordable(bench, tokens < CHECKED_DENSE ? tokens : CHECKED_DENSE);
-    uint32_t *roots = calloc(work->dense_data.trees, sizeof *roots);
-    struct agreement agreement = {0};
-    for (size_t token = 0; roots != NULL && token < checked; token++) {
-        dense_f64_evaluate(work->dense_f64, token);
-        dense_f64_check(work->dense_f64, roundings_of_any_order(&work->dense_data), roots, NULL,
-                        work->output + token * bench->data.output_width, &agreement);
-    }
-    free(roots);
-    return agreement.tokens == checked && agreement_holds(&agreement);
-}
-
-/* Whether what a side has just computed is right. */
-static bool output_is_right(struct bench *bench, const struct racer *racer, bool first_round) {
-    struct bench_work *work = bench->work;
-    size_t bytes = racer->tokens * bench->data.output_width * sizeof(float);
-    if (racer->layer != NULL) {
-        return compute_reference(bench, racer->tokens) == FFF_OK && memcmp(work->output, work->reference, bytes) == 0;
-    }
-    float *checked = work->checked[racer->side->way];
-    if (!first_round) { /* the same every time, so one check is enough */
-        return memcmp(work->output, checked, bytes) == 0;
-    }
-    memcpy(checked, work->output, bytes);
-    return dense_agrees(bench, racer->tokens);
-}
-
 /* ---- Rounds ---------------------------------------------------------------------------------- */
 
 /* One side once, after passes that bring its weights back into the caches. False if a result is wrong. */
@@ -165,13 +22,13 @@ static bool time_side(struct race *race, struct racer *racer, bool first_round) 
     struct bench *bench = race->bench;
     size_t threads = racer->side->threads < bench->cpus ? racer->side->threads : bench->cpus;
     for (size_t i = 0; i < racer->warm_ups; i++) { /* and wakes the threads */
-        (void)run_side(bench, racer, race->batch, racer->tokens);
+        (void)bench_run_side(bench, racer, race->batch, racer->tokens);
     }
     memset(bench->work->output, 0xff, racer->tokens * bench->data.output_width * sizeof(float));
     fff_status status = FFF_OK;
     struct stopwatch watch = stopwatch_start(threads);
     for (size_t i = 0; i < racer->repeats && status == FFF_OK; i++) {
-        status = run_side(bench, racer, race->batch, racer->tokens);
+        status = bench_run_side(bench, racer, race->batch, racer->tokens);
     }
     struct timed timed = stopwatch_stop(&watch);
     if (!first_round) {
@@ -179,7 +36,7 @@ static bool time_side(struct race *race, struct racer *racer, bool first_round) 
         racer->lost[race->rounds] = timed.lost;
         racer->clean[race->rounds] = !was_disturbed(timed);
     }
-    return status == FFF_OK && output_is_right(bench, racer, first_round);
+    return status == FFF_OK && bench_output_is_right(bench, racer, first_round);
 }
 
 static size_t clean_rounds(const struct race *race, const struct racer *a, const struct racer *b) {
@@ -220,11 +77,11 @@ static bool run_race(struct race *race, char *error, size_t error_size) {
             struct racer *racer = &race->racers[i];
             const struct bench_side *side = racer->side;
             show_progress("batch %zu: round %zu of %zu, %s%s%s", race->batch, race->rounds + 1,
-                          race->bench->settings.rounds, side->is_dense ? "dense, " : "", side_name(side),
+                          race->bench->settings.rounds, side->is_dense ? "dense, " : "", bench_side_name(side),
                           side->threads > 1 ? ", with threads" : "");
             if (!time_side(race, racer, first)) {
                 snprintf(error, error_size, "a timed result is wrong: %s%s, batch %zu, %zu threads",
-                         side->is_dense ? "dense, " : "", side_name(side), race->batch, side->threads);
+                         side->is_dense ? "dense, " : "", bench_side_name(side), race->batch, side->threads);
                 return false;
             }
         }
@@ -237,7 +94,7 @@ static bool run_race(struct race *race, char *error, size_t error_size) {
 
 /* Of the clean rounds, or of all. */
 static void sum_up_side(const struct race *race, const struct racer *racer) {
-    double values[MOST_COUNTED] = {0};
+    double values[MOST_TIMES] = {0};
     size_t count = 0;
     racer->side->clean = clean_rounds(race, racer, racer);
     for (size_t i = 0; i < race->rounds; i++) {
@@ -250,7 +107,7 @@ static void sum_up_side(const struct race *race, const struct racer *racer) {
 }
 
 static void sum_up_ratio(const struct race *race, const struct racer *racer, const struct racer *base) {
-    double ratios[MOST_COUNTED] = {0};
+    double ratios[MOST_TIMES] = {0};
     size_t count = 0;
     for (size_t i = 0; i < race->rounds; i++) {
         if (racer->clean[i] && base->clean[i]) {
@@ -305,13 +162,9 @@ static void sum_up(struct race *race, struct bench_batch *result, const struct l
 /* Enters a side, if there is time for it. */
 static void enter(struct race *race, struct bench_side *side, const fff_layer *layer, const fff_runner *runner) {
     struct racer *racer = &race->racers[race->count];
-    double call = 0;
     *racer = (struct racer){.side = side, .layer = layer, .runner = runner};
-    show_progress("batch %zu: estimating %s%s", race->batch, side->is_dense ? "dense, " : "", side_name(side));
-    if (estimate(race->bench, racer, race->batch, &call)) {
-        choose_pass(race->bench, racer, race->batch, call);
-        race->count++;
-    }
+    show_progress("batch %zu: estimating %s%s", race->batch, side->is_dense ? "dense, " : "", bench_side_name(side));
+    race->count += bench_choose_pass(race->bench, racer, race->batch) ? 1 : 0;
 }
 
 /* Is it worth timing? OpenBLAS's matrix-vector product is for one token. */

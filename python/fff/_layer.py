@@ -22,11 +22,12 @@ class _Handle:
     """Owns an fff_layer: whoever holds this may use it, in whatever way copies of a Layer came about."""
 
     def __init__(self, desc: _c.LayerDesc):
-        self.pointer = ctypes.c_void_p()  # owned from the moment that the library writes it
+        self.pointer: Optional[ctypes.c_void_p] = ctypes.c_void_p()  # owned from the moment that the library writes it
         check_call(_c.library.fff_layer_create(ctypes.byref(desc), ctypes.byref(self.pointer)), "Layer")
 
     def __del__(self, destroy=_c.library.fff_layer_destroy):  # bound here: at exit the module may be empty
-        destroy(getattr(self, "pointer", None))
+        pointer, self.pointer = getattr(self, "pointer", None), None
+        destroy(pointer)
 
 
 class Layer:
@@ -75,6 +76,8 @@ class Layer:
         self._path_length: int = _c.library.fff_layer_path_length(self._handle.pointer)
 
     def __repr__(self) -> str:
+        if not hasattr(self, "_handle"):
+            return "fff.Layer (not made)"
         return f"fff.Layer({self.trees}x{self.depth}, {self.input_width} -> {self.output_width}, {self.isa})"
 
     def __copy__(self) -> Layer:
@@ -128,6 +131,8 @@ class Layer:
     def _call(self, function: Callable, what: str, matrices: tuple[_arrays.Rows, ...],
               threads: Union[Threads, int, None]) -> None:
         batch = matrices[0].count
+        if not self._handle.pointer:
+            raise RuntimeError("this fff.Layer is freed: it is part of the garbage whose finalisers run")
         with pool_of(threads) as pool:
             scratch = self._take_scratch(batch, 1 if pool is None else pool.count)
             places = [number for rows in matrices for number in (rows.pointer, rows.stride)]

@@ -10,23 +10,26 @@ that the library calls to share its tasks, since ctypes can only print what is r
   before anything has begun or after everything has ended, as they do where the library works on the calling thread.
 - What is raised in the pool nevertheless (no memory, say) is kept, and raised for the caller once all has ended.
 - A call owns what the library reads and writes, until it has ended.
-- Nothing here has a __del__() or a weak reference's callback in Python: what is raised there is only printed, too.
+- Nothing here has a __del__() or a weak reference's callback in Python, where what is raised is only printed, too; nor
+  has threading.Thread, which is why threads are started without it.
 """
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import ctypes
 import itertools
 import operator
 import os
 import sys
-import _thread
 import threading
 import weakref
 from collections import deque
 from queue import SimpleQueue
 from typing import Callable, ContextManager, Iterable, Iterator, Optional, Union
+
+import numpy as np
 
 from . import _c
 
@@ -34,12 +37,11 @@ _MAX_COUNT = 4096  # a slip of the keyboard, not a machine
 
 # Locks of the interpreter's C API. threading.Lock.acquire() runs signal handlers while it waits, and raises what they
 # raise; PyThread_acquire_lock() does not return before it has the lock. CDLL, unlike pythonapi, releases the GIL.
-_interpreter = ctypes.CDLL(ctypes.pythonapi._name)
-_allocate_lock = _interpreter.PyThread_allocate_lock
+_allocate_lock = ctypes.pythonapi.PyThread_allocate_lock
 _allocate_lock.restype, _allocate_lock.argtypes = ctypes.c_void_p, []
-_acquire_lock = _interpreter.PyThread_acquire_lock
+_acquire_lock = ctypes.CDLL(ctypes.pythonapi._name).PyThread_acquire_lock
 _acquire_lock.restype, _acquire_lock.argtypes = ctypes.c_int, [ctypes.c_void_p, ctypes.c_int]
-_release_lock = _interpreter.PyThread_release_lock
+_release_lock = ctypes.pythonapi.PyThread_release_lock
 _release_lock.restype, _release_lock.argtypes = None, [ctypes.c_void_p]
 
 _gates: list[int] = []  # such locks, all held, for waits to come
@@ -56,18 +58,15 @@ def _gate() -> int:
     return lock
 
 
+def _waits(gate: int) -> Iterator:
+    """Waits until the gate is released, each time that something is taken from it."""
+    return map(_acquire_lock, itertools.repeat(gate), itertools.repeat(1))
+
+
 def _exhaust(iterator: Iterable) -> None:
     """Takes all that an iterator yields. Made of C functions alone it does so without a bytecode in between, where an
     exception could come."""
     deque(iterator, maxlen=0)
-
-
-def _begin_and_wait(begin: Iterator, gate: int) -> None:
-    """Takes one item from `begin`, which starts something, and waits until that releases the gate; neither, if there is no
-    item. An exception comes before or after both."""
-    waits = map(_acquire_lock, itertools.repeat(gate), itertools.repeat(1))
-    first = itertools.islice(begin, 1)  # zip takes from the one iterator, then from the other
-    _exhaust(itertools.chain(zip(first, waits), map(_gates.append, (gate,))))
 
 
 class _Tasks:
@@ -156,9 +155,10 @@ class _Call:
         return self.status
 
 
-def _serve(inbox: SimpleQueue, gone: weakref.ref) -> None:
-    """The life of a thread of the pool, until the inbox brings None, or the reference to the pool, which is dead."""
+def _serve(inbox: SimpleQueue, gone: weakref.ref, begun: int, alive: _thread.LockType) -> None:
+    """The life of a thread of the pool, until the inbox brings None, or the reference that tells that the pool is gone."""
     _here.serves = True
+    _release_lock(begun)
     for item in iter(inbox.get, None):
         if item is gone:
             break
@@ -171,6 +171,7 @@ def _serve(inbox: SimpleQueue, gone: weakref.ref) -> None:
             item.end(error)
         item = error = None  # owned by nobody while this thread waits
     inbox.put(None)  # for the next thread
+    alive.release()
 
 
 _here = threading.local()
@@ -203,47 +204,39 @@ class Threads:
         self._open: list[SimpleQueue] = []  # the inbox; none while there are no threads
         self._count, self._closed = count, False
         self._lock = threading.RLock()  # a handler of this thread may use the pool, too
-        self._threads: list[threading.Thread] = []
+        self._alive: list[_thread.LockType] = []  # held by the threads
         self._process = _process
-        self._start()
+        # Dies with the pool and not before: references to what the garbage collector knows, as it does not know arrays,
+        # are called before finalisers, and these may still use the pool.
+        self._lives = np.empty(0)
+        if count > 1:  # one is the calling thread
+            self._start()
 
     def _start(self) -> None:
         """Starts the threads. They do not keep the interpreter from ending, and work until it has run the functions
         registered with atexit."""
-        if self._count == 1:  # the calling thread
-            return
         inbox: SimpleQueue = SimpleQueue()
-        gone = weakref.ref(self, inbox.put)  # kept by the threads, which do not keep the pool
-        threads: list[threading.Thread] = []
-        errors: list[BaseException] = []
-        gate = _gate()
-
-        def start_all() -> None:  # in a thread of its own: an exception in Thread.start() would leave it half done
-            try:
-                for i in range(self._count):
-                    thread = threading.Thread(target=_serve, args=(inbox, gone), name=f"fff-{i}", daemon=True)
-                    thread.start()
-                    threads.append(thread)
-                self._threads = threads
-                self._open.append(inbox)
-            except BaseException as error:
-                inbox.put(None)
-                errors.append(error)
-            finally:
-                _release_lock(gate)
-
+        gone = weakref.ref(self._lives, inbox.put)  # kept by the threads, which do not keep the pool
+        locks = [_thread.allocate_lock() for _ in range(self._count)]
+        for lock in locks:
+            lock.acquire()
+        begun = _gate()
+        arguments = [(inbox, gone, begun, lock) for lock in locks]
+        # For each lock: start a thread, wait until it has begun (else the interpreter may end, and crash, before), and
+        # append the lock to self._alive; then the inbox to self._open.
+        each = zip(map(_thread.start_new_thread, itertools.repeat(_serve), arguments), _waits(begun),
+                   map(self._alive.append, locks))
         try:
-            _begin_and_wait(map(_thread.start_new_thread, (start_all,), ((),)), gate)
-            if errors:
-                raise errors.pop()
+            _exhaust(itertools.chain(each, map(self._open.append, (inbox,)), map(_gates.append, (begun,))))
         except RuntimeError as error:
-            raise RuntimeError(f"{len(threads)} of {self._count} threads could be started ({error})") from error
+            inbox.put(None)
+            raise RuntimeError(f"{len(self._alive)} of {self._count} threads could be started ({error})") from error
 
     def _renew(self) -> None:
         """In the child of a fork, threads, inbox and lock are the parent's."""
         with _renewing:
             if self._process is not _process:
-                self._lock, self._open, self._threads = threading.RLock(), [], []
+                self._lock, self._open, self._alive = threading.RLock(), [], []
                 self._process = _process
 
     def _run(self, function: Callable, arguments: tuple, owned: tuple, tokens: int) -> int:
@@ -259,9 +252,11 @@ class Threads:
             if not self._open:
                 self._start()
             call = _Call(function, arguments, owned, self._count)
-            # There is no inbox if a handler has closed the pool between the lines above and here, and two if one has
-            # started it.
-            _begin_and_wait(map(operator.methodcaller("put", call), self._open), call.ended)
+            # Put the call into the inbox, then wait until it has ended: zip takes from the one iterator, then from the
+            # other. There is no inbox if a handler has closed the pool between the lines above and here, and there are two
+            # if one has started it.
+            puts = map(operator.methodcaller("put", call), itertools.islice(self._open, 1))
+            _exhaust(itertools.chain(zip(puts, _waits(call.ended)), map(_gates.append, (call.ended,))))
             return call.result()
 
     @property
@@ -279,9 +274,10 @@ class Threads:
         with contextlib.nullcontext() if _in_pool() else self._lock:
             self._closed = True
             self._stop()
-        for thread in self._threads:
-            if thread is not threading.current_thread():
-                thread.join()
+        if not _in_pool():
+            for lock in self._alive:
+                with lock:
+                    pass
 
     def _stop(self) -> None:
         with contextlib.suppress(IndexError):  # while True: self._open.pop().put(None)

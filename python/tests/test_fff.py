@@ -82,6 +82,62 @@ class Computes(unittest.TestCase):
         np.testing.assert_array_equal(one, expected[7])
         self.assertEqual(self.layer(self.x[:0]).shape, (0, 21))
 
+    def test_any_layout_is_read(self):
+        expected = self.layer(self.x)
+        unaligned = np.zeros(self.x.nbytes + 1, np.uint8)[1:].view(np.float32).reshape(self.x.shape)
+        unaligned[:] = self.x
+        fixed = self.x.copy()
+        fixed.flags.writeable = False
+        windows = np.lib.stride_tricks.sliding_window_view(self.x.ravel(), 33)[:100]
+        reversed_columns = np.ascontiguousarray(self.x[:, ::-1])[:, ::-1]
+        for what, x, right in [
+            ("negative stride", self.x[::-1], expected[::-1]),
+            ("broadcast", np.broadcast_to(self.x[:1], (7, 33)), np.repeat(expected[:1], 7, axis=0)),
+            ("Fortran order", np.asfortranarray(self.x), expected), ("unaligned", unaligned, expected),
+            ("read-only", fixed, expected), ("backward rows", reversed_columns, expected),
+            ("overlapping rows", windows, self.layer(windows.copy())), ("matrix", self.x.view(np.matrix), expected),
+        ]:
+            with self.subTest(what):
+                self.assertEqual(self.layer(x).tobytes(), right.tobytes())
+                self.assertIs(type(self.layer(x)), np.ndarray)
+                nodes, logits = self.layer.route(x)
+                other = np.asfortranarray(nodes), logits.repeat(2, axis=0)[::2]
+                self.assertEqual(self.layer.accumulate(*other).tobytes(), right.tobytes())
+                self.assertEqual(fff.activate(x).tobytes(), fff.activate(x.copy()).tobytes())
+
+    def test_any_number_of_dimensions(self):
+        expected = self.layer(self.x)
+        nodes, logits = self.layer.route(self.x)
+        for shape in [(5, 10), (1, 50), (50, 1), (5, 2, 5), (2, 0), (0, 2), (1, 1, 0, 3)]:
+            count = math.prod(shape)
+            x = self.x[:count].reshape(*shape, 33)
+            with self.subTest(shape):
+                self.assertEqual(self.layer(x).shape, (*shape, 21))
+                self.assertEqual(self.layer(x).tobytes(), expected[:count].tobytes())
+                found = self.layer.route(x)
+                self.assertEqual([array.shape for array in found], [(*shape, 15)] * 2)
+                self.assertEqual(found[1].tobytes(), logits[:count].tobytes())
+                out = np.full((*shape, 30), 7, np.float32)
+                self.assertIsNotNone(self.layer.accumulate(*found, out=out[..., 3:24]))
+                self.assertEqual(out[..., 3:24].tobytes(), expected[:count].tobytes())
+                self.assertTrue((out[..., :3] == 7).all() and (out[..., 24:] == 7).all())
+        one = self.layer.route(self.x[7])
+        self.assertEqual([array.tobytes() for array in one], [nodes[7].tobytes(), logits[7].tobytes()])
+        self.assertEqual(self.layer.accumulate(*one).tobytes(), expected[7].tobytes())
+        transposed = self.x[:48].reshape(6, 8, 33).transpose(1, 0, 2)  # not to be flattened without a copy
+        np.testing.assert_array_equal(self.layer(transposed), expected[:48].reshape(6, 8, 21).transpose(1, 0, 2))
+        self.assertEqual(fff.activate(np.float32(1.5)[...]).shape, ())
+
+    def test_weights_of_any_layout(self):
+        expected = self.layer(self.x).tobytes()
+        for change in (lambda a: np.ascontiguousarray(a[::-1])[::-1], np.asfortranarray,
+                       lambda a: a.repeat(2, axis=-1)[..., ::2]):
+            layer = fff.Layer(change(self.w_in), change(self.w_out), depth=4, trees=3, biases=change(self.biases))
+            self.assertEqual(layer(self.x).tobytes(), expected)
+        same = fff.Layer(np.broadcast_to(self.w_in[:1], self.w_in.shape), self.w_out, depth=4, trees=3)
+        copied = fff.Layer(np.repeat(self.w_in[:1], len(self.w_in), axis=0), self.w_out, depth=4, trees=3)
+        self.assertEqual(same(self.x).tobytes(), copied(self.x).tobytes())
+
     def test_route(self):
         nodes, logits = self.layer.route(self.x)
         self.assertEqual(nodes.shape, (50, 15))
@@ -159,7 +215,6 @@ class Refuses(unittest.TestCase):
             (TypeError, {"output_weights": w_out.astype(np.float16)}),
             (TypeError, {"input_weights": w_in.astype(">f4")}),
             (ValueError, {"input_weights": w_in[:-1]}),
-            (ValueError, {"input_weights": w_in[::-1]}),
             (ValueError, {"input_weights": w_in[None]}),
             (ValueError, {"output_weights": w_out[:5]}),
             (ValueError, {"biases": biases[:-1]}),
@@ -172,7 +227,13 @@ class Refuses(unittest.TestCase):
             (ValueError, {"routing": "<"}),
             (fff.Error, {"isa": "mmx"}),
             (fff.Error, {"input_weights": w_in[:, :0]}),
-            (fff.Error, {"input_weights": np.broadcast_to(w_in[:1], w_in.shape)}),
+            (TypeError, {"input_weights": np.ma.masked_array(w_in)}),
+            (TypeError, {"depth": 4.0}),
+            (TypeError, {"trees": "3"}),
+            (ValueError, {"trees": 1 << 70}),
+            (ValueError, {"sleef": "other"}),
+            (fff.Error, {"isa": None}),
+            (fff.Error, {"isa": "generic\0"}),
         ]:
             with self.subTest(arguments=list(arguments)), self.assertRaises(error):
                 fff.Layer(**{"input_weights": w_in, "output_weights": w_out, "depth": 4, "trees": 3, "biases": biases}
@@ -183,22 +244,37 @@ class Refuses(unittest.TestCase):
         out = np.zeros((5, 21), np.float32)
         fixed = out.copy()
         fixed.flags.writeable = False
-        unaligned = np.zeros(5 * 33 * 4 + 1, np.uint8)[1:].view(np.float32).reshape(5, 33)
         for error, arguments in [
             (TypeError, (None,)), (TypeError, ([1.0] * 33,)), (TypeError, (x.astype(np.float64),)),
-            (TypeError, (x.astype(np.int32),)), (ValueError, (x[:, :32],)), (ValueError, (x[:, ::-1],)),
-            (ValueError, (x[None],)), (ValueError, (np.zeros((33, 5), np.float32).T,)), (ValueError, (unaligned,)),
-            (ValueError, (np.broadcast_to(x[:1], x.shape),)), (ValueError, (x[::-1],)),
+            (TypeError, (x.astype(np.int32),)), (TypeError, (x.astype(np.float16),)), (TypeError, (x.astype(">f4"),)),
+            (ValueError, (x[:, :32],)), (ValueError, (x.T,)), (ValueError, (x[0, 0, ...],)),
+            (TypeError, (np.ma.masked_array(x),)), (TypeError, (x[0, 0],)),
         ]:
             with self.subTest(arguments=arguments), self.assertRaises(error):
                 self.layer(*arguments)
-        for error, wrong in [(ValueError, out[:4]), (ValueError, out[:, :20]), (TypeError, out.astype(np.float64)),
-                             (ValueError, fixed), (TypeError, "out")]:
+        unaligned = np.zeros(5 * 21 * 4 + 1, np.uint8)[1:].view(np.float32).reshape(5, 21)
+        overlapping = np.lib.stride_tricks.as_strided(out, (5, 21), (40, 4))
+        for error, wrong in [
+            (ValueError, out[:4]), (ValueError, out[:, :20]), (TypeError, out.astype(np.float64)), (ValueError, fixed),
+            (TypeError, "out"), (ValueError, unaligned), (ValueError, out[::-1]), (ValueError, out[:, ::-1]),
+            (ValueError, np.asfortranarray(out)), (ValueError, overlapping), (ValueError, out[None]),
+            (TypeError, np.ma.masked_array(out)),
+        ]:
             with self.subTest(out=type(wrong)), self.assertRaises(error):
                 self.layer(x, out=wrong)
+        apart = np.zeros((3, 5, 21), np.float32).transpose(1, 0, 2)  # three dimensions that no copy-free matrix has
+        self.assertRaises(ValueError, self.layer, np.zeros((5, 3, 33), np.float32), out=apart)
+        self.assertTrue((out == 0).all() and (apart == 0).all())
         square = fff.Layer(*make(width=33, out=33)[:2], depth=4, trees=3)
-        with self.assertRaises(fff.Error):
-            square(x, out=x)  # input and output share memory
+        for shared in (x, x.reshape(1, 5, 33)):
+            with self.assertRaises(fff.Error) as caught:
+                square(shared, out=shared)  # input and output share memory
+            self.assertEqual(caught.exception.status, fff.Status.OVERLAP)
+        nodes, logits = self.layer.route(x)
+        self.assertRaises(ValueError, self.layer.accumulate, nodes[:4], logits)
+        self.assertRaises(ValueError, self.layer.accumulate, nodes[None], logits)
+        for wrong in ([1.0], x.astype(np.float64), np.ma.masked_array(x), None):
+            self.assertRaises(TypeError, fff.activate, wrong)
         with self.assertRaises(fff.Error):
             self.layer.accumulate(np.full((2, 15), 31, np.uint32), np.zeros((2, 15), np.float32))
         with self.assertRaises(TypeError):
@@ -227,7 +303,8 @@ class Refuses(unittest.TestCase):
                 result = choose.choice([self.layer, self.layer.route])(array) if out is None else (
                     self.layer(array, out=out))
                 accepted += 1
-                self.assertIsNotNone(result)
+                for part in result if isinstance(result, tuple) else (result,):
+                    self.assertEqual(part.shape[:-1], array.shape[:-1])
             except (TypeError, ValueError, fff.Error):
                 refused += 1
         self.assertGreater(accepted, 100)

@@ -220,7 +220,7 @@ class Definition(unittest.TestCase):
         for activation in ACTIVATIONS:
             for module in (small(activation=activation), small(0, 9, activation=activation), BenchmarkFFF(33, 4, 21)):
                 x = torch.randn(6, 5, 33)
-                weight = torch.randn(6, 5, module.output_width)
+                weight = torch.randn_like(module.dense(x))
                 found = []
                 for mode in (True, False):
                     module.train(mode)

@@ -74,7 +74,7 @@ def watch(how: Optional[str] = None) -> str:
              counted, nor are any to tensors made in inference mode.
     sample   (at first) by the count, and by elements spread over each weight: 8 a token, from 32 to 1024, the same ones at
              each call. A write to a whole weight is noticed; one that changes a part p of it, which is not counted, goes
-             unnoticed with a chance of (1 - p) ** 32 to (1 - p) ** 1024. Weights of up to 32 elements are looked at whole.
+             unnoticed with a chance of (1 - p) ** 32 to (1 - p) ** 1024.
     all      by the count, and by all elements: certain, and several times as slow as the kernels themselves."""
     global _watch
     before = _watch

@@ -30,7 +30,7 @@ def rows(nodes: torch.Tensor) -> torch.Tensor:
 
 def on_paths(logits: torch.Tensor, activations: torch.Tensor, depth: int, trees: int, routing: int) -> torch.Tensor:
     """Activations (tokens, trees * nodes), with 0 for neurons off their token's paths."""
-    visited = torch.zeros_like(logits, dtype=torch.bool).scatter(1, rows(walk(logits, depth, trees, routing)), True)
+    visited = torch.zeros_like(logits, dtype=torch.bool).scatter(1, rows(walk(logits, depth, trees, routing)), 1)
     return torch.where(visited, activations, torch.zeros_like(activations))
 
 

@@ -47,12 +47,10 @@ class _Weight:
         array = weight.numpy()
         bits = array.reshape(-1).view(np.int32)
         count = min(bits.size, _MOST)
-        at = np.arange(count)
-        if bits.size > _MOST:
-            at = np.array([(i * 0x9E3779B97F4A7C15 % 2 ** 64) * bits.size >> 64 for i in range(count)])
-            for i in np.flatnonzero(bits[at] << 1 == 0):  # most ways to rewrite a weight leave a zero as it is
-                window = np.flatnonzero(bits[at[i]:at[i] + _MOST] << 1)
-                at[i] += window[0] if window.size else 0
+        at = np.array([(i * 0x9E3779B97F4A7C15 % 2 ** 64) * bits.size >> 64 for i in range(count)], np.int64)
+        for i in np.flatnonzero(bits[at] << 1 == 0):  # most ways to rewrite a weight leave a zero as it is
+            window = np.flatnonzero(bits[at[i]:at[i] + _MOST] << 1)
+            at[i] += window[0] if window.size else 0
         self.at = np.unravel_index(at, array.shape)
         self.sample = bits[at]
         self.hash = _hash(array) if _watch == ALL else None

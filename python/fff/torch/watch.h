@@ -56,12 +56,10 @@ class Content {
         uint64_t elements = static_cast<uint64_t>(weight.numel());
         size_t count = std::min<size_t>(elements, MOST);
         for (uint64_t i = 0; i < count; i++) {
-            uint64_t at = elements <= MOST
-                              ? i
-                              : static_cast<uint64_t>(static_cast<unsigned __int128>(i * GOLDEN) * elements >> 64);
+            auto at = static_cast<uint64_t>(static_cast<unsigned __int128>(i * GOLDEN) * elements >> 64);
+            /* Most ways to rewrite a weight leave a zero, +0 or -0, as it is. */
             for (int step = 0; step < FAR && (bits(weight, offset(weight, at)) << 1) == 0; step++) {
-                at =
-                    at + 1 < elements ? at + 1 : 0; /* most ways to rewrite a weight leave a zero, +0 or -0, as it is */
+                at = at + 1 < elements ? at + 1 : 0;
             }
             offsets_.push_back(offset(weight, at));
             sample_.push_back(bits(weight, offsets_.back()));

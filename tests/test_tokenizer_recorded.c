@@ -1,0 +1,224 @@
+/* Tokenizers against Hugging Face's programs: recorded ids (tests/reference/tokenizer.py makes them), and what stands
+ * beside a vocab.txt or tokenizer.json. */
+#include "bert/wordpiece.h"
+#include "tests/support.h"
+
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { LONGEST_PATH = 256, LONGEST_LINE = 512, MOST_IDS = 1000 };
+
+static char folder[] = "/tmp/fff_tokenizer_XXXXXX";
+static const char *const names[] = {"tokenizer.json", "vocab.txt", "tokenizer_config.json", "special_tokens_map.json",
+                                    "added_tokens.json"};
+
+static const char *path_of(const char *name, char *path) {
+    snprintf(path, LONGEST_PATH, "%s/%s", folder, name);
+    return path;
+}
+
+static void write_file(const char *name, const char *content) {
+    char path[LONGEST_PATH];
+    FILE *file = fopen(path_of(name, path), "wb");
+    assert_non_null(file);
+    assert_int_equal(fwrite(content, 1, strlen(content), file), strlen(content));
+    assert_int_equal(fclose(file), 0);
+}
+
+static void clear_folder(void) {
+    char path[LONGEST_PATH];
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        unlink(path_of(names[i], path));
+    }
+}
+
+static fff_tokenizer *open_folder(char *error, size_t error_size) {
+    char path[LONGEST_PATH];
+    bool json = access(path_of("tokenizer.json", path), F_OK) == 0;
+    return fff_tokenizer_open(path_of(json ? "tokenizer.json" : "vocab.txt", path), error, error_size);
+}
+
+/* ---- What was recorded ----------------------------------------------------------------------- */
+
+static void check_text(const fff_tokenizer *tokenizer, const char *name, const json_t *text) {
+    const json_t *string = json_array_get(text, 0), *expected = json_array_get(text, 1);
+    int32_t *ids;
+    size_t count;
+    assert_true(
+        fff_tokenizer_encode(tokenizer, json_string_value(string), json_string_length(string), MOST_IDS, &ids, &count));
+    for (size_t i = 0; i < count || i < json_array_size(expected); i++) {
+        long long id = i < count ? ids[i] : -1;
+        long long right = i < json_array_size(expected) ? json_integer_value(json_array_get(expected, i)) : -1;
+        if (id != right) {
+            fail_msg("%s, '%s': id %zu is %lld, not %lld", name, json_string_value(string), i, id, right);
+        }
+    }
+    free(ids);
+}
+
+static void write_files(json_t *files, json_t *vocabulary) {
+    const char *name;
+    json_t *content;
+    json_object_foreach(files, name, content) {
+        json_t *model = json_object_get(content, "model");
+        if (json_is_null(json_object_get(model, "vocab"))) {
+            json_object_set(model, "vocab", vocabulary);
+        }
+        char *text = json_is_string(content) ? strdup(json_string_value(content)) : json_dumps(content, 0);
+        assert_non_null(text);
+        write_file(name, text);
+        free(text);
+    }
+}
+
+static void test_recorded(void **unused) {
+    (void)unused;
+    json_error_t json_error;
+    json_t *root = json_load_file(FFF_TEST_DATA "/tokenizer.json", 0, &json_error);
+    if (root == NULL) {
+        fail_msg("%s", json_error.text);
+    }
+    const json_t *cases = json_object_get(root, "cases");
+    size_t texts = 0;
+    for (size_t i = 0; i < json_array_size(cases); i++) {
+        const json_t *entry = json_array_get(cases, i), *all = json_object_get(entry, "texts");
+        const char *name = json_string_value(json_object_get(entry, "name"));
+        char error[LONGEST_LINE] = "";
+        clear_folder();
+        write_files(json_object_get(entry, "files"), json_object_get(root, "vocab"));
+        fff_tokenizer *tokenizer = open_folder(error, sizeof error);
+        if (tokenizer == NULL) {
+            fail_msg("%s: %s", name, error);
+        }
+        for (size_t j = 0; j < json_array_size(all); j++, texts++) {
+            check_text(tokenizer, name, json_array_get(all, j));
+        }
+        fff_tokenizer_close(tokenizer);
+    }
+    print_message("%zu texts by %zu tokenizers\n", texts, json_array_size(cases));
+    assert_true(texts > 1500);
+    json_decref(root);
+}
+
+/* ---- What is refused ------------------------------------------------------------------------- */
+
+static const char vocabulary[] = "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nthe\n<s>\n";
+#define MODEL                                                                                                          \
+    "\"model\":{\"type\":\"WordPiece\",\"unk_token\":\"[UNK]\",\"continuing_subword_prefix\":\"##\","                  \
+    "\"max_input_chars_per_word\":100,\"vocab\":{\"[UNK]\":0,\"the\":1}}"
+
+static void expect_refused(const char *expected) {
+    char error[LONGEST_LINE] = "";
+    fff_tokenizer *tokenizer = open_folder(error, sizeof error);
+    if (tokenizer != NULL) {
+        fff_tokenizer_close(tokenizer);
+        fail_msg("read, and '%s' is to be refused", expected);
+    }
+    if (strstr(error, expected) == NULL || strncmp(error, folder, strlen(folder)) != 0 || strchr(error, '\n') != NULL) {
+        fail_msg("'%s' should contain '%s'", error, expected);
+    }
+}
+
+static void test_config_refused(void **unused) {
+    (void)unused;
+    static const struct {
+        const char *config, *expected;
+    } cases[] = {
+        {"", "tokenizer_config.json: "},
+        {"[]", "tokenizer_config.json: is no JSON object"},
+        {"{\"do_lower_case\":\"no\"}", "'do_lower_case' is neither true nor false"},
+        {"{\"strip_accents\":1}", "'strip_accents' is neither true nor false"},
+        {"{\"tokenize_chinese_chars\":null}", "'tokenize_chinese_chars' is neither true nor false"},
+        {"{\"do_basic_tokenize\":false}", "'do_basic_tokenize' is false; only true is supported"},
+        {"{\"never_split\":[\"the\"]}", "'never_split' is [\"the\"]"},
+        {"{\"padding_side\":\"left\"}", "'padding_side' is \"left\""},
+        {"{\"truncation_side\":\"left\"}", "'truncation_side' is \"left\""},
+        {"{\"split_special_tokens\":true}", "'split_special_tokens' is true"},
+        {"{\"wordpieces_prefix\":\"@\"}", "'wordpieces_prefix' is \"@\""},
+        {"{\"model_max_length\":0}", "'model_max_length'"},
+        {"{\"tokenizer_class\":\"RobertaTokenizer\"}", "tokenizer_class 'RobertaTokenizer'"},
+        {"{\"tokenizer_class\":\"BertTokenizerFaster\"}", "tokenizer_class 'BertTokenizerFaster'"},
+        {"{\"tokenizer_class\":\"PreTrainedTokenizerFast\"}", "with a vocab.txt"},
+        {"{\"tokenizer_class\":7}", "tokenizer_class"},
+        {"{\"auto_map\":{\"AutoTokenizer\":[\"a.b\",null]}}", "'auto_map'"},
+        {"{\"cls_token\":7}", "'cls_token' is no token"},
+        {"{\"cls_token\":null}", "'cls_token' is null"},
+        {"{\"cls_token\":\"<cls>\"}", "piece '<cls>' is missing"},
+        {"{\"additional_special_tokens\":[7]}", "'additional_special_tokens'"},
+        {"{\"added_tokens_decoder\":[]}", "'added_tokens_decoder' is no object"},
+        {"{\"added_tokens_decoder\":{\"x\":{\"content\":\"a\"}}}", "'x' is no id"},
+        {"{\"added_tokens_decoder\":{\"7\":{}}}", "'7' is no id"},
+        {"{\"added_tokens_decoder\":{\"9\":{\"content\":\"a\"}}}", "'a' has id 9, and by the vocabulary 7"},
+        {"{\"added_tokens_decoder\":{\"5\":{\"content\":\"the\",\"lstrip\":3}}}", "'lstrip'"},
+    };
+    clear_folder();
+    write_file("vocab.txt", vocabulary);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        write_file("tokenizer_config.json", cases[i].config);
+        expect_refused(cases[i].expected);
+    }
+    write_file("tokenizer_config.json", "{}");
+    write_file("added_tokens.json", "{\"a\":\"b\"}");
+    expect_refused("'a' is no id");
+    write_file("added_tokens.json", "{}");
+    write_file("special_tokens_map.json", "{\"sep_token\":[]}");
+    expect_refused("'sep_token' is no token");
+    clear_folder();
+    write_file("tokenizer.json", "{" MODEL ",\"normalizer\":{\"type\":\"Lowercase\"}}");
+    write_file("tokenizer_config.json", "{\"do_lower_case\":false,\"tokenizer_class\":\"BertTokenizer\"}");
+    expect_refused("'do_lower_case' is about a BertNormalizer; here it is 'Lowercase'");
+    write_file("tokenizer_config.json", "{\"unk_token\":\"<unk>\"}");
+    expect_refused("unk_token is '[UNK]' here, and '<unk>'");
+}
+
+/* Names of special tokens, and how many ids a text may have. */
+static void test_config_obeyed(void **unused) {
+    (void)unused;
+    char error[LONGEST_LINE] = "";
+    clear_folder();
+    write_file("vocab.txt", vocabulary);
+    write_file("tokenizer_config.json",
+               "{\"model_max_length\":4,\"mask_token\":\"<s>\",\"pad_token\":{\"content\":\"the\"}}");
+    fff_tokenizer *tokenizer = open_folder(error, sizeof error);
+    assert_non_null(tokenizer);
+    assert_int_equal(fff_tokenizer_mask(tokenizer), 6);
+    assert_int_equal(fff_tokenizer_pad(tokenizer), 5);
+    int32_t *ids;
+    size_t count;
+    assert_true(fff_tokenizer_encode(tokenizer, "the the the the", 15, MOST_IDS, &ids, &count));
+    assert_int_equal(count, 4);
+    assert_int_equal(ids[0], 2);
+    assert_int_equal(ids[3], 3);
+    free(ids);
+    fff_tokenizer_close(tokenizer);
+    write_file("tokenizer_config.json", "{\"mask_token\":null,\"pad_token\":null}");
+    tokenizer = open_folder(error, sizeof error);
+    assert_non_null(tokenizer);
+    assert_int_equal(fff_tokenizer_mask(tokenizer), -1);
+    assert_int_equal(fff_tokenizer_pad(tokenizer), 0);
+    fff_tokenizer_close(tokenizer);
+}
+
+static int make_folder(void **unused) {
+    (void)unused;
+    return mkdtemp(folder) != NULL ? 0 : -1;
+}
+
+static int remove_folder(void **unused) {
+    (void)unused;
+    clear_folder();
+    return rmdir(folder);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_recorded),
+        cmocka_unit_test(test_config_refused),
+        cmocka_unit_test(test_config_obeyed),
+    };
+    test_start("test_tokenizer_recorded");
+    return cmocka_run_group_tests_name("tokenizer_recorded", tests, make_folder, remove_folder);
+}
