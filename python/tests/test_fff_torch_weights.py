@@ -139,7 +139,8 @@ class Watched(unittest.TestCase):
             self.assertTrue(self.current(self.changed(exchange_storage, at)))
 
     def test_optimizers(self):
-        for make in (lambda p: torch.optim.SGD(p, 0.1, momentum=0.9), lambda p: torch.optim.Adam(p, 0.1), lambda p: torch.optim.RMSprop(p, 0.1)):
+        for make in (lambda p: torch.optim.SGD(p, 0.1, momentum=0.9), lambda p: torch.optim.Adam(p, 0.1),
+                     lambda p: torch.optim.RMSprop(p, 0.1)):
             module = FFF(96, 64, 5, 2).eval()
             optimizer = make(module.parameters())
             for _ in range(3):

@@ -1,4 +1,5 @@
-"""For torch.jit.script: modules that TorchScript can read (it wants no annotations from __future__). They call the operator whatever their training mode."""
+"""For torch.jit.script: modules that TorchScript can read (it wants no annotations from __future__). They call the operator
+whatever their training mode."""
 
 from typing import Optional
 
