@@ -139,7 +139,7 @@ class Interrupted(NothingIgnored):
                 with self.assertRaises(Stop), Alarm(0.01, Stop, interval=0.003) as alarm:
                     LAYER(X, threads=threads)
                 self.assertEqual(ended, [0] * (trial + 1))
-                self.assertEqual(alarm.hits, 1)
+                self.assertGreaterEqual(alarm.hits, 1)
 
     def test_exceptions_of_other_threads(self):
         """PyThreadState_SetAsyncExc() against a thread that calls."""
