@@ -17,8 +17,8 @@ from ._layer import ACTIVATIONS, ROUTINGS, Layer, activate
 from ._system import SLEEFS, Cpu, Sleef, cpu, isas, nodes_per_tree, sleef, version
 from ._threads import Threads
 
-__all__ = ["ACTIVATIONS", "ROUTINGS", "SLEEFS", "Cpu", "Error", "Layer", "Sleef", "Status", "Threads", "activate", "cpu",
-           "isas", "nodes_per_tree", "sleef", "version"]
+__all__ = ["ACTIVATIONS", "ROUTINGS", "SLEEFS", "Cpu", "Error", "Layer", "Sleef", "Status", "Threads", "activate",
+           "cpu", "isas", "nodes_per_tree", "sleef", "version"]
 __version__ = version()
 
 for _public in (Cpu, Error, Layer, Sleef, Status, Threads, activate, cpu, isas, nodes_per_tree, sleef, version):

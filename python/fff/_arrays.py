@@ -17,8 +17,8 @@ def typed(array: np.ndarray, what: str, dtype: type) -> np.ndarray:
     """The array, without its subclass; TypeError if it is none, or of another type."""
     name = dtype.__name__
     if not isinstance(array, np.ndarray):
-        raise TypeError(f"{what} is a {type(array).__name__}, not a NumPy array: numpy.asarray({what}, numpy.{name}) makes "
-                        "one")
+        raise TypeError(f"{what} is a {type(array).__name__}, not a NumPy array: numpy.asarray({what}, numpy.{name}) "
+                        "makes one")
     if array.dtype != dtype:
         raise TypeError(f"{what} has dtype {array.dtype}, not {name} (in the machine's byte order): "
                         f"{what}.astype(numpy.{name}) converts it")
@@ -77,8 +77,8 @@ def write(out: Optional[np.ndarray], batch: tuple[int, ...], columns: int) -> Ro
         raise ValueError("out is read-only")
     matrix = _flat(array)
     if matrix.size > 0 and not (np.may_share_memory(matrix, array) and _followed(matrix)):
-        raise ValueError(f"out has strides {array.strides}: its rows must be contiguous, aligned, in ascending order and "
-                         "one stride apart")
+        raise ValueError(f"out has strides {array.strides}: its rows must be contiguous, aligned, in ascending order "
+                         "and one stride apart")
     return Rows(matrix, batch)
 
 

@@ -31,7 +31,7 @@ class _Handle:
 
 
 class Layer:
-    """A fast feedforward layer: `trees` binary trees of `depth`, path sums. Immutable, with a packed copy of its weights.
+    """A fast feedforward layer: `trees` binary trees of `depth`, path sums. Immutable; holds packed weights, copies.
 
     input_weights   (rows, input width); rows = trees * nodes_per_tree(depth); node j of tree k is row k * nodes + j
     output_weights  (rows, output width), any strides: of PyTorch's linear_out.weight pass the transpose, a view

@@ -156,7 +156,7 @@ class _Call:
 
 
 def _serve(inbox: SimpleQueue, gone: weakref.ref, begun: int, alive: _thread.LockType) -> None:
-    """The life of a thread of the pool, until the inbox brings None, or the reference that tells that the pool is gone."""
+    """The life of a thread of the pool, until the inbox brings None, or the reference that tells of the pool's end."""
     _here.serves = True
     _release_lock(begun)
     for item in iter(inbox.get, None):
@@ -253,8 +253,8 @@ class Threads:
                 self._start()
             call = _Call(function, arguments, owned, self._count)
             # Put the call into the inbox, then wait until it has ended: zip takes from the one iterator, then from the
-            # other. There is no inbox if a handler has closed the pool between the lines above and here, and there are two
-            # if one has started it.
+            # other. There is no inbox if a handler has closed the pool between the lines above and here, and there are
+            # two if one has started it.
             puts = map(operator.methodcaller("put", call), itertools.islice(self._open, 1))
             _exhaust(itertools.chain(zip(puts, _waits(call.ended)), map(_gates.append, (call.ended,))))
             return call.result()

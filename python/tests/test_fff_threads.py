@@ -43,8 +43,8 @@ class Stop(Exception):
 
 
 class Alarm:
-    """Raises in the main thread, by a signal, after `delay` and, where given, every `interval` from then on; only in the
-    package's functions and what they call, so that it is not this test that is interrupted."""
+    """Raises in the main thread, by a signal, after `delay` and, where given, every `interval` from then on; only in
+    the package's functions and what they call, so that it is not this test that is interrupted."""
 
     PACKAGE = os.path.dirname(fff.__file__)
 
@@ -182,15 +182,16 @@ class Interrupted(NothingIgnored):
                 tasks.errors.append(MemoryError("of the test"))
             real(tasks)
 
-        for where, what in [("_Help.__init__", fail), ("_Tasks.__init__", fail), ("_Call.work", fail), ("_Call.share", fail),
-                            ("_Tasks.run", fail_once), ("_exhaust", None)]:
+        for where, what in [("_Help.__init__", fail), ("_Tasks.__init__", fail), ("_Call.work", fail),
+                            ("_Call.share", fail), ("_Tasks.run", fail_once), ("_exhaust", None)]:
             with self.subTest(where=where), fff.Threads(3) as threads:
                 name, _, method = where.partition(".")
                 target = getattr(_threads, name) if method else _threads
                 if what is None:  # only in the pool: the calling thread uses it, too
                     exhaust = _threads._exhaust
                     what = lambda steps: fail() if _threads._in_pool() else exhaust(steps)
-                with mock.patch.object(target, method or name, what), self.assertRaisesRegex(MemoryError, "of the test"):
+                with mock.patch.object(target, method or name, what), \
+                        self.assertRaisesRegex(MemoryError, "of the test"):
                     LAYER(X, threads=threads)
                 np.testing.assert_array_equal(LAYER(X, threads=threads), Y)
 
@@ -320,7 +321,8 @@ class FewThreads(NothingIgnored):
             self.assertRaisesRegex(RuntimeError, "2 of 4 threads", fff.Threads, 4)
 
     def test_counts(self):
-        for wrong, error in [(0, ValueError), (-1, ValueError), (1 << 70, ValueError), (1.5, TypeError), ("2", TypeError)]:
+        for wrong, error in [(0, ValueError), (-1, ValueError), (1 << 70, ValueError), (1.5, TypeError),
+                             ("2", TypeError)]:
             with self.subTest(wrong=wrong):
                 self.assertRaises(error, fff.Threads, wrong)
                 self.assertRaises(error, LAYER, X, threads=wrong)
