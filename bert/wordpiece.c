@@ -256,9 +256,11 @@ static bool match_tokens(const fff_tokenizer *tokenizer, const struct fff_report
         if (token->rule.normalized != normalized) {
             continue;
         }
-        patterns[count++] = (struct fff_pattern){points.data + start, ends[i] - start, (int32_t)i};
         ok = ends[i] > start ||
              FFF_FAIL(report, "added token '%s' is empty once normalised", tokenizer->pieces[token->id]->name);
+        if (ok) {
+            patterns[count++] = (struct fff_pattern){points.data + start, ends[i] - start, (int32_t)i};
+        }
     }
     if (ok) {
         ok = fff_matcher_create(matcher, patterns, count) || FFF_FAIL(report, "out of memory");
