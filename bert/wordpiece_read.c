@@ -29,6 +29,14 @@ static bool trim(const char *line, size_t *length) {
     return true;
 }
 
+/* False, with a message, if the file is of another kind that people take for a vocabulary: a page that a server sent in
+ * its place, or what Git LFS leaves. */
+static bool check_kind(const struct fff_report *report, const char *bytes, size_t length) {
+    const char *kind = fff_file_kind(bytes, length);
+    bool text = kind == NULL || strcmp(kind, "a text") == 0 || strcmp(kind, "a JSON text") == 0; /* "[PAD]" begins so */
+    return text || FFF_FAIL(report, "no vocabulary, but %s", kind);
+}
+
 /* A piece a line, its id the line's number from 0. An empty line is an id without a piece. */
 static bool add_lines(fff_tokenizer *tokenizer, const struct fff_report *report, char *content, size_t length) {
     long long id = 0;
@@ -106,11 +114,12 @@ static bool read_vocabulary(fff_tokenizer *tokenizer, const struct fff_report *r
         return FFF_FAIL(report, "out of memory");
     }
     memcpy(content, bytes, length);
-    bool ok =
-        add_lines(tokenizer, report, content, length) && fff_tokenizer_config_normalizer(config, report, &normalizer) &&
-        fff_tokenizer_add_bert_steps(tokenizer, report, &normalizer) &&
-        fff_tokenizer_config_add_tokens(config, report, tokenizer) && check_specials(tokenizer, report, config) &&
-        fff_tokenizer_config_add_specials(config, report, tokenizer) && add_default_specials(tokenizer, report, config);
+    bool ok = check_kind(report, bytes, length) && add_lines(tokenizer, report, content, length) &&
+              fff_tokenizer_config_normalizer(config, report, &normalizer) &&
+              fff_tokenizer_add_bert_steps(tokenizer, report, &normalizer) &&
+              fff_tokenizer_config_add_tokens(config, report, tokenizer) && check_specials(tokenizer, report, config) &&
+              fff_tokenizer_config_add_specials(config, report, tokenizer) &&
+              add_default_specials(tokenizer, report, config);
     free(content);
     if (!ok) {
         return false;

@@ -122,6 +122,15 @@ KINDS = {
 
 
 class WrongFiles(Files):
+    def test_kinds_as_vocabularies(self):
+        model = self.copy()
+        for kind, content in KINDS.items():
+            if kind in ("a text", "a JSON text"):  # as a vocabulary is
+                continue
+            (model / "tokenizer.json").unlink(missing_ok=True)
+            (model / "vocab.txt").write_bytes(content)
+            self.refused(run("bert", str(model), "--text", TEXT), "vocab.txt: no vocabulary, but ", kind)
+
     def test_kinds_as_layers(self):
         for kind, content in KINDS.items():
             path = self.folder / "file.safetensors"
