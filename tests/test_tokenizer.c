@@ -134,7 +134,7 @@ static void test_which_file(void **unused) {
     assert_int_equal(fff_tokenizer_mask(t), 5);
     fff_tokenizer_close(t);
     assert_null(fff_tokenizer_read("a/tokenizer.json", "version https", 13, error, sizeof error));
-    assert_non_null(strstr(error, "a/tokenizer.json: line 1, column 1"));
+    assert_non_null(strstr(error, "a/tokenizer.json: line 1"));
     assert_null(fff_tokenizer_read("a/tokenizer.json", "", 0, error, sizeof error));
     assert_non_null(strstr(error, "a/tokenizer.json: line 1"));
     assert_null(fff_tokenizer_read("a/vocab.txt", "", 0, error, sizeof error));
