@@ -25,17 +25,31 @@ static int by_name(const void *left, const void *right) {
     return strcmp(a->name, b->name);
 }
 
-/* Frees `piece` unless it is stored. */
+static void free_piece(struct fff_piece *piece) {
+    if (piece != NULL) {
+        free(piece->name);
+        free(piece);
+    }
+}
+
 static bool store_piece(fff_tokenizer *tokenizer, const struct fff_report *report, struct fff_piece *piece) {
     if ((size_t)piece->id >= tokenizer->piece_capacity) {
         size_t capacity =
             tokenizer->piece_capacity * 2 > (size_t)piece->id ? tokenizer->piece_capacity * 2 : (size_t)piece->id + 1;
+<<<<<<< HEAD
         struct fff_piece **pieces = realloc(tokenizer->pieces, capacity * sizeof(struct fff_piece *));
         if (pieces == NULL) {
             return FFF_FAIL(report, "out of memory");
         }
         memset(pieces + tokenizer->piece_capacity, 0,
                (capacity - tokenizer->piece_capacity) * sizeof(struct fff_piece *));
+=======
+        struct fff_piece **pieces = realloc(tokenizer->pieces, capacity * sizeof(void *));
+        if (pieces == NULL) {
+            return FFF_FAIL(report, "out of memory");
+        }
+        memset(pieces + tokenizer->piece_capacity, 0, (capacity - tokenizer->piece_capacity) * sizeof(void *));
+>>>>>>> w-tok
         tokenizer->pieces = pieces;
         tokenizer->piece_capacity = capacity;
     }
@@ -62,20 +76,20 @@ static bool add_piece(fff_tokenizer *tokenizer, const struct fff_report *report,
         return FFF_FAIL(report, "piece '%s' has no id from 0 to %d", name, FFF_TOKENIZER_MAX_ID);
     }
     struct fff_piece *piece = malloc(sizeof *piece);
-    char *copy = strdup(name);
-    if (piece == NULL || copy == NULL) {
-        free(piece);
-        free(copy);
+    if (piece == NULL) {
         return FFF_FAIL(report, "out of memory");
     }
-    *piece = (struct fff_piece){copy, (int32_t)id, -1};
-    if (!store_piece(tokenizer, report, piece)) {
-        free(copy);
-        free(piece);
-        return false;
+    *piece = (struct fff_piece){strdup(name), (int32_t)id, -1};
+    bool ok = piece->name != NULL ? store_piece(tokenizer, report, piece) : FFF_FAIL(report, "out of memory");
+    if (!ok) {
+        free_piece(piece);
     }
+<<<<<<< HEAD
     /* cppcheck-suppress memleak ; both are the tokenizer's now */
     return true;
+=======
+    return ok;
+>>>>>>> w-tok
 }
 
 bool fff_tokenizer_add_piece(fff_tokenizer *tokenizer, const struct fff_report *report, const char *name,
@@ -303,10 +317,7 @@ void fff_tokenizer_close(fff_tokenizer *tokenizer) {
     }
     tdestroy(tokenizer->names, keep_piece);
     for (size_t i = 0; i < tokenizer->piece_count; i++) {
-        if (tokenizer->pieces[i] != NULL) {
-            free(tokenizer->pieces[i]->name);
-            free(tokenizer->pieces[i]);
-        }
+        free_piece(tokenizer->pieces[i]);
     }
     for (size_t i = 0; i < tokenizer->step_count; i++) {
         fff_normalize_step_free(&tokenizer->steps[i]);

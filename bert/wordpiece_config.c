@@ -3,7 +3,7 @@
 #include "bert/wordpiece_config.h"
 
 #include "bert/file.h"
-#include "bert/wordpiece_json.h"
+#include "bert/wordpiece_fields.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -20,10 +20,6 @@ bool fff_tokenizer_config_open(struct fff_tokenizer_config *config, const struct
 bool fff_tokenizer_config_check(const struct fff_tokenizer_config *config, const struct fff_report *report);
 void fff_tokenizer_config_free(struct fff_tokenizer_config *config);
 
-/* The tokenizer of a file's bytes and a checked config. */
-fff_tokenizer *fff_tokenizer_read_with(const struct fff_report *report, const char *bytes, size_t length,
-                                       const struct fff_tokenizer_config *config);
-
 /* Whether the tokenizer's class normalises by what the config says even if a tokenizer.json says otherwise; `named`:
  * and it says which class that is. */
 bool fff_tokenizer_config_is_bert(const struct fff_tokenizer_config *config, bool *named);

@@ -1,8 +1,9 @@
 /* Reading tokenizers from files: which file it is, and vocab.txt. */
-#include "bert/file.h"
-#include "bert/wordpiece_json.h"
+#include "bert/wordpiece_read.h"
 
 #include "bert/characters.h"
+#include "bert/file.h"
+#include "bert/wordpiece_json.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -141,12 +142,22 @@ static int32_t special_id(const fff_tokenizer *tokenizer, const struct fff_token
     return id < 0 && said == name ? fff_tokenizer_id(tokenizer, other) : id;
 }
 
+/* By its name, or by how it begins. */
+static bool is_json(const char *path, const char *bytes, size_t length) {
+    size_t at = 0, end = strlen(path);
+    while (at < length && bytes[at] != '\0' && strchr(" \t\r\n", bytes[at]) != NULL) {
+        at++;
+    }
+    return (end >= 5 && strcmp(path + end - 5, ".json") == 0) || (at < length && bytes[at] == '{');
+}
+
 static bool read_any(fff_tokenizer *tokenizer, const struct fff_report *report, const char *bytes, size_t length,
                      const struct fff_tokenizer_config *config) {
-    bool ok = length > 0 && bytes[0] == '{' ? fff_tokenizer_read_json(tokenizer, report, bytes, length, config) &&
-                                                  fff_tokenizer_config_add_tokens(config, report, tokenizer) &&
-                                                  fff_tokenizer_config_add_specials(config, report, tokenizer)
-                                            : read_vocabulary(tokenizer, report, bytes, length, config);
+    bool ok = is_json(report->path, bytes, length)
+                  ? fff_tokenizer_read_json(tokenizer, report, bytes, length, config) &&
+                        fff_tokenizer_config_add_tokens(config, report, tokenizer) &&
+                        fff_tokenizer_config_add_specials(config, report, tokenizer)
+                  : read_vocabulary(tokenizer, report, bytes, length, config);
     if (!ok || !fff_tokenizer_end_tokens(tokenizer, report)) {
         return false;
     }

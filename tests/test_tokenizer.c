@@ -126,6 +126,21 @@ static void test_json(void **unused) {
     fff_tokenizer_close(t);
 }
 
+/* What is JSON is known by its name, or by how it begins. */
+static void test_which_file(void **unused) {
+    (void)unused;
+    char error[256] = "";
+    fff_tokenizer *t = read_tokenizer(" \r\n\t" JSON(MODEL, ""));
+    assert_int_equal(fff_tokenizer_mask(t), 5);
+    fff_tokenizer_close(t);
+    assert_null(fff_tokenizer_read("a/tokenizer.json", "version https", 13, error, sizeof error));
+    assert_non_null(strstr(error, "a/tokenizer.json: line 1"));
+    assert_null(fff_tokenizer_read("a/tokenizer.json", "", 0, error, sizeof error));
+    assert_non_null(strstr(error, "a/tokenizer.json: line 1"));
+    assert_null(fff_tokenizer_read("a/vocab.txt", "", 0, error, sizeof error));
+    assert_string_equal(error, "a/vocab.txt: piece '[PAD]' is missing");
+}
+
 static void expect_refused(const char *content, size_t length, const char *expected) {
     char error[256] = "";
     assert_null(fff_tokenizer_read("name", content, length, error, sizeof error));
@@ -322,9 +337,10 @@ static void test_any_bytes(void **unused) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_vocabulary), cmocka_unit_test(test_most_ids),          cmocka_unit_test(test_long_words),
-        cmocka_unit_test(test_json),       cmocka_unit_test(test_refuses),           cmocka_unit_test(test_damaged),
-        cmocka_unit_test(test_any_bytes),  cmocka_unit_test(test_normalized_length), cmocka_unit_test(test_long_pieces),
+        cmocka_unit_test(test_vocabulary),  cmocka_unit_test(test_most_ids),  cmocka_unit_test(test_long_words),
+        cmocka_unit_test(test_json),        cmocka_unit_test(test_refuses),   cmocka_unit_test(test_which_file),
+        cmocka_unit_test(test_damaged),     cmocka_unit_test(test_any_bytes), cmocka_unit_test(test_normalized_length),
+        cmocka_unit_test(test_long_pieces),
     };
     test_start("test_tokenizer");
     return cmocka_run_group_tests_name("tokenizer", tests, NULL, NULL);

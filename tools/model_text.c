@@ -1,5 +1,7 @@
 #include "tools/model_text.h"
 
+#include "bert/report.h"
+
 #include <stdio.h>
 #include <unistd.h>
 
@@ -14,7 +16,8 @@ fff_tokenizer *model_tokenizer(const char *directory, char *error, size_t error_
         snprintf(path, sizeof path, "%s/vocab.txt", directory);
     }
     if (access(path, F_OK) != 0) {
-        snprintf(error, error_size, "%s: neither tokenizer.json nor vocab.txt is there", directory);
+        const struct fff_report report = {directory, error, error_size};
+        fff_report(&report, "neither tokenizer.json nor vocab.txt is there");
         return NULL;
     }
     return fff_tokenizer_open(path, error, error_size);

@@ -1,6 +1,6 @@
 /* Any bytes as a tokenizer.json or vocab.txt; what follows the first 0 byte is a text to encode with it; what follows
  * the second one is the tokenizer_config.json beside it, if it can be one. */
-#include "bert/wordpiece_config.h"
+#include "bert/wordpiece_read.h"
 #include "tests/fuzz/fuzz.h"
 
 #include <stdlib.h>
