@@ -36,20 +36,12 @@ static bool store_piece(fff_tokenizer *tokenizer, const struct fff_report *repor
     if ((size_t)piece->id >= tokenizer->piece_capacity) {
         size_t capacity =
             tokenizer->piece_capacity * 2 > (size_t)piece->id ? tokenizer->piece_capacity * 2 : (size_t)piece->id + 1;
-<<<<<<< HEAD
         struct fff_piece **pieces = realloc(tokenizer->pieces, capacity * sizeof(struct fff_piece *));
         if (pieces == NULL) {
             return FFF_FAIL(report, "out of memory");
         }
         memset(pieces + tokenizer->piece_capacity, 0,
                (capacity - tokenizer->piece_capacity) * sizeof(struct fff_piece *));
-=======
-        struct fff_piece **pieces = realloc(tokenizer->pieces, capacity * sizeof(void *));
-        if (pieces == NULL) {
-            return FFF_FAIL(report, "out of memory");
-        }
-        memset(pieces + tokenizer->piece_capacity, 0, (capacity - tokenizer->piece_capacity) * sizeof(void *));
->>>>>>> w-tok
         tokenizer->pieces = pieces;
         tokenizer->piece_capacity = capacity;
     }
@@ -84,12 +76,7 @@ static bool add_piece(fff_tokenizer *tokenizer, const struct fff_report *report,
     if (!ok) {
         free_piece(piece);
     }
-<<<<<<< HEAD
-    /* cppcheck-suppress memleak ; both are the tokenizer's now */
-    return true;
-=======
     return ok;
->>>>>>> w-tok
 }
 
 bool fff_tokenizer_add_piece(fff_tokenizer *tokenizer, const struct fff_report *report, const char *name,

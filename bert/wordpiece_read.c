@@ -34,7 +34,11 @@ static bool trim(const char *line, size_t *length) {
  * its place, or what Git LFS leaves. */
 static bool check_kind(const struct fff_report *report, const char *bytes, size_t length) {
     const char *kind = fff_file_kind(bytes, length);
-    bool text = kind == NULL || strcmp(kind, "a text") == 0 || strcmp(kind, "a JSON text") == 0; /* "[PAD]" begins so */
+    static const char *const texts[] = {"a text", "a JSON text" /* as "[PAD]" begins */, "empty"};
+    bool text = kind == NULL;
+    for (size_t i = 0; i < sizeof texts / sizeof *texts && !text; i++) {
+        text = strcmp(kind, texts[i]) == 0;
+    }
     return text || FFF_FAIL(report, "no vocabulary, but %s", kind);
 }
 
