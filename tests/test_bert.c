@@ -525,7 +525,11 @@ static void test_verify(void **unused) {
                 assert_int_equal(v->expected.tokens, verdict.layer_tokens);
                 assert_true(v->dense.bound_used > 0 && v->dense.bound_used < 1);
             }
-            assert_true(verdict.layers[layer].masked_difference < 1e-6);
+            /* Both are near the exact value, so near each other, whatever the size of a model's outputs. */
+            const struct verdict *v = &verdict.layers[layer].isas[0];
+            double both = v->dense.max_abs_error + v->expected.max_abs_error;
+            assert_true(verdict.layers[layer].masked_difference <= both * (1 + 1e-9));
+            assert_true(v->expected.bound_used > 0 && v->expected.bound_used < 0.1);
         }
         for (size_t i = 0; i <= count; i++) {
             const struct end_to_end *run = &verdict.runs[i];
