@@ -47,7 +47,7 @@ void define_token(const fff_layer_desc *desc, const float *input, uint32_t *node
         float sum = 0.0f;
         for (size_t entry = 0; entry < desc->trees * levels; entry++) {
             float activation = NAN;
-            (void)fff_activate(FFF_ISA_GENERIC, desc->activation, FFF_SLEEF_RECORDED, 1, &logits[entry], &activation);
+            (void)fff_activate(FFF_ISA_GENERIC, desc->activation, FFF_SLEEF_ANY, 1, &logits[entry], &activation);
             size_t row = entry / levels * per_tree + nodes[entry];
             sum = fmaf(activation, weight(&desc->output_weights, row, column), sum);
         }

@@ -184,8 +184,7 @@ static void test_activation_bounds(void **unused) {
                 if (activation == FFF_ACTIVATION_RELU2 && fabsf(z) > 1e19f) {
                     continue; /* overflows, and dense_f64_check() then claims nothing */
                 }
-                assert_int_equal(fff_activate(FFF_ISA_GENERIC, activation, FFF_SLEEF_RECORDED, 1, &z, &activated),
-                                 FFF_OK);
+                assert_int_equal(fff_activate(FFF_ISA_GENERIC, activation, FFF_SLEEF_ANY, 1, &z, &activated), FFF_OK);
                 double bound = activation_error_bound(activation, (double)z, 0);
                 double error = fabs((double)activated - activation_f64(activation, (double)z));
                 if (!(error <= bound)) {

@@ -282,7 +282,9 @@ FFF_API fff_status fff_accumulate(const fff_layer *layer, size_t batch, const ui
                                   void *workspace, size_t workspace_size, const fff_runner *runner);
 
 /* activations[i] = activation(logits[i]), with the same bits as inside a layer, for dense code that
- * wants to match. In place is allowed; any other overlap is FFF_ERROR_OVERLAP. */
+ * wants to match. In place is allowed; any other overlap is FFF_ERROR_OVERLAP. FFF_SLEEF_RECORDED probes
+ * SLEEF in every call, where the activation uses it, which takes as long as some 20 logits: for a few logits at a time
+ * rather call fff_sleef_check() once, and this with FFF_SLEEF_ANY. */
 FFF_API fff_status fff_activate(fff_isa isa, fff_activation activation, fff_sleef sleef, size_t count,
                                 const float *logits, float *activations);
 
