@@ -22,7 +22,7 @@ const size_t PATH = 12; // rows that accumulate sums: the path length of depth 1
 // Packed weights of `rows` rows side by side, as kernels may be given them, and inputs.
 struct Weights {
     Buffer rows, biases, inputs;
-    fff_trees_f32 trees{};
+    fff_trees trees{};
     std::vector<uint32_t> order; // all rows, shuffled: so that no prefetcher knows the next
 
     Weights(size_t width, size_t trees_count, size_t levels, size_t nodes, size_t tokens)
@@ -41,10 +41,11 @@ struct Weights {
         fill_normal(inputs, 1.0f, 2);
         // A layer's uppermost levels are near where the others are not; here, all are or none is.
         bool near = rows.size() * sizeof(float) <= cache_bytes(2) / 2;
-        trees.input_rows = rows.data();
-        trees.output_rows = rows.data() + padded(width);
+        trees.input_rows = reinterpret_cast<const unsigned char *>(rows.data());
+        trees.output_rows = reinterpret_cast<const unsigned char *>(rows.data() + padded(width));
         trees.biases = biases.data();
-        trees.row_stride = 2 * padded(width);
+        trees.row_stride = 2 * padded(width) * sizeof(float);
+        trees.input_bytes = trees.output_bytes = width * sizeof(float);
         trees.input_width = width;
         trees.output_width = width;
         trees.tree_count = trees_count;
@@ -61,7 +62,7 @@ struct Weights {
         return (width + FFF_PARTIAL_SUMS - 1) / FFF_PARTIAL_SUMS * FFF_PARTIAL_SUMS;
     }
     size_t row_bytes() const {
-        return trees.row_stride * sizeof(float);
+        return trees.row_stride;
     }
 };
 
@@ -97,10 +98,11 @@ void node_dot(benchmark::State &state, fff_isa isa, size_t width, size_t tokens,
     std::vector<float> logits(2 * tokens), expected(2 * tokens);
     auto compute = [&](const fff_kernels *kernels, size_t row, std::vector<float> &to) {
         if (two) {
-            kernels->two_levels_f32(&w.trees, row, std::min(row + 1, rows - 2), tokens, which.data(), w.inputs.data(),
-                                    width, false, to.data(), 2);
+            kernels->rows[FFF_WEIGHT_F32]->two_levels(&w.trees, row, std::min(row + 1, rows - 2), tokens, which.data(),
+                                                      w.inputs.data(), width * sizeof(float), false, to.data(), 2);
         } else {
-            kernels->node_dot_f32(&w.trees, row, tokens, which.data(), w.inputs.data(), width, to.data(), 2);
+            kernels->rows[FFF_WEIGHT_F32]->node_dot(&w.trees, row, tokens, which.data(), w.inputs.data(),
+                                                    width * sizeof(float), to.data(), 2);
         }
     };
     const fff_kernels *kernels = fff_kernels_of(isa);
@@ -136,8 +138,9 @@ void descend(benchmark::State &state, fff_isa isa, size_t width, size_t bytes) {
     std::vector<float> logits(levels), expected(levels);
     for (size_t t = 0; t < 64; t++) {
         const float *input = w.inputs.data() + t * width;
-        kernels->descend_f32(&w.trees, input, false, nodes.data(), logits.data());
-        fff_kernels_generic.descend_f32(&w.trees, input, false, expected_nodes.data(), expected.data());
+        kernels->rows[FFF_WEIGHT_F32]->descend(&w.trees, input, nullptr, nullptr, false, nodes.data(), logits.data());
+        fff_kernels_generic.rows[FFF_WEIGHT_F32]->descend(&w.trees, input, nullptr, nullptr, false,
+                                                          expected_nodes.data(), expected.data());
         if (nodes != expected_nodes || !same_bits(logits.data(), expected.data(), levels)) {
             wrong_output(state, "differs from the generic kernel");
             return;
@@ -145,7 +148,8 @@ void descend(benchmark::State &state, fff_isa isa, size_t width, size_t bytes) {
     }
     size_t next = 0;
     for (auto _ : state) {
-        kernels->descend_f32(&w.trees, w.inputs.data() + next * width, false, nodes.data(), logits.data());
+        kernels->rows[FFF_WEIGHT_F32]->descend(&w.trees, w.inputs.data() + next * width, nullptr, nullptr, false,
+                                               nodes.data(), logits.data());
         benchmark::DoNotOptimize(logits.data());
         next = next + 1 < tokens ? next + 1 : 0;
     }
@@ -168,16 +172,18 @@ void accumulate(benchmark::State &state, fff_isa isa, size_t width, size_t bytes
         nodes.push_back(nodes[nodes.size() % rows]);
     }
     const uint32_t token = 0;
-    kernels->accumulate_f32(&w.trees, 1, &token, nodes.data(), activations.data(), 0, output.data(), width);
-    fff_kernels_generic.accumulate_f32(&w.trees, 1, &token, nodes.data(), activations.data(), 0, expected.data(),
-                                       width);
+    kernels->rows[FFF_WEIGHT_F32]->accumulate(&w.trees, 1, &token, nodes.data(), activations.data(), 0, output.data(),
+                                              width);
+    fff_kernels_generic.rows[FFF_WEIGHT_F32]->accumulate(&w.trees, 1, &token, nodes.data(), activations.data(), 0,
+                                                         expected.data(), width);
     if (!same_bits(output.data(), expected.data(), width)) {
         wrong_output(state, "differs from the generic kernel");
         return;
     }
     size_t next = 0;
     for (auto _ : state) {
-        kernels->accumulate_f32(&w.trees, 1, &token, nodes.data() + next, activations.data(), 0, output.data(), width);
+        kernels->rows[FFF_WEIGHT_F32]->accumulate(&w.trees, 1, &token, nodes.data() + next, activations.data(), 0,
+                                                  output.data(), width);
         benchmark::DoNotOptimize(output.data());
         next = next + 2 * PATH <= nodes.size() ? next + PATH : 0;
     }
@@ -188,8 +194,8 @@ void accumulate(benchmark::State &state, fff_isa isa, size_t width, size_t bytes
 // dense layer.
 const size_t ROOTS = 16;
 
-fff_trees_f32 some_roots(const fff_trees_f32 &all, size_t first) {
-    fff_trees_f32 some = all;
+fff_trees some_roots(const fff_trees &all, size_t first) {
+    fff_trees some = all;
     some.input_rows += first * all.row_stride;
     some.output_rows += first * all.row_stride;
     some.biases += first;
@@ -201,13 +207,15 @@ void roots(benchmark::State &state, fff_isa isa, size_t width, size_t bytes, boo
     const fff_kernels *kernels = fff_kernels_of(isa);
     const Weights &w =
         weights_for(width, std::max<size_t>(1, bytes / (Weights::padded(width) * 2 * sizeof(float))), 1, 1, ROOTS);
-    fff_trees_f32 trees = some_roots(w.trees, 0);
+    fff_trees trees = some_roots(w.trees, 0);
     Buffer logits(ROOTS * trees.tree_count), outputs(ROOTS * width);
     auto run = [&](const fff_kernels &with) {
         if (add) {
-            with.add_roots_f32(&trees, ROOTS, logits.data(), trees.tree_count, 0, outputs.data(), width);
+            with.rows[FFF_WEIGHT_F32]->add_roots(&trees, ROOTS, logits.data(), trees.tree_count, 0, outputs.data(),
+                                                 width);
         } else {
-            with.roots_f32(&trees, ROOTS, w.inputs.data(), width, false, logits.data(), trees.tree_count);
+            with.rows[FFF_WEIGHT_F32]->roots(&trees, ROOTS, w.inputs.data(), width * sizeof(float), false,
+                                             logits.data(), trees.tree_count);
         }
     };
     if (add) {
@@ -236,14 +244,14 @@ void activate(benchmark::State &state, fff_isa isa, fff_activation activation, s
     const fff_kernels *kernels = fff_kernels_of(isa);
     Buffer logits(count), activations(count), expected(count);
     fill_normal(logits, 1.0f, 4);
-    kernels->activate_f32(activation, count, logits.data(), activations.data());
-    fff_kernels_generic.activate_f32(activation, count, logits.data(), expected.data());
+    kernels->activate(activation, count, logits.data(), activations.data());
+    fff_kernels_generic.activate(activation, count, logits.data(), expected.data());
     if (!same_bits(activations.data(), expected.data(), count)) {
         wrong_output(state, "differs from the generic kernel");
         return;
     }
     for (auto _ : state) {
-        kernels->activate_f32(activation, count, logits.data(), activations.data());
+        kernels->activate(activation, count, logits.data(), activations.data());
         benchmark::DoNotOptimize(activations.data());
     }
     state.SetItemsProcessed(static_cast<int64_t>(state.iterations()) * static_cast<int64_t>(count));

@@ -4,31 +4,34 @@
 
 #include <stdlib.h>
 #include <string.h>
-#if FFF_ARCH_ARM64 && defined(__linux__)
+#if FFF_ARCH_X86_64
+#include <cpuid.h>
+#elif FFF_ARCH_ARM64 && defined(__linux__)
 #include <sys/auxv.h>
 #endif
 
-/* One row an instruction set, indexed by fff_isa. */
+/* One row an instruction set, indexed by fff_isa; `variant` has other kernels for int8 rows, for CPUs that have more.
+ */
 static const struct {
     const char *name;
-    const struct fff_kernels *kernels;
+    const struct fff_kernels *kernels, *variant;
 } isas[FFF_ISA_COUNT] = {
-    [FFF_ISA_AUTO] = {"auto", NULL},
-    [FFF_ISA_GENERIC] = {"generic", &fff_kernels_generic},
+    [FFF_ISA_AUTO] = {"auto", NULL, NULL},
+    [FFF_ISA_GENERIC] = {"generic", &fff_kernels_generic, NULL},
 #if FFF_BUILT_X86_AVX2
-    [FFF_ISA_X86_AVX2] = {"x86_avx2", &fff_kernels_x86_avx2},
+    [FFF_ISA_X86_AVX2] = {"x86_avx2", &fff_kernels_x86_avx2, &fff_kernels_x86_avx2_vnni},
 #else
-    [FFF_ISA_X86_AVX2] = {"x86_avx2", NULL},
+    [FFF_ISA_X86_AVX2] = {"x86_avx2", NULL, NULL},
 #endif
 #if FFF_BUILT_X86_AVX512
-    [FFF_ISA_X86_AVX512] = {"x86_avx512", &fff_kernels_x86_avx512},
+    [FFF_ISA_X86_AVX512] = {"x86_avx512", &fff_kernels_x86_avx512, &fff_kernels_x86_avx512_vnni},
 #else
-    [FFF_ISA_X86_AVX512] = {"x86_avx512", NULL},
+    [FFF_ISA_X86_AVX512] = {"x86_avx512", NULL, NULL},
 #endif
 #if FFF_BUILT_ARM_NEON
-    [FFF_ISA_ARM_NEON] = {"arm_neon", &fff_kernels_arm_neon},
+    [FFF_ISA_ARM_NEON] = {"arm_neon", &fff_kernels_arm_neon, &fff_kernels_arm_neon_dotprod},
 #else
-    [FFF_ISA_ARM_NEON] = {"arm_neon", NULL},
+    [FFF_ISA_ARM_NEON] = {"arm_neon", NULL, NULL},
 #endif
 };
 
@@ -44,6 +47,7 @@ struct feature {
     const char *name;
     fff_isa isa;
     bool (*present)(void);
+    bool optional; /* only the variant needs it */
 };
 
 #if FFF_ARCH_X86_64
@@ -72,14 +76,31 @@ static bool has_avx512vl(void) {
     return FFF_CPU_SUPPORTS("avx512vl");
 }
 
+static bool has_avx512vnni(void) {
+    return FFF_CPU_SUPPORTS("avx512vnni");
+}
+
+/* CPUID's bits that older compilers have no name for. The registers are those of AVX2. */
+static bool has_f16c(void) {
+    unsigned eax, ebx, ecx, edx;
+    return __get_cpuid(1, &eax, &ebx, &ecx, &edx) != 0 && (ecx >> 29 & 1) != 0;
+}
+static bool has_avxvnni(void) {
+    unsigned eax, ebx, ecx, edx;
+    return __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) != 0 && (eax >> 4 & 1) != 0;
+}
+
 static const struct feature cpu_features[] = {
-    {"avx2", FFF_ISA_X86_AVX2, has_avx2},
-    {"fma", FFF_ISA_X86_AVX2, has_fma},
-    {"avx512f", FFF_ISA_X86_AVX512, has_avx512f},
-    {"avx512dq", FFF_ISA_X86_AVX512, has_avx512dq},
-    {"avx512bw", FFF_ISA_X86_AVX512, has_avx512bw},
-    {"avx512vl", FFF_ISA_X86_AVX512, has_avx512vl},
-    {NULL, FFF_ISA_AUTO, NULL},
+    {"avx2", FFF_ISA_X86_AVX2, has_avx2, false},
+    {"fma", FFF_ISA_X86_AVX2, has_fma, false},
+    {"f16c", FFF_ISA_X86_AVX2, has_f16c, false},
+    {"avxvnni", FFF_ISA_X86_AVX2, has_avxvnni, true},
+    {"avx512f", FFF_ISA_X86_AVX512, has_avx512f, false},
+    {"avx512dq", FFF_ISA_X86_AVX512, has_avx512dq, false},
+    {"avx512bw", FFF_ISA_X86_AVX512, has_avx512bw, false},
+    {"avx512vl", FFF_ISA_X86_AVX512, has_avx512vl, false},
+    {"avx512vnni", FFF_ISA_X86_AVX512, has_avx512vnni, true},
+    {NULL, FFF_ISA_AUTO, NULL, false},
 };
 
 #elif FFF_ARCH_ARM64
@@ -92,31 +113,50 @@ static bool has_asimd(void) {
 #endif
 }
 
+static bool has_asimddp(void) {
+#if defined(__linux__)
+    return (getauxval(AT_HWCAP) & (1u << 20)) != 0; /* HWCAP_ASIMDDP */
+#elif defined(__APPLE__)
+    return true; /* of all its processors since the first Macs with AArch64 */
+#else
+    return false;
+#endif
+}
+
 static const struct feature cpu_features[] = {
-    {"asimd", FFF_ISA_ARM_NEON, has_asimd},
-    {NULL, FFF_ISA_AUTO, NULL},
+    {"asimd", FFF_ISA_ARM_NEON, has_asimd, false},
+    {"asimddp", FFF_ISA_ARM_NEON, has_asimddp, true},
+    {NULL, FFF_ISA_AUTO, NULL, false},
 };
 
 #else
 
-static const struct feature cpu_features[] = {{NULL, FFF_ISA_AUTO, NULL}};
+static const struct feature cpu_features[] = {{NULL, FFF_ISA_AUTO, NULL, false}};
 
 #endif
 
-size_t fff_cpu_features(fff_cpu_feature *features, size_t capacity) {
+static size_t list_features(fff_cpu_feature *features, size_t capacity, bool optional) {
     size_t count = 0;
-    for (const struct feature *feature = cpu_features; feature->name != NULL; feature++, count++) {
-        if (count < capacity) {
-            features[count] = (fff_cpu_feature){feature->name, feature->isa, feature->present()};
+    for (const struct feature *feature = cpu_features; feature->name != NULL; feature++) {
+        if (feature->optional == optional && count++ < capacity) {
+            features[count - 1] = (fff_cpu_feature){feature->name, feature->isa, feature->present()};
         }
     }
     return count;
 }
 
-/* Whether the CPU has all that an instruction set needs. */
-static bool has_features_of(fff_isa isa) {
+size_t fff_cpu_features(fff_cpu_feature *features, size_t capacity) {
+    return list_features(features, capacity, false);
+}
+
+size_t fff_cpu_optional_features(fff_cpu_feature *features, size_t capacity) {
+    return list_features(features, capacity, true);
+}
+
+/* Whether the CPU has all that an instruction set needs, or that its variant needs besides. */
+static bool has_features_of(fff_isa isa, bool optional) {
     for (const struct feature *feature = cpu_features; feature->name != NULL; feature++) {
-        if (feature->isa == isa && !feature->present()) {
+        if (feature->isa == isa && feature->optional == optional && !feature->present()) {
             return false;
         }
     }
@@ -126,7 +166,10 @@ static bool has_features_of(fff_isa isa) {
 /* ---- Instruction sets ------------------------------------------------------------------------ */
 
 const struct fff_kernels *fff_kernels_of(fff_isa isa) {
-    return is_isa(isa) ? isas[isa].kernels : NULL;
+    if (!is_isa(isa)) {
+        return NULL;
+    }
+    return isas[isa].variant != NULL && has_features_of(isa, true) ? isas[isa].variant : isas[isa].kernels;
 }
 
 const char *fff_isa_name(fff_isa isa) {
@@ -153,7 +196,7 @@ fff_status fff_isa_usable(fff_isa isa) {
     if (isas[isa].kernels == NULL) {
         return FFF_ERROR_ISA_NOT_BUILT;
     }
-    return has_features_of(isa) ? FFF_OK : FFF_ERROR_ISA_NOT_SUPPORTED;
+    return has_features_of(isa, false) ? FFF_OK : FFF_ERROR_ISA_NOT_SUPPORTED;
 }
 
 fff_status fff_isa_choose(fff_isa requested, fff_isa *chosen) {

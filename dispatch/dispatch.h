@@ -10,8 +10,8 @@
 extern "C" {
 #endif
 
-/* The table of an instruction set, NULL if the library was built without it. Says nothing about
- * whether this CPU can run it: fff_isa_usable() does. */
+/* The table of an instruction set, of the variant that this CPU has; NULL if the library was built without it. Says
+ * nothing about whether this CPU can run it: fff_isa_usable() does. */
 const struct fff_kernels *fff_kernels_of(fff_isa isa);
 
 /* FFF_OK, or FFF_ERROR_SLEEF if what an activation needs of SLEEF returns other bits than the recorded ones. The

@@ -46,7 +46,7 @@ static bool as_recorded(const struct fff_kernels *kernels, fff_activation activa
     for (size_t i = 0; i < count; i++) {
         logits[i] = probes[i].logit;
     }
-    kernels->activate_f32(activation, count, logits, found);
+    kernels->activate(activation, count, logits, found);
     bool same = true;
     for (size_t i = 0; i < count; i++) { /* none is a zero or NaN, so equal values have equal bits */
         same &= found[i] == probes[i].activation;

@@ -1,9 +1,9 @@
 /* The contract between the library and its instruction sets.
  *
- * Each folder kernels/<isa>/ fills one struct fff_kernels and exports nothing else. The generic one
- * is the specification: every other must produce the same bits (NaN for NaN, whatever its sign and
- * payload) for every argument that this file allows. docs/numerics.md explains the arithmetic,
- * docs/adding-an-isa.md how to write a new folder, for which kernels/toolbox.h has the tools.
+ * Each folder kernels/<isa>/ fills a struct fff_kernels, or one for each variant, and exports nothing else. The generic
+ * one is the specification: every other must produce the same bits (NaN for NaN, whatever its sign and payload) for
+ * every argument that this file allows. docs/numerics.md explains the arithmetic, docs/adding-an-isa.md how to write a
+ * new folder, for which kernels/toolbox.h has the tools.
  *
  * Kernels run with round-to-nearest and without flush-to-zero; the caller of a kernel sees to that.
  * This header is compiled with each folder's own flags, so it defines no function with external
@@ -34,16 +34,31 @@ enum { FFF_DOT_TILE_ROWS = 3, FFF_DOT_TILE_TOKENS = 4 };
 #define FFF_THRESHOLD_GREATER 0.0f
 #define FFF_THRESHOLD_GREATER_EQUAL (-0x1p-149f)
 
+/* How rows of each type lie in memory. Columns come in steps of FFF_ROW_STEP:
+ *
+ *     F32   column c is the float at 4 c
+ *     F16   column c is the float16 at 2 c
+ *     BF16  of each step, columns i and i + 16 lie side by side: column c is the bfloat16 at 2 fff_bf16_place(c), which
+ *           makes 32-bit words that are widened by a shift and a mask
+ *     I8    column c is the byte at c, and stands for that integer times the row's scale
+ */
+enum { FFF_ROW_STEP = 32 };
+
 /* The weights of a layer as kernels see them. Row r = tree * node_count + node has its input weights at
- * input_rows + r * row_stride and, side by side with them, its output weights at output_rows + r * row_stride, each at
- * any alignment: rows that fill more than a line begin with one (layer/layer.c), narrower ones share it. Kernels may
- * read weights up to the next multiple of FFF_PARTIAL_SUMS floats from where a row's begin, whatever it is that lies
- * behind them; but it must not matter, were it NaN. Of the caller's input and output they read only what is there. */
-struct fff_trees_f32 {
-    const float *input_rows;
-    const float *output_rows;
-    const float *biases; /* one a row */
-    size_t row_stride;
+ * input_rows + r * row_stride and, side by side with them, its output weights at output_rows + r * row_stride, each
+ * aligned for its elements: rows that fill more than a line begin with one (layer/pack.c), narrower ones share it.
+ * Kernels may read weights up to the next multiple of FFF_ROW_STEP columns from where a row's begin, of I8 input rows
+ * of twice that, whatever it is that lies behind them; but it must not matter, were it NaN. Of the caller's input and
+ * output they read only what is there. */
+struct fff_trees {
+    const unsigned char *input_rows;
+    const unsigned char *output_rows;
+    const float *biases;       /* one a row */
+    const float *input_scales; /* I8 input rows: one a row */
+    const int64_t *input_sums; /* and the sum of its integers */
+    size_t row_stride;         /* in bytes */
+    size_t input_bytes;        /* of an input row */
+    size_t output_bytes;       /* of an output row */
     size_t input_width;
     size_t output_width;
     size_t tree_count;
@@ -53,6 +68,9 @@ struct fff_trees_f32 {
     float threshold;    /* a token goes right if its logit is above this: FFF_THRESHOLD_GREATER or _EQUAL */
 };
 
+/* A token as input rows meet it, `inputs + t * input_stride` in what follows, the stride in bytes: for I8 rows what
+ * `quantise` makes of its input, aligned to 64 bytes; for all others its input_width floats, at any alignment. */
+
 /* Whether outputs are begun or continued, and how they are stored: any of these, or 0. */
 enum {
     FFF_WRITE_CONTINUE = 1, /* add to what the output holds; else begin from +0 */
@@ -60,75 +78,98 @@ enum {
                              for it calls fff_store_fence() before another thread may read */
 };
 
-/* One token down all trees, level by level:
- *
- *     nodes[tree * level_count + level] = node;  logits[tree * level_count + level] = the node's logit;  node = its
- * child
- *
- * `input` has input_width floats, at any alignment. `fetch_output` asks for the visited output rows, as far as that
- * pays, to be prefetched for accumulate_f32. */
-typedef void fff_descend_f32_function(const struct fff_trees_f32 *trees, const float *input, bool fetch_output,
-                                      uint32_t *nodes, float *logits);
-
 /* Several tokens against one row:
  *
- *     for t in tokens[0 .. count-1]:  logits[t * logit_stride] = logit of `row` for the input at inputs + t *
- * input_stride
+ *     for t in tokens[0 .. count-1]:  logits[t * logit_stride] = logit of `row` for token t
  */
-typedef void fff_node_dot_f32_function(const struct fff_trees_f32 *trees, size_t row, size_t count,
-                                       const uint32_t *tokens, const float *inputs, size_t input_stride, float *logits,
-                                       size_t logit_stride);
+typedef void fff_node_dot_function(const struct fff_trees *trees, size_t row, size_t count, const uint32_t *tokens,
+                                   const void *inputs, size_t input_stride, float *logits, size_t logit_stride);
 
-/* The same for two levels: also
+/* Exact routes: narrow rows, with routes that are those of float32 rows for every input: docs/numerics.md proves the
+ * bound.
+ *
+ * Of a token: its float32 input, and bounds of its norm and of that of its quantisation error. */
+struct fff_exact_token {
+    const float *input;
+    float norm, error;
+};
+
+/* Of a layer. */
+struct fff_exact {
+    struct fff_trees trees;          /* the float32 rows; output rows there are none */
+    fff_node_dot_function *node_dot; /* for float32 rows */
+    const float *errors; /* one a row: norm of its rounding error, and what rounding in both dot products may add */
+    const float *norms;  /* one a row: norm of the narrow row */
+};
+
+/* One token down all trees, level by level:
+ *
+ *     nodes[tree * level_count + level] = node;  logits[tree * level_count + level] = its logit;  node = its child
+ *
+ * `routes`, if not NULL, is asked for each logit but those of leaves: fff_settle_logit(). `fetch_output` asks for the
+ * visited output rows, as far as that pays, to be prefetched for `accumulate`. */
+typedef void fff_descend_function(const struct fff_trees *trees, const void *input, const struct fff_exact *routes,
+                                  const struct fff_exact_token *token, bool fetch_output, uint32_t *nodes,
+                                  float *logits);
+
+/* node_dot for two levels: also
  *
  *     logits[t * logit_stride + 1] = logit of left_row, or of left_row + 1 if the first logit leads right
  *
  * `fetch_inputs` tells that inputs come from beyond L2: the next tokens' may be prefetched while those before them are
  * used. */
-typedef void fff_two_levels_f32_function(const struct fff_trees_f32 *trees, size_t row, size_t left_row, size_t count,
-                                         const uint32_t *tokens, const float *inputs, size_t input_stride,
-                                         bool fetch_inputs, float *logits, size_t logit_stride);
+typedef void fff_two_levels_function(const struct fff_trees *trees, size_t row, size_t left_row, size_t count,
+                                     const uint32_t *tokens, const void *inputs, size_t input_stride, bool fetch_inputs,
+                                     float *logits, size_t logit_stride);
 
-/* activations[i] = activation(logits[i]); the two may be the same memory. */
-typedef void fff_activate_f32_function(fff_activation activation, size_t count, const float *logits,
-                                       float *activations);
+/* Several tokens against the roots of all trees:
+ *
+ *     for t in 0 .. count-1, for each tree:
+ *         logits[t * logit_stride + tree * level_count] = logit of tree's root for token t
+ *
+ * `fetch_output` asks for the roots' output rows to be prefetched, if they come from beyond L2. */
+typedef void fff_roots_function(const struct fff_trees *trees, size_t count, const void *inputs, size_t input_stride,
+                                bool fetch_output, float *logits, size_t logit_stride);
 
 /* The outputs of several tokens, with e = tree * level_count + level counting a token's entries, `entries` in all:
  *
  *     for i in 0 .. count-1, for each column j:  y = &output[tokens[i] * output_stride]
  *         y[j] = write & FFF_WRITE_CONTINUE ? y[j] : +0
  *         for each tree, for each level:
- *             y[j] = fma(activations[i * entries + e], output row (tree, nodes[i * entries + e])[j], y[j])
+ *             y[j] = fma(factors[i * entries + e], output row (tree, nodes[i * entries + e])[j], y[j])
  *
- * So a layer's trees may come in several calls. Writes output_width floats a token, at any alignment; they share no
- * memory with the arguments. */
-typedef void fff_accumulate_f32_function(const struct fff_trees_f32 *trees, size_t count, const uint32_t *tokens,
-                                         const uint32_t *nodes, const float *activations, unsigned write, float *output,
-                                         size_t output_stride);
+ * A factor is the entry's activation; of I8 rows, times the row's scale. So a layer's trees may come in several calls.
+ * Writes output_width floats a token, at any alignment; they share no memory with the arguments. */
+typedef void fff_accumulate_function(const struct fff_trees *trees, size_t count, const uint32_t *tokens,
+                                     const uint32_t *nodes, const float *factors, unsigned write, float *output,
+                                     size_t output_stride);
 
-/* Several tokens against the roots of all trees:
- *
- *     for t in 0 .. count-1, for each tree:
- *         logits[t * logit_stride + tree * level_count] = logit of tree's root for the input at inputs + t *
- * input_stride
- *
- * `fetch_output` asks for the roots' output rows to be prefetched, if they come from beyond L2. */
-typedef void fff_roots_f32_function(const struct fff_trees_f32 *trees, size_t count, const float *inputs,
-                                    size_t input_stride, bool fetch_output, float *logits, size_t logit_stride);
+/* For trees of one level, which are all root: what `accumulate` writes for tokens 0 to count - 1, token t's factor of a
+ * tree being factors[t * factor_stride + tree]. FFF_WRITE_STREAM is not for this. */
+typedef void fff_add_roots_function(const struct fff_trees *trees, size_t count, const float *factors,
+                                    size_t factor_stride, unsigned write, float *output, size_t output_stride);
 
-/* For trees of one level, which are all root: what accumulate_f32 writes for tokens 0 to count - 1, token t's
- * activation of a tree being activations[t * activation_stride + tree]. FFF_WRITE_STREAM is not for this. */
-typedef void fff_add_roots_f32_function(const struct fff_trees_f32 *trees, size_t count, const float *activations,
-                                        size_t activation_stride, unsigned write, float *output, size_t output_stride);
+/* What there is for rows of one type: the first four for input rows, the others for output rows. */
+struct fff_row_kernels {
+    fff_descend_function *descend;
+    fff_node_dot_function *node_dot;
+    fff_two_levels_function *two_levels;
+    fff_roots_function *roots;
+    fff_accumulate_function *accumulate;
+    fff_add_roots_function *add_roots;
+};
+
+/* activations[i] = activation(logits[i]); the two may be the same memory. */
+typedef void fff_activate_function(fff_activation activation, size_t count, const float *logits, float *activations);
+
+/* A token for I8 rows: fff_quantised_bytes(width) bytes, aligned to 64, in the instruction set's own form, with `scale`
+ * so that input[j] is about integer[j] * scale (docs/numerics.md). */
+typedef void fff_quantise_function(size_t width, const float *input, unsigned char *quantised);
 
 struct fff_kernels {
-    fff_descend_f32_function *descend_f32;
-    fff_node_dot_f32_function *node_dot_f32;
-    fff_two_levels_f32_function *two_levels_f32;
-    fff_activate_f32_function *activate_f32;
-    fff_accumulate_f32_function *accumulate_f32;
-    fff_roots_f32_function *roots_f32;
-    fff_add_roots_f32_function *add_roots_f32;
+    const struct fff_row_kernels *rows[FFF_WEIGHT_TYPE_COUNT]; /* by fff_weight_type */
+    fff_activate_function *activate;
+    fff_quantise_function *quantise;
 };
 
 #ifdef __cplusplus
@@ -136,8 +177,11 @@ extern "C" {
 #endif
 extern const struct fff_kernels fff_kernels_generic;
 extern const struct fff_kernels fff_kernels_x86_avx2;
+extern const struct fff_kernels fff_kernels_x86_avx2_vnni; /* with AVX-VNNI for I8 input rows */
 extern const struct fff_kernels fff_kernels_x86_avx512;
+extern const struct fff_kernels fff_kernels_x86_avx512_vnni; /* with AVX-512 VNNI for them */
 extern const struct fff_kernels fff_kernels_arm_neon;
+extern const struct fff_kernels fff_kernels_arm_neon_dotprod; /* with the dot product extension for them */
 #ifdef __cplusplus
 }
 #endif

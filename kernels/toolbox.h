@@ -5,6 +5,7 @@
 
 #include "kernels/kernels.h"
 
+#include <float.h>
 #include <string.h>
 
 /* ---- Compilers ------------------------------------------------------------------------------- */
@@ -28,24 +29,25 @@
 
 /* ---- Memory ---------------------------------------------------------------------------------- */
 
-/* The floats of a cache line: what one prefetch fetches. */
+/* A cache line: what one prefetch fetches. */
+#define FFF_LINE_BYTES 64
 #define FFF_LINE_FLOATS 16
 
-/* The beginning of a row, 4 lines, which is fetched of both children before it is known which one is next: so the wait
- * for memory begins early, and little is lost on the wrong child. */
-#define FFF_FIRST_FLOATS (4 * FFF_LINE_FLOATS)
+/* The beginning of a row, which is fetched of both children before it is known which one is next: so the wait for
+ * memory begins early, and little is lost on the wrong child. */
+#define FFF_FIRST_BYTES (4 * FFF_LINE_BYTES)
 
-/* Prefetch `floats` floats, into L1 or no nearer than L2. Inlined by force: gcc takes a function that does nothing but
+/* Prefetch so many bytes, into L1 or no nearer than L2. Inlined by force: gcc takes a function that does nothing but
  * prefetch for one without effect, and leaves out calls. */
-FFF_INLINE void fff_fetch_l1(const float *from, size_t floats) {
-    for (size_t i = 0; i < floats; i += FFF_LINE_FLOATS) {
-        __builtin_prefetch(from + i, 0, 3);
+FFF_INLINE void fff_fetch_l1(const void *from, size_t bytes) {
+    for (size_t i = 0; i < bytes; i += FFF_LINE_BYTES) {
+        __builtin_prefetch((const char *)from + i, 0, 3);
     }
 }
 
-FFF_INLINE void fff_fetch_l2(const float *from, size_t floats) {
-    for (size_t i = 0; i < floats; i += FFF_LINE_FLOATS) {
-        __builtin_prefetch(from + i, 0, 2);
+FFF_INLINE void fff_fetch_l2(const void *from, size_t bytes) {
+    for (size_t i = 0; i < bytes; i += FFF_LINE_BYTES) {
+        __builtin_prefetch((const char *)from + i, 0, 2);
     }
 }
 
@@ -60,6 +62,26 @@ static inline void fff_store_fence(void) {
 
 FFF_INLINE size_t fff_smaller(size_t a, size_t b) {
     return a < b ? a : b;
+}
+
+/* ---- Rows ------------------------------------------------------------------------------------ */
+
+/* Where the bfloat16 of a column is in its row. */
+FFF_INLINE size_t fff_bf16_place(size_t column) {
+    size_t in_step = column % FFF_ROW_STEP, half = FFF_ROW_STEP / 2;
+    return column - in_step + 2 * (in_step % half) + in_step / half;
+}
+
+/* The bytes of a row that hold weights. */
+FFF_INLINE size_t fff_row_bytes(fff_weight_type type, size_t width) {
+    size_t in_step = width % FFF_ROW_STEP;
+    switch (type) {
+    case FFF_WEIGHT_BF16: return 2 * (width - in_step) + 4 * fff_smaller(in_step, FFF_ROW_STEP / 2);
+    case FFF_WEIGHT_F16: return 2 * width;
+    case FFF_WEIGHT_I8: return width;
+    case FFF_WEIGHT_F32: break;
+    }
+    return 4 * width;
 }
 
 /* The last, incomplete step of an input of `width` floats, completed with zeros. Empty, all zeros, if
@@ -83,9 +105,66 @@ FFF_INLINE uint32_t fff_child(uint32_t node, float logit, float threshold) {
     return 2 * node + 1 + fff_goes_right(logit, threshold);
 }
 
-/* The logit of one row for one token, `tail` being fff_pad_tail() of the input: what the shapes that the vector
- * instruction sets share are made of. */
-typedef float fff_logit_function(const struct fff_trees_f32 *trees, size_t row, const float *input, const float *tail);
+/* Whether a narrow row's logit leads where the float32 row's would. A bound that is infinite or NaN decides nothing,
+ * nor does a logit. */
+FFF_INLINE bool fff_decided(const struct fff_exact *routes, const struct fff_exact_token *token, size_t row,
+                            float logit) {
+    float bound = token->norm * routes->errors[row] + token->error * routes->norms[row];
+    float size = logit < 0.0f ? -logit : logit;
+    return size > bound && size <= FLT_MAX;
+}
+
+/* The logit that is used where routes are exact: the narrow row's if that decides, else the float32 row's. */
+FFF_INLINE float fff_settle_logit(const struct fff_exact *routes, const struct fff_exact_token *token, size_t row,
+                                  float logit) {
+    static const uint32_t ONLY = 0;
+    if (!fff_decided(routes, token, row, logit)) {
+        routes->node_dot(&routes->trees, row, 1, &ONLY, token->input, 0, &logit, 1);
+    }
+    return logit;
+}
+
+/* ---- Tokens for I8 rows ---------------------------------------------------------------------- */
+
+enum { FFF_QUANTISED_STEP = 64, FFF_QUANTISED_MOST = 127 };
+
+/* The integers of a token, padded with zero bytes to a multiple of FFF_QUANTISED_STEP, and then a line, whose first
+ * float is the scale. */
+FFF_INLINE size_t fff_quantised_width(size_t width) {
+    return (width + FFF_QUANTISED_STEP - 1) / FFF_QUANTISED_STEP * FFF_QUANTISED_STEP;
+}
+FFF_INLINE size_t fff_quantised_bytes(size_t width) {
+    return fff_quantised_width(width) + FFF_LINE_BYTES;
+}
+FFF_INLINE float fff_scale_of_quantised(const void *token, size_t width) {
+    float scale;
+    memcpy(&scale, (const char *)token + fff_quantised_width(width), sizeof scale);
+    return scale;
+}
+FFF_INLINE void fff_set_scale_of_quantised(unsigned char *token, size_t width, float scale) {
+    memcpy(token + fff_quantised_width(width), &scale, sizeof scale);
+}
+
+/* The largest size of a token's inputs, or of a row's weights, to its scale and what multiplies them. Of less than
+ * FFF_LEAST_QUANTISED all are taken for 0; one that is not finite makes all logits NaN. */
+#define FFF_LEAST_QUANTISED 0x1p-100f
+struct fff_quantiser {
+    float scale, factor;
+};
+FFF_INLINE struct fff_quantiser fff_make_quantiser(float largest) {
+    if (!(largest <= FLT_MAX)) {
+        return (struct fff_quantiser){__builtin_nanf(""), 0.0f};
+    }
+    if (largest < FFF_LEAST_QUANTISED) {
+        return (struct fff_quantiser){1.0f, 0.0f};
+    }
+    return (struct fff_quantiser){largest / FFF_QUANTISED_MOST, FFF_QUANTISED_MOST / largest};
+}
+
+/* An I8 row's logit, once the integer sum is there. */
+FFF_INLINE float fff_scale_dot(const struct fff_trees *trees, size_t row, float dot, float input_scale) {
+    return __builtin_fmaf(dot, input_scale * trees->input_scales[row], trees->biases[row]);
+}
 
 /* ---- Activations ----------------------------------------------------------------------------- */
 

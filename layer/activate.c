@@ -30,7 +30,7 @@ fff_status fff_activate(fff_isa isa, fff_activation activation, fff_sleef sleef,
         return FFF_ERROR_OVERLAP;
     }
     fff_fp_environment callers = fff_fp_enter();
-    fff_kernels_of(isa)->activate_f32(activation, count, logits, activations);
+    fff_kernels_of(isa)->activate(activation, count, logits, activations);
     fff_fp_leave(callers);
     return FFF_OK;
 }

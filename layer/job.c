@@ -11,6 +11,7 @@
 
 #include "dispatch/fp_environment.h"
 #include "kernels/toolbox.h"
+#include "layer/exact.h"
 #include "layer/size.h"
 #include "layer/walk.h"
 
@@ -49,14 +50,35 @@ static bool run_tasks(const struct fff_job *job, void (*task)(void *, size_t), v
 }
 
 /* `count` of a layer's trees, from `first` on. */
-static struct fff_trees_f32 some_trees(const struct fff_trees_f32 *all, size_t first, size_t count) {
-    struct fff_trees_f32 some = *all;
+static struct fff_trees some_trees(const struct fff_trees *all, size_t first, size_t count) {
+    struct fff_trees some = *all;
     size_t rows = first * all->node_count;
     some.input_rows += rows * all->row_stride;
     some.output_rows += rows * all->row_stride;
     some.biases += rows;
+    if (all->input_scales != NULL) {
+        some.input_scales += rows;
+        some.input_sums += rows;
+    }
     some.tree_count = count;
     return some;
+}
+
+/* The same of what makes their routes exact. */
+static struct fff_exact some_exact(const fff_layer *layer, size_t first, size_t count) {
+    struct fff_exact some = layer->exact;
+    size_t rows = first * some.trees.node_count;
+    some.trees.input_rows += rows * some.trees.row_stride;
+    some.trees.biases += rows;
+    some.trees.tree_count = count;
+    some.errors += rows;
+    some.norms += rows;
+    return some;
+}
+
+/* Of their output rows, if those are int8. */
+static const float *some_scales(const fff_layer *layer, size_t first) {
+    return layer->output_scales != NULL ? layer->output_scales + first * layer->trees.node_count : NULL;
 }
 
 /* How a group of trees adds to the outputs. Output that L2 would not hold until the call returns is streamed past it,
@@ -73,7 +95,7 @@ static unsigned write_flags(const struct fff_job *job, size_t first_tree, size_t
  * what a block of tokens adds to need not fit L2 then; and never, if several trees of the walk come before or if they
  * are streamed. */
 static size_t level_of_outputs(const struct fff_job *job, size_t trees, unsigned write) {
-    const struct fff_trees_f32 *all = &job->layer->trees;
+    const struct fff_trees *all = &job->layer->trees;
     if (trees > 1 || (write & FFF_WRITE_STREAM) != 0) {
         return all->level_count;
     }
@@ -90,14 +112,27 @@ static struct fff_walk make_walk(const struct fff_job *job, size_t first, size_t
     const fff_layer *layer = job->layer;
     struct fff_walk walk = {
         .kernels = layer->kernels,
+        .input_kernels = fff_input_kernels(layer),
+        .output_kernels = fff_output_kernels(layer),
         .trees = some_trees(&layer->trees, first_tree, trees),
+        .output_scales = some_scales(layer, first_tree),
         .input = job->input + first * job->input_stride,
-        .input_stride = job->input_stride,
+        .input_stride = job->input_stride * sizeof(float),
         .nodes = (uint32_t *)(void *)memory,
         .activation = layer->activation,
         .finish_tokens = job->plan.finish_tokens,
         .inputs_beyond_l2 = fff_beyond_l2(&layer->trees) && (first_tree == 0 || layer->large_trees),
     };
+    if (layer->exact_routes) {
+        walk.exact = some_exact(layer, first_tree, trees);
+        walk.exact_input = walk.input;
+        walk.exact_stride = walk.input_stride;
+        walk.tokens = (const struct fff_exact_token *)(const void *)(memory + job->plan.walk.tokens);
+    }
+    if (layer->input_type == FFF_WEIGHT_I8) {
+        walk.input = memory + job->plan.walk.quantised;
+        walk.input_stride = fff_token_bytes(layer);
+    }
     if (job->routed_nodes != NULL) {
         size_t entry = first_tree * layer->trees.level_count;
         walk.finish = fff_finish_route;
@@ -117,6 +152,24 @@ static struct fff_walk make_walk(const struct fff_job *job, size_t first, size_t
     return walk;
 }
 
+/* What int8 rows and exact routes want of the tokens from `first` on, into the arrays of a walk in `memory`, where they
+ * are number `place` and on. */
+static void prepare_tokens(const struct fff_job *job, size_t first, size_t count, unsigned char *memory, size_t place) {
+    const fff_layer *layer = job->layer;
+    unsigned char *quantised = memory + job->plan.walk.quantised + place * fff_token_bytes(layer);
+    struct fff_exact_token *tokens = (struct fff_exact_token *)(void *)(memory + job->plan.walk.tokens) + place;
+    bool integers = layer->input_type == FFF_WEIGHT_I8;
+    for (size_t i = 0; i < count && (integers || layer->exact_routes); i++, quantised += fff_token_bytes(layer)) {
+        const float *input = job->input + (first + i) * job->input_stride;
+        if (integers) {
+            layer->kernels->quantise(layer->trees.input_width, input, quantised);
+        }
+        if (layer->exact_routes) {
+            tokens[i] = fff_measure_token(layer, input, integers ? quantised : NULL);
+        }
+    }
+}
+
 /* `count` tokens from `first` on stand at the root of a tree, in their own order. */
 static void start_at_root(const struct fff_walk *walk, size_t tree, size_t first, size_t count, uint32_t *order) {
     for (size_t i = 0; i < count; i++) {
@@ -132,10 +185,22 @@ static void start_at_root(const struct fff_walk *walk, size_t tree, size_t first
 static void run_token(const struct fff_job *job, size_t token, unsigned char *slice) {
     const fff_layer *layer = job->layer;
     const struct fff_kernels *kernels = layer->kernels;
-    const float *input = job->input + token * job->input_stride;
+    const struct fff_row_kernels *input_kernels = fff_input_kernels(layer), *output_kernels = fff_output_kernels(layer);
+    const float *given = job->input + token * job->input_stride;
+    const void *input = given;
+    if (layer->input_type == FFF_WEIGHT_I8) {
+        kernels->quantise(layer->trees.input_width, given, slice);
+        input = slice;
+        slice += fff_token_bytes(layer);
+    }
+    struct fff_exact_token measured = {0};
+    if (layer->exact_routes) {
+        measured = fff_measure_token(layer, given, input == given ? NULL : input);
+    }
     if (job->routed_nodes != NULL) {
-        kernels->descend_f32(&layer->trees, input, false, job->routed_nodes + token * job->node_stride,
-                             job->routed_logits + token * job->logit_stride);
+        input_kernels->descend(&layer->trees, input, layer->exact_routes ? &layer->exact : NULL, &measured, false,
+                               job->routed_nodes + token * job->node_stride,
+                               job->routed_logits + token * job->logit_stride);
         return;
     }
     uint32_t *nodes = (uint32_t *)(void *)slice;
@@ -144,11 +209,18 @@ static void run_token(const struct fff_job *job, size_t token, unsigned char *sl
     size_t all = layer->trees.tree_count;
     for (size_t tree = 0, trees; tree < all; tree += trees) {
         trees = fff_min(all - tree, layer->group_of_token);
-        const struct fff_trees_f32 some = some_trees(&layer->trees, tree, trees);
-        kernels->descend_f32(&some, input, true, nodes, logits);
-        kernels->activate_f32(layer->activation, trees * some.level_count, logits, logits);
-        kernels->accumulate_f32(&some, 1, &ONLY, nodes, logits, write_flags(job, tree, trees), output,
-                                job->output_stride);
+        const struct fff_trees some = some_trees(&layer->trees, tree, trees);
+        struct fff_exact exact;
+        if (layer->exact_routes) {
+            exact = some_exact(layer, tree, trees);
+        }
+        input_kernels->descend(&some, input, layer->exact_routes ? &exact : NULL, &measured, true, nodes, logits);
+        kernels->activate(layer->activation, trees * some.level_count, logits, logits);
+        if (layer->output_scales != NULL) {
+            fff_scale_factors(&some, some_scales(layer, tree), nodes, logits);
+        }
+        output_kernels->accumulate(&some, 1, &ONLY, nodes, logits, write_flags(job, tree, trees), output,
+                                   job->output_stride);
     }
 }
 
@@ -158,19 +230,23 @@ static void run_block(const struct fff_job *job, size_t first, size_t count, siz
     uint32_t *order = (uint32_t *)(void *)(slice + job->plan.walk.order);
     uint32_t *scratch = (uint32_t *)(void *)(slice + job->plan.walk.scratch);
     size_t all = job->layer->trees.tree_count;
+    prepare_tokens(job, first, count, slice, 0);
     for (size_t tree = 0, trees; tree < all; tree += trees) {
         trees = fff_min(all - tree, job->plan.group);
         struct fff_walk walk = make_walk(job, first, tree, trees, slice);
         bool dense = trees > 1 && walk.trees.level_count == 1 && walk.output != NULL;
         if (trees > 1) {
-            walk.kernels->roots_f32(&walk.trees, count, walk.input, walk.input_stride, dense, walk.logits,
-                                    walk.logit_stride);
+            walk.input_kernels->roots(&walk.trees, count, walk.input, walk.input_stride, dense, walk.logits,
+                                      walk.logit_stride);
             walk.roots_known = true;
         }
         if (dense) {
-            walk.kernels->activate_f32(walk.activation, count * trees, walk.logits, walk.logits);
-            walk.kernels->add_roots_f32(&walk.trees, count, walk.logits, trees, walk.write & FFF_WRITE_CONTINUE,
-                                        walk.output, walk.output_stride);
+            walk.kernels->activate(walk.activation, count * trees, walk.logits, walk.logits);
+            for (size_t i = 0; i < count * trees && walk.output_scales != NULL; i++) {
+                walk.logits[i] *= walk.output_scales[i % trees];
+            }
+            walk.output_kernels->add_roots(&walk.trees, count, walk.logits, trees, walk.write & FFF_WRITE_CONTINUE,
+                                           walk.output, walk.output_stride);
             continue;
         }
         for (size_t t = 0; t < trees; t++) {
@@ -191,14 +267,17 @@ static void accumulate_block(const struct fff_job *job, size_t first, size_t cou
     float *activations = activations_of(job, task);
     for (size_t tree = 0, trees; tree < all; tree += trees) {
         trees = fff_min(all - tree, job->plan.group);
-        const struct fff_trees_f32 some = some_trees(&layer->trees, tree, trees);
+        const struct fff_trees some = some_trees(&layer->trees, tree, trees);
         size_t entries = trees * levels;
         for (size_t token = first; token < first + count; token++) {
-            layer->kernels->activate_f32(layer->activation, entries,
-                                         job->logits + token * job->logit_stride + tree * levels, activations);
-            layer->kernels->accumulate_f32(&some, 1, &ONLY, job->nodes + token * job->node_stride + tree * levels,
-                                           activations, write_flags(job, tree, trees),
-                                           job->output + token * job->output_stride, job->output_stride);
+            const uint32_t *nodes = job->nodes + token * job->node_stride + tree * levels;
+            layer->kernels->activate(layer->activation, entries,
+                                     job->logits + token * job->logit_stride + tree * levels, activations);
+            if (layer->output_scales != NULL) {
+                fff_scale_factors(&some, some_scales(layer, tree), nodes, activations);
+            }
+            fff_output_kernels(layer)->accumulate(&some, 1, &ONLY, nodes, activations, write_flags(job, tree, trees),
+                                                  job->output + token * job->output_stride, job->output_stride);
         }
     }
 }
@@ -231,7 +310,8 @@ static void run_own_tokens(void *argument, size_t index) {
 struct chunk {
     const struct fff_job *job;
     struct fff_walk walk;
-    size_t count;
+    size_t first, count;
+    bool first_time; /* in their first tree */
     uint32_t *order, *scratch, *starts;
 };
 
@@ -244,6 +324,9 @@ static void run_upper_levels(void *argument, size_t index) {
     fff_fp_environment callers = fff_fp_enter();
     for (size_t first = share_start(chunk->count, plan->tasks, index), count; first < end; first += count) {
         count = fff_min(end - first, block);
+        if (chunk->first_time) {
+            prepare_tokens(chunk->job, chunk->first + first, count, chunk->job->workspace, first);
+        }
         start_at_root(&chunk->walk, 0, first, count, chunk->order + first);
         fff_walk_down(&chunk->walk, 0, 0, plan->split, count, chunk->order + first, chunk->scratch + first, NULL, NULL);
     }
@@ -315,7 +398,9 @@ static bool run_together(const struct fff_job *job) {
             *chunk = (struct chunk){
                 .job = job,
                 .walk = make_walk(job, first, tree, 1, job->workspace),
+                .first = first,
                 .count = count,
+                .first_time = tree == 0,
                 .order = (uint32_t *)(void *)(job->workspace + layout->order),
                 .scratch = (uint32_t *)(void *)(job->workspace + layout->scratch),
                 .starts = (uint32_t *)(void *)(job->workspace + layout->starts),

@@ -1,8 +1,10 @@
-/* Making a layer: check the description, then pack the weights. */
+/* Making a layer: check the description, then have the weights packed. */
 #include "layer/layer.h"
 
 #include "dispatch/dispatch.h"
 #include "kernels/toolbox.h"
+#include "layer/exact.h"
+#include "layer/pack.h"
 #include "layer/plan.h"
 #include "layer/size.h"
 
@@ -11,11 +13,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-enum {
-    CACHE_LINE = 64,
-    HUGE_PAGE = 2 << 20,
-    PACK_TILE = 16, /* rows and columns of a tile when weights are packed: a cache line each way */
-};
+enum { CACHE_LINE = 64 };
 
 /* ---- Memory ---------------------------------------------------------------------------------- */
 
@@ -27,7 +25,7 @@ static void *allocate_from_c_library(void *context, size_t size, size_t alignmen
         return NULL;
     }
 #ifdef MADV_HUGEPAGE
-    if (alignment >= HUGE_PAGE) {
+    if (alignment >= FFF_HUGE_PAGE) {
         (void)madvise(memory, size, MADV_HUGEPAGE); /* advice: refusal changes nothing but speed */
     }
 #endif
@@ -56,8 +54,10 @@ static const fff_allocator c_library = {allocate_from_c_library, release_to_c_li
 
 /* ---- Checks ---------------------------------------------------------------------------------- */
 
-/* The first version's descriptor ended with `allocator`. */
+/* The sizes of earlier versions' descriptors, which ended with `allocator` and with `sleef`, and what filled up its
+ * word. */
 #define FIRST_DESC_SIZE (offsetof(fff_layer_desc, allocator) + sizeof(const fff_allocator *))
+#define SECOND_DESC_SIZE (FIRST_DESC_SIZE + sizeof(void *))
 #define LARGEST_DESC_SIZE 4096 /* no version will need more; a larger size is an uninitialised one */
 
 /* A descriptor of any version, as this one sees it. A shorter one than ours (an older program) leaves the rest zero,
@@ -67,7 +67,7 @@ static fff_status read_desc(const fff_layer_desc *given, fff_layer_desc *desc) {
         return FFF_ERROR_NULL_POINTER;
     }
     size_t size = given->struct_size;
-    if ((size != FIRST_DESC_SIZE && size < sizeof *desc) || size > LARGEST_DESC_SIZE) {
+    if ((size != FIRST_DESC_SIZE && size != SECOND_DESC_SIZE && size < sizeof *desc) || size > LARGEST_DESC_SIZE) {
         return FFF_ERROR_STRUCT_SIZE;
     }
     for (size_t i = sizeof *desc; i < size; i++) {
@@ -75,20 +75,23 @@ static fff_status read_desc(const fff_layer_desc *given, fff_layer_desc *desc) {
             return FFF_ERROR_STRUCT_SIZE;
         }
     }
+    /* What fills up a word behind an earlier version's last field may hold anything. */
+    size_t known = size == SECOND_DESC_SIZE ? offsetof(fff_layer_desc, sleef) + sizeof desc->sleef : size;
     memset(desc, 0, sizeof *desc);
-    memcpy(desc, given, fff_min(size, sizeof *desc));
+    memcpy(desc, given, fff_min(known, sizeof *desc));
     return FFF_OK;
 }
 
-static fff_status check_weights(const fff_weights *weights, size_t rows, size_t columns) {
+static fff_status check_weights(const fff_weights *weights, fff_weight_type type, size_t rows, size_t columns) {
+    size_t element = fff_element_bytes(type);
     if (weights->data == NULL) {
         return FFF_ERROR_NULL_POINTER;
     }
-    if ((uintptr_t)weights->data % sizeof(float) != 0) {
+    if ((uintptr_t)weights->data % element != 0) {
         return FFF_ERROR_ALIGNMENT;
     }
     size_t bytes, unused;
-    if (!fff_size_extent(rows, weights->node_stride, columns, weights->column_stride, sizeof(float), &bytes) ||
+    if (!fff_size_extent(rows, weights->node_stride, columns, weights->column_stride, element, &bytes) ||
         !fff_size_add((uintptr_t)weights->data, bytes, &unused)) {
         return FFF_ERROR_OVERFLOW;
     }
@@ -106,18 +109,22 @@ static fff_status check_desc(const fff_layer_desc *desc) {
         return FFF_ERROR_SHAPE;
     }
     if ((unsigned)desc->activation >= FFF_ACTIVATION_COUNT || (unsigned)desc->routing > FFF_ROUTING_GREATER_EQUAL ||
-        desc->weight_type != FFF_WEIGHT_F32 || (unsigned)desc->sleef > FFF_SLEEF_ANY) {
+        (unsigned)desc->sleef > FFF_SLEEF_ANY || (unsigned)desc->weight_type >= FFF_WEIGHT_TYPE_COUNT ||
+        (unsigned)desc->output_weight_type > FFF_CHOOSE_I8 || (unsigned)desc->store_input > FFF_CHOOSE_I8 ||
+        (unsigned)desc->store_output > FFF_CHOOSE_I8 || (unsigned)desc->routes > FFF_ROUTES_EXACT) {
         return FFF_ERROR_OPTION;
     }
     size_t rows;
     if (!fff_size_multiply(desc->trees, fff_nodes_per_tree(desc->depth), &rows) || rows > UINT32_MAX) {
         return FFF_ERROR_OVERFLOW;
     }
-    fff_status status = check_weights(&desc->input_weights, rows, desc->input_width);
+    fff_status status = check_weights(&desc->input_weights, desc->weight_type, rows, desc->input_width);
     if (status == FFF_OK) {
-        status = check_weights(&desc->output_weights, rows, desc->output_width);
+        status = check_weights(&desc->output_weights, fff_given_output_type(desc), rows, desc->output_width);
     }
-    if (status == FFF_OK && (uintptr_t)desc->biases % sizeof(float) != 0) {
+    if (status == FFF_OK &&
+        ((uintptr_t)desc->biases | (uintptr_t)desc->input_scales | (uintptr_t)desc->output_scales) % sizeof(float) !=
+            0) {
         status = FFF_ERROR_ALIGNMENT;
     }
     if (status == FFF_OK && desc->allocator != NULL &&
@@ -125,73 +132,6 @@ static fff_status check_desc(const fff_layer_desc *desc) {
         status = FFF_ERROR_NULL_POINTER;
     }
     return status;
-}
-
-/* ---- Packing --------------------------------------------------------------------------------- */
-
-enum {
-    PAGE_FLOATS = 1024, /* 4 KB, after which the sets of a first-level cache repeat */
-    SKEW = 2 * FFF_LINE_FLOATS,
-};
-
-/* Where things lie in a layer's memory, in floats. */
-struct packing {
-    size_t rows, output_offset, row_stride, biases_offset;
-    size_t alignment, bytes;
-};
-
-/* A row, input weights and output weights side by side. One that is no longer than a cache line does not cross one: its
- * stride is a power of two, and nothing lies between the two parts. In longer rows each part begins with a line. */
-static bool lay_out_row(const fff_layer_desc *desc, struct packing *packing) {
-    size_t both, output_padded;
-    if (!fff_size_add(desc->input_width, desc->output_width, &both)) {
-        return false;
-    }
-    if (both <= FFF_LINE_FLOATS) {
-        packing->output_offset = desc->input_width;
-        for (packing->row_stride = 2; packing->row_stride < both;) {
-            packing->row_stride *= 2;
-        }
-        return true;
-    }
-    if (!fff_size_round_up(desc->input_width, FFF_LINE_FLOATS, &packing->output_offset) ||
-        !fff_size_round_up(desc->output_width, FFF_LINE_FLOATS, &output_padded) ||
-        !fff_size_add(packing->output_offset, output_padded, &packing->row_stride)) {
-        return false;
-    }
-    /* Rows that all began at the same place of a page would drive each other's columns out of the nearest caches. */
-    size_t skew = packing->row_stride % PAGE_FLOATS == 0 ? SKEW : 0;
-    return fff_size_add(packing->row_stride, skew, &packing->row_stride);
-}
-
-/* All of it: rows, biases, and what kernels may read behind the last row. */
-static bool lay_out(const fff_layer_desc *desc, struct packing *packing) {
-    size_t floats;
-    packing->rows = desc->trees * fff_nodes_per_tree(desc->depth);
-    if (!lay_out_row(desc, packing) ||
-        !fff_size_multiply(packing->rows, packing->row_stride, &packing->biases_offset) ||
-        !fff_size_add(packing->biases_offset, packing->rows, &floats) ||
-        !fff_size_add(floats, FFF_PARTIAL_SUMS, &floats) ||
-        !fff_size_multiply(floats, sizeof(float), &packing->bytes)) {
-        return false;
-    }
-    packing->alignment = packing->bytes >= HUGE_PAGE ? HUGE_PAGE : CACHE_LINE;
-    return fff_size_round_up(packing->bytes, packing->alignment, &packing->bytes) && packing->bytes <= PTRDIFF_MAX;
-}
-
-/* Copies a strided matrix into rows `stride` apart; tile by tile, so that a transposing copy uses
- * each cache line it touches whole. The padding is already zero. */
-static void pack(float *packed, size_t stride, const fff_weights *weights, size_t rows, size_t columns) {
-    const float *data = weights->data;
-    for (size_t row0 = 0; row0 < rows; row0 += PACK_TILE) {
-        for (size_t column0 = 0; column0 < columns; column0 += PACK_TILE) {
-            for (size_t row = row0; row < row0 + PACK_TILE && row < rows; row++) {
-                for (size_t column = column0; column < column0 + PACK_TILE && column < columns; column++) {
-                    packed[row * stride + column] = data[row * weights->node_stride + column * weights->column_stride];
-                }
-            }
-        }
-    }
 }
 
 /* ---- The public functions -------------------------------------------------------------------- */
@@ -206,7 +146,7 @@ fff_status fff_layer_create(const fff_layer_desc *given, fff_layer **layer) {
     }
     fff_layer_desc desc;
     fff_isa isa;
-    struct packing packing;
+    struct fff_packing packing;
     fff_status status = read_desc(given, &desc);
     if (status == FFF_OK) {
         status = check_desc(&desc);
@@ -220,7 +160,7 @@ fff_status fff_layer_create(const fff_layer_desc *given, fff_layer **layer) {
     if (status != FFF_OK) {
         return status;
     }
-    if (!lay_out(&desc, &packing)) {
+    if (!fff_lay_out(&desc, &packing)) {
         return FFF_ERROR_OVERFLOW;
     }
 
@@ -229,31 +169,12 @@ fff_status fff_layer_create(const fff_layer_desc *given, fff_layer **layer) {
     if (made == NULL) {
         return FFF_ERROR_OUT_OF_MEMORY;
     }
-    float *memory = allocator.allocate(allocator.context, packing.bytes, packing.alignment);
+    void *memory = allocator.allocate(allocator.context, packing.bytes, packing.alignment);
     if (memory == NULL) {
         allocator.release(allocator.context, made, sizeof *made);
         return FFF_ERROR_OUT_OF_MEMORY;
     }
-    memset(memory, 0, packing.bytes);
-    pack(memory, packing.row_stride, &desc.input_weights, packing.rows, desc.input_width);
-    pack(memory + packing.output_offset, packing.row_stride, &desc.output_weights, packing.rows, desc.output_width);
-    if (desc.biases != NULL) {
-        memcpy(memory + packing.biases_offset, desc.biases, packing.rows * sizeof(float));
-    }
     *made = (fff_layer){
-        .trees =
-            {
-                .input_rows = memory,
-                .output_rows = memory + packing.output_offset,
-                .biases = memory + packing.biases_offset,
-                .row_stride = packing.row_stride,
-                .input_width = desc.input_width,
-                .output_width = desc.output_width,
-                .tree_count = desc.trees,
-                .level_count = desc.depth + 1,
-                .node_count = fff_nodes_per_tree(desc.depth),
-                .threshold = desc.routing == FFF_ROUTING_GREATER ? FFF_THRESHOLD_GREATER : FFF_THRESHOLD_GREATER_EQUAL,
-            },
         .kernels = fff_kernels_of(isa),
         .activation = desc.activation,
         .isa = isa,
@@ -263,6 +184,14 @@ fff_status fff_layer_create(const fff_layer_desc *given, fff_layer **layer) {
         .memory = memory,
         .allocator = allocator,
     };
+    status = fff_pack(&desc, &packing, made);
+    if (status != FFF_OK) {
+        fff_layer_destroy(made);
+        return status;
+    }
+    if (made->exact_routes) {
+        fff_measure_rows(made);
+    }
     fff_plan_layer(made);
     *layer = made;
     return FFF_OK;
@@ -287,4 +216,17 @@ size_t fff_layer_path_length(const fff_layer *layer) {
 
 size_t fff_layer_memory(const fff_layer *layer) {
     return layer != NULL ? layer->memory_size + sizeof *layer : 0;
+}
+
+fff_weight_type fff_layer_input_type(const fff_layer *layer) {
+    return layer != NULL ? layer->input_type : FFF_WEIGHT_F32;
+}
+
+fff_weight_type fff_layer_output_type(const fff_layer *layer) {
+    return layer != NULL ? layer->output_type : FFF_WEIGHT_F32;
+}
+
+const char *fff_weight_type_name(fff_weight_type type) {
+    static const char *const names[FFF_WEIGHT_TYPE_COUNT] = {"f32", "bf16", "f16", "i8"};
+    return (unsigned)type < FFF_WEIGHT_TYPE_COUNT ? names[type] : NULL;
 }

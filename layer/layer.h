@@ -7,7 +7,12 @@
 #include <fff/fff.h>
 
 struct fff_layer {
-    struct fff_trees_f32 trees; /* the packed weights, in `memory` */
+    struct fff_trees trees; /* the packed weights, in `memory` */
+    fff_weight_type input_type, output_type;
+    const float *output_scales; /* one a row, if output rows are int8 */
+    bool exact_routes;          /* `exact` is in use */
+    struct fff_exact exact;
+    float norm_factor, error_factor, norm_limit; /* of tokens, where routes are exact: layer/exact.h */
     const struct fff_kernels *kernels;
     fff_activation activation;
     fff_isa isa;
@@ -19,13 +24,21 @@ struct fff_layer {
     size_t finish_tokens;  /* tokens whose activations of such a group are computed at once */
     bool large_trees;   /* a tree exceeds L2, so it is worth while to fetch its rows once for many blocks of tokens */
     size_t memory_size; /* of `memory`, in bytes */
-    void *memory;       /* rows, each with input and output weights side by side; then biases */
+    void *memory;       /* rows, each with input and output weights side by side; then what else there is a row */
     fff_allocator allocator;
 };
 
 /* Whether rows do not all stay in L2, so that they are fetched ahead. */
-static inline bool fff_beyond_l2(const struct fff_trees_f32 *trees) {
+static inline bool fff_beyond_l2(const struct fff_trees *trees) {
     return trees->near_levels < trees->level_count;
+}
+
+/* The kernels for a layer's input rows, and for its output rows. */
+static inline const struct fff_row_kernels *fff_input_kernels(const fff_layer *layer) {
+    return layer->kernels->rows[layer->input_type];
+}
+static inline const struct fff_row_kernels *fff_output_kernels(const fff_layer *layer) {
+    return layer->kernels->rows[layer->output_type];
 }
 
 #endif

@@ -1,5 +1,6 @@
 #include "layer/plan.h"
 
+#include "kernels/toolbox.h"
 #include "layer/size.h"
 
 enum {
@@ -33,30 +34,42 @@ static size_t finish_tokens(size_t entries) {
     return fff_max(FINISH_FLOATS / entries, 1);
 }
 
+size_t fff_token_bytes(const struct fff_layer *layer) {
+    size_t width = layer->trees.input_width;
+    return layer->input_type == FFF_WEIGHT_I8 ? fff_quantised_bytes(width) : width * sizeof(float);
+}
+
+/* What a token takes besides, where rows are int8 and where routes are exact. */
+static size_t quantised_bytes(const struct fff_layer *layer) {
+    return layer->input_type == FFF_WEIGHT_I8 ? fff_token_bytes(layer) : 0;
+}
+static size_t exact_bytes(const struct fff_layer *layer) {
+    return layer->exact_routes ? sizeof(struct fff_exact_token) : 0;
+}
+
 void fff_plan_layer(struct fff_layer *layer) {
-    const struct fff_trees_f32 *trees = &layer->trees;
-    size_t floats = layer->l2_bytes / 5 * 2 / sizeof(float); /* as much for tokens as for rows, and some for the rest */
-    size_t tree_bytes = trees->node_count * trees->row_stride * sizeof(float);
+    const struct fff_trees *trees = &layer->trees;
+    size_t bytes = layer->l2_bytes / 5 * 2; /* as much for tokens as for rows, and some for the rest */
+    size_t tree_bytes = trees->node_count * trees->row_stride, input_bytes = fff_token_bytes(layer);
     layer->large_trees =
         tree_bytes > (trees->tree_count == 1 ? layer->l2_bytes / 2 : layer->l2_bytes * SMALL_TREE_CACHES);
     /* Small trees walk one by one, or group by group, and their rows come from beyond L2 again for each block of
      * tokens. So blocks are larger than L2, though inputs and outputs then come from beyond it, too, for each group. */
-    size_t token_floats = trees->tree_count == 1 || layer->large_trees
-                              ? trees->input_width
-                              : (trees->input_width + trees->output_width) / BLOCKS_OF_TREES;
-    layer->block = fff_min(fff_max(floats / fff_max(token_floats, 1), LEAST_BLOCK), MOST_BLOCK);
-    size_t by_rows = trees->level_count == 1
-                         ? layer->l2_bytes / L2_TO_ROOTS / sizeof(float) / trees->row_stride
-                         : layer->l2_bytes / L2_TO_GROUP / sizeof(float) / trees->node_count / trees->output_width;
-    size_t by_logits = floats / layer->block / (trees->level_count + 1);
+    size_t token_bytes = trees->tree_count == 1 || layer->large_trees
+                             ? input_bytes
+                             : (input_bytes + trees->output_width * sizeof(float)) / BLOCKS_OF_TREES;
+    layer->block = fff_min(fff_max(bytes / fff_max(token_bytes, 1), LEAST_BLOCK), MOST_BLOCK);
+    size_t by_rows = trees->level_count == 1 ? layer->l2_bytes / L2_TO_ROOTS / trees->row_stride
+                                             : layer->l2_bytes / L2_TO_GROUP / trees->node_count / trees->output_bytes;
+    size_t by_logits = bytes / sizeof(float) / layer->block / (trees->level_count + 1);
     layer->group = fff_max(fff_min(fff_min(by_rows, by_logits), trees->tree_count), 1);
     if (trees->level_count == 1 && layer->group < trees->tree_count && layer->group > FFF_DOT_TILE_ROWS) {
         layer->group -= layer->group % FFF_DOT_TILE_ROWS;
     }
-    size_t by_path = layer->l2_bytes / L2_TO_GROUP / sizeof(float) / trees->level_count / trees->output_width;
+    size_t by_path = layer->l2_bytes / L2_TO_GROUP / trees->level_count / trees->output_bytes;
     layer->group_of_token = fff_max(fff_min(by_path, trees->tree_count), 1);
     layer->finish_tokens = finish_tokens(layer->group * trees->level_count);
-    size_t near_rows = layer->l2_bytes / L2_TO_NEAR / sizeof(float) / trees->input_width / trees->tree_count;
+    size_t near_rows = layer->l2_bytes / L2_TO_NEAR / trees->input_bytes / trees->tree_count;
     layer->trees.near_levels = trees->tree_count * tree_bytes > layer->l2_bytes / 2 ? 0 : trees->level_count;
     while (trees->near_levels + 1 < trees->level_count && ((size_t)2 << trees->near_levels) - 1 <= near_rows) {
         layer->trees.near_levels++;
@@ -78,7 +91,7 @@ static void plan_own(const struct fff_layer *layer, size_t batch, struct fff_pla
 
 /* All tasks together: how many tokens, and at which level to sort them. */
 static void plan_together(const struct fff_layer *layer, size_t batch, struct fff_plan *plan) {
-    const struct fff_trees_f32 *trees = &layer->trees;
+    const struct fff_trees *trees = &layer->trees;
     size_t leaves = (trees->node_count + 1) / 2, subtrees = plan->tasks > 1 ? SUBTREES_A_TASK * plan->tasks : 1;
     plan->together = true;
     plan->group = 1;
@@ -94,6 +107,7 @@ static void plan_together(const struct fff_layer *layer, size_t batch, struct ff
 /* A token that goes alone has nodes and logits of its own kind of group in place of a walk. */
 static size_t one_token_bytes(const struct fff_layer *layer) {
     size_t end = 0;
+    reserve(&end, quantised_bytes(layer) / sizeof(uint32_t));
     reserve(&end, 2 * layer->group_of_token * layer->trees.level_count);
     return end;
 }
@@ -104,6 +118,8 @@ static void lay_out_walk(const struct fff_layer *layer, struct fff_plan *plan, s
     plan->walk.logits = reserve(end, plan->chunk * plan->group * layer->trees.level_count);
     plan->walk.order = reserve(end, plan->chunk);
     plan->walk.scratch = reserve(end, plan->chunk);
+    plan->walk.quantised = reserve(end, plan->chunk * (quantised_bytes(layer) / sizeof(uint32_t)));
+    plan->walk.tokens = reserve(end, plan->chunk * (exact_bytes(layer) / sizeof(uint32_t)));
     plan->walk.starts = reserve(end, plan->together ? ((size_t)1 << plan->split) + 1 : 0);
 }
 
@@ -164,9 +180,11 @@ static size_t workspace_of(const struct fff_layer *layer, const struct fff_plan 
     bool fits = add_product(&slices, to_finish, FINISH_ARRAYS * entries * sizeof(float)) &&
                 add_product(&slices, plan->tasks, FINISH_ARRAYS * LINE);
     if (!plan->together) {
-        size_t a_token = (plan->group + entries + 2) * sizeof(float); /* nodes, logits, order, scratch */
+        size_t arrays = WALK_ARRAYS + (quantised_bytes(layer) > 0) + (exact_bytes(layer) > 0);
+        size_t a_token = (plan->group + entries + 2) * sizeof(float) /* nodes, logits, order, scratch */
+                         + quantised_bytes(layer) + exact_bytes(layer);
         fits = fits && add_product(&slices, tokens_of_slices(plan->tasks, count, layer->block), a_token) &&
-               add_product(&slices, plan->tasks, WALK_ARRAYS * LINE) &&
+               add_product(&slices, plan->tasks, arrays * LINE) &&
                add_product(&alone, plan->tasks, one_token_bytes(layer));
     }
     fits = fits && fff_size_add(bytes, fff_max(slices, alone), &bytes) && fff_size_add(bytes, LINE - 1, &bytes);

@@ -6,7 +6,7 @@
 
 /* Byte offsets of the arrays of a walk (layer/walk.h). `nodes` comes first. */
 struct fff_walk_layout {
-    size_t logits, order, scratch, starts;
+    size_t logits, order, scratch, quantised, tokens, starts;
 };
 
 /* Blocks of tokens of a subtree that are taken at once, at most: rather than to sort at a level whose rows do not stay
@@ -28,6 +28,9 @@ struct fff_plan {
     size_t slices, slice;      /* where the tasks' slices begin; bytes of each */
     size_t activations, paths; /* byte offsets in a task's slice; a walk of its own comes first */
 };
+
+/* The bytes of a token as a layer's input rows meet it. */
+size_t fff_token_bytes(const struct fff_layer *layer);
 
 /* What of all plans for a layer is the same, from its l2_bytes. */
 void fff_plan_layer(struct fff_layer *layer);

@@ -21,6 +21,8 @@ const char *fff_status_text(fff_status status) {
     case FFF_ERROR_OUT_OF_MEMORY: return "out of memory";
     case FFF_ERROR_RUNNER: return "the runner did not run every task exactly once";
     case FFF_ERROR_SLEEF: return "the SLEEF library that is loaded returns other bits than the recorded ones";
+    case FFF_ERROR_WEIGHT: return "a weight does not fit the type that the layer is to store";
+    case FFF_ERROR_SCALE: return "scales are missing where weights are int8, or one is not positive and finite";
     }
     return "unknown status";
 }

@@ -17,29 +17,29 @@ enum {
     FINISH_TOGETHER = 12, /* at most, of the tokens at a node, unless they stand at one leaf */
 };
 
-/* Floats `first` to `end` of a node's input row, as far as it has them, unless its level's rows stay in L2. */
+/* Bytes `first` to `end` of a node's input row, as far as it has them, unless its level's rows stay in L2. */
 FFF_INLINE void fetch_part(const struct fff_walk *walk, size_t tree, size_t level, uint32_t node, size_t first,
                            size_t end) {
-    const struct fff_trees_f32 *trees = &walk->trees;
-    end = fff_min(end, trees->input_width);
+    const struct fff_trees *trees = &walk->trees;
+    end = fff_min(end, trees->input_bytes);
     if (level >= trees->near_levels && first < end) {
         fff_fetch_l2(trees->input_rows + (tree * trees->node_count + node) * trees->row_stride + first, end - first);
     }
 }
 
 FFF_INLINE void fetch_row(const struct fff_walk *walk, size_t tree, size_t level, uint32_t node) {
-    fetch_part(walk, tree, level, node, 0, walk->trees.input_width);
+    fetch_part(walk, tree, level, node, 0, walk->trees.input_bytes);
 }
 
-/* What accumulate_f32 will read and write of these tokens that are at a node: its output row and, at one level of the
+/* What accumulate will read and write of these tokens that are at a node: its output row and, at one level of the
  * walk, the tokens' outputs. */
 FFF_INLINE void fetch_for_sums(const struct fff_walk *walk, size_t tree, size_t level, uint32_t node, size_t count,
                                const uint32_t *tokens) {
-    const struct fff_trees_f32 *trees = &walk->trees;
-    fff_fetch_l2(trees->output_rows + (tree * trees->node_count + node) * trees->row_stride, trees->output_width);
+    const struct fff_trees *trees = &walk->trees;
+    fff_fetch_l2(trees->output_rows + (tree * trees->node_count + node) * trees->row_stride, trees->output_bytes);
     if (level == walk->output_level) {
         for (size_t i = 0; i < count; i++) {
-            fff_fetch_l2(walk->output + tokens[i] * walk->output_stride, trees->output_width);
+            fff_fetch_l2(walk->output + tokens[i] * walk->output_stride, trees->output_width * sizeof(float));
         }
     }
 }
@@ -50,7 +50,7 @@ FFF_INLINE void fetch_for_sums(const struct fff_walk *walk, size_t tree, size_t 
  * number is returned. */
 static size_t move_to_children(const struct fff_walk *walk, size_t tree, size_t level, uint32_t node, size_t count,
                                uint32_t *order, uint32_t *scratch) {
-    const struct fff_trees_f32 *trees = &walk->trees;
+    const struct fff_trees *trees = &walk->trees;
     const float *logits = walk->logits + tree * trees->level_count + level;
     size_t left = 0, right = 0;
     for (size_t i = 0; i < count; i++) {
@@ -70,6 +70,33 @@ static size_t move_to_children(const struct fff_walk *walk, size_t tree, size_t 
     return left;
 }
 
+/* Where routes are exact: gives those tokens the float32 row's logit whose narrow row does not decide. Returns how many
+ * they are, in `undecided`. */
+static size_t settle(const struct fff_walk *walk, size_t row, size_t count, const uint32_t *tokens, float *logits,
+                     uint32_t *undecided) {
+    size_t some = 0;
+    for (size_t i = 0; i < count; i++) {
+        uint32_t token = tokens[i];
+        undecided[some] = token;
+        some += !fff_decided(&walk->exact, &walk->tokens[token], row, logits[token * walk->logit_stride]);
+    }
+    if (some > 0) {
+        walk->exact.node_dot(&walk->exact.trees, row, some, undecided, walk->exact_input, walk->exact_stride, logits,
+                             walk->logit_stride);
+    }
+    return some;
+}
+
+/* After that, what the kernel for two levels has found for those tokens below is of the wrong child, perhaps. */
+static void correct_next_level(const struct fff_walk *walk, size_t left_row, size_t count, const uint32_t *tokens,
+                               float *logits) {
+    for (size_t i = 0; i < count; i++) {
+        size_t row = left_row + fff_goes_right(logits[tokens[i] * walk->logit_stride], walk->trees.threshold);
+        walk->input_kernels->node_dot(&walk->trees, row, 1, &tokens[i], walk->input, walk->input_stride, logits + 1,
+                                      walk->logit_stride);
+    }
+}
+
 /* A group of tokens, order[0..count-1], all at one node of a level. */
 struct group {
     size_t level;
@@ -80,7 +107,7 @@ struct group {
 
 /* The input rows that a group's next visits will need, before its own dot products: they arrive meanwhile. Groups that
  * are large enough for two levels at once need the next level's with their own, so theirs come a level earlier; those
- * of level 1 now, if roots_f32 was given the roots. Of the smallest groups' children only the beginning: visit_node
+ * of level 1 now, if roots was given the roots. Of the smallest groups' children only the beginning: visit_node
  * asks for the rest of those that tokens go to. */
 FFF_INLINE void fetch_rows_below(const struct fff_walk *walk, size_t tree, size_t to, const struct group *group,
                                  uint32_t node) {
@@ -88,7 +115,7 @@ FFF_INLINE void fetch_rows_below(const struct fff_walk *walk, size_t tree, size_
     bool deep = group->count >= TWO_LEVELS;
     bool children = deep ? group->known && level == 0 : !group->known;
     if (children && level + 1 < to) {
-        size_t end = group->count < FETCH_CHILDREN ? FFF_FIRST_FLOATS : walk->trees.input_width;
+        size_t end = group->count < FETCH_CHILDREN ? FFF_FIRST_BYTES : walk->trees.input_bytes;
         fetch_part(walk, tree, level + 1, 2 * node + 1, 0, end);
         fetch_part(walk, tree, level + 1, 2 * node + 2, 0, end);
     }
@@ -103,18 +130,22 @@ FFF_INLINE void fetch_rows_below(const struct fff_walk *walk, size_t tree, size_
  * children, those on the left first, whose number is returned. At the last level they stay. Nothing is fetched for
  * level `to` and beyond. */
 static size_t visit_node(const struct fff_walk *walk, size_t tree, size_t to, const struct group *group, bool two) {
-    const struct fff_trees_f32 *trees = &walk->trees;
+    const struct fff_trees *trees = &walk->trees;
     size_t level = group->level, count = group->count, root = tree * trees->node_count;
     uint32_t node = walk->nodes[group->order[0] * trees->tree_count + tree];
     float *logits = walk->logits + tree * trees->level_count + level;
     fetch_rows_below(walk, tree, to, group, node);
     if (two) {
-        walk->kernels->two_levels_f32(trees, root + node, root + 2 * node + 1, count, group->order, walk->input,
-                                      walk->input_stride, walk->inputs_beyond_l2 && level == walk->first_level, logits,
-                                      walk->logit_stride);
+        walk->input_kernels->two_levels(trees, root + node, root + 2 * node + 1, count, group->order, walk->input,
+                                        walk->input_stride, walk->inputs_beyond_l2 && level == walk->first_level,
+                                        logits, walk->logit_stride);
     } else if (!group->known) {
-        walk->kernels->node_dot_f32(trees, root + node, count, group->order, walk->input, walk->input_stride, logits,
-                                    walk->logit_stride);
+        walk->input_kernels->node_dot(trees, root + node, count, group->order, walk->input, walk->input_stride, logits,
+                                      walk->logit_stride);
+    }
+    if (walk->tokens != NULL && level + 1 < trees->level_count) {
+        size_t settled = settle(walk, root + node, count, group->order, logits, group->scratch);
+        correct_next_level(walk, root + 2 * node + 1, two ? settled : 0, group->scratch, logits);
     }
     if (fff_beyond_l2(trees) && walk->output != NULL) {
         fetch_for_sums(walk, tree, level, node, count, group->order);
@@ -125,10 +156,10 @@ static size_t visit_node(const struct fff_walk *walk, size_t tree, size_t to, co
     size_t left = move_to_children(walk, tree, level, node, count, group->order, group->scratch);
     if (count < FETCH_CHILDREN && level + 1 < to) {
         uint32_t child = walk->nodes[group->order[0] * trees->tree_count + tree];
-        size_t fetched = group->known ? 0 : FFF_FIRST_FLOATS;
-        fetch_part(walk, tree, level + 1, child, fetched, trees->input_width);
+        size_t fetched = group->known ? 0 : FFF_FIRST_BYTES;
+        fetch_part(walk, tree, level + 1, child, fetched, trees->input_bytes);
         if (count > 1 && left > 0 && left < count) { /* again, none of a single token's left and right */
-            fetch_part(walk, tree, level + 1, child + 1, fetched, trees->input_width);
+            fetch_part(walk, tree, level + 1, child + 1, fetched, trees->input_bytes);
         }
     }
     return left;
@@ -210,6 +241,15 @@ static void find_path(const struct fff_walk *walk, uint32_t token, uint32_t *pat
     }
 }
 
+void fff_scale_factors(const struct fff_trees *trees, const float *output_scales, const uint32_t *nodes,
+                       float *factors) {
+    for (size_t tree = 0; tree < trees->tree_count; tree++, output_scales += trees->node_count) {
+        for (size_t level = 0; level < trees->level_count; level++) {
+            *factors++ *= output_scales[*nodes++];
+        }
+    }
+}
+
 void fff_finish_route(const struct fff_walk *walk, size_t count, const uint32_t *tokens, float *activations,
                       uint32_t *paths) {
     (void)activations;
@@ -225,10 +265,13 @@ void fff_finish_forward(const struct fff_walk *walk, size_t count, const uint32_
     for (size_t i = 0; i < count; i++) {
         memcpy(activations + i * entries, walk->logits + tokens[i] * walk->logit_stride, entries * sizeof(float));
     }
-    walk->kernels->activate_f32(walk->activation, count * entries, activations, activations);
+    walk->kernels->activate(walk->activation, count * entries, activations, activations);
     for (size_t i = 0; i < count; i++) {
         find_path(walk, tokens[i], paths + i * entries);
+        if (walk->output_scales != NULL) {
+            fff_scale_factors(&walk->trees, walk->output_scales, paths + i * entries, activations + i * entries);
+        }
     }
-    walk->kernels->accumulate_f32(&walk->trees, count, tokens, paths, activations, walk->write, walk->output,
-                                  walk->output_stride);
+    walk->output_kernels->accumulate(&walk->trees, count, tokens, paths, activations, walk->write, walk->output,
+                                     walk->output_stride);
 }

@@ -8,9 +8,15 @@
  * the first token of the walk; token numbers are 32 bits. */
 struct fff_walk {
     const struct fff_kernels *kernels;
-    struct fff_trees_f32 trees; /* those of the walk: a view of the layer's */
-    const float *input;         /* token t at input + t * input_stride */
+    const struct fff_row_kernels *input_kernels, *output_kernels;
+    struct fff_trees trees;     /* those of the walk: a view of the layer's */
+    const float *output_scales; /* of their int8 output rows; NULL for others */
+    const void *input;          /* as its kernels take them: token t at input + t * input_stride bytes */
     size_t input_stride;
+    const struct fff_exact_token *tokens; /* where routes are exact; else NULL */
+    struct fff_exact exact;
+    const float *exact_input; /* and the float32 inputs, exact_stride bytes apart */
+    size_t exact_stride;
     uint32_t *nodes; /* token t's node in tree k: nodes[t * trees.tree_count + k]; in the end, its leaf */
     float *logits;   /* token t's entry e (tree by tree, level by level): logits[t * logit_stride + e] */
     size_t logit_stride;
@@ -26,7 +32,7 @@ struct fff_walk {
     float *output; /* fff_forward: token t's output at output + t * output_stride */
     size_t output_stride;
     fff_activation activation;
-    unsigned write;       /* as accumulate_f32 takes it */
+    unsigned write;       /* as `accumulate` takes it */
     size_t output_level;  /* where outputs are fetched */
     size_t finish_tokens; /* as many at once as finish() has memory for */
 };
@@ -41,6 +47,10 @@ void fff_walk_down(const struct fff_walk *walk, size_t tree, size_t from, size_t
 /* Calls finish for any number of tokens. */
 void fff_walk_finish(const struct fff_walk *walk, size_t count, const uint32_t *tokens, float *activations,
                      uint32_t *paths);
+
+/* Makes factors of one token's activations, for `accumulate`, where output rows are int8: times their scales. */
+void fff_scale_factors(const struct fff_trees *trees, const float *output_scales, const uint32_t *nodes,
+                       float *factors);
 
 /* The two ways to finish. */
 void fff_finish_route(const struct fff_walk *walk, size_t count, const uint32_t *tokens, float *activations,

@@ -108,7 +108,7 @@ int main(int argc, char **argv) {
         }
         for (int isa = FFF_ISA_GENERIC; isa < FFF_ISA_COUNT; isa++) {
             if (fff_isa_usable((fff_isa)isa) == FFF_OK) {
-                fff_kernels_of((fff_isa)isa)->activate_f32(FFF_ACTIVATION_GELU, count, z, found);
+                fff_kernels_of((fff_isa)isa)->activate(FFF_ACTIVATION_GELU, count, z, found);
                 for (size_t i = 0; i < count; i++) {
                     wrong_bits += !same(found[i], expected[i]);
                 }

@@ -52,7 +52,21 @@ static void ask_for_signs(struct subject *s) {
     }
 }
 
-static struct subject make_subject(struct shape shape, enum routes routes, uint64_t *state) {
+/* What a layer stores of its float32 weights. */
+struct stored {
+    fff_weight_choice input, output;
+    fff_routes routes;
+};
+
+static const struct stored STORED[] = {
+    {FFF_CHOOSE_F32, FFF_CHOOSE_F32, FFF_ROUTES_STORED}, {FFF_CHOOSE_BF16, FFF_CHOOSE_BF16, FFF_ROUTES_STORED},
+    {FFF_CHOOSE_I8, FFF_CHOOSE_I8, FFF_ROUTES_STORED},   {FFF_CHOOSE_BF16, FFF_CHOOSE_I8, FFF_ROUTES_EXACT},
+    {FFF_CHOOSE_F16, FFF_CHOOSE_F16, FFF_ROUTES_STORED}, {FFF_CHOOSE_I8, FFF_CHOOSE_BF16, FFF_ROUTES_EXACT},
+    {FFF_CHOOSE_F16, FFF_CHOOSE_F32, FFF_ROUTES_EXACT},
+};
+enum { STORED_KINDS = sizeof STORED / sizeof *STORED };
+
+static struct subject make_subject(struct shape shape, enum routes routes, struct stored stored, uint64_t *state) {
     size_t rows = shape.trees * fff_nodes_per_tree(shape.depth);
     struct subject s = {
         .in = test_allocate(rows * shape.input_width, sizeof(float)),
@@ -80,6 +94,9 @@ static struct subject make_subject(struct shape shape, enum routes routes, uint6
         .input_weights = {s.in, shape.input_width, 1},
         .biases = s.biases,
         .output_weights = {s.out, shape.output_width, 1},
+        .store_input = stored.input,
+        .store_output = stored.output,
+        .routes = stored.routes,
     };
     if (routes == ALL_LEAVES) {
         ask_for_signs(&s);
@@ -193,8 +210,12 @@ static void check_shape(struct shape shape, size_t batches, const char *name) {
         shape.tokens = shape.tokens / 4 + 1;
         batches /= 2;
     }
-    for (int routes = 0; routes < ROUTE_KINDS; routes++) {
-        struct subject s = make_subject(shape, (enum routes)routes, &state);
+    /* float32 with every kind of routes, then one narrow type with each, another one for each shape */
+    for (int i = 0; i < 2 * ROUTE_KINDS; i++) {
+        bool narrow = i >= ROUTE_KINDS;
+        size_t kind = !narrow ? 0 : 1 + (shape.input_width + (size_t)i) % (STORED_KINDS - 1);
+        struct subject s = make_subject(shape, (enum routes)(i % ROUTE_KINDS), STORED[kind], &state);
+        size_t step = (short_run() ? 39 : 3) * (narrow ? 4 : 1);
         for (int isa = FFF_ISA_GENERIC; isa < FFF_ISA_COUNT; isa++) {
             if (fff_isa_usable((fff_isa)isa) != FFF_OK) {
                 continue;
@@ -202,7 +223,7 @@ static void check_shape(struct shape shape, size_t batches, const char *name) {
             for (size_t c = 0; c < sizeof CACHES / sizeof *CACHES; c++) {
                 fff_layer *layer = create_for_cache(&s, (fff_isa)isa, CACHES[c]);
                 /* Each batch on one cache's plan or another's; between the instruction sets, on all. */
-                for (size_t batch = 1 + ((size_t)isa + c) % 3; batch <= batches; batch += short_run() ? 39 : 3) {
+                for (size_t batch = 1 + ((size_t)isa + c) % 3; batch <= batches; batch += step) {
                     size_t threads = random_below(&state, 2) == 0 ? 1 : 2 + random_below(&state, 7);
                     check_batch(&s, layer, batch, threads);
                 }
@@ -262,6 +283,8 @@ static size_t workspace_of(const fff_layer *layer, size_t batch, size_t concurre
 /* What fff.h says: 32 KB, and for each token 512 bytes and 32 for each entry of its path. */
 static void check_bound(const fff_layer *layer, size_t batch, size_t concurrency) {
     size_t size = workspace_of(layer, batch, concurrency), a_token = 512 + 32 * fff_layer_path_length(layer);
+    a_token += layer->input_type == FFF_WEIGHT_I8 ? 256 + layer->trees.input_width : 0;
+    a_token += layer->exact_routes ? 128 : 0;
     struct fff_plan plan;
     assert_int_equal(fff_plan_batch(layer, batch, concurrency, &plan), size);
     assert_true(plan.slices + plan.tasks * plan.slice + FFF_WORKSPACE_ALIGNMENT - 1 <= size); /* all that is used */
@@ -308,7 +331,7 @@ static void test_workspace_size(void **unused) {
     const struct shape shapes[] = {{64, 64, 8, 1, 1}, {16, 16, 3, 20, 1},   {8, 8, 0, 300, 1}, {8, 40, 9, 2, 1},
                                    {1, 1, 0, 1, 1},   {768, 3, 0, 1536, 1}, {1, 1, 13, 1, 1},  {300, 700, 2, 30, 1}};
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
-        struct subject s = make_subject(shapes[i], UNIFORM, &state);
+        struct subject s = make_subject(shapes[i], UNIFORM, STORED[i % STORED_KINDS], &state);
         for (size_t c = 0; c < sizeof CACHES / sizeof *CACHES; c++) {
             fff_layer *layer = create_for_cache(&s, FFF_ISA_GENERIC, CACHES[c]);
             check_workspace(layer, &state);
@@ -322,7 +345,7 @@ static void test_workspace_size(void **unused) {
 static void test_workspace_of_many_tasks(void **unused) {
     (void)unused;
     uint64_t state = test_random("many tasks");
-    struct subject s = make_subject((struct shape){768, 768, 0, 1536, 1}, UNIFORM, &state);
+    struct subject s = make_subject((struct shape){768, 768, 0, 1536, 1}, UNIFORM, STORED[0], &state);
     fff_layer *layer = create_for_cache(&s, FFF_ISA_GENERIC, 1 << 20);
     assert_true(workspace_of(layer, 128, 128) < 1 << 20);
     assert_true(workspace_of(layer, 1024, 128) < 3 << 20);

@@ -1,6 +1,7 @@
 /* Every status there is, produced by bad input; and nothing done by the calls that fail. */
 #include "tests/support.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,10 +11,13 @@ enum { IN = 6, OUT = 4, DEPTH = 2, TREES = 3, NODES = 7, ROWS = TREES * NODES, P
 static float input_weights[ROWS * IN], output_weights[ROWS * OUT], biases[ROWS];
 static float input[BATCH * IN], output[BATCH * OUT], logits[BATCH * PATH];
 static uint32_t nodes[BATCH * PATH];
-static bool seen[FFF_ERROR_SLEEF + 1];
+static bool seen[FFF_ERROR_SCALE + 1];
 
-/* What sizeof(fff_layer_desc) was in 0.1. */
-enum { FIRST_DESC_SIZE = offsetof(fff_layer_desc, allocator) + sizeof(const fff_allocator *) };
+/* What sizeof(fff_layer_desc) was in 0.1, and in 0.2. */
+enum {
+    FIRST_DESC_SIZE = offsetof(fff_layer_desc, allocator) + sizeof(const fff_allocator *),
+    SECOND_DESC_SIZE = FIRST_DESC_SIZE + sizeof(void *),
+};
 
 /* assert_int_equal that also notes which statuses have been seen. */
 #define EXPECT(status, call)                                                                                           \
@@ -71,7 +75,9 @@ static void test_description(void **unused) {
     REFUSED(FFF_ERROR_STRUCT_SIZE, desc.struct_size = 0);
     REFUSED(FFF_ERROR_STRUCT_SIZE, desc.struct_size = FIRST_DESC_SIZE - 1);
     for (size_t size = FIRST_DESC_SIZE + 1; size < sizeof good; size++) { /* a part of a field */
-        REFUSED(FFF_ERROR_STRUCT_SIZE, desc.struct_size = size);
+        if (size != SECOND_DESC_SIZE) {
+            REFUSED(FFF_ERROR_STRUCT_SIZE, desc.struct_size = size);
+        }
     }
     REFUSED(FFF_ERROR_STRUCT_SIZE, desc.struct_size = SIZE_MAX);
     REFUSED(FFF_ERROR_SHAPE, desc.input_width = 0);
@@ -82,7 +88,7 @@ static void test_description(void **unused) {
     REFUSED(FFF_ERROR_OPTION, desc.activation = (fff_activation)FFF_ACTIVATION_COUNT);
     REFUSED(FFF_ERROR_OPTION, desc.activation = (fff_activation)-1);
     REFUSED(FFF_ERROR_OPTION, desc.routing = (fff_routing)2);
-    REFUSED(FFF_ERROR_OPTION, desc.weight_type = (fff_weight_type)1);
+    REFUSED(FFF_ERROR_OPTION, desc.weight_type = (fff_weight_type)FFF_WEIGHT_TYPE_COUNT);
     REFUSED(FFF_ERROR_OPTION, desc.isa = (fff_isa)FFF_ISA_COUNT);
     REFUSED(FFF_ERROR_NULL_POINTER, desc.input_weights.data = NULL);
     REFUSED(FFF_ERROR_NULL_POINTER, desc.output_weights.data = NULL);
@@ -94,6 +100,71 @@ static void test_description(void **unused) {
     REFUSED(FFF_ERROR_STRIDE, desc.input_weights.column_stride = 0);
     REFUSED(FFF_ERROR_STRIDE, desc.output_weights.column_stride = ROWS - 1);
     REFUSED(FFF_ERROR_STRIDE, desc.output_weights.node_stride = 2);
+}
+
+/* Weights that the types cannot hold, and what is wrong with int8 weights that are given. */
+static void test_narrow_weights(void **unused) {
+    (void)unused;
+    fff_bad_weight bad = {-1, 77, 77};
+    REFUSED(FFF_ERROR_OPTION, desc.output_weight_type = (fff_weight_choice)(FFF_CHOOSE_I8 + 1));
+    REFUSED(FFF_ERROR_OPTION, desc.store_input = (fff_weight_choice)(FFF_CHOOSE_I8 + 1));
+    REFUSED(FFF_ERROR_OPTION, desc.store_output = (fff_weight_choice)-1);
+    REFUSED(FFF_ERROR_OPTION, desc.routes = (fff_routes)2);
+    REFUSED(FFF_ERROR_OPTION, desc.input_scales = biases); /* of weights that are not int8 */
+    input_weights[3 * IN + 2] = 65520.0f;                  /* rounds to infinity */
+    REFUSED(FFF_ERROR_WEIGHT, desc.store_input = FFF_CHOOSE_F16; desc.bad_weight = &bad);
+    assert_true(bad.of_output == 0 && bad.row == 3 && bad.column == 2);
+    REFUSED(FFF_ERROR_WEIGHT, desc.store_input = FFF_CHOOSE_F16);
+    static const float not_finite[] = {INFINITY, -INFINITY, NAN};
+    for (int i = 0; i < 3; i++) {
+        input_weights[3 * IN + 2] = not_finite[i];
+        REFUSED(FFF_ERROR_WEIGHT, desc.store_input = FFF_CHOOSE_I8; desc.bad_weight = &bad);
+        assert_true(bad.of_output == 0 && bad.row == 3 && bad.column == 2);
+        fff_layer_desc desc = good_desc();
+        fff_layer *layer = NULL;
+        desc.store_input = i == 0 ? FFF_CHOOSE_BF16 : FFF_CHOOSE_F16; /* IEEE has them */
+        EXPECT(FFF_OK, fff_layer_create(&desc, &layer));
+        fff_layer_destroy(layer);
+    }
+    input_weights[3 * IN + 2] = 0.0f;
+    output_weights[5 + 2 * ROWS] = NAN;
+    REFUSED(FFF_ERROR_WEIGHT, desc.store_output = FFF_CHOOSE_I8; desc.bad_weight = &bad);
+    assert_true(bad.of_output == 1 && bad.row == 5 && bad.column == 2);
+    output_weights[5 + 2 * ROWS] = 0.0f;
+
+    static int8_t integers[ROWS * IN];
+    static float scales[ROWS];
+    for (size_t row = 0; row < ROWS; row++) {
+        scales[row] = 0.5f;
+    }
+#define GIVEN_I8                                                                                                       \
+    (desc.weight_type = FFF_WEIGHT_I8, desc.output_weight_type = FFF_CHOOSE_F32, desc.input_weights.data = integers,   \
+     desc.input_scales = scales, desc.bad_weight = &bad)
+    {
+        fff_layer_desc desc = good_desc();
+        fff_layer *layer = NULL;
+        GIVEN_I8;
+        EXPECT(FFF_OK, fff_layer_create(&desc, &layer));
+        assert_int_equal(fff_layer_input_type(layer), FFF_WEIGHT_I8);
+        assert_int_equal(fff_layer_output_type(layer), FFF_WEIGHT_F32);
+        fff_layer_destroy(layer);
+    }
+    REFUSED(FFF_ERROR_SCALE, GIVEN_I8; desc.input_scales = NULL);
+    REFUSED(FFF_ERROR_ALIGNMENT, GIVEN_I8; desc.input_scales = unaligned(scales));
+    static const float bad_scales[] = {0.0f, -1.0f, INFINITY, NAN};
+    for (int i = 0; i < 4; i++) {
+        scales[7] = bad_scales[i];
+        REFUSED(FFF_ERROR_SCALE, GIVEN_I8);
+        assert_true(bad.of_output == 0 && bad.row == 7);
+    }
+    scales[7] = 1.0f;
+    integers[4 * IN + 1] = -128;
+    REFUSED(FFF_ERROR_WEIGHT, GIVEN_I8);
+    assert_true(bad.of_output == 0 && bad.row == 4 && bad.column == 1);
+    integers[4 * IN + 1] = 0;
+#undef GIVEN_I8
+    REFUSED(FFF_ERROR_ALIGNMENT, desc.weight_type = FFF_WEIGHT_BF16;
+            desc.input_weights.data = unaligned(input_weights));
 }
 
 static void test_overflow(void **unused) {
@@ -175,6 +246,12 @@ static void test_other_versions(void **unused) {
     first.struct_size = FIRST_DESC_SIZE;
     first.sleef = (fff_sleef)77; /* beyond it */
     EXPECT(FFF_OK, fff_layer_create(&first, &layer));
+    fff_layer_destroy(layer);
+    fff_layer_desc second = good_desc();
+    second.struct_size = SECOND_DESC_SIZE;
+    memset((char *)&second.sleef + sizeof second.sleef, 0x55, /* what fills up its last word, and beyond */
+           sizeof second - offsetof(fff_layer_desc, sleef) - sizeof second.sleef);
+    EXPECT(FFF_OK, fff_layer_create(&second, &layer));
     fff_layer_destroy(layer);
     later.unknown = 1;
     expect_refused(FFF_ERROR_STRUCT_SIZE, &later.known);
@@ -385,17 +462,12 @@ static void test_every_status_seen(void **unused) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_description),
-        cmocka_unit_test(test_overflow),
-        cmocka_unit_test(test_instruction_sets),
-        cmocka_unit_test(test_queries),
-        cmocka_unit_test(test_other_versions),
-        cmocka_unit_test(test_forward),
-        cmocka_unit_test(test_route),
-        cmocka_unit_test(test_accumulate),
-        cmocka_unit_test(test_activate),
-        cmocka_unit_test(test_out_of_memory),
-        cmocka_unit_test(test_every_status_seen),
+        cmocka_unit_test(test_description),   cmocka_unit_test(test_narrow_weights),
+        cmocka_unit_test(test_overflow),      cmocka_unit_test(test_instruction_sets),
+        cmocka_unit_test(test_queries),       cmocka_unit_test(test_other_versions),
+        cmocka_unit_test(test_forward),       cmocka_unit_test(test_route),
+        cmocka_unit_test(test_accumulate),    cmocka_unit_test(test_activate),
+        cmocka_unit_test(test_out_of_memory), cmocka_unit_test(test_every_status_seen),
     };
     return cmocka_run_group_tests_name("errors", tests, NULL, NULL);
 }

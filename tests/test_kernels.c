@@ -1,5 +1,7 @@
-/* Every kernel of every instruction set against the generic one, bit for bit. */
+/* Every kernel of every instruction set, for rows of every type, against the generic one, bit for bit. */
+#include "config.h"
 #include "dispatch/dispatch.h"
+#include "kernels/half.h"
 #include "kernels/toolbox.h"
 #include "tests/support.h"
 
@@ -18,40 +20,90 @@ static size_t round_up(size_t value, size_t quantum) {
     return (value + quantum - 1) / quantum * quantum;
 }
 
-/* Packed weights as the contract wants them, at any alignment of a float or at lines as layer.c packs wide rows.
- * Between them lies anything, NaN too, and behind what kernels may read of the last row nothing readable. */
-struct packed {
-    struct fff_trees_f32 trees;
-    struct guarded rows;
-    float *biases;
+/* What a check is about. */
+struct subject {
+    const struct fff_kernels *kernels;
+    const struct fff_row_kernels *rows, *generic; /* for rows of the type */
+    fff_weight_type type;
 };
 
-static struct packed pack_random(enum fill kind, size_t input_width, size_t output_width, size_t trees, size_t levels,
-                                 uint64_t *state) {
+static size_t element_bytes(fff_weight_type type) {
+    return type == FFF_WEIGHT_F32 ? 4 : type == FFF_WEIGHT_I8 ? 1 : 2;
+}
+
+/* Random weights of a row. */
+static void fill_row(fff_weight_type type, enum fill kind, unsigned char *row, size_t width, uint64_t *state) {
+    for (size_t column = 0; column < width; column++) {
+        float weight;
+        uint16_t half;
+        fill_floats(kind, &weight, 1, state);
+        switch (type) {
+        case FFF_WEIGHT_F32: memcpy(row + 4 * column, &weight, sizeof weight); break;
+        case FFF_WEIGHT_BF16:
+            half = fff_round_bf16(weight);
+            memcpy(row + 2 * fff_bf16_place(column), &half, sizeof half);
+            break;
+        case FFF_WEIGHT_F16:
+            half = kind == FILL_ANY_BITS ? (uint16_t)random_bits(state) : fff_round_f16(weight);
+            memcpy(row + 2 * column, &half, sizeof half);
+            break;
+        case FFF_WEIGHT_I8:
+            row[column] = (unsigned char)(kind == FILL_LARGEST      ? (random_below(state, 2) != 0 ? 127 : -127)
+                                          : kind == FILL_FEW_VALUES ? (int)random_below(state, 3) - 1
+                                                                    : (int)random_below(state, 255) - 127);
+            break;
+        }
+    }
+}
+
+/* Packed weights as the contract wants them, at any alignment of their elements or at lines as layer/pack.c packs wide
+ * rows. Between them lies anything, NaN too, and behind what kernels may read of the last row nothing readable. */
+struct packed {
+    struct fff_trees trees;
+    struct guarded rows;
+    float *biases, *scales;
+    int64_t *sums;
+};
+
+static struct packed pack_random(fff_weight_type type, enum fill kind, size_t input_width, size_t output_width,
+                                 size_t trees, size_t levels, uint64_t *state) {
     struct packed packed;
-    size_t nodes = ((size_t)1 << levels) - 1, rows = trees * nodes;
-    size_t quantum = random_below(state, 2) == 0 ? 1 : FFF_LINE_FLOATS;
-    size_t output_offset = round_up(input_width + random_below(state, 3), quantum);
-    size_t stride = round_up(output_offset + output_width + random_below(state, 3), quantum);
-    size_t readable_input = round_up(input_width, FFF_PARTIAL_SUMS);
-    size_t readable_output = output_offset + round_up(output_width, FFF_PARTIAL_SUMS);
+    size_t nodes = ((size_t)1 << levels) - 1, rows = trees * nodes, element = element_bytes(type);
+    size_t quantum = random_below(state, 2) == 0 ? element : FFF_LINE_BYTES;
+    size_t input_bytes = fff_row_bytes(type, input_width), output_bytes = fff_row_bytes(type, output_width);
+    size_t output_offset = round_up(input_bytes + element * random_below(state, 3), quantum);
+    size_t stride = round_up(output_offset + output_bytes + element * random_below(state, 3), quantum);
+    size_t input_step = type == FFF_WEIGHT_I8 ? 2 * FFF_ROW_STEP : FFF_ROW_STEP;
+    size_t readable_input = element * round_up(input_width, input_step);
+    size_t readable_output = output_offset + element * round_up(output_width, FFF_ROW_STEP);
     size_t last = readable_input > readable_output ? readable_input : readable_output;
-    size_t floats = (rows - 1) * stride + last;
-    packed.rows = guarded_allocate(floats * sizeof(float));
-    packed.biases = malloc(rows * sizeof(float));
-    assert_non_null(packed.biases);
-    float *data = packed.rows.data;
-    fill_floats(FILL_ANY_BITS, data, floats, state);
+    size_t bytes = (rows - 1) * stride + last;
+    packed.rows = guarded_allocate(bytes);
+    packed.biases = test_allocate(rows, sizeof(float));
+    packed.scales = test_allocate(rows, sizeof(float));
+    packed.sums = test_allocate(rows, sizeof(int64_t));
+    unsigned char *data = packed.rows.data;
+    for (size_t i = 0; i < bytes; i++) {
+        data[i] = random_below(state, 4) == 0 ? (unsigned char)random_bits(state) : 0xff; /* NaN, mostly */
+    }
     for (size_t row = 0; row < rows; row++) {
-        fill_floats(kind, data + row * stride, input_width, state);
-        fill_floats(kind, data + row * stride + output_offset, output_width, state);
+        fill_row(type, kind, data + row * stride, input_width, state);
+        fill_row(type, kind, data + row * stride + output_offset, output_width, state);
+        packed.scales[row] = (float)(1 + random_below(state, 1000)) / 1024.0f;
+        for (size_t column = 0; column < input_width && type == FFF_WEIGHT_I8; column++) {
+            packed.sums[row] += (int8_t)data[row * stride + column];
+        }
     }
     fill_floats(kind, packed.biases, rows, state);
-    packed.trees = (struct fff_trees_f32){
+    packed.trees = (struct fff_trees){
         .input_rows = data,
         .output_rows = data + output_offset,
         .biases = packed.biases,
+        .input_scales = packed.scales,
+        .input_sums = packed.sums,
         .row_stride = stride,
+        .input_bytes = input_bytes,
+        .output_bytes = output_bytes,
         .input_width = input_width,
         .output_width = output_width,
         .tree_count = trees,
@@ -63,22 +115,50 @@ static struct packed pack_random(enum fill kind, size_t input_width, size_t outp
     return packed;
 }
 
+/* Tokens as rows of a type meet them: an instruction set has its own form of them for int8 rows. */
+struct tokens {
+    void *inputs, *memory;
+    size_t stride; /* bytes */
+};
+
+static struct tokens tokens_for(const struct subject *subject, const struct fff_kernels *kernels, float *inputs,
+                                size_t count, size_t stride, size_t width) {
+    if (subject->type != FFF_WEIGHT_I8) {
+        return (struct tokens){inputs, NULL, stride * sizeof(float)};
+    }
+    size_t bytes = fff_quantised_bytes(width);
+    unsigned char *quantised = aligned_alloc(FFF_LINE_BYTES, count * bytes);
+    assert_non_null(quantised);
+    memset(quantised, 0x77, count * bytes);
+    for (size_t t = 0; t < count; t++) {
+        kernels->quantise(width, inputs + t * stride, quantised + t * bytes);
+    }
+    return (struct tokens){quantised, quantised, bytes};
+}
+
 static void unpack(struct packed *packed) {
     guarded_free(&packed->rows);
     free(packed->biases);
+    free(packed->scales);
+    free(packed->sums);
 }
 
-static void check_descend(const struct fff_kernels *kernels, enum fill kind, size_t width, uint64_t *state) {
+static void check_descend(const struct subject *subject, enum fill kind, size_t width, uint64_t *state) {
     size_t trees = 1 + random_below(state, 3), levels = 1 + random_below(state, 4), path = trees * levels;
-    struct packed packed = pack_random(kind, width, 1 + random_below(state, 40), trees, levels, state);
+    struct packed packed = pack_random(subject->type, kind, width, 1 + random_below(state, 40), trees, levels, state);
     struct guarded input = guarded_allocate(width * sizeof(float));
     struct guarded nodes = guarded_allocate(path * sizeof(uint32_t));
     struct guarded logits = guarded_allocate(path * sizeof(float));
     uint32_t expected_nodes[3 * 4];
     float expected_logits[3 * 4];
     fill_floats(kind, input.data, width, state);
-    fff_kernels_generic.descend_f32(&packed.trees, input.data, false, expected_nodes, expected_logits);
-    kernels->descend_f32(&packed.trees, input.data, random_below(state, 2) != 0, nodes.data, logits.data);
+    struct tokens generic = tokens_for(subject, &fff_kernels_generic, input.data, 1, width, width);
+    struct tokens tested = tokens_for(subject, subject->kernels, input.data, 1, width, width);
+    subject->generic->descend(&packed.trees, generic.inputs, NULL, NULL, false, expected_nodes, expected_logits);
+    subject->rows->descend(&packed.trees, tested.inputs, NULL, NULL, random_below(state, 2) != 0, nodes.data,
+                           logits.data);
+    free(generic.memory);
+    free(tested.memory);
     assert_memory_equal(nodes.data, expected_nodes, path * sizeof(uint32_t));
     assert_same_floats(logits.data, expected_logits, path, "logits");
     guarded_free(&logits);
@@ -94,19 +174,23 @@ enum { DOT_TOKENS = 21, DOT_LOGITS = 4 };
 struct dots {
     struct packed packed;
     struct guarded inputs;
-    size_t stride, logit_stride, count;
+    struct tokens generic, tested;
+    size_t logit_stride, count;
     uint32_t tokens[DOT_TOKENS];
     float expected[DOT_TOKENS * DOT_LOGITS], actual[DOT_TOKENS * DOT_LOGITS];
 };
 
-static void make_dots(struct dots *dots, enum fill kind, size_t width, size_t least_logits, uint64_t *state) {
-    dots->packed = pack_random(kind, width, 1, 1, 3, state);
-    dots->stride = width + random_below(state, 5);
+static void make_dots(struct dots *dots, const struct subject *subject, enum fill kind, size_t width,
+                      size_t least_logits, uint64_t *state) {
+    dots->packed = pack_random(subject->type, kind, width, 1, 1, 3, state);
+    size_t stride = width + random_below(state, 5);
     dots->logit_stride = least_logits + random_below(state, DOT_LOGITS + 1 - least_logits);
     dots->count = random_below(state, DOT_TOKENS + 1);
-    size_t floats = (DOT_TOKENS - 1) * dots->stride + width;
+    size_t floats = (DOT_TOKENS - 1) * stride + width;
     dots->inputs = guarded_allocate(floats * sizeof(float));
     fill_floats(kind, dots->inputs.data, floats, state);
+    dots->generic = tokens_for(subject, &fff_kernels_generic, dots->inputs.data, DOT_TOKENS, stride, width);
+    dots->tested = tokens_for(subject, subject->kernels, dots->inputs.data, DOT_TOKENS, stride, width);
     for (uint32_t i = 0; i < DOT_TOKENS; i++) {
         size_t j = random_below(state, i + 1);
         dots->tokens[i] = dots->tokens[j];
@@ -117,41 +201,44 @@ static void make_dots(struct dots *dots, enum fill kind, size_t width, size_t le
 }
 
 static void free_dots(struct dots *dots) {
+    free(dots->generic.memory);
+    free(dots->tested.memory);
     guarded_free(&dots->inputs);
     unpack(&dots->packed);
 }
 
-static void check_node_dot(const struct fff_kernels *kernels, enum fill kind, size_t width, uint64_t *state) {
+static void check_node_dot(const struct subject *subject, enum fill kind, size_t width, uint64_t *state) {
     struct dots dots;
-    make_dots(&dots, kind, width, 1, state);
-    const struct fff_trees_f32 *trees = &dots.packed.trees;
+    make_dots(&dots, subject, kind, width, 1, state);
+    const struct fff_trees *trees = &dots.packed.trees;
     size_t row = random_below(state, trees->node_count);
-    fff_kernels_generic.node_dot_f32(trees, row, dots.count, dots.tokens, dots.inputs.data, dots.stride, dots.expected,
-                                     dots.logit_stride);
-    kernels->node_dot_f32(trees, row, dots.count, dots.tokens, dots.inputs.data, dots.stride, dots.actual,
-                          dots.logit_stride);
+    subject->generic->node_dot(trees, row, dots.count, dots.tokens, dots.generic.inputs, dots.generic.stride,
+                               dots.expected, dots.logit_stride);
+    subject->rows->node_dot(trees, row, dots.count, dots.tokens, dots.tested.inputs, dots.tested.stride, dots.actual,
+                            dots.logit_stride);
     assert_same_floats(dots.actual, dots.expected, DOT_TOKENS * DOT_LOGITS, "logits");
     free_dots(&dots);
 }
 
 /* Against the generic node_dot_f32, a token at a time, which the generic two_levels_f32 is compared with, too. */
-static void check_two_levels(const struct fff_kernels *kernels, enum fill kind, size_t width, uint64_t *state) {
+static void check_two_levels(const struct subject *subject, enum fill kind, size_t width, uint64_t *state) {
     struct dots dots;
-    make_dots(&dots, kind, width, 2, state);
-    const struct fff_trees_f32 *trees = &dots.packed.trees;
+    make_dots(&dots, subject, kind, width, 2, state);
+    const struct fff_trees *trees = &dots.packed.trees;
     size_t row = random_below(state, trees->node_count), left_row = random_below(state, trees->node_count - 1);
     for (size_t i = 0; i < dots.count; i++) {
         const float *logit = dots.expected + dots.tokens[i] * dots.logit_stride;
-        fff_kernels_generic.node_dot_f32(trees, row, 1, &dots.tokens[i], dots.inputs.data, dots.stride, dots.expected,
-                                         dots.logit_stride);
-        fff_kernels_generic.node_dot_f32(trees, *logit > trees->threshold ? left_row + 1 : left_row, 1, &dots.tokens[i],
-                                         dots.inputs.data, dots.stride, dots.expected + 1, dots.logit_stride);
+        subject->generic->node_dot(trees, row, 1, &dots.tokens[i], dots.generic.inputs, dots.generic.stride,
+                                   dots.expected, dots.logit_stride);
+        subject->generic->node_dot(trees, *logit > trees->threshold ? left_row + 1 : left_row, 1, &dots.tokens[i],
+                                   dots.generic.inputs, dots.generic.stride, dots.expected + 1, dots.logit_stride);
     }
-    const struct fff_kernels *const both[] = {&fff_kernels_generic, kernels};
     for (int i = 0; i < 4; i++) {
         memset(dots.actual, 0x77, sizeof dots.actual);
-        both[i / 2]->two_levels_f32(trees, row, left_row, dots.count, dots.tokens, dots.inputs.data, dots.stride,
-                                    i % 2 != 0, dots.actual, dots.logit_stride);
+        const struct tokens *tokens = i / 2 == 0 ? &dots.generic : &dots.tested;
+        (i / 2 == 0 ? subject->generic : subject->rows)
+            ->two_levels(trees, row, left_row, dots.count, dots.tokens, tokens->inputs, tokens->stride, i % 2 != 0,
+                         dots.actual, dots.logit_stride);
         assert_same_floats(dots.actual, dots.expected, DOT_TOKENS * DOT_LOGITS, "logits");
     }
     free_dots(&dots);
@@ -159,29 +246,28 @@ static void check_two_levels(const struct fff_kernels *kernels, enum fill kind, 
 
 /* What accumulate_f32 is given: `count` tokens, whose outputs come in another order. */
 struct sums {
-    const struct fff_trees_f32 *trees;
+    const struct fff_trees *trees;
     size_t count;
     const uint32_t *tokens, *nodes;
     const float *activations;
 };
 
-static void accumulate(const struct fff_kernels *kernels, const struct sums *sums, unsigned how, float *output,
+static void accumulate(const struct fff_row_kernels *kernels, const struct sums *sums, unsigned how, float *output,
                        size_t stride) {
-    kernels->accumulate_f32(sums->trees, sums->count, sums->tokens, sums->nodes, sums->activations, how, output,
-                            stride);
+    kernels->accumulate(sums->trees, sums->count, sums->tokens, sums->nodes, sums->activations, how, output, stride);
 }
 
 /* Streaming stores are for aligned output, which a guarded array seldom is. */
-static void check_streamed(const struct fff_kernels *kernels, const struct sums *sums, float *expected) {
+static void check_streamed(const struct subject *subject, const struct sums *sums, float *expected) {
     size_t width = sums->trees->output_width, stride = round_up(width + 1, 16);
     float *output = aligned_alloc(64, sums->count * stride * sizeof(float));
     assert_non_null(output);
     for (size_t t = 0; t < sums->count; t++) {
         output[t * stride + width] = 1.5f;
     }
-    accumulate(kernels, sums, FFF_WRITE_STREAM, output, stride);
+    accumulate(subject->rows, sums, FFF_WRITE_STREAM, output, stride);
     fff_store_fence();
-    accumulate(&fff_kernels_generic, sums, 0, expected, width);
+    accumulate(subject->generic, sums, 0, expected, width);
     for (size_t t = 0; t < sums->count; t++) {
         assert_same_floats(output + t * stride, expected + t * width, width, "streamed output");
         assert_true(output[t * stride + width] == 1.5f); /* what is beyond */
@@ -189,11 +275,11 @@ static void check_streamed(const struct fff_kernels *kernels, const struct sums 
     free(output);
 }
 
-static void check_accumulate(const struct fff_kernels *kernels, enum fill kind, size_t width, uint64_t *state) {
+static void check_accumulate(const struct subject *subject, enum fill kind, size_t width, uint64_t *state) {
     enum { TOKENS = 11 };
     size_t trees = 1 + random_below(state, 3), levels = 1 + random_below(state, 5);
     size_t count = random_below(state, TOKENS) + 1, path = trees * levels, entries = count * path;
-    struct packed packed = pack_random(kind, 1 + random_below(state, 40), width, trees, levels, state);
+    struct packed packed = pack_random(subject->type, kind, 1 + random_below(state, 40), width, trees, levels, state);
     struct guarded nodes = guarded_allocate(entries * sizeof(uint32_t));
     struct guarded activations = guarded_allocate(entries * sizeof(float));
     struct guarded output = guarded_allocate(count * width * sizeof(float));
@@ -212,13 +298,13 @@ static void check_accumulate(const struct fff_kernels *kernels, enum fill kind, 
     }
     fill_floats(kind, activations.data, entries, state);
     const struct sums sums = {&packed.trees, count, tokens, nodes.data, activations.data};
-    accumulate(&fff_kernels_generic, &sums, 0, expected, width);
-    accumulate(kernels, &sums, 0, output.data, width);
+    accumulate(subject->generic, &sums, 0, expected, width);
+    accumulate(subject->rows, &sums, 0, output.data, width);
     assert_same_floats(output.data, expected, count * width, "output");
-    accumulate(&fff_kernels_generic, &sums, FFF_WRITE_CONTINUE, expected, width);
-    accumulate(kernels, &sums, FFF_WRITE_CONTINUE | FFF_WRITE_STREAM, output.data, width);
+    accumulate(subject->generic, &sums, FFF_WRITE_CONTINUE, expected, width);
+    accumulate(subject->rows, &sums, FFF_WRITE_CONTINUE | FFF_WRITE_STREAM, output.data, width);
     assert_same_floats(output.data, expected, count * width, "continued output");
-    check_streamed(kernels, &sums, expected);
+    check_streamed(subject, &sums, expected);
     free(expected);
     guarded_free(&output);
     guarded_free(&activations);
@@ -226,9 +312,9 @@ static void check_accumulate(const struct fff_kernels *kernels, enum fill kind, 
     unpack(&packed);
 }
 
-static void check_roots(const struct fff_kernels *kernels, enum fill kind, size_t width, uint64_t *state) {
+static void check_roots(const struct subject *subject, enum fill kind, size_t width, uint64_t *state) {
     size_t trees = 1 + random_below(state, 8), levels = 1 + random_below(state, 3), count = 1 + random_below(state, 11);
-    struct packed packed = pack_random(kind, width, 1 + random_below(state, 40), trees, levels, state);
+    struct packed packed = pack_random(subject->type, kind, width, 1 + random_below(state, 40), trees, levels, state);
     size_t input_stride = width + random_below(state, 5), logit_stride = trees * levels + random_below(state, 5);
     size_t logit_bytes = ((count - 1) * logit_stride + (trees - 1) * levels + 1) * sizeof(float);
     struct guarded input = guarded_allocate(((count - 1) * input_stride + width) * sizeof(float));
@@ -238,9 +324,13 @@ static void check_roots(const struct fff_kernels *kernels, enum fill kind, size_
     fill_floats(kind, input.data, input.size / sizeof(float), state);
     memset(logits.data, 0x5a, logit_bytes);
     memset(expected, 0x5a, logit_bytes);
-    fff_kernels_generic.roots_f32(&packed.trees, count, input.data, input_stride, false, expected, logit_stride);
-    kernels->roots_f32(&packed.trees, count, input.data, input_stride, random_below(state, 2) != 0, logits.data,
-                       logit_stride);
+    struct tokens generic = tokens_for(subject, &fff_kernels_generic, input.data, count, input_stride, width);
+    struct tokens tested = tokens_for(subject, subject->kernels, input.data, count, input_stride, width);
+    subject->generic->roots(&packed.trees, count, generic.inputs, generic.stride, false, expected, logit_stride);
+    subject->rows->roots(&packed.trees, count, tested.inputs, tested.stride, random_below(state, 2) != 0, logits.data,
+                         logit_stride);
+    free(generic.memory);
+    free(tested.memory);
     assert_same_floats(logits.data, expected, logit_bytes / sizeof(float), "logits, and what is between them");
     free(expected);
     guarded_free(&logits);
@@ -248,9 +338,9 @@ static void check_roots(const struct fff_kernels *kernels, enum fill kind, size_
     unpack(&packed);
 }
 
-static void check_add_roots(const struct fff_kernels *kernels, enum fill kind, size_t width, uint64_t *state) {
+static void check_add_roots(const struct subject *subject, enum fill kind, size_t width, uint64_t *state) {
     size_t trees = 1 + random_below(state, 8), count = 1 + random_below(state, 19);
-    struct packed packed = pack_random(kind, 1 + random_below(state, 40), width, trees, 1, state);
+    struct packed packed = pack_random(subject->type, kind, 1 + random_below(state, 40), width, trees, 1, state);
     size_t activation_stride = trees + random_below(state, 5), output_stride = width + random_below(state, 5);
     size_t output_bytes = ((count - 1) * output_stride + width) * sizeof(float);
     struct guarded activations = guarded_allocate(((count - 1) * activation_stride + trees) * sizeof(float));
@@ -262,10 +352,10 @@ static void check_add_roots(const struct fff_kernels *kernels, enum fill kind, s
     memset(expected, 0x5a, output_bytes);
     const unsigned hows[] = {0, FFF_WRITE_CONTINUE};
     for (int i = 0; i < 2; i++) {
-        fff_kernels_generic.add_roots_f32(&packed.trees, count, activations.data, activation_stride, hows[i], expected,
-                                          output_stride);
-        kernels->add_roots_f32(&packed.trees, count, activations.data, activation_stride, hows[i], output.data,
-                               output_stride);
+        subject->generic->add_roots(&packed.trees, count, activations.data, activation_stride, hows[i], expected,
+                                    output_stride);
+        subject->rows->add_roots(&packed.trees, count, activations.data, activation_stride, hows[i], output.data,
+                                 output_stride);
         assert_same_floats(output.data, expected, output_bytes / sizeof(float), "outputs, and what is between them");
     }
     free(expected);
@@ -286,57 +376,72 @@ static int print_situation(void **test_state) {
     return 0;
 }
 
+/* One kernel for rows of one type on one instruction set, or on its variant. */
+struct test {
+    const char *kernel;
+    void (*check)(const struct subject *, enum fill, size_t, uint64_t *);
+    const struct fff_kernels *kernels;
+    fff_weight_type type;
+    fff_isa isa;
+    const char *feature; /* that the variant needs; NULL for an instruction set itself */
+};
+
+static void skip_unless_usable(const struct test *test) {
+    SKIP_UNLESS_USABLE(test->isa);
+    fff_cpu_feature features[32];
+    size_t count = fff_cpu_optional_features(features, 32);
+    for (size_t i = 0; i < count && test->feature != NULL; i++) {
+        if (strcmp(features[i].name, test->feature) == 0 && !features[i].present) {
+            skip();
+        }
+    }
+}
+
 /* Calls a check for every width with every kind of numbers, twice for the small ones. */
-static void for_all_widths(const struct fff_kernels *kernels, const char *name,
-                           void (*check)(const struct fff_kernels *, enum fill, size_t, uint64_t *)) {
-    uint64_t state = test_random(name);
+static void test_rows(void **test_state) {
+    const struct test *test = *test_state;
+    const struct subject subject = {test->kernels, test->kernels->rows[test->type],
+                                    fff_kernels_generic.rows[test->type], test->type};
+    skip_unless_usable(test);
+    uint64_t state = test_random(test->kernel);
     for (size_t i = 0; i < WIDTHS; i++) {
         for (int kind = 0; kind < FILL_KINDS; kind++) {
-            for (int repeat = 0; repeat < (i < SMALL_WIDTHS ? 2 : 1); repeat++) {
+            for (int repeat = 0; repeat < (i < SMALL_WIDTHS && test->type == FFF_WEIGHT_F32 ? 2 : 1); repeat++) {
                 snprintf(situation, sizeof situation, "width %zu, %s, call %d; the random state was %#llx",
                          width_number(i), fill_name((enum fill)kind), repeat + 1, (unsigned long long)state);
-                check(kernels, (enum fill)kind, width_number(i), &state);
+                test->check(&subject, (enum fill)kind, width_number(i), &state);
             }
         }
     }
     situation[0] = '\0';
 }
 
-/* The instruction set under test; skipped here if the machine lacks it. */
-static const struct fff_kernels *kernels_under_test(void **test_state) {
-    fff_isa isa = (fff_isa) * (const int *)*test_state;
-    SKIP_UNLESS_USABLE(isa);
-    return fff_kernels_of(isa);
+/* More columns than 32 bits can add up, all of them as large as can be: int8 rows alone care. */
+static void check_wide(const struct subject *subject, enum fill kind, size_t width, uint64_t *state) {
+    (void)kind;
+    (void)width;
+    static const size_t widths[] = {65535, 65536, 65537, 140000, 300001};
+    for (size_t i = 0; i < sizeof widths / sizeof *widths; i++) {
+        check_node_dot(subject, FILL_LARGEST, widths[i], state);
+        check_two_levels(subject, FILL_LARGEST, widths[i], state);
+    }
 }
 
-static void test_descend(void **test_state) {
-    for_all_widths(kernels_under_test(test_state), "descend_f32", check_descend);
-}
-
-static void test_node_dot(void **test_state) {
-    for_all_widths(kernels_under_test(test_state), "node_dot_f32", check_node_dot);
-}
-
-static void test_two_levels(void **test_state) {
-    for_all_widths(kernels_under_test(test_state), "two_levels_f32", check_two_levels);
-}
-
-static void test_accumulate(void **test_state) {
-    for_all_widths(kernels_under_test(test_state), "accumulate_f32", check_accumulate);
-}
-
-static void test_roots(void **test_state) {
-    for_all_widths(kernels_under_test(test_state), "roots_f32", check_roots);
-}
-
-static void test_add_roots(void **test_state) {
-    for_all_widths(kernels_under_test(test_state), "add_roots_f32", check_add_roots);
+static void test_wide(void **test_state) {
+    const struct test *test = *test_state;
+    const struct subject subject = {test->kernels, test->kernels->rows[test->type],
+                                    fff_kernels_generic.rows[test->type], test->type};
+    skip_unless_usable(test);
+    uint64_t state = test_random(test->kernel);
+    check_wide(&subject, FILL_LARGEST, 0, &state);
 }
 
 static void test_activate(void **test_state) {
     enum { COUNTS = 70, SWEEP = 1 << 20 };
-    const struct fff_kernels *kernels = kernels_under_test(test_state);
-    uint64_t state = test_random("activate_f32");
+    const struct test *test = *test_state;
+    const struct fff_kernels *kernels = test->kernels;
+    skip_unless_usable(test);
+    uint64_t state = test_random("activate");
     for (int a = 0; a < FFF_ACTIVATION_COUNT; a++) {
         fff_activation activation = (fff_activation)a;
         for (size_t count = 0; count <= COUNTS; count++) {
@@ -347,10 +452,10 @@ static void test_activate(void **test_state) {
                 snprintf(situation, sizeof situation, "activation %d, %zu logits, %s", a, count,
                          fill_name((enum fill)kind));
                 fill_floats((enum fill)kind, logits.data, count, &state);
-                fff_kernels_generic.activate_f32(activation, count, logits.data, expected);
-                kernels->activate_f32(activation, count, logits.data, actual.data);
+                fff_kernels_generic.activate(activation, count, logits.data, expected);
+                kernels->activate(activation, count, logits.data, actual.data);
                 assert_same_floats(actual.data, expected, count, "activations");
-                kernels->activate_f32(activation, count, logits.data, logits.data);
+                kernels->activate(activation, count, logits.data, logits.data);
                 assert_same_floats(logits.data, expected, count, "activations in place");
                 guarded_free(&actual);
                 guarded_free(&logits);
@@ -365,8 +470,8 @@ static void test_activate(void **test_state) {
         for (size_t i = 0; i < SWEEP; i++, bits += UINT32_MAX / SWEEP) {
             memcpy(&logits[i], &bits, sizeof bits);
         }
-        fff_kernels_generic.activate_f32(activation, SWEEP, logits, expected);
-        kernels->activate_f32(activation, SWEEP, logits, logits);
+        fff_kernels_generic.activate(activation, SWEEP, logits, expected);
+        kernels->activate(activation, SWEEP, logits, logits);
         assert_same_floats(logits, expected, SWEEP, "activations over all bit patterns");
         free(logits);
         free(expected);
@@ -374,27 +479,63 @@ static void test_activate(void **test_state) {
     situation[0] = '\0';
 }
 
+/* Every instruction set that was built, and every variant. */
+static const struct {
+    const struct fff_kernels *kernels;
+    fff_isa isa;
+    const char *name, *feature;
+} sets[] = {
+#if FFF_BUILT_X86_AVX2
+    {&fff_kernels_x86_avx2, FFF_ISA_X86_AVX2, "x86_avx2", NULL},
+    {&fff_kernels_x86_avx2_vnni, FFF_ISA_X86_AVX2, "x86_avx2_vnni", "avxvnni"},
+#endif
+#if FFF_BUILT_X86_AVX512
+    {&fff_kernels_x86_avx512, FFF_ISA_X86_AVX512, "x86_avx512", NULL},
+    {&fff_kernels_x86_avx512_vnni, FFF_ISA_X86_AVX512, "x86_avx512_vnni", "avx512vnni"},
+#endif
+#if FFF_BUILT_ARM_NEON
+    {&fff_kernels_arm_neon, FFF_ISA_ARM_NEON, "arm_neon", NULL},
+    {&fff_kernels_arm_neon_dotprod, FFF_ISA_ARM_NEON, "arm_neon_dotprod", "asimddp"},
+#endif
+    {&fff_kernels_generic, FFF_ISA_GENERIC, "generic", NULL},
+};
+
 int main(void) {
     static const struct {
         const char *name;
-        CMUnitTestFunction test;
+        void (*check)(const struct subject *, enum fill, size_t, uint64_t *);
     } kernels[] = {
-        {"descend_f32", test_descend},     {"node_dot_f32", test_node_dot},     {"two_levels_f32", test_two_levels},
-        {"activate_f32", test_activate},   {"accumulate_f32", test_accumulate}, {"roots_f32", test_roots},
-        {"add_roots_f32", test_add_roots},
+        {"descend", check_descend},       {"node_dot", check_node_dot}, {"two_levels", check_two_levels},
+        {"accumulate", check_accumulate}, {"roots", check_roots},       {"add_roots", check_add_roots},
     };
-    enum { KERNELS = sizeof kernels / sizeof *kernels, FIRST = FFF_ISA_GENERIC + 1, ISAS = FFF_ISA_COUNT - FIRST };
-    static int isas[FFF_ISA_COUNT];
-    static char names[KERNELS * ISAS][64];
-    struct CMUnitTest tests[KERNELS * ISAS];
+    enum { KERNELS = sizeof kernels / sizeof *kernels, SETS = sizeof sets / sizeof *sets };
+    enum { MOST = SETS * (KERNELS * FFF_WEIGHT_TYPE_COUNT + 2) };
+    static struct test about[MOST];
+    static char names[MOST][64];
+    struct CMUnitTest tests[MOST];
     size_t count = 0;
     test_start("test_kernels");
-    for (int isa = FIRST; isa < FFF_ISA_COUNT; isa++) {
-        isas[isa] = isa;
-        for (size_t k = 0; k < KERNELS; k++, count++) {
-            snprintf(names[count], sizeof names[count], "%s/%s", kernels[k].name, fff_isa_name((fff_isa)isa));
-            tests[count] = (struct CMUnitTest){names[count], kernels[k].test, NULL, print_situation, &isas[isa]};
+    for (size_t i = 0; i + 1 < SETS; i++) { /* generic is what the others are compared with */
+        for (int type = 0; type < FFF_WEIGHT_TYPE_COUNT; type++) {
+            bool same = sets[i].feature != NULL && type != FFF_WEIGHT_I8; /* as without the variant */
+            for (size_t k = 0; k < KERNELS && !same; k++, count++) {
+                about[count] = (struct test){kernels[k].name,       kernels[k].check, sets[i].kernels,
+                                             (fff_weight_type)type, sets[i].isa,      sets[i].feature};
+                snprintf(names[count], sizeof names[count], "%s/%s/%s", kernels[k].name,
+                         fff_weight_type_name((fff_weight_type)type), sets[i].name);
+                tests[count] = (struct CMUnitTest){names[count], test_rows, NULL, print_situation, &about[count]};
+            }
+        }
+        about[count] = (struct test){"wide", NULL, sets[i].kernels, FFF_WEIGHT_I8, sets[i].isa, sets[i].feature};
+        snprintf(names[count], sizeof names[count], "wide/i8/%s", sets[i].name);
+        tests[count] = (struct CMUnitTest){names[count], test_wide, NULL, print_situation, &about[count]};
+        count++;
+        if (sets[i].feature == NULL) {
+            about[count] = (struct test){"activate", NULL, sets[i].kernels, FFF_WEIGHT_F32, sets[i].isa, NULL};
+            snprintf(names[count], sizeof names[count], "activate/%s", sets[i].name);
+            tests[count] = (struct CMUnitTest){names[count], test_activate, NULL, print_situation, &about[count]};
+            count++;
         }
     }
-    return cmocka_run_group_tests_name("kernels", tests, NULL, NULL);
+    return _cmocka_run_group_tests("kernels", tests, count, NULL, NULL);
 }

@@ -39,7 +39,7 @@ extern "C" {
 #endif
 
 #define FFF_VERSION_MAJOR 0
-#define FFF_VERSION_MINOR 2
+#define FFF_VERSION_MINOR 3
 #define FFF_VERSION_PATCH 0
 
 #define FFF_API __attribute__((visibility("default")))
@@ -74,6 +74,8 @@ typedef enum fff_status {
     FFF_ERROR_OUT_OF_MEMORY,     /* the allocator returned NULL */
     FFF_ERROR_RUNNER,            /* the runner left out a task or ran one twice: the output is not to be used */
     FFF_ERROR_SLEEF,             /* the SLEEF library that is loaded returns other bits than the recorded ones */
+    FFF_ERROR_WEIGHT,            /* a weight does not fit the type that the layer is to store */
+    FFF_ERROR_SCALE,             /* scales are missing where weights are int8, or one is not positive and finite */
 } fff_status;
 
 /* A sentence about a status, for people; never NULL, valid for ever. */
@@ -106,15 +108,18 @@ FFF_API fff_status fff_isa_usable(fff_isa isa);
  * fff_isa_by_name() and fff_isa_usable() do, with *chosen untouched. */
 FFF_API fff_status fff_isa_choose(fff_isa requested, fff_isa *chosen);
 
-/* A CPU feature that some instruction set of this library needs. */
+/* A CPU feature that some instruction set of this library needs, or can use. */
 typedef struct fff_cpu_feature {
     const char *name; /* as the compiler spells it, e.g. "avx512f" */
     fff_isa isa;      /* the instruction set that needs it */
     int present;      /* 1 if CPU and operating system both support it */
 } fff_cpu_feature;
 
-/* Writes up to `capacity` features of this architecture and returns how many there are. */
+/* Writes up to `capacity` features that instruction sets of this architecture need, and returns how many there are. */
 FFF_API size_t fff_cpu_features(fff_cpu_feature *features, size_t capacity);
+
+/* Likewise, those that an instruction set does without, but which make int8 weights faster, with the same bits. */
+FFF_API size_t fff_cpu_optional_features(fff_cpu_feature *features, size_t capacity);
 
 /* ---- SLEEF ------------------------------------------------------------------------------------ */
 
@@ -153,9 +158,39 @@ typedef enum fff_routing {
     FFF_ROUTING_GREATER_EQUAL, /* right if logit >= 0 */
 } fff_routing;
 
+/* bfloat16 is the upper half of a float32; float16 is IEEE 754's binary16; an int8 row has integers from -127 to 127, each
+ * times the row's scale. */
 typedef enum fff_weight_type {
     FFF_WEIGHT_F32 = 0,
+    FFF_WEIGHT_BF16,
+    FFF_WEIGHT_F16,
+    FFF_WEIGHT_I8,
 } fff_weight_type;
+#define FFF_WEIGHT_TYPE_COUNT 4
+
+/* The name used by the tools: "f32", "bf16", "f16", "i8"; NULL for any other value. */
+FFF_API const char *fff_weight_type_name(fff_weight_type type);
+
+/* A weight type that may be left open: 0, or 1 more than a fff_weight_type. */
+typedef enum fff_weight_choice {
+    FFF_CHOOSE_DEFAULT = 0,
+    FFF_CHOOSE_F32,
+    FFF_CHOOSE_BF16,
+    FFF_CHOOSE_F16,
+    FFF_CHOOSE_I8,
+} fff_weight_choice;
+
+/* By which input rows a layer routes. */
+typedef enum fff_routes {
+    FFF_ROUTES_STORED = 0, /* by those that it stores */
+    FFF_ROUTES_EXACT,      /* by the given ones, as float32: every route is that of the layer that stores float32 */
+} fff_routes;
+
+/* Which weight was refused. */
+typedef struct fff_bad_weight {
+    int of_output; /* 0: of the input weights, or their scales; 1: of the output weights */
+    size_t row, column;
+} fff_bad_weight;
 
 /* A view of a weight matrix in the caller's memory: one row a node, row r column c at element
  * r * node_stride + c * column_stride. Node-major weights have column_stride 1; PyTorch's
@@ -193,6 +228,15 @@ typedef struct fff_layer_desc {
     const fff_allocator *allocator; /* NULL: the C library's; the struct is copied */
     /* Since 0.2 */
     fff_sleef sleef; /* matters where the activation uses SLEEF */
+    /* Since 0.3. `weight_type` is the type of the given weights, input_weights and output_weights; these say what the
+     * layer stores. Rounding is to nearest, ties to even. */
+    fff_weight_choice output_weight_type; /* of the given output weights; default: weight_type */
+    fff_weight_choice store_input;        /* the stored input rows, which decide routes; default: as given */
+    fff_weight_choice store_output;       /* the stored output rows, which only scale; default: as given */
+    fff_routes routes;
+    const float *input_scales;  /* given int8 input weights: one a row; NULL for all others */
+    const float *output_scales; /* likewise */
+    fff_bad_weight *bad_weight; /* NULL, or what FFF_ERROR_WEIGHT and FFF_ERROR_SCALE fill in */
 } fff_layer_desc;
 
 typedef struct fff_layer fff_layer; /* opaque and immutable */
@@ -202,8 +246,12 @@ FFF_API size_t fff_nodes_per_tree(size_t depth);
 
 /* Makes a layer: checks the description and packs the weights (a copy; the caller's may go
  * afterwards). trees * nodes must be below 2^32. On success *layer is owned by the caller until
- * fff_layer_destroy(); on failure *layer is untouched. NaN and infinity in weights are legal.
- * fff_layer_memory() says how much memory it will take. */
+ * fff_layer_destroy(); on failure *layer is untouched. NaN and infinity in weights are legal, but not where int8 is to be
+ * stored; a finite weight that is infinite as a float16 is FFF_ERROR_WEIGHT, too, as is -128 in given int8 weights.
+ * fff_layer_memory() says how much memory it will take.
+ *
+ * A layer that stores bfloat16 or float16 computes what the float32 layer of the same, rounded numbers does, bit for bit.
+ * One that stores int8 input rows rounds each token's input to 8 bits as well (docs/numerics.md). */
 FFF_API fff_status fff_layer_create(const fff_layer_desc *desc, fff_layer **layer);
 
 /* Frees a layer that no call is using any more. NULL is allowed. */
@@ -215,11 +263,18 @@ FFF_API fff_isa fff_layer_isa(const fff_layer *layer);
 /* trees * (depth + 1): the number of nodes that a token visits; 0 for NULL. */
 FFF_API size_t fff_layer_path_length(const fff_layer *layer);
 
-/* Bytes of memory that the layer holds; 0 for NULL. That is, of all trees * nodes, a bias and a row, 4 bytes a float:
- * if input_width + output_width is at most 16, the next power of two (at least 2); else each width rounded up to a
- * multiple of 16, and 32 more if that makes a multiple of 1024. On top comes less than 1 KB; then all is rounded up to
- * a multiple of 2 MB, if it is more than that. */
+/* Bytes of memory that the layer holds; 0 for NULL. That is, of all trees * nodes, a bias and a row. A row has two parts,
+ * of input_width and output_width weights of 4, 2 or 1 bytes (of bfloat16, up to 16 weights that are left of a multiple
+ * of 32 take 4 bytes each, and more of them 64). If both parts come to at most 64 bytes, the row takes the next power of
+ * two; else each is rounded up to a multiple of 64, and 128 are added if that makes a multiple of 4096. A row of int8
+ * input weights takes 12 more, one of int8 output weights 4. Exact routes take 8 more a row, and the float32 input row,
+ * padded likewise, unless the stored type holds the given weights without loss. On top comes less than 1 KB; then all is
+ * rounded up to a multiple of 2 MB, if it is more than that. */
 FFF_API size_t fff_layer_memory(const fff_layer *layer);
+
+/* The types of a layer's stored rows; FFF_WEIGHT_F32 for NULL. */
+FFF_API fff_weight_type fff_layer_input_type(const fff_layer *layer);
+FFF_API fff_weight_type fff_layer_output_type(const fff_layer *layer);
 
 /* ---- Forward --------------------------------------------------------------------------------- */
 
@@ -244,7 +299,7 @@ typedef struct fff_runner {
  * up to `batch` tokens with runners of up to `concurrency`. More of either never need less. It grows with batch
  * only up to a bound, 1024 tokens for each task or 65536 in all, and with concurrency only as far as the batch
  * can use it: it is never more than 32 KB, and for each token of the batch 512 bytes and 32 for each entry of its
- * path. FFF_ERROR_NULL_POINTER or FFF_ERROR_OVERFLOW, with *size untouched. */
+ * path; where input rows are int8, 256 more and input_width; where routes are exact, 128 more. FFF_ERROR_NULL_POINTER or FFF_ERROR_OVERFLOW, with *size untouched. */
 FFF_API fff_status fff_workspace_size(const fff_layer *layer, size_t batch, size_t concurrency, size_t *size);
 
 /* output[t] = layer(input[t]) for `batch` tokens.

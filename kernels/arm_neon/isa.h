@@ -5,12 +5,9 @@
 
 #include <arm_neon.h>
 
-fff_descend_f32_function fff_descend_f32_arm_neon;
-fff_node_dot_f32_function fff_node_dot_f32_arm_neon;
-fff_two_levels_f32_function fff_two_levels_f32_arm_neon;
-fff_activate_f32_function fff_activate_f32_arm_neon;
-fff_accumulate_f32_function fff_accumulate_f32_arm_neon;
-fff_roots_f32_function fff_roots_f32_arm_neon;
-fff_add_roots_f32_function fff_add_roots_f32_arm_neon;
+extern const struct fff_row_kernels fff_f32_rows_arm_neon, fff_bf16_rows_arm_neon, fff_f16_rows_arm_neon,
+    fff_i8_rows_arm_neon, fff_i8_rows_arm_neon_dotprod;
+fff_activate_function fff_activate_arm_neon;
+fff_quantise_function fff_quantise_arm_neon;
 
 #endif

@@ -3,12 +3,9 @@
 
 #include "kernels/toolbox.h"
 
-fff_descend_f32_function fff_descend_f32_generic;
-fff_node_dot_f32_function fff_node_dot_f32_generic;
-fff_two_levels_f32_function fff_two_levels_f32_generic;
-fff_activate_f32_function fff_activate_f32_generic;
-fff_accumulate_f32_function fff_accumulate_f32_generic;
-fff_roots_f32_function fff_roots_f32_generic;
-fff_add_roots_f32_function fff_add_roots_f32_generic;
+extern const struct fff_row_kernels fff_f32_rows_generic, fff_bf16_rows_generic, fff_f16_rows_generic,
+    fff_i8_rows_generic;
+fff_activate_function fff_activate_generic;
+fff_quantise_function fff_quantise_generic;
 
 #endif

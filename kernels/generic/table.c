@@ -1,11 +1,13 @@
 #include "kernels/generic/isa.h"
 
 const struct fff_kernels fff_kernels_generic = {
-    .descend_f32 = fff_descend_f32_generic,
-    .node_dot_f32 = fff_node_dot_f32_generic,
-    .two_levels_f32 = fff_two_levels_f32_generic,
-    .activate_f32 = fff_activate_f32_generic,
-    .accumulate_f32 = fff_accumulate_f32_generic,
-    .roots_f32 = fff_roots_f32_generic,
-    .add_roots_f32 = fff_add_roots_f32_generic,
+    .rows =
+        {
+            [FFF_WEIGHT_F32] = &fff_f32_rows_generic,
+            [FFF_WEIGHT_BF16] = &fff_bf16_rows_generic,
+            [FFF_WEIGHT_F16] = &fff_f16_rows_generic,
+            [FFF_WEIGHT_I8] = &fff_i8_rows_generic,
+        },
+    .activate = fff_activate_generic,
+    .quantise = fff_quantise_generic,
 };

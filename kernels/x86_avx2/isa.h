@@ -5,13 +5,10 @@
 
 #include <immintrin.h>
 
-fff_descend_f32_function fff_descend_f32_x86_avx2;
-fff_node_dot_f32_function fff_node_dot_f32_x86_avx2;
-fff_two_levels_f32_function fff_two_levels_f32_x86_avx2;
-fff_activate_f32_function fff_activate_f32_x86_avx2;
-fff_accumulate_f32_function fff_accumulate_f32_x86_avx2;
-fff_roots_f32_function fff_roots_f32_x86_avx2;
-fff_add_roots_f32_function fff_add_roots_f32_x86_avx2;
+extern const struct fff_row_kernels fff_f32_rows_x86_avx2, fff_bf16_rows_x86_avx2, fff_f16_rows_x86_avx2,
+    fff_i8_rows_x86_avx2, fff_i8_rows_x86_avx2_vnni;
+fff_activate_function fff_activate_x86_avx2;
+fff_quantise_function fff_quantise_x86_avx2;
 
 /* The 8 floats from values[start] on, zeros from values[end] on, which is not touched; and back: those
  * below end are written. A partial vector goes through the stack. Masked loads and stores would do,

@@ -1,11 +1,25 @@
 #include "kernels/x86_avx2/isa.h"
 
 const struct fff_kernels fff_kernels_x86_avx2 = {
-    .descend_f32 = fff_descend_f32_x86_avx2,
-    .node_dot_f32 = fff_node_dot_f32_x86_avx2,
-    .two_levels_f32 = fff_two_levels_f32_x86_avx2,
-    .activate_f32 = fff_activate_f32_x86_avx2,
-    .accumulate_f32 = fff_accumulate_f32_x86_avx2,
-    .roots_f32 = fff_roots_f32_x86_avx2,
-    .add_roots_f32 = fff_add_roots_f32_x86_avx2,
+    .rows =
+        {
+            [FFF_WEIGHT_F32] = &fff_f32_rows_x86_avx2,
+            [FFF_WEIGHT_BF16] = &fff_bf16_rows_x86_avx2,
+            [FFF_WEIGHT_F16] = &fff_f16_rows_x86_avx2,
+            [FFF_WEIGHT_I8] = &fff_i8_rows_x86_avx2,
+        },
+    .activate = fff_activate_x86_avx2,
+    .quantise = fff_quantise_x86_avx2,
+};
+
+const struct fff_kernels fff_kernels_x86_avx2_vnni = {
+    .rows =
+        {
+            [FFF_WEIGHT_F32] = &fff_f32_rows_x86_avx2,
+            [FFF_WEIGHT_BF16] = &fff_bf16_rows_x86_avx2,
+            [FFF_WEIGHT_F16] = &fff_f16_rows_x86_avx2,
+            [FFF_WEIGHT_I8] = &fff_i8_rows_x86_avx2_vnni,
+        },
+    .activate = fff_activate_x86_avx2,
+    .quantise = fff_quantise_x86_avx2,
 };

@@ -5,13 +5,10 @@
 
 #include <immintrin.h>
 
-fff_descend_f32_function fff_descend_f32_x86_avx512;
-fff_node_dot_f32_function fff_node_dot_f32_x86_avx512;
-fff_two_levels_f32_function fff_two_levels_f32_x86_avx512;
-fff_activate_f32_function fff_activate_f32_x86_avx512;
-fff_accumulate_f32_function fff_accumulate_f32_x86_avx512;
-fff_roots_f32_function fff_roots_f32_x86_avx512;
-fff_add_roots_f32_function fff_add_roots_f32_x86_avx512;
+extern const struct fff_row_kernels fff_f32_rows_x86_avx512, fff_bf16_rows_x86_avx512, fff_f16_rows_x86_avx512,
+    fff_i8_rows_x86_avx512, fff_i8_rows_x86_avx512_vnni;
+fff_activate_function fff_activate_x86_avx512;
+fff_quantise_function fff_quantise_x86_avx512;
 
 /* The mask of those lanes of a 16-float vector from `start` on that lie below `width`. */
 static inline __mmask16 mask_below_x86_avx512(size_t start, size_t width) {

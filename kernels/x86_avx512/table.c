@@ -1,11 +1,25 @@
 #include "kernels/x86_avx512/isa.h"
 
 const struct fff_kernels fff_kernels_x86_avx512 = {
-    .descend_f32 = fff_descend_f32_x86_avx512,
-    .node_dot_f32 = fff_node_dot_f32_x86_avx512,
-    .two_levels_f32 = fff_two_levels_f32_x86_avx512,
-    .activate_f32 = fff_activate_f32_x86_avx512,
-    .accumulate_f32 = fff_accumulate_f32_x86_avx512,
-    .roots_f32 = fff_roots_f32_x86_avx512,
-    .add_roots_f32 = fff_add_roots_f32_x86_avx512,
+    .rows =
+        {
+            [FFF_WEIGHT_F32] = &fff_f32_rows_x86_avx512,
+            [FFF_WEIGHT_BF16] = &fff_bf16_rows_x86_avx512,
+            [FFF_WEIGHT_F16] = &fff_f16_rows_x86_avx512,
+            [FFF_WEIGHT_I8] = &fff_i8_rows_x86_avx512,
+        },
+    .activate = fff_activate_x86_avx512,
+    .quantise = fff_quantise_x86_avx512,
+};
+
+const struct fff_kernels fff_kernels_x86_avx512_vnni = {
+    .rows =
+        {
+            [FFF_WEIGHT_F32] = &fff_f32_rows_x86_avx512,
+            [FFF_WEIGHT_BF16] = &fff_bf16_rows_x86_avx512,
+            [FFF_WEIGHT_F16] = &fff_f16_rows_x86_avx512,
+            [FFF_WEIGHT_I8] = &fff_i8_rows_x86_avx512_vnni,
+        },
+    .activate = fff_activate_x86_avx512,
+    .quantise = fff_quantise_x86_avx512,
 };

@@ -104,7 +104,7 @@ check "ONNX Runtime 1.16.3, older than the header, refuses it" with site-1.16 "$
 echo 'const char *fff_version(void) { return "0.0.9"; }' | "${CC:-cc}" -shared -fPIC -x c - -o "$cache/older.so"
 check "an older libfff is refused" \
     with site env LD_PRELOAD="$cache/older.so" "$PYTHON" "$tests/test_registration.py" \
-    'fff:PathFFF was built for libfff 0.2 and found 0.0.9'
+    'fff:PathFFF was built for libfff 0.3 and found 0.0.9'
 check "models exported from PyTorch" with site "$PYTHON" -X faulthandler "$tests/test_export.py"
 check "the export script, on a model of the published format" \
     with site "$PYTHON" "$source/export.py" tests/data/bert_fff_tiny "$cache/bert_fff_tiny.onnx"

@@ -1,0 +1,63 @@
+/* Several tokens' outputs, in blocks of 16 registers (64 columns) that stay in registers over all of a token's
+ * rows: one load an FMA, output written once. Eight chains would cover the FMA's latency on most
+ * cores; with 32 registers sixteen are free, and halve the passes over the path. */
+#ifndef FFF_KERNELS_ARM_NEON_ACCUMULATE_H
+#define FFF_KERNELS_ARM_NEON_ACCUMULATE_H
+
+#include "kernels/accumulate.h"
+#include "kernels/arm_neon/isa.h"
+#include "kernels/arm_neon/row.h"
+
+#include <string.h>
+
+enum { BLOCK = 16 };
+
+/* One token's columns. */
+FFF_INLINE void columns(const struct fff_trees *trees, int tokens, const uint32_t *nodes, const float *factors,
+                        unsigned write, float *const *outputs, size_t column, int vectors) {
+    (void)tokens;
+    float *output = outputs[0];
+    float32x4_t sums[BLOCK];
+    float last[4] = {0}; /* an incomplete register's columns */
+    size_t left = trees->output_width - column;
+    bool whole = left >= 4;
+    float *to = output + column;
+    if (!whole) {
+        if ((write & FFF_WRITE_CONTINUE) != 0) {
+            memcpy(last, to, left * sizeof(float));
+        }
+        to = last;
+    }
+    FFF_UNROLL
+    for (int v = 0; v < vectors; v++) {
+        sums[v] = (write & FFF_WRITE_CONTINUE) != 0 ? vld1q_f32(to + 4 * v) : vdupq_n_f32(0.0f);
+    }
+    const unsigned char *tree_rows = trees->output_rows + row_offset(column);
+    int half = vectors > 1 ? 0 : row_half(column);
+    for (size_t tree = 0; tree < trees->tree_count; tree++, tree_rows += trees->node_count * trees->row_stride) {
+        for (size_t level = 0; level < trees->level_count; level++, nodes++, factors++) {
+            const unsigned char *weights = tree_rows + *nodes * trees->row_stride;
+            FFF_OPAQUE(weights);
+            float32x4_t factor = vdupq_n_f32(*factors);
+            FFF_UNROLL
+            for (int v = 0; v < vectors; v++) {
+                /* the last one is loaded whole, too: what is beyond the row is not stored */
+                sums[v] = vfmaq_f32(sums[v], factor, load_row(weights, v, half));
+            }
+        }
+    }
+    FFF_UNROLL
+    for (int v = 0; v < vectors; v++) {
+        vst1q_f32(to + 4 * v, sums[v]);
+    }
+    if (!whole) {
+        memcpy(output + column, last, left * sizeof(float));
+    }
+}
+
+static void accumulate(const struct fff_trees *trees, size_t count, const uint32_t *tokens, const uint32_t *nodes,
+                       const float *factors, unsigned write, float *output, size_t output_stride) {
+    fff_accumulate_one_by_one(trees, count, tokens, nodes, factors, write, output, output_stride, 4, BLOCK);
+}
+
+#endif

@@ -1,0 +1,78 @@
+/* Four logits at a time. Every operation, and its order, is that of kernels/generic/activate_f32.c. exp and tanh are
+ * SLEEF's. GELU's erf looks each coefficient up by one table instruction, a row being two registers. */
+#include "kernels/arm_neon/isa.h"
+#include "kernels/erf_f32.h"
+
+#include <sleef.h>
+#include <string.h>
+
+/* Of a table's row, the four bytes of each lane's entry. */
+static inline float32x4_t look_up_arm_neon(uint8x16_t bytes, const float row[FFF_ERF_INTERVALS]) {
+    uint8x16x2_t table = {{vreinterpretq_u8_f32(vld1q_f32(row)), vreinterpretq_u8_f32(vld1q_f32(row + 4))}};
+    return vreinterpretq_f32_u8(vqtbl2q_u8(table, bytes));
+}
+
+static inline float32x4_t gelu_erf_arm_neon(float32x4_t z) {
+    float32x4_t distance = vminq_f32(vabsq_f32(z), vdupq_n_f32(FFF_ERF_END)); /* a NaN stays a NaN */
+    float32x4_t shifted = vfmaq_f32(vdupq_n_f32(FFF_ERF_SHIFTER), distance, vdupq_n_f32(FFF_ERF_SCALE));
+    uint32x4_t intervals =
+        vandq_u32(vshrq_n_u32(vreinterpretq_u32_f32(shifted), FFF_ERF_SHIFT), vdupq_n_u32(FFF_ERF_INTERVALS - 1));
+    /* Interval k begins at byte 4 k: the bytes of a lane are 4 k + 0, 1, 2, 3. */
+    uint8x16_t bytes = vreinterpretq_u8_u32(vmlaq_u32(vdupq_n_u32(0x03020100), intervals, vdupq_n_u32(0x04040404)));
+    float32x4_t v = vsubq_f32(distance, look_up_arm_neon(bytes, FFF_ERF.centre));
+    float32x4_t p = look_up_arm_neon(bytes, FFF_ERF.factors[FFF_ERF_FACTORS - 1]);
+    FFF_UNROLL
+    for (size_t i = FFF_ERF_FACTORS - 1; i-- > 0;) {
+        p = vfmaq_f32(look_up_arm_neon(bytes, FFF_ERF.factors[i]), p, v);
+    }
+    uint32x4_t first = vcltq_f32(shifted, vdupq_n_f32(FFF_ERF_FIRST));
+    float32x4_t base = vbslq_f32(first, distance, look_up_arm_neon(bytes, FFF_ERF.base));
+    return vbslq_f32(vdupq_n_u32(0x80000000), z, vfmaq_f32(base, p, v));
+}
+
+static inline float32x4_t gelu_arm_neon(float32x4_t z) {
+    float32x4_t half = vmulq_n_f32(z, 0.5f);
+    return vfmaq_f32(half, half, gelu_erf_arm_neon(z));
+}
+
+static inline float32x4_t gelu_tanh_arm_neon(float32x4_t z) {
+    float32x4_t cubic = vmulq_n_f32(vmulq_f32(z, z), FFF_GELU_TANH_CUBIC);
+    float32x4_t inner = vmulq_n_f32(vfmaq_f32(z, cubic, z), FFF_SQRT_2_OVER_PI);
+    float32x4_t tanh = Sleef_cinz_tanhf4_u10advsimdnofma(inner);
+    return vmulq_f32(vmulq_n_f32(z, 0.5f), vaddq_f32(vdupq_n_f32(1.0f), tanh));
+}
+
+static inline float32x4_t relu_arm_neon(float32x4_t z) {
+    uint32x4_t not_positive = vcleq_f32(z, vdupq_n_f32(0.0f));
+    return vreinterpretq_f32_u32(vbicq_u32(vreinterpretq_u32_f32(z), not_positive));
+}
+
+static inline float32x4_t silu_arm_neon(float32x4_t z) {
+    float32x4_t exp = Sleef_cinz_expf4_u10advsimdnofma(vnegq_f32(z));
+    return vdivq_f32(z, vaddq_f32(vdupq_n_f32(1.0f), exp));
+}
+
+static inline float32x4_t activate_arm_neon(fff_activation activation, float32x4_t z) {
+    switch (activation) {
+    case FFF_ACTIVATION_GELU: return gelu_arm_neon(z);
+    case FFF_ACTIVATION_GELU_TANH: return gelu_tanh_arm_neon(z);
+    case FFF_ACTIVATION_RELU: return relu_arm_neon(z);
+    case FFF_ACTIVATION_RELU2: return vmulq_f32(relu_arm_neon(z), relu_arm_neon(z));
+    case FFF_ACTIVATION_SILU: return silu_arm_neon(z);
+    case FFF_ACTIVATION_IDENTITY: return z;
+    }
+    return z;
+}
+
+void fff_activate_arm_neon(fff_activation activation, size_t count, const float *logits, float *activations) {
+    size_t i = 0;
+    for (; i + 4 <= count; i += 4) {
+        vst1q_f32(activations + i, activate_arm_neon(activation, vld1q_f32(logits + i)));
+    }
+    if (i < count) {
+        float padded[4] = {0};
+        memcpy(padded, logits + i, (count - i) * sizeof(float));
+        vst1q_f32(padded, activate_arm_neon(activation, vld1q_f32(padded)));
+        memcpy(activations + i, padded, (count - i) * sizeof(float));
+    }
+}

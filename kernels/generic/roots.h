@@ -1,0 +1,17 @@
+#ifndef FFF_KERNELS_GENERIC_ROOTS_H
+#define FFF_KERNELS_GENERIC_ROOTS_H
+
+#include "kernels/generic/dot.h"
+
+static void roots(const struct fff_trees *trees, size_t count, const void *inputs, size_t input_stride,
+                  bool fetch_output, float *logits, size_t logit_stride) {
+    (void)fetch_output;
+    for (size_t tree = 0; tree < trees->tree_count; tree++) {
+        for (size_t token = 0; token < count; token++) {
+            logits[token * logit_stride + tree * trees->level_count] =
+                row_logit(trees, tree * trees->node_count, token_at(inputs, input_stride, (uint32_t)token));
+        }
+    }
+}
+
+#endif

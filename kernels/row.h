@@ -1,0 +1,33 @@
+/* Rows of one type. A folder has one source file for each type, which says
+ *
+ *     #define ROW_TYPE FFF_WEIGHT_...
+ *
+ * and then includes the kernels: all of them are written once, and only a folder's load_row() looks at ROW_TYPE, to
+ * return weights as floats. So every function of such a file is static. */
+#ifndef FFF_KERNELS_ROW_H
+#define FFF_KERNELS_ROW_H
+
+#include "kernels/toolbox.h"
+
+/* Where the columns from `column` on, a multiple of a register's, begin in a row. */
+FFF_INLINE size_t row_offset(size_t column) {
+    switch (ROW_TYPE) {
+    case FFF_WEIGHT_BF16: return 2 * fff_bf16_place(column) / 4 * 4;
+    case FFF_WEIGHT_F16: return 2 * column;
+    case FFF_WEIGHT_I8: return column;
+    case FFF_WEIGHT_F32: break;
+    }
+    return 4 * column;
+}
+
+/* Token t's input. */
+FFF_INLINE const void *token_at(const void *inputs, size_t input_stride, uint32_t token) {
+    return (const char *)inputs + token * input_stride;
+}
+
+/* In which half of a step of BF16 columns they begin, for load_row(). */
+FFF_INLINE int row_half(size_t column) {
+    return ROW_TYPE == FFF_WEIGHT_BF16 ? (int)(column / (FFF_ROW_STEP / 2) % 2) : 0;
+}
+
+#endif

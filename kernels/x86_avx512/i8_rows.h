@@ -1,0 +1,13 @@
+/* All kernels for rows of int8: integer dot products with quantised tokens; sums as for other rows. */
+#ifndef FFF_KERNELS_X86_AVX512_I8_ROWS_H
+#define FFF_KERNELS_X86_AVX512_I8_ROWS_H
+
+#include "kernels/x86_avx512/accumulate.h"
+#include "kernels/x86_avx512/add_roots.h"
+#include "kernels/x86_avx512/integer_dots.h"
+
+#include "kernels/descend.h"
+#include "kernels/roots.h"
+#include "kernels/two_levels.h"
+
+#endif

@@ -1,0 +1,10 @@
+/* Rows of int8, with the VNNI instruction. */
+#include "kernels/kernels.h"
+
+#define ROW_TYPE FFF_WEIGHT_I8
+#define USE_VNNI true
+
+#include "kernels/x86_avx512/i8_rows.h"
+
+const struct fff_row_kernels fff_i8_rows_x86_avx512_vnni = {descend, node_dot,   two_levels,
+                                                            roots,   accumulate, add_roots};

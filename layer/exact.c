@@ -1,0 +1,106 @@
+#include "layer/exact.h"
+
+#include "kernels/half.h"
+#include "kernels/toolbox.h"
+
+#include <math.h>
+
+/* A little more than a factor that covers the rounding of the bounds themselves. */
+#define SLACK (1.0 + 0x1p-20)
+
+/* What bounds a token's norm from below, squared: so no product of what is multiplied here underflows. */
+#define LEAST_NORM_SQUARED 0x1p-60f
+#define LEAST_SCALE 0x1p-60f
+#define UNDERFLOW_A_COLUMN 0x1p-80
+
+/* The least float that is not below. */
+static float round_up(double value) {
+    float rounded = (float)value;
+    return (double)rounded < value ? nextafterf(rounded, INFINITY) : rounded;
+}
+
+/* How far a dot product of that width may be off, as a part of the product of norms: each product goes through the
+ * additions of its chain and those of the halving tree. */
+static double rounding_of_dot(size_t width) {
+    double steps = (double)((width + FFF_PARTIAL_SUMS - 1) / FFF_PARTIAL_SUMS) + 5.0, u = 0x1p-24;
+    return steps * u / (1.0 - steps * u);
+}
+
+/* A stored weight, exactly. */
+static double stored_weight(const fff_layer *layer, size_t row, size_t column) {
+    const unsigned char *weights = layer->trees.input_rows + row * layer->trees.row_stride;
+    switch (layer->input_type) {
+    case FFF_WEIGHT_BF16: return fff_widen_bf16(fff_load_u16(weights + 2 * fff_bf16_place(column)));
+    case FFF_WEIGHT_F16: return fff_widen_f16(fff_load_u16(weights + 2 * column));
+    case FFF_WEIGHT_I8: return (double)(int8_t)weights[column] * (double)layer->trees.input_scales[row];
+    case FFF_WEIGHT_F32: break;
+    }
+    float weight;
+    memcpy(&weight, weights + 4 * column, sizeof weight);
+    return weight;
+}
+
+void fff_measure_rows(fff_layer *layer) {
+    const struct fff_trees *trees = &layer->trees;
+    size_t width = trees->input_width, rows = trees->tree_count * trees->node_count;
+    float *errors = (float *)layer->exact.errors, *norms = (float *)layer->exact.norms; /* the layer's own memory */
+    double rounding = rounding_of_dot(width), largest = 0.0;
+    bool integers = layer->input_type == FFF_WEIGHT_I8;
+    for (size_t row = 0; row < rows; row++) {
+        const unsigned char *exact = layer->exact.trees.input_rows + row * layer->exact.trees.row_stride;
+        double of_error = 0.0, of_exact = 0.0, of_stored = 0.0;
+        for (size_t column = 0; column < width; column++) {
+            float weight;
+            memcpy(&weight, exact + 4 * column, sizeof weight);
+            double stored = stored_weight(layer, row, column), error = stored - (double)weight;
+            of_error += error * error;
+            of_exact += (double)weight * (double)weight;
+            of_stored += stored * stored;
+        }
+        double norm = sqrt(of_exact), stored_norm = sqrt(of_stored);
+        double error = sqrt(of_error) + rounding * norm + (integers ? 0x1p-22 : rounding) * stored_norm +
+                       (double)width * UNDERFLOW_A_COLUMN;
+        bool bounded = isfinite(error) && !(integers && trees->input_scales[row] < LEAST_SCALE);
+        errors[row] = bounded ? round_up(error * SLACK) : INFINITY;
+        norms[row] = bounded ? round_up(stored_norm * SLACK) : INFINITY;
+        if (bounded) {
+            largest = fmax(largest, fmax(norm, stored_norm));
+        }
+    }
+    /* of a square, each step of the chains, and of the columns beyond them, which come one by one */
+    layer->norm_factor = round_up((1.0 + rounding + 0x1p-18) * SLACK);
+    layer->error_factor = round_up(0.5001 * sqrt((double)width) * SLACK);
+    /* Beyond it, a sum on its way could overflow in one of the two dot products only. */
+    layer->norm_limit = (float)((double)FLT_MAX / 8.0 / fmax(largest, 1.0));
+}
+
+struct fff_exact_token fff_measure_token(const fff_layer *layer, const float *input, const unsigned char *quantised) {
+    static const uint32_t ONLY = 0;
+    static const float NO_BIAS = 0.0f;
+    /* Kernels may read what lies behind a row's incomplete step, but nobody what lies behind an input. */
+    size_t width = layer->trees.input_width, whole = width - width % FFF_ROW_STEP;
+    const struct fff_trees itself = {
+        .input_rows = (const unsigned char *)input,
+        .biases = &NO_BIAS,
+        .input_bytes = whole * sizeof(float),
+        .input_width = whole,
+        .tree_count = 1,
+        .level_count = 1,
+        .node_count = 1,
+    };
+    float squared = 0.0f;
+    if (whole > 0) {
+        layer->exact.node_dot(&itself, 0, 1, &ONLY, input, 0, &squared, 1);
+    }
+    for (size_t column = whole; column < width; column++) {
+        squared += input[column] * input[column];
+    }
+    struct fff_exact_token token = {.input = input, .norm = sqrtf(squared) * layer->norm_factor};
+    if (!(squared >= LEAST_NORM_SQUARED && token.norm <= layer->norm_limit)) {
+        token.norm = INFINITY;
+    }
+    if (quantised != NULL) {
+        token.error = fff_scale_of_quantised(quantised, width) * layer->error_factor;
+    }
+    return token;
+}

@@ -1,0 +1,434 @@
+/* Narrow weights: what is stored, what it computes, and routes that stay those of float32. */
+#include "kernels/half.h"
+#include "tests/support.h"
+
+#include <float.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- Conversions ----------------------------------------------------------------------------- */
+
+/* Every 16-bit pattern, widened, is what it was; and what lies around the middle between two neighbours goes to the
+ * nearer one, in the middle to the even one. */
+static void check_rounding(uint16_t (*round)(float), float (*widen)(uint16_t), uint16_t infinity) {
+    for (uint32_t bits = 0; bits <= infinity; bits++) {
+        float value = widen((uint16_t)bits);
+        assert_int_equal(round(value), bits);
+        assert_int_equal(round(-value), bits | 0x8000);
+        if (bits == infinity) {
+            assert_true(isinf(value));
+            break;
+        }
+        /* The next number, or what it would be if the exponent went on. */
+        double next = bits + 1 < infinity ? (double)widen((uint16_t)(bits + 1))
+                                          : 2.0 * (double)value - (double)widen((uint16_t)(bits - 1));
+        double middle = ((double)value + next) / 2.0;
+        if (middle > (double)FLT_MAX) {
+            continue;
+        }
+        float at = (float)middle; /* exact, but where a bfloat16 has no room below it */
+        if ((double)at == middle) {
+            assert_int_equal(round(at), bits % 2 == 0 ? bits : bits + 1);
+        }
+        assert_int_equal(round(nextafterf(at, 0.0f)), bits);
+        assert_int_equal(round(nextafterf(at, INFINITY)), bits + 1);
+    }
+    for (uint32_t bits = (uint32_t)infinity + 1; bits < 0x8000; bits++) {
+        assert_true(isnan(widen((uint16_t)bits)));
+        assert_true(isnan(widen(round(widen((uint16_t)bits)))));
+    }
+    assert_true(isnan(widen(round(fff_float_of_bits(0x7f800001))))); /* a NaN whose upper bits are those of infinity */
+    assert_true(isnan(widen(round(fff_float_of_bits(0xff800001)))));
+}
+
+static void test_conversions(void **unused) {
+    (void)unused;
+    check_rounding(fff_round_bf16, fff_widen_bf16, 0x7f80);
+    check_rounding(fff_round_f16, fff_widen_f16, 0x7c00);
+}
+
+/* ---- A layer of every kind ------------------------------------------------------------------- */
+
+struct shape {
+    size_t input_width, output_width, depth, trees, tokens;
+};
+
+struct subject {
+    struct shape shape;
+    size_t rows, path;
+    float *in, *out, *biases, *input;
+    fff_layer_desc desc;
+};
+
+static struct subject make_subject(struct shape shape, enum fill weights, enum fill inputs, uint64_t *state) {
+    struct subject s = {.shape = shape, .rows = shape.trees * fff_nodes_per_tree(shape.depth)};
+    s.path = shape.trees * (shape.depth + 1);
+    s.in = test_allocate(s.rows * shape.input_width, sizeof(float));
+    s.out = test_allocate(s.rows * shape.output_width, sizeof(float));
+    s.biases = test_allocate(s.rows, sizeof(float));
+    s.input = test_allocate(shape.tokens * shape.input_width, sizeof(float));
+    fill_floats(weights, s.in, s.rows * shape.input_width, state);
+    fill_floats(FILL_NORMAL, s.out, s.rows * shape.output_width, state);
+    fill_floats(weights, s.biases, s.rows, state);
+    fill_floats(inputs, s.input, shape.tokens * shape.input_width, state);
+    s.desc = (fff_layer_desc){
+        .struct_size = sizeof(fff_layer_desc),
+        .input_width = shape.input_width,
+        .output_width = shape.output_width,
+        .depth = shape.depth,
+        .trees = shape.trees,
+        .input_weights = {s.in, shape.input_width, 1},
+        .biases = s.biases,
+        .output_weights = {s.out, shape.output_width, 1},
+    };
+    return s;
+}
+
+static void free_subject(struct subject *s) {
+    free(s->in);
+    free(s->out);
+    free(s->biases);
+    free(s->input);
+}
+
+/* What a layer makes of all tokens. */
+struct results {
+    uint32_t *nodes;
+    float *logits, *output;
+};
+
+static struct results run(const struct subject *s, const fff_layer_desc *desc, fff_isa isa, size_t batch) {
+    size_t tokens = s->shape.tokens, in = s->shape.input_width, out = s->shape.output_width, size;
+    struct results results = {test_allocate(tokens * s->path, sizeof(uint32_t)),
+                              test_allocate(tokens * s->path, sizeof(float)),
+                              test_allocate(tokens * out, sizeof(float))};
+    assert_int_equal(fff_isa_choose(isa, &isa), FFF_OK);
+    fff_layer *layer = test_create_layer(desc, isa);
+    assert_int_equal(fff_workspace_size(layer, batch, 1, &size), FFF_OK);
+    void *workspace = test_allocate(size, 1);
+    for (size_t t = 0; t < tokens; t += batch) {
+        size_t count = tokens - t < batch ? tokens - t : batch;
+        assert_int_equal(fff_route(layer, count, s->input + t * in, in, results.nodes + t * s->path, s->path,
+                                   results.logits + t * s->path, s->path, workspace, size, NULL),
+                         FFF_OK);
+        assert_int_equal(
+            fff_forward(layer, count, s->input + t * in, in, results.output + t * out, out, workspace, size, NULL),
+            FFF_OK);
+    }
+    free(workspace);
+    fff_layer_destroy(layer);
+    return results;
+}
+
+static void free_results(struct results *results) {
+    free(results->nodes);
+    free(results->logits);
+    free(results->output);
+}
+
+static void assert_same_results(const struct subject *s, const struct results *actual, const struct results *expected) {
+    size_t entries = s->shape.tokens * s->path;
+    assert_memory_equal(actual->nodes, expected->nodes, entries * sizeof(uint32_t));
+    assert_same_floats(actual->logits, expected->logits, entries, "logits");
+    assert_same_floats(actual->output, expected->output, s->shape.tokens * s->shape.output_width, "output");
+}
+
+static const struct shape SHAPES[] = {{768, 768, 6, 1, 200}, {37, 50, 4, 3, 120}, {100, 33, 0, 70, 60},
+                                      {1, 1, 5, 1, 100},     {64, 3, 3, 5, 100},  {31, 17, 7, 1, 300}};
+enum { SHAPE_COUNT = sizeof SHAPES / sizeof *SHAPES };
+
+/* ---- 16-bit weights -------------------------------------------------------------------------- */
+
+static void round_all(float *values, size_t count, fff_weight_choice type) {
+    for (size_t i = 0; i < count; i++) {
+        values[i] = type == FFF_CHOOSE_BF16 ? fff_widen_bf16(fff_round_bf16(values[i]))
+                                            : fff_widen_f16(fff_round_f16(values[i]));
+    }
+}
+
+/* A layer that stores 16 bits is the float32 layer of the same numbers. */
+static void test_halves(void **unused) {
+    (void)unused;
+    uint64_t state = test_random("halves");
+    for (size_t shape = 0; shape < SHAPE_COUNT; shape++) {
+        for (int type = FFF_CHOOSE_BF16; type <= FFF_CHOOSE_F16; type++) {
+            struct subject s = make_subject(SHAPES[shape], FILL_NORMAL, FILL_NORMAL, &state);
+            fff_layer_desc narrow = s.desc;
+            narrow.store_input = narrow.store_output = (fff_weight_choice)type;
+            for (int isa = FFF_ISA_GENERIC; isa < FFF_ISA_COUNT; isa++) {
+                if (fff_isa_usable((fff_isa)isa) != FFF_OK) {
+                    continue;
+                }
+                /* the weights are float32 still when the layer is made */
+                struct results actual = run(&s, &narrow, (fff_isa)isa, 1 + random_below(&state, s.shape.tokens));
+                struct subject rounded = s;
+                rounded.in = test_allocate(s.rows * s.shape.input_width, sizeof(float));
+                rounded.out = test_allocate(s.rows * s.shape.output_width, sizeof(float));
+                memcpy(rounded.in, s.in, s.rows * s.shape.input_width * sizeof(float));
+                memcpy(rounded.out, s.out, s.rows * s.shape.output_width * sizeof(float));
+                round_all(rounded.in, s.rows * s.shape.input_width, (fff_weight_choice)type);
+                round_all(rounded.out, s.rows * s.shape.output_width, (fff_weight_choice)type);
+                rounded.desc.input_weights.data = rounded.in;
+                rounded.desc.output_weights.data = rounded.out;
+                struct results expected = run(&rounded, &rounded.desc, FFF_ISA_GENERIC, 1);
+                assert_same_results(&s, &actual, &expected);
+                free_results(&actual);
+                free_results(&expected);
+                free(rounded.in);
+                free(rounded.out);
+            }
+            free_subject(&s);
+        }
+    }
+}
+
+/* The caller's 16-bit matrices, in either orientation, give the layer that its float32 ones give when rounded. */
+static void test_given_halves(void **unused) {
+    (void)unused;
+    uint64_t state = test_random("given halves");
+    for (size_t shape = 0; shape < SHAPE_COUNT; shape++) {
+        for (int type = FFF_WEIGHT_BF16; type <= FFF_WEIGHT_F16; type++) {
+            struct subject s = make_subject(SHAPES[shape], FILL_NORMAL, FILL_NORMAL, &state);
+            size_t in = s.shape.input_width, out = s.shape.output_width;
+            uint16_t *given_in = test_allocate(s.rows * in, sizeof *given_in);
+            uint16_t *given_out = test_allocate(s.rows * out, sizeof *given_out);
+            uint16_t (*round)(float) = type == FFF_WEIGHT_BF16 ? fff_round_bf16 : fff_round_f16;
+            for (size_t i = 0; i < s.rows * in; i++) {
+                given_in[i] = round(s.in[i]);
+            }
+            for (size_t row = 0; row < s.rows; row++) {
+                for (size_t column = 0; column < out; column++) {
+                    given_out[column * s.rows + row] = round(s.out[row * out + column]);
+                }
+            }
+            fff_layer_desc stored = s.desc, given = s.desc;
+            stored.store_input = stored.store_output = (fff_weight_choice)(type + 1);
+            given.weight_type = (fff_weight_type)type;
+            given.input_weights.data = given_in;
+            given.output_weights = (fff_weights){given_out, 1, s.rows};
+            given.routes = FFF_ROUTES_EXACT; /* which they are: nothing is lost */
+            struct results expected = run(&s, &stored, FFF_ISA_AUTO, 50);
+            struct results actual = run(&s, &given, FFF_ISA_AUTO, 50);
+            assert_same_results(&s, &actual, &expected);
+            free_results(&actual);
+            given.store_input = given.store_output = FFF_CHOOSE_F32;
+            actual = run(&s, &given, FFF_ISA_AUTO, 50);
+            assert_same_results(&s, &actual, &expected);
+            free_results(&actual);
+            free_results(&expected);
+            free(given_in);
+            free(given_out);
+            free_subject(&s);
+        }
+    }
+}
+
+/* ---- int8 ------------------------------------------------------------------------------------- */
+
+/* docs/numerics.md in its simplest words. */
+static float quantise(const float *values, size_t count, int *integers) {
+    float largest = 0.0f;
+    for (size_t i = 0; i < count; i++) {
+        largest = fmaxf(largest, fabsf(values[i]));
+        integers[i] = 0;
+    }
+    if (largest < 0x1p-100f) {
+        return 1.0f;
+    }
+    for (size_t i = 0; i < count; i++) {
+        integers[i] = (int)nearbyintf(values[i] * (127.0f / largest));
+    }
+    return largest / 127.0f;
+}
+
+/* int8 rows, against the definition; and the same integers and scales when they are given. */
+static void test_integers(void **unused) {
+    (void)unused;
+    uint64_t state = test_random("integers");
+    for (size_t shape = getenv("FFF_TEST_SHORT") != NULL ? 1 : 0; shape < SHAPE_COUNT; shape++) {
+        struct subject s = make_subject(SHAPES[shape], FILL_NORMAL, FILL_NORMAL, &state);
+        size_t in = s.shape.input_width, out = s.shape.output_width, widest = in > out ? in : out;
+        int *integers = test_allocate(widest, sizeof *integers), *token = test_allocate(in, sizeof *token);
+        int8_t *given_in = test_allocate(s.rows, in), *given_out = test_allocate(s.rows, out);
+        float *in_scales = test_allocate(s.rows, sizeof(float)), *out_scales = test_allocate(s.rows, sizeof(float));
+        memset(s.in, 0, in * sizeof(float)); /* a row of zeros */
+        memset(s.input, 0, in * sizeof(float));
+        for (size_t row = 0; row < s.rows; row++) {
+            in_scales[row] = quantise(s.in + row * in, in, integers);
+            for (size_t column = 0; column < in; column++) {
+                given_in[row * in + column] = (int8_t)integers[column];
+            }
+            out_scales[row] = quantise(s.out + row * out, out, integers);
+            for (size_t column = 0; column < out; column++) {
+                given_out[row * out + column] = (int8_t)integers[column];
+            }
+        }
+        fff_layer_desc stored = s.desc, given = s.desc;
+        stored.store_input = stored.store_output = FFF_CHOOSE_I8;
+        given.weight_type = FFF_WEIGHT_I8;
+        given.input_weights.data = given_in;
+        given.output_weights.data = given_out;
+        given.input_scales = in_scales;
+        given.output_scales = out_scales;
+        for (int isa = FFF_ISA_GENERIC; isa < FFF_ISA_COUNT; isa++) {
+            if (fff_isa_usable((fff_isa)isa) != FFF_OK) {
+                continue;
+            }
+            struct results of_stored = run(&s, &stored, (fff_isa)isa, 1 + random_below(&state, s.shape.tokens));
+            struct results of_given = run(&s, &given, (fff_isa)isa, 1 + random_below(&state, s.shape.tokens));
+            assert_same_results(&s, &of_given, &of_stored);
+            for (size_t t = 0; t < s.shape.tokens; t++) {
+                float scale = quantise(s.input + t * in, in, token);
+                for (size_t e = 0; e < s.path; e++) {
+                    size_t row =
+                        e / (s.shape.depth + 1) * fff_nodes_per_tree(s.shape.depth) + of_stored.nodes[t * s.path + e];
+                    int64_t dot = 0;
+                    for (size_t column = 0; column < in; column++) {
+                        dot += token[column] * given_in[row * in + column];
+                    }
+                    float logit = fmaf((float)dot, scale * in_scales[row], s.biases[row]);
+                    assert_same_floats(&of_stored.logits[t * s.path + e], &logit, 1, "logit");
+                }
+                float *logits = of_stored.logits + t * s.path, *factors = test_allocate(s.path, sizeof(float));
+                assert_int_equal(
+                    fff_activate(FFF_ISA_GENERIC, s.desc.activation, FFF_SLEEF_RECORDED, s.path, logits, factors),
+                    FFF_OK);
+                for (size_t column = 0; column < out; column++) {
+                    float y = 0.0f;
+                    for (size_t e = 0; e < s.path; e++) {
+                        size_t row = e / (s.shape.depth + 1) * fff_nodes_per_tree(s.shape.depth) +
+                                     of_stored.nodes[t * s.path + e];
+                        y = fmaf(factors[e] * out_scales[row], given_out[row * out + column], y);
+                    }
+                    assert_same_floats(&of_stored.output[t * out + column], &y, 1, "output");
+                }
+                free(factors);
+            }
+            free_results(&of_stored);
+            free_results(&of_given);
+        }
+        free(integers), free(token), free(given_in), free(given_out), free(in_scales), free(out_scales);
+        free_subject(&s);
+    }
+}
+
+/* ---- Exact routes ------------------------------------------------------------------------------ */
+
+/* Weights that put logits as near to 0 as can be: many rows differ from one another by a unit in the last place, biases
+ * are what makes some token's logit 0, or next to it. */
+static void make_adversarial(struct subject *s, uint64_t *state) {
+    size_t in = s->shape.input_width;
+    for (size_t row = 0; row < s->rows; row++) {
+        float *weights = s->in + row * in;
+        const float *input = s->input + random_below(state, s->shape.tokens) * in;
+        if (row % 3 == 1) {
+            memcpy(weights, s->in + (row - 1) * in, in * sizeof(float));
+            size_t column = random_below(state, in);
+            weights[column] = nextafterf(weights[column], INFINITY);
+        }
+        double dot = 0.0;
+        for (size_t column = 0; column < in; column++) {
+            dot += (double)weights[column] * (double)input[column];
+        }
+        s->biases[row] = (float)-dot;
+        for (uint64_t steps = random_below(state, 3); steps > 0; steps--) {
+            s->biases[row] = nextafterf(s->biases[row], INFINITY);
+        }
+    }
+}
+
+/* Every route is the float32 layer's; every logit is the float32 row's, or within the narrow one's reach of the same
+ * sign; and one token at a time gives what batches give, on every instruction set. */
+static void check_exact(struct subject *s, uint64_t *state, const char *what) {
+    struct results wide = run(s, &s->desc, FFF_ISA_AUTO, s->shape.tokens);
+    for (int input = FFF_CHOOSE_BF16; input <= FFF_CHOOSE_I8; input++) {
+        fff_layer_desc desc = s->desc;
+        fff_bad_weight bad;
+        desc.store_input = (fff_weight_choice)input;
+        desc.store_output = (fff_weight_choice)(1 + random_below(state, FFF_CHOOSE_F16));
+        desc.routes = FFF_ROUTES_EXACT;
+        desc.bad_weight = &bad;
+        fff_layer *layer = NULL;
+        desc.isa = FFF_ISA_GENERIC;
+        fff_status status = fff_layer_create(&desc, &layer);
+        if (status == FFF_ERROR_WEIGHT) { /* not every kind of numbers fits every type */
+            continue;
+        }
+        assert_int_equal(status, FFF_OK);
+        fff_layer_destroy(layer);
+        struct results generic = run(s, &desc, FFF_ISA_GENERIC, 1);
+        if (memcmp(generic.nodes, wide.nodes, s->shape.tokens * s->path * sizeof(uint32_t)) != 0) {
+            fail_msg("%s, type %d: another route than the float32 layer's", what, input);
+        }
+        for (int isa = FFF_ISA_GENERIC; isa < FFF_ISA_COUNT; isa++) {
+            if (fff_isa_usable((fff_isa)isa) != FFF_OK) {
+                continue;
+            }
+            struct results actual = run(s, &desc, (fff_isa)isa, 1 + random_below(state, s->shape.tokens));
+            assert_same_results(s, &actual, &generic);
+            free_results(&actual);
+        }
+        free_results(&generic);
+    }
+    free_results(&wide);
+}
+
+static void test_exact_routes(void **unused) {
+    (void)unused;
+    uint64_t state = test_random("exact routes");
+    static const struct shape shapes[] = {
+        {768, 5, 6, 1, 300}, {37, 5, 5, 3, 200}, {3, 2, 8, 2, 400}, {64, 3, 9, 1, 600}};
+    int step = getenv("FFF_TEST_SHORT") != NULL ? 5 : 1; /* for emulators: a part of it */
+    for (size_t shape = 0; shape < sizeof shapes / sizeof *shapes; shape++) {
+        for (int weights = 0; weights < FILL_KINDS; weights++) {
+            for (int inputs = weights % step; inputs < FILL_KINDS; inputs += step) {
+                struct subject s = make_subject(shapes[shape], (enum fill)weights, (enum fill)inputs, &state);
+                s.desc.routing = random_below(&state, 2) != 0 ? FFF_ROUTING_GREATER : FFF_ROUTING_GREATER_EQUAL;
+                check_exact(&s, &state, fill_name((enum fill)weights));
+                free_subject(&s);
+            }
+        }
+        for (int repeat = 0; repeat < 10; repeat += step) {
+            struct subject s = make_subject(shapes[shape], FILL_NORMAL, FILL_NORMAL, &state);
+            make_adversarial(&s, &state);
+            check_exact(&s, &state, "adversarial weights");
+            free_subject(&s);
+        }
+    }
+}
+
+/* The float32 rows are read where they must be, and hardly elsewhere: of bfloat16 rows at a few nodes of a hundred. */
+static void test_exact_routes_pay(void **unused) {
+    (void)unused;
+    uint64_t state = test_random("exact routes pay");
+    struct subject s = make_subject((struct shape){768, 4, 8, 1, 1000}, FILL_NORMAL, FILL_NORMAL, &state);
+    memset(s.biases, 0, s.rows * sizeof(float));
+    fff_layer_desc narrow = s.desc, exact = s.desc;
+    narrow.store_input = exact.store_input = FFF_CHOOSE_BF16;
+    exact.routes = FFF_ROUTES_EXACT;
+    struct results wide = run(&s, &s.desc, FFF_ISA_AUTO, 1000), proven = run(&s, &exact, FFF_ISA_AUTO, 1000);
+    struct results stored = run(&s, &narrow, FFF_ISA_AUTO, 1000);
+    size_t entries = s.shape.tokens * s.path, as_wide = 0, other = 0;
+    for (size_t e = 0; e < entries; e++) {
+        as_wide += memcmp(&wide.logits[e], &proven.logits[e], sizeof(float)) == 0;
+        other += wide.nodes[e] != stored.nodes[e];
+    }
+    assert_memory_equal(proven.nodes, wide.nodes, entries * sizeof(uint32_t));
+    assert_in_range(as_wide, entries / 1000, entries / 10);
+    assert_true(other > 0); /* else this would test nothing */
+    free_results(&wide);
+    free_results(&proven);
+    free_results(&stored);
+    free_subject(&s);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_conversions),  cmocka_unit_test(test_halves),
+        cmocka_unit_test(test_given_halves), cmocka_unit_test(test_integers),
+        cmocka_unit_test(test_exact_routes), cmocka_unit_test(test_exact_routes_pay),
+    };
+    test_start("test_narrow");
+    return cmocka_run_group_tests_name("narrow", tests, NULL, NULL);
+}
