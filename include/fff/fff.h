@@ -158,8 +158,8 @@ typedef enum fff_routing {
     FFF_ROUTING_GREATER_EQUAL, /* right if logit >= 0 */
 } fff_routing;
 
-/* bfloat16 is the upper half of a float32; float16 is IEEE 754's binary16; an int8 row has integers from -127 to 127, each
- * times the row's scale. */
+/* bfloat16 is the upper half of a float32; float16 is IEEE 754's binary16; an int8 row has integers from -127 to 127,
+ * each times the row's scale. */
 typedef enum fff_weight_type {
     FFF_WEIGHT_F32 = 0,
     FFF_WEIGHT_BF16,
@@ -246,12 +246,12 @@ FFF_API size_t fff_nodes_per_tree(size_t depth);
 
 /* Makes a layer: checks the description and packs the weights (a copy; the caller's may go
  * afterwards). trees * nodes must be below 2^32. On success *layer is owned by the caller until
- * fff_layer_destroy(); on failure *layer is untouched. NaN and infinity in weights are legal, but not where int8 is to be
- * stored; a finite weight that is infinite as a float16 is FFF_ERROR_WEIGHT, too, as is -128 in given int8 weights.
+ * fff_layer_destroy(); on failure *layer is untouched. NaN and infinity in weights are legal, but not where int8 is to
+ * be stored; a finite weight that is infinite as a float16 is FFF_ERROR_WEIGHT, too, as is -128 in given int8 weights.
  * fff_layer_memory() says how much memory it will take.
  *
- * A layer that stores bfloat16 or float16 computes what the float32 layer of the same, rounded numbers does, bit for bit.
- * One that stores int8 input rows rounds each token's input to 8 bits as well (docs/numerics.md). */
+ * A layer that stores bfloat16 or float16 computes what the float32 layer of the same, rounded numbers does, bit for
+ * bit. One that stores int8 input rows rounds each token's input to 8 bits as well (docs/numerics.md). */
 FFF_API fff_status fff_layer_create(const fff_layer_desc *desc, fff_layer **layer);
 
 /* Frees a layer that no call is using any more. NULL is allowed. */
@@ -263,13 +263,13 @@ FFF_API fff_isa fff_layer_isa(const fff_layer *layer);
 /* trees * (depth + 1): the number of nodes that a token visits; 0 for NULL. */
 FFF_API size_t fff_layer_path_length(const fff_layer *layer);
 
-/* Bytes of memory that the layer holds; 0 for NULL. That is, of all trees * nodes, a bias and a row. A row has two parts,
- * of input_width and output_width weights of 4, 2 or 1 bytes (of bfloat16, up to 16 weights that are left of a multiple
- * of 32 take 4 bytes each, and more of them 64). If both parts come to at most 64 bytes, the row takes the next power of
- * two; else each is rounded up to a multiple of 64, and 128 are added if that makes a multiple of 4096. A row of int8
- * input weights takes 12 more, one of int8 output weights 4. Exact routes take 8 more a row, and the float32 input row,
- * padded likewise, unless the stored type holds the given weights without loss. On top comes less than 1 KB; then all is
- * rounded up to a multiple of 2 MB, if it is more than that. */
+/* Bytes of memory that the layer holds; 0 for NULL. That is, of all trees * nodes, a bias and a row. A row has two
+ * parts, of input_width and output_width weights of 4, 2 or 1 bytes (of bfloat16, up to 16 weights that are left of a
+ * multiple of 32 take 4 bytes each, and more of them 64). If both parts come to at most 64 bytes, the row takes the
+ * next power of two; else each is rounded up to a multiple of 64, and 128 are added if that makes a multiple of 4096. A
+ * row of int8 input weights takes 12 more, one of int8 output weights 4. Exact routes take 8 more a row, and the
+ * float32 input row, padded likewise, unless the stored type holds the given weights without loss. On top comes less
+ * than 1 KB; then all is rounded up to a multiple of 2 MB, if it is more than that. */
 FFF_API size_t fff_layer_memory(const fff_layer *layer);
 
 /* The types of a layer's stored rows; FFF_WEIGHT_F32 for NULL. */
@@ -299,7 +299,8 @@ typedef struct fff_runner {
  * up to `batch` tokens with runners of up to `concurrency`. More of either never need less. It grows with batch
  * only up to a bound, 1024 tokens for each task or 65536 in all, and with concurrency only as far as the batch
  * can use it: it is never more than 32 KB, and for each token of the batch 512 bytes and 32 for each entry of its
- * path; where input rows are int8, 256 more and input_width; where routes are exact, 128 more. FFF_ERROR_NULL_POINTER or FFF_ERROR_OVERFLOW, with *size untouched. */
+ * path; where input rows are int8, 256 more and input_width; where routes are exact, 128 more. FFF_ERROR_NULL_POINTER
+ * or FFF_ERROR_OVERFLOW, with *size untouched. */
 FFF_API fff_status fff_workspace_size(const fff_layer *layer, size_t batch, size_t concurrency, size_t *size);
 
 /* output[t] = layer(input[t]) for `batch` tokens.
