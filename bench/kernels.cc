@@ -138,9 +138,9 @@ void descend(benchmark::State &state, fff_isa isa, size_t width, size_t bytes) {
     std::vector<float> logits(levels), expected(levels);
     for (size_t t = 0; t < 64; t++) {
         const float *input = w.inputs.data() + t * width;
-        kernels->rows[FFF_WEIGHT_F32]->descend(&w.trees, input, nullptr, nullptr, false, nodes.data(), logits.data());
-        fff_kernels_generic.rows[FFF_WEIGHT_F32]->descend(&w.trees, input, nullptr, nullptr, false,
-                                                          expected_nodes.data(), expected.data());
+        kernels->rows[FFF_WEIGHT_F32]->descend(&w.trees, input, false, nodes.data(), logits.data());
+        fff_kernels_generic.rows[FFF_WEIGHT_F32]->descend(&w.trees, input, false, expected_nodes.data(),
+                                                          expected.data());
         if (nodes != expected_nodes || !same_bits(logits.data(), expected.data(), levels)) {
             wrong_output(state, "differs from the generic kernel");
             return;
@@ -148,8 +148,8 @@ void descend(benchmark::State &state, fff_isa isa, size_t width, size_t bytes) {
     }
     size_t next = 0;
     for (auto _ : state) {
-        kernels->rows[FFF_WEIGHT_F32]->descend(&w.trees, w.inputs.data() + next * width, nullptr, nullptr, false,
-                                               nodes.data(), logits.data());
+        kernels->rows[FFF_WEIGHT_F32]->descend(&w.trees, w.inputs.data() + next * width, false, nodes.data(),
+                                               logits.data());
         benchmark::DoNotOptimize(logits.data());
         next = next + 1 < tokens ? next + 1 : 0;
     }

@@ -31,8 +31,6 @@ struct fff_descent {
     const struct fff_trees *trees;
     const void *input;
     const float *tail;
-    const struct fff_exact *routes; /* NULL, or what logits are settled by */
-    const struct fff_exact_token *token;
     /* What to prefetch at row r: `fetched` bytes, as far beyond fetch_from as row r is beyond row 0. */
     const unsigned char *fetch_from;
     size_t fetched;
@@ -46,9 +44,6 @@ FFF_INLINE uint32_t fff_visit(const struct fff_descent *descent, size_t tree, si
     size_t entry = tree * trees->level_count + level;
     size_t row = tree * trees->node_count + node;
     float logit = row_logit(trees, row, descent->input, descent->tail);
-    if (descent->routes != NULL && level + 1 < trees->level_count) {
-        logit = fff_settle_logit(descent->routes, descent->token, row, logit);
-    }
     descent->nodes[entry] = node;
     descent->logits[entry] = logit;
     fff_fetch_l1(descent->fetch_from + row * trees->row_stride, descent->fetched);
@@ -76,13 +71,13 @@ FFF_INLINE void fff_fetch_rest(const struct fff_descent *descent) {
     }
 }
 
-static void descend(const struct fff_trees *trees, const void *input, const struct fff_exact *routes,
-                    const struct fff_exact_token *token, bool fetch_output, uint32_t *nodes, float *logits) {
+static void descend(const struct fff_trees *trees, const void *input, bool fetch_output, uint32_t *nodes,
+                    float *logits) {
     float tail[FFF_PARTIAL_SUMS];
     if (ROW_TYPE != FFF_WEIGHT_I8) {
         fff_pad_tail(input, trees->input_width, tail);
     }
-    struct fff_descent descent = {trees, input, tail, routes, token, trees->output_rows, 0, nodes, logits};
+    struct fff_descent descent = {trees, input, tail, trees->output_rows, 0, nodes, logits};
     if (fetch_output && trees->level_count > 1) {
         size_t half = trees->output_bytes / 2; /* in whole lines */
         descent.fetched = (half + FFF_LINE_BYTES - 1) / FFF_LINE_BYTES * FFF_LINE_BYTES;

@@ -85,31 +85,12 @@ enum {
 typedef void fff_node_dot_function(const struct fff_trees *trees, size_t row, size_t count, const uint32_t *tokens,
                                    const void *inputs, size_t input_stride, float *logits, size_t logit_stride);
 
-/* Exact routes: narrow rows, with routes that are those of float32 rows for every input: docs/numerics.md proves the
- * bound.
- *
- * Of a token: its float32 input, and bounds of its norm and of that of its quantisation error. */
-struct fff_exact_token {
-    const float *input;
-    float norm, error;
-};
-
-/* Of a layer. */
-struct fff_exact {
-    struct fff_trees trees;          /* the float32 rows; output rows there are none */
-    fff_node_dot_function *node_dot; /* for float32 rows */
-    const float *errors; /* one a row: norm of its rounding error, and what rounding in both dot products may add */
-    const float *norms;  /* one a row: norm of the narrow row */
-};
-
 /* One token down all trees, level by level:
  *
  *     nodes[tree * level_count + level] = node;  logits[tree * level_count + level] = its logit;  node = its child
  *
- * `routes`, if not NULL, is asked for each logit but those of leaves: fff_settle_logit(). `fetch_output` asks for the
- * visited output rows, as far as that pays, to be prefetched for `accumulate`. */
-typedef void fff_descend_function(const struct fff_trees *trees, const void *input, const struct fff_exact *routes,
-                                  const struct fff_exact_token *token, bool fetch_output, uint32_t *nodes,
+ * `fetch_output` asks for the visited output rows, as far as that pays, to be prefetched for `accumulate`. */
+typedef void fff_descend_function(const struct fff_trees *trees, const void *input, bool fetch_output, uint32_t *nodes,
                                   float *logits);
 
 /* node_dot for two levels: also

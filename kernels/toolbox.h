@@ -105,25 +105,6 @@ FFF_INLINE uint32_t fff_child(uint32_t node, float logit, float threshold) {
     return 2 * node + 1 + fff_goes_right(logit, threshold);
 }
 
-/* Whether a narrow row's logit leads where the float32 row's would. A bound that is infinite or NaN decides nothing,
- * nor does a logit. */
-FFF_INLINE bool fff_decided(const struct fff_exact *routes, const struct fff_exact_token *token, size_t row,
-                            float logit) {
-    float bound = token->norm * routes->errors[row] + token->error * routes->norms[row];
-    float size = logit < 0.0f ? -logit : logit;
-    return size > bound && size <= FLT_MAX;
-}
-
-/* The logit that is used where routes are exact: the narrow row's if that decides, else the float32 row's. */
-FFF_INLINE float fff_settle_logit(const struct fff_exact *routes, const struct fff_exact_token *token, size_t row,
-                                  float logit) {
-    static const uint32_t ONLY = 0;
-    if (!fff_decided(routes, token, row, logit)) {
-        routes->node_dot(&routes->trees, row, 1, &ONLY, token->input, 0, &logit, 1);
-    }
-    return logit;
-}
-
 /* ---- Tokens for I8 rows ---------------------------------------------------------------------- */
 
 enum { FFF_QUANTISED_STEP = 64, FFF_QUANTISED_MOST = 127 };

@@ -68,10 +68,10 @@ void fff_measure_rows(fff_layer *layer) {
         }
     }
     /* of a square, each step of the chains, and of the columns beyond them, which come one by one */
-    layer->norm_factor = round_up((1.0 + rounding + 0x1p-18) * SLACK);
-    layer->error_factor = round_up(0.5001 * sqrt((double)width) * SLACK);
+    layer->exact.norm_factor = round_up((1.0 + rounding + 0x1p-18) * SLACK);
+    layer->exact.error_factor = round_up(0.5001 * sqrt((double)width) * SLACK);
     /* Beyond it, a sum on its way could overflow in one of the two dot products only. */
-    layer->norm_limit = (float)((double)FLT_MAX / 8.0 / fmax(largest, 1.0));
+    layer->exact.norm_limit = (float)((double)FLT_MAX / 8.0 / fmax(largest, 1.0));
 }
 
 struct fff_exact_token fff_measure_token(const fff_layer *layer, const float *input, const unsigned char *quantised) {
@@ -95,12 +95,80 @@ struct fff_exact_token fff_measure_token(const fff_layer *layer, const float *in
     for (size_t column = whole; column < width; column++) {
         squared += input[column] * input[column];
     }
-    struct fff_exact_token token = {.input = input, .norm = sqrtf(squared) * layer->norm_factor};
-    if (!(squared >= LEAST_NORM_SQUARED && token.norm <= layer->norm_limit)) {
+    struct fff_exact_token token = {.input = input, .norm = sqrtf(squared) * layer->exact.norm_factor};
+    if (!(squared >= LEAST_NORM_SQUARED && token.norm <= layer->exact.norm_limit)) {
         token.norm = INFINITY;
     }
     if (quantised != NULL) {
-        token.error = fff_scale_of_quantised(quantised, width) * layer->error_factor;
+        token.error = fff_scale_of_quantised(quantised, width) * layer->exact.error_factor;
     }
     return token;
+}
+
+/* ---- A token at its leaves -------------------------------------------------------------------- */
+
+/* Whether a narrow row's logit leads where the float32 row's would. A bound that is infinite or NaN decides nothing,
+ * nor does a logit. */
+static bool decided(const fff_layer *layer, const struct fff_exact_token *token, size_t row, float logit) {
+    float bound = token->norm * layer->exact.errors[row] + token->error * layer->exact.norms[row];
+    float size = fabsf(logit);
+    return size > bound && size <= FLT_MAX;
+}
+
+/* One logit of one row, of this or that kind. */
+static float logit_of(fff_node_dot_function *node_dot, const struct fff_trees *trees, size_t row, const void *input) {
+    static const uint32_t ONLY = 0;
+    float logit;
+    node_dot(trees, row, 1, &ONLY, input, 0, &logit, 1);
+    return logit;
+}
+
+static float exact_logit(const fff_layer *layer, const struct fff_exact_token *token, size_t row) {
+    return logit_of(layer->exact.node_dot, &layer->exact.trees, row, token->input);
+}
+
+void fff_fetch_undecided(const fff_layer *layer, size_t first, size_t trees, const struct fff_exact_token *token,
+                         const uint32_t *nodes, const float *logits) {
+    size_t levels = layer->trees.level_count;
+    for (size_t tree = first; tree < first + trees; tree++, nodes += levels, logits += levels) {
+        for (size_t level = 0; level + 1 < levels; level++) {
+            size_t row = tree * layer->trees.node_count + nodes[level];
+            if (!decided(layer, token, row, logits[level])) {
+                const struct fff_trees *exact = &layer->exact.trees;
+                fff_fetch_l2(exact->input_rows + row * exact->row_stride, exact->input_bytes);
+            }
+        }
+    }
+}
+
+/* Down a tree again, from `level` on, each logit settled on the way. */
+static void go_again(const fff_layer *layer, size_t tree, size_t level, const struct fff_exact_token *token,
+                     const void *input, uint32_t *nodes, float *logits) {
+    size_t root = tree * layer->trees.node_count;
+    for (; level < layer->trees.level_count; level++) {
+        nodes[level] = fff_child(nodes[level - 1], logits[level - 1], layer->trees.threshold);
+        size_t row = root + nodes[level];
+        logits[level] = logit_of(fff_input_kernels(layer)->node_dot, &layer->trees, row, input);
+        if (level + 1 < layer->trees.level_count && !decided(layer, token, row, logits[level])) {
+            logits[level] = exact_logit(layer, token, row);
+        }
+    }
+}
+
+void fff_settle(const fff_layer *layer, size_t first, size_t trees, const struct fff_exact_token *token,
+                const void *input, uint32_t *nodes, float *logits) {
+    size_t levels = layer->trees.level_count;
+    for (size_t tree = first; tree < first + trees; tree++, nodes += levels, logits += levels) {
+        for (size_t level = 0; level + 1 < levels; level++) {
+            size_t row = tree * layer->trees.node_count + nodes[level];
+            if (decided(layer, token, row, logits[level])) {
+                continue;
+            }
+            logits[level] = exact_logit(layer, token, row);
+            if (fff_child(nodes[level], logits[level], layer->trees.threshold) != nodes[level + 1]) {
+                go_again(layer, tree, level + 1, token, input, nodes, logits);
+                break;
+            }
+        }
+    }
 }

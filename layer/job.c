@@ -64,18 +64,6 @@ static struct fff_trees some_trees(const struct fff_trees *all, size_t first, si
     return some;
 }
 
-/* The same of what makes their routes exact. */
-static struct fff_exact some_exact(const fff_layer *layer, size_t first, size_t count) {
-    struct fff_exact some = layer->exact;
-    size_t rows = first * some.trees.node_count;
-    some.trees.input_rows += rows * some.trees.row_stride;
-    some.trees.biases += rows;
-    some.trees.tree_count = count;
-    some.errors += rows;
-    some.norms += rows;
-    return some;
-}
-
 /* Of their output rows, if those are int8. */
 static const float *some_scales(const fff_layer *layer, size_t first) {
     return layer->output_scales != NULL ? layer->output_scales + first * layer->trees.node_count : NULL;
@@ -111,6 +99,8 @@ static struct fff_walk make_walk(const struct fff_job *job, size_t first, size_t
                                  unsigned char *memory) {
     const fff_layer *layer = job->layer;
     struct fff_walk walk = {
+        .layer = layer,
+        .first_tree = first_tree,
         .kernels = layer->kernels,
         .input_kernels = fff_input_kernels(layer),
         .output_kernels = fff_output_kernels(layer),
@@ -124,9 +114,6 @@ static struct fff_walk make_walk(const struct fff_job *job, size_t first, size_t
         .inputs_beyond_l2 = fff_beyond_l2(&layer->trees) && (first_tree == 0 || layer->large_trees),
     };
     if (layer->exact_routes) {
-        walk.exact = some_exact(layer, first_tree, trees);
-        walk.exact_input = walk.input;
-        walk.exact_stride = walk.input_stride;
         walk.tokens = (const struct fff_exact_token *)(const void *)(memory + job->plan.walk.tokens);
     }
     if (layer->input_type == FFF_WEIGHT_I8) {
@@ -197,24 +184,27 @@ static void run_token(const struct fff_job *job, size_t token, unsigned char *sl
     if (layer->exact_routes) {
         measured = fff_measure_token(layer, given, input == given ? NULL : input);
     }
+    size_t all = layer->trees.tree_count;
     if (job->routed_nodes != NULL) {
-        input_kernels->descend(&layer->trees, input, layer->exact_routes ? &layer->exact : NULL, &measured, false,
-                               job->routed_nodes + token * job->node_stride,
-                               job->routed_logits + token * job->logit_stride);
+        uint32_t *nodes = job->routed_nodes + token * job->node_stride;
+        float *logits = job->routed_logits + token * job->logit_stride;
+        input_kernels->descend(&layer->trees, input, false, nodes, logits);
+        if (layer->exact_routes) {
+            fff_settle(layer, 0, all, &measured, input, nodes, logits);
+        }
         return;
     }
     uint32_t *nodes = (uint32_t *)(void *)slice;
     float *logits = (float *)(void *)(nodes + layer->group_of_token * layer->trees.level_count);
     float *output = job->output + token * job->output_stride;
-    size_t all = layer->trees.tree_count;
     for (size_t tree = 0, trees; tree < all; tree += trees) {
         trees = fff_min(all - tree, layer->group_of_token);
         const struct fff_trees some = some_trees(&layer->trees, tree, trees);
-        struct fff_exact exact;
+        input_kernels->descend(&some, input, true, nodes, logits);
         if (layer->exact_routes) {
-            exact = some_exact(layer, tree, trees);
+            fff_fetch_undecided(layer, tree, trees, &measured, nodes, logits);
+            fff_settle(layer, tree, trees, &measured, input, nodes, logits);
         }
-        input_kernels->descend(&some, input, layer->exact_routes ? &exact : NULL, &measured, true, nodes, logits);
         kernels->activate(layer->activation, trees * some.level_count, logits, logits);
         if (layer->output_scales != NULL) {
             fff_scale_factors(&some, some_scales(layer, tree), nodes, logits);

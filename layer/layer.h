@@ -6,13 +6,21 @@
 
 #include <fff/fff.h>
 
+/* What exact routes need besides the narrow rows. */
+struct fff_exact {
+    struct fff_trees trees;          /* the float32 input rows */
+    fff_node_dot_function *node_dot; /* for them */
+    const float *errors; /* one a row: norm of its rounding error, and what rounding in both dot products may add */
+    const float *norms;  /* one a row: norm of the narrow row */
+    float norm_factor, error_factor, norm_limit; /* for all tokens */
+};
+
 struct fff_layer {
     struct fff_trees trees; /* the packed weights, in `memory` */
     fff_weight_type input_type, output_type;
     const float *output_scales; /* one a row, if output rows are int8 */
     bool exact_routes;          /* `exact` is in use */
     struct fff_exact exact;
-    float norm_factor, error_factor, norm_limit; /* of tokens, where routes are exact: layer/exact.h */
     const struct fff_kernels *kernels;
     fff_activation activation;
     fff_isa isa;

@@ -1,6 +1,7 @@
 #include "layer/plan.h"
 
 #include "kernels/toolbox.h"
+#include "layer/exact.h"
 #include "layer/size.h"
 
 enum {

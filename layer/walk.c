@@ -70,33 +70,6 @@ static size_t move_to_children(const struct fff_walk *walk, size_t tree, size_t 
     return left;
 }
 
-/* Where routes are exact: gives those tokens the float32 row's logit whose narrow row does not decide. Returns how many
- * they are, in `undecided`. */
-static size_t settle(const struct fff_walk *walk, size_t row, size_t count, const uint32_t *tokens, float *logits,
-                     uint32_t *undecided) {
-    size_t some = 0;
-    for (size_t i = 0; i < count; i++) {
-        uint32_t token = tokens[i];
-        undecided[some] = token;
-        some += !fff_decided(&walk->exact, &walk->tokens[token], row, logits[token * walk->logit_stride]);
-    }
-    if (some > 0) {
-        walk->exact.node_dot(&walk->exact.trees, row, some, undecided, walk->exact_input, walk->exact_stride, logits,
-                             walk->logit_stride);
-    }
-    return some;
-}
-
-/* After that, what the kernel for two levels has found for those tokens below is of the wrong child, perhaps. */
-static void correct_next_level(const struct fff_walk *walk, size_t left_row, size_t count, const uint32_t *tokens,
-                               float *logits) {
-    for (size_t i = 0; i < count; i++) {
-        size_t row = left_row + fff_goes_right(logits[tokens[i] * walk->logit_stride], walk->trees.threshold);
-        walk->input_kernels->node_dot(&walk->trees, row, 1, &tokens[i], walk->input, walk->input_stride, logits + 1,
-                                      walk->logit_stride);
-    }
-}
-
 /* A group of tokens, order[0..count-1], all at one node of a level. */
 struct group {
     size_t level;
@@ -142,10 +115,6 @@ static size_t visit_node(const struct fff_walk *walk, size_t tree, size_t to, co
     } else if (!group->known) {
         walk->input_kernels->node_dot(trees, root + node, count, group->order, walk->input, walk->input_stride, logits,
                                       walk->logit_stride);
-    }
-    if (walk->tokens != NULL && level + 1 < trees->level_count) {
-        size_t settled = settle(walk, root + node, count, group->order, logits, group->scratch);
-        correct_next_level(walk, root + 2 * node + 1, two ? settled : 0, group->scratch, logits);
     }
     if (fff_beyond_l2(trees) && walk->output != NULL) {
         fetch_for_sums(walk, tree, level, node, count, group->order);
@@ -250,27 +219,43 @@ void fff_scale_factors(const struct fff_trees *trees, const float *output_scales
     }
 }
 
+/* The paths of tokens at their leaves, token i's at paths + tokens[i] * stride if `by_token`, else at paths + i *
+ * stride. Where routes are exact, they and the logits are settled. */
+static void find_paths(const struct fff_walk *walk, size_t count, const uint32_t *tokens, uint32_t *paths,
+                       size_t stride, bool by_token) {
+    size_t trees = walk->trees.tree_count;
+    for (size_t i = 0; i < count; i++) {
+        uint32_t *path = paths + (by_token ? tokens[i] : i) * stride;
+        find_path(walk, tokens[i], path);
+        if (walk->tokens != NULL) {
+            fff_fetch_undecided(walk->layer, walk->first_tree, trees, &walk->tokens[tokens[i]], path,
+                                walk->logits + tokens[i] * walk->logit_stride);
+        }
+    }
+    for (size_t i = 0; i < count && walk->tokens != NULL; i++) {
+        const unsigned char *input = (const unsigned char *)walk->input + tokens[i] * walk->input_stride;
+        fff_settle(walk->layer, walk->first_tree, trees, &walk->tokens[tokens[i]], input,
+                   paths + (by_token ? tokens[i] : i) * stride, walk->logits + tokens[i] * walk->logit_stride);
+    }
+}
+
 void fff_finish_route(const struct fff_walk *walk, size_t count, const uint32_t *tokens, float *activations,
                       uint32_t *paths) {
     (void)activations;
     (void)paths;
-    for (size_t i = 0; i < count; i++) {
-        find_path(walk, tokens[i], walk->routed_nodes + tokens[i] * walk->routed_stride);
-    }
+    find_paths(walk, count, tokens, walk->routed_nodes, walk->routed_stride, true);
 }
 
 void fff_finish_forward(const struct fff_walk *walk, size_t count, const uint32_t *tokens, float *activations,
                         uint32_t *paths) {
     size_t entries = walk->trees.tree_count * walk->trees.level_count;
+    find_paths(walk, count, tokens, paths, entries, false);
     for (size_t i = 0; i < count; i++) {
         memcpy(activations + i * entries, walk->logits + tokens[i] * walk->logit_stride, entries * sizeof(float));
     }
     walk->kernels->activate(walk->activation, count * entries, activations, activations);
-    for (size_t i = 0; i < count; i++) {
-        find_path(walk, tokens[i], paths + i * entries);
-        if (walk->output_scales != NULL) {
-            fff_scale_factors(&walk->trees, walk->output_scales, paths + i * entries, activations + i * entries);
-        }
+    for (size_t i = 0; i < count && walk->output_scales != NULL; i++) {
+        fff_scale_factors(&walk->trees, walk->output_scales, paths + i * entries, activations + i * entries);
     }
     walk->output_kernels->accumulate(&walk->trees, count, tokens, paths, activations, walk->write, walk->output,
                                      walk->output_stride);

@@ -2,11 +2,14 @@
 #ifndef FFF_WALK_H
 #define FFF_WALK_H
 
+#include "layer/exact.h"
 #include "layer/layer.h"
 
 /* Some tokens and some trees: what a walk reads and writes. Arrays that are indexed by token begin with
  * the first token of the walk; token numbers are 32 bits. */
 struct fff_walk {
+    const fff_layer *layer;
+    size_t first_tree; /* of the layer, in this walk */
     const struct fff_kernels *kernels;
     const struct fff_row_kernels *input_kernels, *output_kernels;
     struct fff_trees trees;     /* those of the walk: a view of the layer's */
@@ -14,9 +17,6 @@ struct fff_walk {
     const void *input;          /* as its kernels take them: token t at input + t * input_stride bytes */
     size_t input_stride;
     const struct fff_exact_token *tokens; /* where routes are exact; else NULL */
-    struct fff_exact exact;
-    const float *exact_input; /* and the float32 inputs, exact_stride bytes apart */
-    size_t exact_stride;
     uint32_t *nodes; /* token t's node in tree k: nodes[t * trees.tree_count + k]; in the end, its leaf */
     float *logits;   /* token t's entry e (tree by tree, level by level): logits[t * logit_stride + e] */
     size_t logit_stride;

@@ -154,9 +154,8 @@ static void check_descend(const struct subject *subject, enum fill kind, size_t 
     fill_floats(kind, input.data, width, state);
     struct tokens generic = tokens_for(subject, &fff_kernels_generic, input.data, 1, width, width);
     struct tokens tested = tokens_for(subject, subject->kernels, input.data, 1, width, width);
-    subject->generic->descend(&packed.trees, generic.inputs, NULL, NULL, false, expected_nodes, expected_logits);
-    subject->rows->descend(&packed.trees, tested.inputs, NULL, NULL, random_below(state, 2) != 0, nodes.data,
-                           logits.data);
+    subject->generic->descend(&packed.trees, generic.inputs, false, expected_nodes, expected_logits);
+    subject->rows->descend(&packed.trees, tested.inputs, random_below(state, 2) != 0, nodes.data, logits.data);
     free(generic.memory);
     free(tested.memory);
     assert_memory_equal(nodes.data, expected_nodes, path * sizeof(uint32_t));

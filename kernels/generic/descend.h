@@ -3,17 +3,14 @@
 
 #include "kernels/generic/dot.h"
 
-static void descend(const struct fff_trees *trees, const void *input, const struct fff_exact *routes,
-                    const struct fff_exact_token *token, bool fetch_output, uint32_t *nodes, float *logits) {
+static void descend(const struct fff_trees *trees, const void *input, bool fetch_output, uint32_t *nodes,
+                    float *logits) {
     (void)fetch_output; /* a hint only */
     for (size_t tree = 0; tree < trees->tree_count; tree++) {
         uint32_t node = 0;
         for (size_t level = 0; level < trees->level_count; level++) {
             size_t row = tree * trees->node_count + node;
             float logit = row_logit(trees, row, input);
-            if (routes != NULL && level + 1 < trees->level_count) {
-                logit = fff_settle_logit(routes, token, row, logit);
-            }
             nodes[tree * trees->level_count + level] = node;
             logits[tree * trees->level_count + level] = logit;
             node = fff_child(node, logit, trees->threshold);
