@@ -147,10 +147,16 @@ typedef void fff_activate_function(fff_activation activation, size_t count, cons
  * so that input[j] is about integer[j] * scale (docs/numerics.md). */
 typedef void fff_quantise_function(size_t width, const float *input, unsigned char *quantised);
 
+/* Inputs and outputs of BF16 or F16: widened exactly, or rounded to nearest, ties to even; `halves` is aligned to 2. */
+typedef void fff_widen_function(fff_weight_type type, size_t count, const uint16_t *halves, float *floats);
+typedef void fff_narrow_function(fff_weight_type type, size_t count, const float *floats, uint16_t *halves);
+
 struct fff_kernels {
     const struct fff_row_kernels *rows[FFF_WEIGHT_TYPE_COUNT]; /* by fff_weight_type */
     fff_activate_function *activate;
     fff_quantise_function *quantise;
+    fff_widen_function *widen;
+    fff_narrow_function *narrow;
 };
 
 #ifdef __cplusplus

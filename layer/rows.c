@@ -2,25 +2,29 @@
 
 #include "layer/size.h"
 
-fff_status fff_check_rows(const void *data, size_t rows, size_t columns, size_t stride, struct fff_rows *checked) {
+fff_status fff_check_elements(const void *data, size_t element, size_t rows, size_t columns, size_t stride,
+                              struct fff_rows *checked) {
     if (data == NULL) {
         return FFF_ERROR_NULL_POINTER;
     }
-    if ((uintptr_t)data % sizeof(float) != 0) {
+    if ((uintptr_t)data % element != 0) {
         return FFF_ERROR_ALIGNMENT;
     }
     if (stride < columns) {
         return FFF_ERROR_STRIDE;
     }
     size_t bytes, end;
-    if (!fff_size_extent(rows, stride, columns, 1, sizeof(float), &bytes) ||
-        !fff_size_add((uintptr_t)data, bytes, &end)) {
+    if (!fff_size_extent(rows, stride, columns, 1, element, &bytes) || !fff_size_add((uintptr_t)data, bytes, &end)) {
         return FFF_ERROR_OVERFLOW;
     }
-    size_t size = columns * sizeof(float);
+    size_t size = columns * element;
     /* Of a single row, the stride means nothing, and may be too large to count in bytes. */
-    *checked = (struct fff_rows){(uintptr_t)data, end, rows, size, rows > 1 ? stride * sizeof(float) : size};
+    *checked = (struct fff_rows){(uintptr_t)data, end, rows, size, rows > 1 ? stride * element : size};
     return FFF_OK;
+}
+
+fff_status fff_check_rows(const void *data, size_t rows, size_t columns, size_t stride, struct fff_rows *checked) {
+    return fff_check_elements(data, sizeof(float), rows, columns, stride, checked);
 }
 
 fff_status fff_check_bytes(const void *data, size_t size, struct fff_rows *checked) {

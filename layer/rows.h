@@ -19,6 +19,10 @@ struct fff_rows {
 /* A matrix of 4-byte elements, from its sizes in elements. Anything but FFF_OK says what is wrong with it. */
 fff_status fff_check_rows(const void *data, size_t rows, size_t columns, size_t stride, struct fff_rows *checked);
 
+/* Likewise, of elements of 1, 2 or 4 bytes, which are aligned to that. */
+fff_status fff_check_elements(const void *data, size_t element, size_t rows, size_t columns, size_t stride,
+                              struct fff_rows *checked);
+
 /* `size` bytes on end, at any alignment. */
 fff_status fff_check_bytes(const void *data, size_t size, struct fff_rows *checked);
 

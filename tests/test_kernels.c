@@ -478,6 +478,45 @@ static void test_activate(void **test_state) {
     situation[0] = '\0';
 }
 
+/* Every 16-bit number, and floats of every kind, in runs of every length. */
+static void test_convert(void **test_state) {
+    enum { ALL = 1 << 16, MOST = 70 };
+    const struct test *test = *test_state;
+    skip_unless_usable(test);
+    uint64_t state = test_random("convert");
+    static uint16_t halves[ALL], narrowed[ALL], expected_halves[ALL];
+    static float floats[ALL], expected[ALL];
+    for (size_t i = 0; i < ALL; i++) {
+        halves[i] = (uint16_t)i;
+    }
+    for (int type = FFF_WEIGHT_BF16; type <= FFF_WEIGHT_F16; type++) {
+        fff_kernels_generic.widen((fff_weight_type)type, ALL, halves, expected);
+        test->kernels->widen((fff_weight_type)type, ALL, halves, floats);
+        assert_same_floats(floats, expected, ALL, "widened");
+        for (int round = 0; round < 40 + MOST; round++) {
+            size_t count = round < 40 ? ALL : (size_t)round - 39;
+            struct guarded from = guarded_allocate(count * sizeof(float));
+            struct guarded to = guarded_allocate(count * sizeof(uint16_t));
+            fill_floats(round % 8 == 7 ? FILL_ANY_BITS : (enum fill)(round % FILL_KINDS), from.data, count, &state);
+            if (round % 2 == 0) { /* next to the middle between two */
+                for (size_t i = 0; i < count; i++) {
+                    uint32_t bits = (uint32_t)random_bits(&state) & (type == FFF_WEIGHT_BF16 ? 0xffff0000 : 0xffffe000);
+                    bits += (type == FFF_WEIGHT_BF16 ? 0x8000 : 0x1000) + (uint32_t)random_below(&state, 3) - 1;
+                    memcpy((float *)from.data + i, &bits, sizeof bits);
+                }
+            }
+            fff_kernels_generic.narrow((fff_weight_type)type, count, from.data, expected_halves);
+            test->kernels->narrow((fff_weight_type)type, count, from.data, to.data);
+            fff_kernels_generic.widen((fff_weight_type)type, count, expected_halves, expected);
+            memcpy(narrowed, to.data, count * sizeof *narrowed);
+            test->kernels->widen((fff_weight_type)type, count, narrowed, floats);
+            assert_same_floats(floats, expected, count, "narrowed"); /* widening tells all but NaNs apart */
+            guarded_free(&to);
+            guarded_free(&from);
+        }
+    }
+}
+
 /* Every instruction set that was built, and every variant. */
 static const struct {
     const struct fff_kernels *kernels;
@@ -508,7 +547,7 @@ int main(void) {
         {"accumulate", check_accumulate}, {"roots", check_roots},       {"add_roots", check_add_roots},
     };
     enum { KERNELS = sizeof kernels / sizeof *kernels, SETS = sizeof sets / sizeof *sets };
-    enum { MOST = SETS * (KERNELS * FFF_WEIGHT_TYPE_COUNT + 2) };
+    enum { MOST = SETS * (KERNELS * FFF_WEIGHT_TYPE_COUNT + 3) };
     static struct test about[MOST];
     static char names[MOST][64];
     struct CMUnitTest tests[MOST];
@@ -533,6 +572,10 @@ int main(void) {
             about[count] = (struct test){"activate", NULL, sets[i].kernels, FFF_WEIGHT_F32, sets[i].isa, NULL};
             snprintf(names[count], sizeof names[count], "activate/%s", sets[i].name);
             tests[count] = (struct CMUnitTest){names[count], test_activate, NULL, print_situation, &about[count]};
+            count++;
+            about[count] = (struct test){"convert", NULL, sets[i].kernels, FFF_WEIGHT_F32, sets[i].isa, NULL};
+            snprintf(names[count], sizeof names[count], "convert/%s", sets[i].name);
+            tests[count] = (struct CMUnitTest){names[count], test_convert, NULL, print_situation, &about[count]};
             count++;
         }
     }

@@ -318,6 +318,20 @@ FFF_API fff_status fff_forward(const fff_layer *layer, size_t batch, const float
                                float *output, size_t output_stride, void *workspace, size_t workspace_size,
                                const fff_runner *runner);
 
+/* fff_forward() for inputs and outputs that are bfloat16 or float16, one of them or both: inputs are widened exactly on
+ * the way in, outputs rounded once, to nearest, ties to even, on the way out; what overflows becomes infinite. Each
+ * matrix is aligned for its type. FFF_ERROR_OPTION for FFF_WEIGHT_I8. The workspace is larger, as
+ * fff_workspace_size_typed() says: for each task that can run at once it has room for the float32 inputs and outputs of
+ * up to 1024 tokens. All else is as for fff_forward(). */
+FFF_API fff_status fff_forward_typed(const fff_layer *layer, size_t batch, fff_weight_type input_type,
+                                     const void *input, size_t input_stride, fff_weight_type output_type, void *output,
+                                     size_t output_stride, void *workspace, size_t workspace_size,
+                                     const fff_runner *runner);
+
+/* As fff_workspace_size(), for fff_forward_typed(). */
+FFF_API fff_status fff_workspace_size_typed(const fff_layer *layer, size_t batch, size_t concurrency,
+                                            fff_weight_type input_type, fff_weight_type output_type, size_t *size);
+
 /* The routing half of fff_forward() alone: for each token the nodes visited and their logits.
  *
  * nodes   batch x path length: entry k * (depth + 1) + l is the index, within tree k, of the node

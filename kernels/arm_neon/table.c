@@ -10,6 +10,8 @@ const struct fff_kernels fff_kernels_arm_neon = {
         },
     .activate = fff_activate_arm_neon,
     .quantise = fff_quantise_arm_neon,
+    .widen = fff_widen_arm_neon,
+    .narrow = fff_narrow_arm_neon,
 };
 
 const struct fff_kernels fff_kernels_arm_neon_dotprod = {
@@ -22,4 +24,6 @@ const struct fff_kernels fff_kernels_arm_neon_dotprod = {
         },
     .activate = fff_activate_arm_neon,
     .quantise = fff_quantise_arm_neon,
+    .widen = fff_widen_arm_neon,
+    .narrow = fff_narrow_arm_neon,
 };

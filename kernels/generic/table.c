@@ -10,4 +10,6 @@ const struct fff_kernels fff_kernels_generic = {
         },
     .activate = fff_activate_generic,
     .quantise = fff_quantise_generic,
+    .widen = fff_widen_generic,
+    .narrow = fff_narrow_generic,
 };

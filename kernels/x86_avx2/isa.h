@@ -9,6 +9,8 @@ extern const struct fff_row_kernels fff_f32_rows_x86_avx2, fff_bf16_rows_x86_avx
     fff_i8_rows_x86_avx2, fff_i8_rows_x86_avx2_vnni;
 fff_activate_function fff_activate_x86_avx2;
 fff_quantise_function fff_quantise_x86_avx2;
+fff_widen_function fff_widen_x86_avx2;
+fff_narrow_function fff_narrow_x86_avx2;
 
 /* The 8 floats from values[start] on, zeros from values[end] on, which is not touched; and back: those
  * below end are written. A partial vector goes through the stack. Masked loads and stores would do,

@@ -10,6 +10,8 @@ const struct fff_kernels fff_kernels_x86_avx2 = {
         },
     .activate = fff_activate_x86_avx2,
     .quantise = fff_quantise_x86_avx2,
+    .widen = fff_widen_x86_avx2,
+    .narrow = fff_narrow_x86_avx2,
 };
 
 const struct fff_kernels fff_kernels_x86_avx2_vnni = {
@@ -22,4 +24,6 @@ const struct fff_kernels fff_kernels_x86_avx2_vnni = {
         },
     .activate = fff_activate_x86_avx2,
     .quantise = fff_quantise_x86_avx2,
+    .widen = fff_widen_x86_avx2,
+    .narrow = fff_narrow_x86_avx2,
 };

@@ -9,6 +9,8 @@ extern const struct fff_row_kernels fff_f32_rows_x86_avx512, fff_bf16_rows_x86_a
     fff_i8_rows_x86_avx512, fff_i8_rows_x86_avx512_vnni;
 fff_activate_function fff_activate_x86_avx512;
 fff_quantise_function fff_quantise_x86_avx512;
+fff_widen_function fff_widen_x86_avx512;
+fff_narrow_function fff_narrow_x86_avx512;
 
 /* The mask of those lanes of a 16-float vector from `start` on that lie below `width`. */
 static inline __mmask16 mask_below_x86_avx512(size_t start, size_t width) {

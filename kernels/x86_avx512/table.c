@@ -10,6 +10,8 @@ const struct fff_kernels fff_kernels_x86_avx512 = {
         },
     .activate = fff_activate_x86_avx512,
     .quantise = fff_quantise_x86_avx512,
+    .widen = fff_widen_x86_avx512,
+    .narrow = fff_narrow_x86_avx512,
 };
 
 const struct fff_kernels fff_kernels_x86_avx512_vnni = {
@@ -22,4 +24,6 @@ const struct fff_kernels fff_kernels_x86_avx512_vnni = {
         },
     .activate = fff_activate_x86_avx512,
     .quantise = fff_quantise_x86_avx512,
+    .widen = fff_widen_x86_avx512,
+    .narrow = fff_narrow_x86_avx512,
 };
