@@ -71,8 +71,8 @@ FFF_INLINE void fff_fetch_rest(const struct fff_descent *descent) {
     }
 }
 
-static void descend(const struct fff_trees *trees, const void *input, bool fetch_output, uint32_t *nodes,
-                    float *logits) {
+static void KERNEL(descend)(const struct fff_trees *trees, const void *input, bool fetch_output, uint32_t *nodes,
+                            float *logits) {
     float tail[FFF_PARTIAL_SUMS];
     if (ROW_TYPE != FFF_WEIGHT_I8) {
         fff_pad_tail(input, trees->input_width, tail);

@@ -18,8 +18,8 @@ FFF_INLINE void fff_fetch_roots(const struct fff_trees *trees, size_t first, boo
     }
 }
 
-static void roots(const struct fff_trees *trees, size_t count, const void *inputs, size_t input_stride,
-                  bool fetch_output, float *logits, size_t logit_stride) {
+static void KERNEL(roots)(const struct fff_trees *trees, size_t count, const void *inputs, size_t input_stride,
+                          bool fetch_output, float *logits, size_t logit_stride) {
     for (size_t token = 0; token < count; token += FFF_DOT_TILE_TOKENS) {
         size_t tokens = fff_smaller(count - token, FFF_DOT_TILE_TOKENS);
         const void *input[FFF_DOT_TILE_TOKENS];

@@ -1,13 +1,24 @@
 /* Rows of one type. A folder has one source file for each type, which says
  *
- *     #define ROW_TYPE FFF_WEIGHT_...
+ *     #define ROW_TYPE FFF_WEIGHT_BF16
+ *     #define ROW_KERNELS_OF bf16_x86_avx512
  *
  * and then includes the kernels: all of them are written once, and only a folder's load_row() looks at ROW_TYPE, to
- * return weights as floats. So every function of such a file is static. */
+ * return weights as floats. Every function of such a file is static or inlined. */
 #ifndef FFF_KERNELS_ROW_H
 #define FFF_KERNELS_ROW_H
 
 #include "kernels/toolbox.h"
+
+/* A kernel's whole name, by which profilers and scripts/check_library.sh know it: KERNEL(descend) is
+ * descend_bf16_x86_avx512. */
+#define KERNEL(name) FFF_JOIN(name, ROW_KERNELS_OF)
+#define FFF_JOIN(name, suffix) FFF_JOIN_EXPANDED(name, suffix)
+#define FFF_JOIN_EXPANDED(name, suffix) name##_##suffix
+
+/* All of them. */
+#define ROW_KERNELS                                                                                                    \
+    { KERNEL(descend), KERNEL(node_dot), KERNEL(two_levels), KERNEL(roots), KERNEL(accumulate), KERNEL(add_roots) }
 
 /* Where the columns from `column` on, a multiple of a register's, begin in a row. */
 FFF_INLINE size_t row_offset(size_t column) {

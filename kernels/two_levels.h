@@ -30,8 +30,9 @@ FFF_INLINE void fff_two_levels_of_four(const struct fff_trees *trees, size_t row
     }
 }
 
-static void two_levels(const struct fff_trees *trees, size_t row, size_t left_row, size_t count, const uint32_t *tokens,
-                       const void *inputs, size_t input_stride, bool fetch_inputs, float *logits, size_t logit_stride) {
+static void KERNEL(two_levels)(const struct fff_trees *trees, size_t row, size_t left_row, size_t count,
+                               const uint32_t *tokens, const void *inputs, size_t input_stride, bool fetch_inputs,
+                               float *logits, size_t logit_stride) {
     size_t i = 0;
     for (; fetch_inputs && i + 2 * FFF_DOT_TILE_TOKENS <= count; i += FFF_DOT_TILE_TOKENS) {
         fff_two_levels_of_four(trees, row, left_row, tokens + i, tokens + i + FFF_DOT_TILE_TOKENS, inputs, input_stride,

@@ -55,8 +55,9 @@ FFF_INLINE void columns(const struct fff_trees *trees, int tokens, const uint32_
     }
 }
 
-static void accumulate(const struct fff_trees *trees, size_t count, const uint32_t *tokens, const uint32_t *nodes,
-                       const float *factors, unsigned write, float *output, size_t output_stride) {
+static void KERNEL(accumulate)(const struct fff_trees *trees, size_t count, const uint32_t *tokens,
+                               const uint32_t *nodes, const float *factors, unsigned write, float *output,
+                               size_t output_stride) {
     fff_accumulate_one_by_one(trees, count, tokens, nodes, factors, write, output, output_stride, 4, BLOCK);
 }
 

@@ -2,7 +2,8 @@
 #include "kernels/kernels.h"
 
 #define ROW_TYPE FFF_WEIGHT_F16
+#define ROW_KERNELS_OF f16_arm_neon
 
 #include "kernels/arm_neon/rows.h"
 
-const struct fff_row_kernels fff_f16_rows_arm_neon = {descend, node_dot, two_levels, roots, accumulate, add_roots};
+const struct fff_row_kernels fff_f16_rows_arm_neon = ROW_KERNELS;

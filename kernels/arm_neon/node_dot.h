@@ -4,8 +4,8 @@
 
 #include "kernels/arm_neon/dot.h"
 
-static void node_dot(const struct fff_trees *trees, size_t row, size_t count, const uint32_t *tokens,
-                     const void *inputs, size_t input_stride, float *logits, size_t logit_stride) {
+static void KERNEL(node_dot)(const struct fff_trees *trees, size_t row, size_t count, const uint32_t *tokens,
+                             const void *inputs, size_t input_stride, float *logits, size_t logit_stride) {
     size_t width = trees->input_width;
     float padded[2][FFF_PARTIAL_SUMS];
     const float *tail[2] = {padded[0], padded[1]};

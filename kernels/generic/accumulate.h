@@ -5,8 +5,9 @@
 
 #include <math.h>
 
-static void accumulate(const struct fff_trees *trees, size_t count, const uint32_t *tokens, const uint32_t *nodes,
-                       const float *factors, unsigned write, float *output, size_t output_stride) {
+static void KERNEL(accumulate)(const struct fff_trees *trees, size_t count, const uint32_t *tokens,
+                               const uint32_t *nodes, const float *factors, unsigned write, float *output,
+                               size_t output_stride) {
     size_t entries = trees->tree_count * trees->level_count;
     for (size_t i = 0; i < count; i++, nodes += entries, factors += entries) {
         float *y = output + tokens[i] * output_stride;

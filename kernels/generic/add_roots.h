@@ -5,8 +5,8 @@
 
 #include <math.h>
 
-static void add_roots(const struct fff_trees *trees, size_t count, const float *factors, size_t factor_stride,
-                      unsigned write, float *output, size_t output_stride) {
+static void KERNEL(add_roots)(const struct fff_trees *trees, size_t count, const float *factors, size_t factor_stride,
+                              unsigned write, float *output, size_t output_stride) {
     for (size_t token = 0; token < count; token++) {
         float *y = output + token * output_stride;
         for (size_t column = 0; column < trees->output_width && (write & FFF_WRITE_CONTINUE) == 0; column++) {

@@ -3,8 +3,8 @@
 
 #include "kernels/generic/dot.h"
 
-static void descend(const struct fff_trees *trees, const void *input, bool fetch_output, uint32_t *nodes,
-                    float *logits) {
+static void KERNEL(descend)(const struct fff_trees *trees, const void *input, bool fetch_output, uint32_t *nodes,
+                            float *logits) {
     (void)fetch_output; /* a hint only */
     for (size_t tree = 0; tree < trees->tree_count; tree++) {
         uint32_t node = 0;

@@ -3,8 +3,8 @@
 
 #include "kernels/generic/dot.h"
 
-static void roots(const struct fff_trees *trees, size_t count, const void *inputs, size_t input_stride,
-                  bool fetch_output, float *logits, size_t logit_stride) {
+static void KERNEL(roots)(const struct fff_trees *trees, size_t count, const void *inputs, size_t input_stride,
+                          bool fetch_output, float *logits, size_t logit_stride) {
     (void)fetch_output;
     for (size_t tree = 0; tree < trees->tree_count; tree++) {
         for (size_t token = 0; token < count; token++) {

@@ -3,8 +3,9 @@
 
 #include "kernels/generic/dot.h"
 
-static void two_levels(const struct fff_trees *trees, size_t row, size_t left_row, size_t count, const uint32_t *tokens,
-                       const void *inputs, size_t input_stride, bool fetch_inputs, float *logits, size_t logit_stride) {
+static void KERNEL(two_levels)(const struct fff_trees *trees, size_t row, size_t left_row, size_t count,
+                               const uint32_t *tokens, const void *inputs, size_t input_stride, bool fetch_inputs,
+                               float *logits, size_t logit_stride) {
     (void)fetch_inputs;
     for (size_t i = 0; i < count; i++) {
         const void *input = token_at(inputs, input_stride, tokens[i]);

@@ -82,8 +82,9 @@ FFF_INLINE void columns(const struct fff_trees *trees, int tokens, const uint32_
     }
 }
 
-static void accumulate(const struct fff_trees *trees, size_t count, const uint32_t *tokens, const uint32_t *nodes,
-                       const float *factors, unsigned write, float *output, size_t output_stride) {
+static void KERNEL(accumulate)(const struct fff_trees *trees, size_t count, const uint32_t *tokens,
+                               const uint32_t *nodes, const float *factors, unsigned write, float *output,
+                               size_t output_stride) {
     size_t entries = trees->tree_count * trees->level_count;
     for (size_t i = 0, some; i < count; i += some) {
         some = fff_count_sharing(trees, count - i, nodes + i * entries) / SUM_TOKENS * SUM_TOKENS;

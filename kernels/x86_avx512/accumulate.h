@@ -111,8 +111,9 @@ FFF_INLINE void columns(const struct fff_trees *trees, int tokens, const uint32_
     store_x86_avx512(sums, tokens, vectors, write, mask, outputs, column);
 }
 
-static void accumulate(const struct fff_trees *trees, size_t count, const uint32_t *tokens, const uint32_t *nodes,
-                       const float *factors, unsigned write, float *output, size_t output_stride) {
+static void KERNEL(accumulate)(const struct fff_trees *trees, size_t count, const uint32_t *tokens,
+                               const uint32_t *nodes, const float *factors, unsigned write, float *output,
+                               size_t output_stride) {
     size_t entries = trees->tree_count * trees->level_count, fours = count / SUM_TOKENS * SUM_TOKENS;
     fff_accumulate_together(trees, fours, tokens, nodes, factors, write, output, output_stride, SUM_TOKENS, 16, BLOCK);
     fff_accumulate_one_by_one(trees, count - fours, tokens + fours, nodes + fours * entries, factors + fours * entries,

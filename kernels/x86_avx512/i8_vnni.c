@@ -2,9 +2,9 @@
 #include "kernels/kernels.h"
 
 #define ROW_TYPE FFF_WEIGHT_I8
+#define ROW_KERNELS_OF i8_vnni_x86_avx512
 #define USE_VNNI true
 
 #include "kernels/x86_avx512/i8_rows.h"
 
-const struct fff_row_kernels fff_i8_rows_x86_avx512_vnni = {descend, node_dot,   two_levels,
-                                                            roots,   accumulate, add_roots};
+const struct fff_row_kernels fff_i8_rows_x86_avx512_vnni = ROW_KERNELS;

@@ -53,8 +53,8 @@ FFF_INLINE void four_tokens_x86_avx512(const struct fff_trees *trees, size_t row
     }
 }
 
-static void node_dot(const struct fff_trees *trees, size_t row, size_t count, const uint32_t *tokens,
-                     const void *inputs, size_t input_stride, float *logits, size_t logit_stride) {
+static void KERNEL(node_dot)(const struct fff_trees *trees, size_t row, size_t count, const uint32_t *tokens,
+                             const void *inputs, size_t input_stride, float *logits, size_t logit_stride) {
     size_t i = 0;
     for (; i + DOT_TOKENS <= count; i += DOT_TOKENS) {
         four_tokens_x86_avx512(trees, row, tokens + i, inputs, input_stride, logits, logit_stride);
