@@ -11,21 +11,34 @@ static inline float32x4_t load_below_arm_neon(const float *values, size_t start,
     return vld1q_f32(padded);
 }
 
+/* 16 integers. */
+static inline int8x16_t quantise_16_arm_neon(const float *x, float factor) {
+    int16x4_t words[4];
+    FFF_UNROLL
+    for (int v = 0; v < 4; v++) {
+        words[v] = vmovn_s32(vcvtnq_s32_f32(vmulq_n_f32(vld1q_f32(x + 4 * v), factor)));
+    }
+    return vcombine_s8(vmovn_s16(vcombine_s16(words[0], words[1])), vmovn_s16(vcombine_s16(words[2], words[3])));
+}
+
 void fff_quantise_arm_neon(size_t width, const float *input, unsigned char *quantised) {
     float32x4_t sizes = vdupq_n_f32(0.0f);
     for (size_t i = 0; i < width; i += 4) { /* a NaN wins, and stays */
         sizes = vmaxq_f32(sizes, vabsq_f32(load_below_arm_neon(input, i, width)));
     }
     struct fff_quantiser quantiser = fff_make_quantiser(vmaxvq_f32(sizes));
-    size_t padded = fff_quantised_width(width);
-    memset(quantised + padded - FFF_QUANTISED_STEP, 0, FFF_QUANTISED_STEP);
-    for (size_t i = 0; i < width; i += 4) {
-        /* inputs may be infinite if the factor is 0 */
-        float32x4_t x = quantiser.factor == 0.0f ? vdupq_n_f32(0.0f) : load_below_arm_neon(input, i, width);
-        int16x4_t words = vmovn_s32(vcvtnq_s32_f32(vmulq_n_f32(x, quantiser.factor)));
-        int8x8_t bytes = vmovn_s16(vcombine_s16(words, words));
-        uint32_t four = vget_lane_u32(vreinterpret_u32_s8(bytes), 0);
-        memcpy(quantised + i, &four, i + 4 <= width ? 4 : width - i);
+    memset(quantised, 0, quantiser.factor == 0.0f ? width : 0); /* inputs may be infinite then */
+    size_t i = 0;
+    for (; i + 16 <= width && quantiser.factor > 0.0f; i += 16) {
+        vst1q_s8((int8_t *)quantised + i, quantise_16_arm_neon(input + i, quantiser.factor));
     }
+    if (i < width && quantiser.factor > 0.0f) {
+        float last[16] = {0};
+        int8_t bytes[16];
+        memcpy(last, input + i, (width - i) * sizeof *last);
+        vst1q_s8(bytes, quantise_16_arm_neon(last, quantiser.factor));
+        memcpy(quantised + i, bytes, width - i);
+    }
+    memset(quantised + width, 0, fff_quantised_width(width) - width);
     fff_set_scale_of_quantised(quantised, width, quantiser.scale);
 }

@@ -1,6 +1,30 @@
 /* A token for I8 rows: kernels/generic/quantise.c with another form of its integers, which are offset by 128 and so
  * have no sign, as the VNNI instruction wants one of its factors. Padding is zero bytes, which add nothing to a sum. */
+#include "kernels/half.h"
 #include "kernels/x86_avx2/isa.h"
+
+/* As bits: x86_avx512/quantise.c explains. */
+static inline float largest_size_x86_avx2(size_t width, const float *input) {
+    const __m256i no_sign = _mm256_set1_epi32(0x7fffffff);
+    __m256i largest[2] = {_mm256_setzero_si256(), _mm256_setzero_si256()};
+    size_t i = 0;
+    for (; i + 16 <= width; i += 16) {
+        FFF_UNROLL
+        for (int v = 0; v < 2; v++) {
+            __m256i bits = _mm256_castps_si256(_mm256_loadu_ps(input + i + 8 * v));
+            largest[v] = _mm256_max_epu32(largest[v], _mm256_and_si256(bits, no_sign));
+        }
+    }
+    for (; i < width; i += 8) {
+        __m256i bits = _mm256_castps_si256(load_below_x86_avx2(input, i, width));
+        largest[0] = _mm256_max_epu32(largest[0], _mm256_and_si256(bits, no_sign));
+    }
+    __m256i eight = _mm256_max_epu32(largest[0], largest[1]);
+    __m128i four = _mm_max_epu32(_mm256_castsi256_si128(eight), _mm256_extracti128_si256(eight, 1));
+    __m128i two = _mm_max_epu32(four, _mm_shuffle_epi32(four, _MM_SHUFFLE(1, 0, 3, 2)));
+    __m128i one = _mm_max_epu32(two, _mm_shuffle_epi32(two, _MM_SHUFFLE(2, 3, 0, 1)));
+    return fff_float_of_bits((uint32_t)_mm_cvtsi128_si32(one));
+}
 
 /* 32 integers, offset. Packing works on halves of registers, so what it makes comes in fours out of order. */
 static inline __m256i quantise_32_x86_avx2(const float *x, __m256 factor) {
@@ -16,17 +40,7 @@ static inline __m256i quantise_32_x86_avx2(const float *x, __m256 factor) {
 }
 
 void fff_quantise_x86_avx2(size_t width, const float *input, unsigned char *quantised) {
-    const __m256 no_sign = _mm256_castsi256_ps(_mm256_set1_epi32(0x7fffffff));
-    __m256 largest = _mm256_setzero_ps(), nan = _mm256_setzero_ps();
-    for (size_t i = 0; i < width; i += 8) {
-        __m256 x = load_below_x86_avx2(input, i, width);
-        nan = _mm256_or_ps(nan, _mm256_cmp_ps(x, x, _CMP_UNORD_Q));
-        largest = _mm256_max_ps(largest, _mm256_and_ps(x, no_sign));
-    }
-    __m128 four = _mm_max_ps(_mm256_castps256_ps128(largest), _mm256_extractf128_ps(largest, 1));
-    __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
-    float of_all = _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
-    struct fff_quantiser quantiser = fff_make_quantiser(_mm256_movemask_ps(nan) != 0 ? __builtin_nanf("") : of_all);
+    struct fff_quantiser quantiser = fff_make_quantiser(largest_size_x86_avx2(width, input));
     __m256 factor = _mm256_set1_ps(quantiser.factor);
     if (quantiser.factor == 0.0f) { /* inputs may be infinite */
         memset(quantised, 0x80, width);
