@@ -1,7 +1,6 @@
 #include "tools/layer_data.h"
 
 #include "bert/report.h"
-#include "bert/safetensors.h"
 #include "tools/random.h"
 
 #include <stdbool.h>
@@ -55,13 +54,27 @@ struct loading {
     struct fff_report report;
 };
 
-/* A tensor of 4-byte elements, the shape that it must have, and where a copy of it goes. */
+/* What a tensor may hold. */
+enum content { FLOAT32, HALVES_TOO, WEIGHTS, INT32 };
+static const struct {
+    const char *names; /* of dtypes */
+    unsigned types;    /* a bit each */
+} contents[] = {
+    [FLOAT32] = {"F32", 1u << FFF_TENSOR_F32},
+    [HALVES_TOO] = {"F32, BF16 or F16", 1u << FFF_TENSOR_F32 | 1u << FFF_TENSOR_BF16 | 1u << FFF_TENSOR_F16},
+    [WEIGHTS] = {"F32, BF16, F16 or I8",
+                 1u << FFF_TENSOR_F32 | 1u << FFF_TENSOR_BF16 | 1u << FFF_TENSOR_F16 | 1u << FFF_TENSOR_I8},
+    [INT32] = {"I32", 1u << FFF_TENSOR_I32},
+};
+
+/* A tensor, the shape that it must have, and where a copy of it goes. */
 struct wanted {
     const char *name;
     bool required;
+    enum content content;
     size_t rank, shape[3];
-    float **floats;     /* for F32, */
-    int32_t **integers; /* or for I32; stays NULL for a tensor that is absent */
+    float **floats;     /* as float32, of I8 the integers, */
+    int32_t **integers; /* or for INT32; stays NULL for a tensor that is absent */
 };
 
 static bool check_tensor(const struct loading *loading, const struct wanted *wanted) {
@@ -69,9 +82,9 @@ static bool check_tensor(const struct loading *loading, const struct wanted *wan
     if (tensor == NULL) {
         return !wanted->required || FFF_FAIL(&loading->report, "tensor '%s' is missing", wanted->name);
     }
-    if (tensor->type != (wanted->floats != NULL ? FFF_TENSOR_F32 : FFF_TENSOR_I32)) {
+    if ((contents[wanted->content].types >> tensor->type & 1) == 0) {
         return FFF_FAIL(&loading->report, "tensor '%s' has dtype %s where %s is expected", wanted->name,
-                        tensor->type_name, wanted->floats != NULL ? "F32" : "I32");
+                        tensor->type_name, contents[wanted->content].names);
     }
     if (tensor->rank != wanted->rank) {
         return FFF_FAIL(&loading->report, "tensor '%s' has %zu dimensions where %zu are expected", wanted->name,
@@ -86,16 +99,32 @@ static bool check_tensor(const struct loading *loading, const struct wanted *wan
     return true;
 }
 
+/* The elements in memory of their own: numbers of 4 bytes as they are, others as float32. NULL when out of memory. */
+static void *copy_elements(const fff_tensor *tensor) {
+    fff_floats floats = {0};
+    if (tensor->type == FFF_TENSOR_BF16 || tensor->type == FFF_TENSOR_F16) {
+        (void)fff_tensor_floats(tensor, &floats);
+        return floats.owned;
+    }
+    float *values = allocate_matrix(tensor->count, 1);
+    for (size_t i = 0; i < tensor->count && values != NULL && tensor->type == FFF_TENSOR_I8; i++) {
+        values[i] = (float)((const signed char *)tensor->data)[i];
+    }
+    if (values != NULL && tensor->type != FFF_TENSOR_I8) {
+        memcpy(values, tensor->data, tensor->bytes);
+    }
+    return values;
+}
+
 static bool copy_tensor(const struct loading *loading, const struct wanted *wanted) {
     const fff_tensor *tensor = fff_safetensors_find(loading->file, wanted->name);
     if (tensor == NULL) {
         return true;
     }
-    void *values = malloc(tensor->bytes > 0 ? tensor->bytes : 1);
+    void *values = copy_elements(tensor);
     if (values == NULL) {
         return FFF_FAIL(&loading->report, "tensor '%s': out of memory", wanted->name);
     }
-    memcpy(values, tensor->data, tensor->bytes);
     if (wanted->floats != NULL) {
         *wanted->floats = values;
     } else {
@@ -181,29 +210,86 @@ static bool make_input(const struct loading *loading, struct layer_data *data) {
     return true;
 }
 
+/* A weight matrix's own type, and where it lies. The library wants 16 bits aligned; a file may have them anywhere. */
+static bool give_weights(const struct loading *loading, const char *name, const char *scales_name,
+                         struct given_weights *given) {
+    const fff_tensor *tensor = fff_safetensors_find(loading->file, name);
+    switch (tensor->type) {
+    case FFF_TENSOR_BF16: given->type = FFF_WEIGHT_BF16; break;
+    case FFF_TENSOR_F16: given->type = FFF_WEIGHT_F16; break;
+    case FFF_TENSOR_I8: given->type = FFF_WEIGHT_I8; break;
+    default: given->type = FFF_WEIGHT_F32; break;
+    }
+    if (given->type != FFF_WEIGHT_I8 && fff_safetensors_find(loading->file, scales_name) != NULL) {
+        return FFF_FAIL(&loading->report, "tensor '%s' is there, but '%s' has dtype %s and no scales", scales_name, name,
+                        tensor->type_name);
+    }
+    if (given->type == FFF_WEIGHT_F32) {
+        return true;
+    }
+    given->data = tensor->data;
+    if (given->type != FFF_WEIGHT_I8 && (uintptr_t)tensor->data % _Alignof(uint16_t) != 0) {
+        given->data = given->aligned = malloc(tensor->bytes);
+        if (given->aligned == NULL) {
+            return FFF_FAIL(&loading->report, "tensor '%s': out of memory", name);
+        }
+        memcpy(given->aligned, tensor->data, tensor->bytes);
+    }
+    return true;
+}
+
+static bool is_i8(const struct loading *loading, const char *name) {
+    const fff_tensor *tensor = fff_safetensors_find(loading->file, name);
+    return tensor != NULL && tensor->type == FFF_TENSOR_I8;
+}
+
+/* Integers become float32 numbers. */
+static void apply_scales(const struct layer_data *data) {
+    const float *input_scales = data->given_input.scales, *output_scales = data->given_output.scales;
+    for (size_t row = 0; row < data->rows && input_scales != NULL; row++) {
+        for (size_t column = 0; column < data->input_width; column++) {
+            data->input_weights[row * data->input_width + column] *= input_scales[row];
+        }
+    }
+    for (size_t column = 0; column < data->output_width && output_scales != NULL; column++) {
+        for (size_t row = 0; row < data->rows; row++) {
+            data->output_weights[column * data->rows + row] *= output_scales[row];
+        }
+    }
+}
+
 /* All of them, once all are found right. */
 static bool copy_tensors(const struct loading *loading, struct layer_data *data) {
+    static const char IN[] = "linear_in.weight", OUT[] = "linear_out.weight";
+    static const char IN_SCALES[] = "linear_in.weight_scales", OUT_SCALES[] = "linear_out.weight_scales";
     const fff_tensor *input = fff_safetensors_find(loading->file, "input");
     data->batch = input != NULL && input->rank > 0 ? input->shape[0] : 0;
     const struct wanted wanted[] = {
-        {"linear_in.weight", true, 2, {data->rows, data->input_width}, &data->input_weights, NULL},
-        {"linear_in.bias", false, 1, {data->rows}, &data->biases, NULL},
-        {"linear_out.weight", true, 2, {data->output_width, data->rows}, &data->output_weights, NULL},
-        {"input", false, 2, {data->batch, data->input_width}, &data->input, NULL},
-        {"output", false, 2, {data->batch, data->output_width}, &data->expected_output, NULL},
-        {"path", false, 3, {data->batch, data->trees, data->depth + 1}, NULL, &data->expected_path},
+        {IN, true, WEIGHTS, 2, {data->rows, data->input_width}, &data->input_weights, NULL},
+        {"linear_in.bias", false, HALVES_TOO, 1, {data->rows}, &data->biases, NULL},
+        {OUT, true, WEIGHTS, 2, {data->output_width, data->rows}, &data->output_weights, NULL},
+        {IN_SCALES, is_i8(loading, IN), FLOAT32, 1, {data->rows}, &data->given_input.scales, NULL},
+        {OUT_SCALES, is_i8(loading, OUT), FLOAT32, 1, {data->rows}, &data->given_output.scales, NULL},
+        {"input", false, FLOAT32, 2, {data->batch, data->input_width}, &data->input, NULL},
+        {"output", false, FLOAT32, 2, {data->batch, data->output_width}, &data->expected_output, NULL},
+        {"path", false, INT32, 3, {data->batch, data->trees, data->depth + 1}, NULL, &data->expected_path},
     };
-    size_t count = input != NULL ? sizeof wanted / sizeof *wanted : 3; /* results of no input mean nothing */
+    size_t count = input != NULL ? sizeof wanted / sizeof *wanted : 5; /* results of no input mean nothing */
     for (size_t i = 0; i < count; i++) {
         if (!check_tensor(loading, &wanted[i])) {
             return false;
         }
+    }
+    if (!give_weights(loading, IN, IN_SCALES, &data->given_input) ||
+        !give_weights(loading, OUT, OUT_SCALES, &data->given_output)) {
+        return false;
     }
     for (size_t i = 0; i < count; i++) {
         if (!copy_tensor(loading, &wanted[i])) {
             return false;
         }
     }
+    apply_scales(data);
     return input != NULL || make_input(loading, data);
 }
 
@@ -235,7 +321,11 @@ int layer_data_load(const char *path, struct layer_data *data, char *error, size
     }
     struct loading loading = {file, {path, error, error_size}};
     bool ok = read_layer(&loading, data);
-    fff_safetensors_close(file);
+    if (ok && (data->given_input.data != NULL || data->given_output.data != NULL)) {
+        data->file = file; /* which the weights stay in */
+    } else {
+        fff_safetensors_close(file);
+    }
     if (!ok) {
         layer_data_free(data);
         return -1;
@@ -321,10 +411,45 @@ void layer_data_free(struct layer_data *data) {
     free(data->input);
     free(data->expected_output);
     free(data->expected_path);
+    free(data->given_input.scales);
+    free(data->given_input.aligned);
+    free(data->given_output.scales);
+    free(data->given_output.aligned);
+    fff_safetensors_close(data->file);
     *data = (struct layer_data){0};
 }
 
+/* ---- Making a layer of it -------------------------------------------------------------------- */
+
+static fff_weight_type stored_type(fff_weight_choice choice, fff_weight_type given) {
+    return choice == FFF_CHOOSE_DEFAULT ? given : (fff_weight_type)(choice - 1);
+}
+
+fff_weight_type stored_input_type(const struct layer_data *data) {
+    return stored_type(data->store.input, data->given_input.type);
+}
+
+fff_weight_type stored_output_type(const struct layer_data *data) {
+    return stored_type(data->store.output, data->given_output.type);
+}
+
 fff_layer_desc layer_data_desc(const struct layer_data *data, fff_isa isa) {
+    const struct given_weights *in = &data->given_input, *out = &data->given_output;
+    fff_layer_desc desc = layer_data_float32_desc(data, isa);
+    desc.weight_type = in->type;
+    desc.output_weight_type = (fff_weight_choice)(out->type + 1);
+    desc.input_weights.data = in->data != NULL ? in->data : data->input_weights;
+    desc.output_weights.data = out->data != NULL ? out->data : data->output_weights;
+    desc.input_scales = in->scales;
+    desc.output_scales = out->scales;
+    desc.store_input = data->store.input;
+    desc.store_output = data->store.output;
+    desc.routes = data->store.routes;
+    desc.bad_weight = data->bad_weight;
+    return desc;
+}
+
+fff_layer_desc layer_data_float32_desc(const struct layer_data *data, fff_isa isa) {
     return (fff_layer_desc){
         .struct_size = sizeof(fff_layer_desc),
         .input_width = data->input_width,
