@@ -1,6 +1,7 @@
 /* fff bench: how fast is a layer of my shape? */
 #include "tools/commands.h"
 #include "tools/layer_bench_report.h"
+#include "tools/layer_options.h"
 #include "tools/progress.h"
 
 #include <string.h>
@@ -11,8 +12,8 @@ static const char DEFAULT_BATCHES[] = "1,8,64,512";
 
 struct request {
     size_t width, output_width, depth, trees, threads, rounds, seconds, seed;
-    const char *batches, *isa, *activation;
-    bool no_dense, json;
+    const char *batches, *isa, *activation, *store;
+    bool no_dense, json, exact_routes;
 };
 
 static int fail(const char *error, bool json) {
@@ -63,6 +64,9 @@ static bool read_settings(const struct request *request, struct bench_settings *
         usage_error(&bench_command, "option '--activation': '%s' is none of " ACTIVATION_NAMES, request->activation);
         return false;
     }
+    if (!read_store(&bench_command, request->store, request->exact_routes, &settings->store)) {
+        return false;
+    }
     settings->isa_count = read_isas(&bench_command, request->isa, settings->isas);
     return settings->isa_count > 0 && read_batches(request->batches, settings);
 }
@@ -70,7 +74,7 @@ static bool read_settings(const struct request *request, struct bench_settings *
 /* Verifies, and says so unless a program reads. */
 static int verify(struct bench *bench, bool json, struct verdict *verdicts, size_t *verified) {
     show_progress("verifying against float64");
-    fff_status status = bench_verify(bench, 0, VERIFY_FEW_SPLITS, verdicts, verified);
+    fff_status status = bench_verify(bench, 0, VERIFY_FEW_SPLITS, verdicts, NULL, verified);
     end_progress();
     if (status != FFF_OK) {
         return fail(fff_status_text(status), json);
@@ -196,12 +200,9 @@ static const struct command_option options[] = {
      .least = 1,
      .most = MOST_THREADS,
      .text = "Time each batch also on so many threads, the best instruction set against itself on one thread."},
-    {.name = "isa",
-     .type = OPTION_TEXT,
-     .argument = "NAME",
-     .offset = offsetof(struct request, isa),
-     .text = "The instruction set to time: all (every one that is usable here; unless told), auto, generic, x86_avx2, "
-             "x86_avx512 or arm_neon."},
+    ISAS_OPTION(struct request),
+    STORE_OPTION(struct request),
+    EXACT_ROUTES_OPTION(struct request),
     {.name = "activation",
      .type = OPTION_TEXT,
      .argument = "NAME",

@@ -33,7 +33,7 @@ static int verify(struct bench *bench) {
            "definition in float64 ...\n",
            TOKENS);
     fflush(stdout);
-    fff_status status = bench_verify(bench, TOKENS, VERIFY_ALL_SPLITS, verdicts, &verified);
+    fff_status status = bench_verify(bench, TOKENS, VERIFY_ALL_SPLITS, verdicts, NULL, &verified);
     if (status != FFF_OK) {
         return fail(fff_status_text(status));
     }

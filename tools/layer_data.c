@@ -221,8 +221,8 @@ static bool give_weights(const struct loading *loading, const char *name, const 
     default: given->type = FFF_WEIGHT_F32; break;
     }
     if (given->type != FFF_WEIGHT_I8 && fff_safetensors_find(loading->file, scales_name) != NULL) {
-        return FFF_FAIL(&loading->report, "tensor '%s' is there, but '%s' has dtype %s and no scales", scales_name, name,
-                        tensor->type_name);
+        return FFF_FAIL(&loading->report, "tensor '%s' is there, but '%s' has dtype %s and no scales", scales_name,
+                        name, tensor->type_name);
     }
     if (given->type == FFF_WEIGHT_F32) {
         return true;

@@ -35,6 +35,9 @@ struct layer_data {
     struct store store;
     fff_bad_weight *bad_weight; /* NULL, or where it is told which weight a layer refused */
     fff_safetensors *file;      /* that given weights lie in, or NULL */
+    /* Not NULL where input_weights or output_weights are integers, of int8 rows that a layer stores: their scales, one
+     * a node (tools/stored_numbers.h). With scales of input weights, tokens are quantised, too. */
+    float *integer_input_scales, *integer_output_scales;
     size_t batch;
     float *input;           /* batch x input_width */
     float *expected_output; /* batch x output_width, or NULL */

@@ -204,7 +204,7 @@ static bool check_layer(const struct part *part, size_t layer) {
                                                data.expected_output, nodes);
         sum->masked_difference = fmax(sum->masked_difference, difference);
         data.expected_path = part->path > 0 ? (int32_t *)nodes : NULL; /* the same bits */
-        status = verify_layer(&data, part->verdict->isas, part->verdict->isa_count, VERIFY_FEW_SPLITS, verdicts);
+        status = verify_layer(&data, part->verdict->isas, part->verdict->isa_count, VERIFY_FEW_SPLITS, verdicts, NULL);
         data.expected_path = NULL;
     }
     for (size_t i = 0; i < part->verdict->isa_count && status == FFF_OK; i++) {
