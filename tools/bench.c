@@ -72,19 +72,21 @@ static bool read_settings(const struct request *request, struct bench_settings *
 }
 
 /* Verifies, and says so unless a program reads. */
-static int verify(struct bench *bench, bool json, struct verdict *verdicts, size_t *verified) {
+static int verify(struct bench *bench, bool json, struct verdict *verdicts, struct store_verdict *store,
+                  size_t *verified) {
     show_progress("verifying against float64");
-    fff_status status = bench_verify(bench, 0, VERIFY_FEW_SPLITS, verdicts, NULL, verified);
+    fff_status status = bench_verify(bench, 0, VERIFY_FEW_SPLITS, verdicts, store, verified);
     end_progress();
     if (status != FFF_OK) {
         return fail(fff_status_text(status), json);
     }
     if (json) {
-        return verdicts_hold(verdicts, bench->settings.isa_count) ? EXIT_HOLDS : EXIT_FAILS;
+        return verdicts_hold(verdicts, bench->settings.isa_count) && store_verdict_holds(store) ? EXIT_HOLDS
+                                                                                                : EXIT_FAILS;
     }
     printf("Verified %zu token%s on every instruction set against the dense definition in float64:\n", *verified,
            *verified == 1 ? "" : "s");
-    return print_bench_verdicts(verdicts, bench->settings.isa_count) ? EXIT_HOLDS : EXIT_FAILS;
+    return print_bench_verdicts(verdicts, bench->settings.isa_count, store) ? EXIT_HOLDS : EXIT_FAILS;
 }
 
 static int measure(struct bench *bench, bool json, struct bench_batch *batches, size_t *count) {
@@ -118,6 +120,7 @@ static int run_bench(const struct bench_settings *settings, bool json) {
     char error[BENCH_TEXT] = "";
     struct bench bench;
     struct verdict verdicts[FFF_ISA_COUNT];
+    struct store_verdict store = {0};
     size_t verified = 0, count = 0;
     show_progress("making weights and inputs");
     if (!bench_open(&bench, settings, error, sizeof error)) {
@@ -128,12 +131,12 @@ static int run_bench(const struct bench_settings *settings, bool json) {
         end_progress();
         print_bench_shape(&bench);
     }
-    int status = verify(&bench, json, verdicts, &verified);
+    int status = verify(&bench, json, verdicts, &store, &verified);
     if (status == EXIT_HOLDS) {
         status = measure(&bench, json, batches, &count);
     }
     if (json && status != EXIT_BAD_INPUT) {
-        json_t *answer = bench_json(&bench, verdicts, verified, batches, count);
+        json_t *answer = bench_json(&bench, verdicts, &store, verified, batches, count);
         json_dumpf(answer, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
         puts("");
         json_decref(answer);

@@ -72,7 +72,7 @@ struct bench {
 bool bench_open(struct bench *bench, const struct bench_settings *settings, char *error, size_t error_size);
 
 /* Compares the first `tokens` tokens (0: as many as take about a second), on every instruction set, with the dense
- * definition: one verdict for each; *store, which may be NULL, as verify_layer() has it. */
+ * definition: one verdict for each; *store as verify_layer() has it. */
 fff_status bench_verify(struct bench *bench, size_t tokens, enum verify_splits splits, struct verdict *verdicts,
                         struct store_verdict *store, size_t *verified);
 
