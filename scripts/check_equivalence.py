@@ -122,6 +122,21 @@ def check_narrow_layers(page, fff):
     page.expect("float32 rows read, of {} |", exact["deciding"])
 
 
+def check_narrow_models(page, fff):
+    page.command(f"OPENBLAS_CORETYPE={CORE} fff verify --store bf16 tests/data/bert_*")
+    rows = {"bert_fff_tiny": "1x5", "bert_fff_3x4_cls": "3x4, a classifier"}
+    figures, same, predictions = {name: [] for name in rows}, 0, 0
+    for store in [["bf16"], ["f16"], ["i8"], ["i8", "--exact-routes"]]:
+        for model in verify(fff, "--store", *store, *[ROOT / "tests" / "data" / name for name in rows]):
+            way = model["end_to_end"][0]
+            figures[pathlib.Path(model["path"]).name] += [short(way["hidden_error"]), way["sequences_apart"]]
+            same, predictions = same + way["top1"], predictions + way["predictions"]
+            assert model["sequences"] == 3
+    for name, shape in rows.items():
+        page.expect(f"| {name}, {shape} |" + " {} |" * 8, *figures[name])
+    page.expect("Best predictions are float64's in {} of {} cases.", same, predictions)
+
+
 def check_minilm(page, fff):
     page.command(f"OPENBLAS_CORETYPE={CORE} fff verify build-minilm --expected tests/data/minilm/sentences.safetensors")
     (model,) = verify(fff, ROOT / "build-minilm", "--expected", ROOT / "tests/data/minilm/sentences.safetensors")
@@ -190,6 +205,7 @@ def main():
         return 77
     check_authors_models(page, fff)
     check_narrow_layers(page, fff)
+    check_narrow_models(page, fff)
     if arguments.long:
         check_minilm(page, fff)
         check_published_shape(page, fff)

@@ -553,8 +553,6 @@ class NarrowLayers(unittest.TestCase):
                 answer = run(*command, "--store", value)
                 self.assertEqual((answer.returncode, answer.stdout, answer.stderr.count("\n")), (2, "", 1), value)
                 self.assertIn(f"option '--store': '{value}' is none of f32, bf16, f16, i8", answer.stderr)
-        answer = run("verify", "--exact-routes", MODELS[0])
-        self.assertEqual((answer.returncode, answer.stdout, answer.stderr.count("\n")), (2, "", 1))
 
     def test_files(self):
         """Every type in either matrix; biases too. The same bits whether a matrix is narrow in the file or made so."""
@@ -727,6 +725,43 @@ class Models(unittest.TestCase):
                 self.assertEqual((way["top1"], way["top5"]), (way["predictions"],) * 2)
                 for error in [way["hidden_error"], way["logits_error"], way["file"]["hidden"], way["file"]["logits"]]:
                     self.assertTrue(0 < error < 2e-5)
+
+    def test_stored_narrow(self):
+        """Layers are proven for the weights that they store; whole runs are told, not judged, but for their bits."""
+        for arguments in [["bf16"], ["f16+i8"], ["i8", "--exact-routes"], ["bf16", "--exact-routes"]]:
+            for model in read_json(run("verify", "--json", "--store", *arguments, *MODELS).stdout)["files"]:
+                self.assertIs(model["ok"], True)
+                self.assertEqual(model["why"], [])
+                store = model["store"]
+                self.assertEqual("+".join(dict.fromkeys([store["input"], store["output"]])), arguments[0])
+                self.assertTrue(0 < store["difference_rms"] <= store["difference_worst"])
+                if len(arguments) > 1:
+                    self.assertEqual((store["nodes_apart"], store["other_logits"]), (0, 0))
+                for layer in model["layers"]:
+                    self.assertIsNone(layer["masked"]["bound_used"])
+                for isa in model["isas"]:
+                    self.assertIs(isa["bit_identical"], True)
+                    self.assertTrue(0 < isa["bound_used"] < 1)
+                kernels, masked = model["end_to_end"][0], model["end_to_end"][-1]
+                self.assertGreater(kernels["hidden_error"], 2e-5)  # which float32 weights would not pass with
+                self.assertLess(masked["hidden_error"], 2e-5)
+        self.assertIsNone(read_json(run("verify", "--json", "--store", "f32", MODELS[0]).stdout)["files"][0]["store"])
+        answer = run("verify", "--store", "i8", MODELS[0])
+        self.assertEqual(answer.returncode, 0, answer.stdout)
+        self.assertIn("ok: the same bits everywhere, every layer within the proven bound of the weights that it stores",
+                      answer.stdout)
+
+    def test_weight_that_does_not_fit(self):
+        def enlarge(tensors):
+            name = "encoder.layers.1.ffn.linear_in.weight"
+            dtype, shape, content = tensors[name]
+            at = 4 * (3 * shape[1] + 2)
+            tensors[name] = (dtype, shape, content[:at] + struct.pack("<f", 1e6) + content[at + 4 :])
+            return tensors
+
+        answer = run("verify", "--store", "f16", str(self.rewritten(enlarge)))
+        self.assertEqual((answer.returncode, answer.stdout, answer.stderr.count("\n")), (2, "", 1))
+        self.assertIn("layer 1, input weights, row 3, column 2: a weight does not fit", answer.stderr)
 
     def copy(self, model=2):
         name = self.folder / "copy"
@@ -953,6 +988,10 @@ class Models(unittest.TestCase):
         self.assertEqual(len(re.findall(r"dense, 511 neurons: the (encoder is \d|machine is busy: )", answer.stdout)), 2)
         self.assertEqual(len(re.findall(r"dense, 128 neurons: the (encoder is \d|machine is busy: )", answer.stdout)), 2)
         self.assertIn("3 of 3 sequences agree", answer.stdout)
+        answer = run("bert", name, "--bench", "--sequences", "3", "--rounds", "2", "--store", "i8")
+        self.assertEqual(answer.returncode, 0, answer.stderr)
+        self.assertIn("The kernels' layers store: i8\n", answer.stdout)
+        self.assertRegex(answer.stdout, r"hidden states differ by 0\.\d+ of their root mean square")
         for wrong in [["--length", "17"], ["--rounds", "0"], ["--sequences", "0"], ["--sequences", "999999999999"],
                       ["--isa", "mmx"]]:
             answer = run("bert", name, "--bench", *wrong)

@@ -61,15 +61,11 @@ static size_t packed_node(const struct bench_settings *settings) {
 
 enum { FLOAT32_COPIES = 3 }; /* of the weights, with which a layer of narrow rows is compared: numbers and two layers */
 
-static bool is_narrow(const struct store *store) {
-    return store->input > FFF_CHOOSE_F32 || store->output > FFF_CHOOSE_F32;
-}
-
 /* Weights as they are given, and what goes through the layer; SIZE_MAX if it cannot be counted. */
 static size_t data_bytes(const struct bench *bench) {
     const struct bench_settings *s = &bench->settings;
     size_t weights = add_product(add_product(0, bench->data.rows, s->input_width), bench->data.rows, s->output_width);
-    size_t values = add_product(weights, is_narrow(&s->store) ? FLOAT32_COPIES : 0, weights);
+    size_t values = add_product(weights, store_is_narrow(&s->store) ? FLOAT32_COPIES : 0, weights);
     values = add_product(values, bench->data.rows, 10); /* biases; four float64 numbers, and an index, to verify with */
     values = add_product(values, bench->data.batch, s->input_width);
     values = add_product(values, add_product(0, bench->data.batch, s->output_width), 2);

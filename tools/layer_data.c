@@ -357,6 +357,7 @@ int layer_data_copy(struct layer_data *data, const fff_layer_desc *desc, size_t 
         .activation = desc->activation,
         .routing = desc->routing,
         .sleef = desc->sleef,
+        .store = {desc->store_input, desc->store_output, desc->routes},
         .batch = batch,
         .input_weights = copy_weights(&desc->input_weights, rows, desc->input_width, false),
         .biases = desc->biases != NULL ? copy_weights(&biases, rows, 1, false) : NULL,
@@ -420,6 +421,10 @@ void layer_data_free(struct layer_data *data) {
 }
 
 /* ---- Making a layer of it -------------------------------------------------------------------- */
+
+bool store_is_narrow(const struct store *store) {
+    return store->input > FFF_CHOOSE_F32 || store->output > FFF_CHOOSE_F32;
+}
 
 static fff_weight_type stored_type(fff_weight_choice choice, fff_weight_type given) {
     return choice == FFF_CHOOSE_DEFAULT ? given : (fff_weight_type)(choice - 1);

@@ -22,6 +22,8 @@ struct store {
     fff_routes routes;
 };
 
+bool store_is_narrow(const struct store *store); /* of float32 weights, that is */
+
 struct layer_data {
     size_t input_width, output_width, depth, trees;
     size_t rows; /* trees * nodes per tree */

@@ -18,8 +18,9 @@
 #define STORE_OPTION(request)                                                                                          \
     {                                                                                                                  \
         .name = "store", .type = OPTION_TEXT, .argument = "TYPE", .offset = offsetof(request, store),                  \
-        .text = "What the layer stores its weights as: f32, bf16, f16 or i8; or two of them, of input and output "     \
-                "weights, as in bf16+i8. Unless told, as they are given."                                              \
+        .text =                                                                                                        \
+            "What the kernels store a layer's weights as: f32, bf16, f16 or i8; or two of them, of input and output "  \
+            "weights, as in bf16+i8. Unless told, as they are given."                                                  \
     }
 #define EXACT_ROUTES_OPTION(request)                                                                                   \
     {                                                                                                                  \

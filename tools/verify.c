@@ -91,8 +91,8 @@ static int verify_directory(const char *path, const struct request *request) {
     if (!request->sleef_recorded && !request->any_sleef) {
         return report_sleef(path, "a model's attention", request->files);
     }
-    if (!verify_model(&choice, request->isas, request->isa_count, request->layer_tokens, &verdict, error,
-                      sizeof error)) {
+    const struct model_check check = {request->isas, request->isa_count, request->layer_tokens, request->stored};
+    if (!verify_model(&choice, &check, &verdict, error, sizeof error)) {
         return report_failure(path, error, request->files, EXIT_BAD_INPUT);
     }
     bool ok = model_verdict_holds(&verdict);
@@ -121,13 +121,6 @@ static int check_request(const struct request *request, const struct operands *o
     int inputs = (request->text != NULL) + (request->ids != NULL) + (request->expected != NULL);
     if (inputs > 1) {
         return usage_error(&verify_command, "--text, --ids and --expected exclude each other");
-    }
-    bool store = request->store != NULL || request->exact_routes;
-    for (int i = 0; i < operands->count && store; i++) {
-        if (is_directory(operands->values[i])) {
-            return usage_error(&verify_command, "%s is a directory: --store and --exact-routes are for layer files",
-                               operands->values[i]);
-        }
     }
     for (int i = 0; i < operands->count && inputs > 0; i++) {
         if (!is_directory(operands->values[i])) {
@@ -221,7 +214,8 @@ const struct command verify_command = {
         "A PATH is a safetensors file with linear_in.weight, linear_in.bias and linear_out.weight, or a model's "
         "directory. A layer's weights may be F32, BF16, F16, or I8 with linear_in.weight_scales and "
         "linear_out.weight_scales.\n\n"
-        "--store makes a file's layer store its weights in other types. The proof is then about the stored numbers, "
+        "--store makes a file's layer, or a model's layers, store their weights in other types. The proof is then "
+        "about the stored numbers, "
         "and "
         "of int8 input weights about tokens rounded to 8 bits; where 16 bits are stored, all bits must be those of the "
         "float32 layer of the rounded weights. How far it is from the float32 layer of the given weights is told "

@@ -15,6 +15,25 @@ bool store_verdict_holds(const struct store_verdict *verdict) {
     return routes && verdict->differing_routes == 0 && verdict->differing_outputs == 0;
 }
 
+void store_verdict_add(struct store_verdict *sum, const struct store_verdict *more) {
+    sum->input = more->input;
+    sum->output = more->output;
+    sum->exact_routes = more->exact_routes;
+    sum->tokens += more->tokens;
+    sum->nodes += more->nodes;
+    sum->differing_routes += more->differing_routes;
+    sum->differing_outputs += more->differing_outputs;
+    sum->tokens_apart += more->tokens_apart;
+    sum->nodes_apart += more->nodes_apart;
+    sum->values += more->values;
+    sum->output_squares += more->output_squares;
+    sum->difference_squares += more->difference_squares;
+    sum->difference_worst = fmax(sum->difference_worst, more->difference_worst);
+    sum->deciding += more->deciding;
+    sum->float32_rows += more->float32_rows;
+    sum->other_logits += more->other_logits;
+}
+
 static size_t path_length(const struct layer_data *data) {
     return data->trees * (data->depth + 1);
 }
@@ -138,17 +157,15 @@ static void measure_distance(const struct store_check *check, const struct layer
         verdict->nodes_apart += apart;
         verdict->tokens_apart += apart > 0;
     }
-    double output = 0, differences = 0;
+    verdict->values = values;
     for (size_t i = 0; i < values; i++) {
         double difference = fabs((double)results->output[i] - (double)wide->output[i]);
-        output += (double)wide->output[i] * (double)wide->output[i];
-        differences += difference * difference;
+        verdict->output_squares += (double)wide->output[i] * (double)wide->output[i];
+        verdict->difference_squares += difference * difference;
         if (!(difference <= verdict->difference_worst)) {
             verdict->difference_worst = difference;
         }
     }
-    verdict->output_rms = values > 0 ? sqrt(output / (double)values) : 0;
-    verdict->difference_rms = values > 0 ? sqrt(differences / (double)values) : 0;
 }
 
 /* ---- Exact routes ---------------------------------------------------------------------------- */

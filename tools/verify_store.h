@@ -12,8 +12,10 @@ struct store_verdict {
     size_t differing_routes;  /* nodes and logits */
     size_t differing_outputs; /* from the same nodes and logits */
     /* How far it is from the float32 layer of the given numbers: no proof, but what was lost. */
-    size_t tokens_apart, nodes_apart;                    /* another route; other nodes */
-    double output_rms, difference_rms, difference_worst; /* of the float32 outputs, and of the differences from them */
+    size_t tokens_apart, nodes_apart;          /* another route; other nodes */
+    size_t values;                             /* of outputs */
+    double output_squares, difference_squares; /* sums, of the float32 outputs and of the differences from them */
+    double difference_worst;
     /* Where routes are exact. */
     size_t deciding;     /* nodes with a child on the path */
     size_t float32_rows; /* those of them whose logit has the bits of the float32 row's, and not those of the stored
@@ -23,6 +25,8 @@ struct store_verdict {
 
 bool stores_narrow(const struct store_verdict *verdict);
 bool store_verdict_holds(const struct store_verdict *verdict);
+/* Adds what was found of other tokens, or of another layer that stores the same types. */
+void store_verdict_add(struct store_verdict *sum, const struct store_verdict *more);
 
 /* A layer's results for all tokens. */
 struct layer_results {

@@ -2,11 +2,17 @@
 #include "tools/layer_options.h"
 #include "tools/verify_report.h"
 
+#include <math.h>
 #include <stdio.h>
 
-/* Of the float32 outputs' root mean square. */
-static double relative_to_outputs(const struct store_verdict *store, double difference) {
-    return difference > 0 ? difference / store->output_rms : 0;
+/* The differences' root mean square, and the largest one, of the float32 outputs' root mean square. */
+static double difference_rms(const struct store_verdict *store) {
+    return store->difference_squares > 0 ? sqrt(store->difference_squares / store->output_squares) : 0;
+}
+
+static double difference_worst(const struct store_verdict *store) {
+    double output_rms = sqrt(store->output_squares / (double)store->values);
+    return store->difference_worst > 0 ? store->difference_worst / output_rms : 0;
 }
 
 /* What is compared bit for bit: logits not of int8 input rows, outputs not of int8 output rows. */
@@ -35,8 +41,8 @@ void print_store(const struct store_verdict *store) {
     }
     printf("\n  from float32: %zu of %zu tokens take another route, %zu of %zu nodes differ; outputs differ by %.2g "
            "(rms) and %.2g (worst) of their rms\n",
-           store->tokens_apart, store->tokens, store->nodes_apart, store->nodes,
-           relative_to_outputs(store, store->difference_rms), relative_to_outputs(store, store->difference_worst));
+           store->tokens_apart, store->tokens, store->nodes_apart, store->nodes, difference_rms(store),
+           difference_worst(store));
     if (store->exact_routes) {
         printf("  exact routes: %zu of %zu logits that decide are the float32 row's, bit for bit, and not the stored "
                "one's",
@@ -66,9 +72,8 @@ json_t *store_json(const struct store_verdict *store) {
                      count_or_null(outputs_compared(store), store->differing_outputs), "tokens",
                      (json_int_t)store->tokens, "tokens_apart", (json_int_t)store->tokens_apart, "nodes",
                      (json_int_t)store->nodes, "nodes_apart", (json_int_t)store->nodes_apart, "difference_rms",
-                     json_number(relative_to_outputs(store, store->difference_rms)), "difference_worst",
-                     json_number(relative_to_outputs(store, store->difference_worst)), "deciding",
-                     count_or_null(store->exact_routes, store->deciding), "float32_rows",
+                     json_number(difference_rms(store)), "difference_worst", json_number(difference_worst(store)),
+                     "deciding", count_or_null(store->exact_routes, store->deciding), "float32_rows",
                      count_or_null(store->exact_routes, store->float32_rows), "other_logits",
                      count_or_null(store->exact_routes, store->other_logits));
 }
