@@ -57,6 +57,11 @@ const char *activation_name(fff_activation activation);
  * a seeded one of 64 tokens is made. Returns 0, or -1 with one line in `error` and nothing to free. */
 int layer_data_load(const char *path, struct layer_data *data, char *error, size_t error_size);
 
+/* rows * columns floats for free(), at least one byte; NULL if that is too much. */
+void *allocate_matrix(size_t rows, size_t columns);
+/* Close to normal numbers, times `scale`. */
+void fill_normal(float *values, size_t count, float scale, uint64_t *state);
+
 /* A seeded layer whose inputs take all routes equally often. 0, or -1 when out of memory. */
 int layer_data_make(struct layer_data *data, size_t input_width, size_t output_width, size_t depth, size_t trees,
                     size_t batch, uint64_t seed);
