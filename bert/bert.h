@@ -33,8 +33,11 @@ typedef enum fff_bert_feedforward {
 typedef struct fff_bert_options {
     fff_isa isa;
     fff_bert_feedforward feedforward;
-    fff_sleef sleef;          /* of activations that use it; bert/ takes any for its own exp and tanh */
-    size_t neurons;           /* FFF_BERT_DENSE: of the first so many only; 0: of all */
+    fff_sleef sleef; /* of activations that use it; bert/ takes any for its own exp and tanh */
+    size_t neurons;  /* FFF_BERT_DENSE: of the first so many only; 0: of all */
+    /* What the kernels' layers store of their weights, which are float32 by then, as fff_layer_desc has it. */
+    fff_weight_choice store_input, store_output;
+    fff_routes routes;
     const fff_runner *runner; /* for the kernels, or NULL; must outlive the model. CBLAS has its own threads. */
 } fff_bert_options;
 

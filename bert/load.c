@@ -29,14 +29,23 @@ fff_layer_desc fff_bert_layer_desc(const fff_bert *model, size_t layer) {
         .input_weights = {of->in.weight, config->hidden_size, 1},
         .biases = of->in.bias,
         .output_weights = {of->out.weight, 1, config->neurons},
+        .store_input = model->options.store_input,
+        .store_output = model->options.store_output,
+        .routes = model->options.routes,
     };
 }
 
 /* Packs one layer, and gives back the pages of the mapping that it was read from. */
 static bool pack(struct fff_loading *loading, size_t index) {
     struct fff_bert *model = loading->model;
-    const fff_layer_desc desc = fff_bert_layer_desc(model, index);
+    fff_layer_desc desc = fff_bert_layer_desc(model, index);
+    fff_bad_weight bad = {0};
+    desc.bad_weight = &bad;
     fff_status status = fff_layer_create(&desc, &model->layers[index].trees);
+    if (status == FFF_ERROR_WEIGHT) {
+        return FFF_FAIL(&loading->report, "layer %zu, %s weights, row %zu, column %zu: %s", index,
+                        bad.of_output ? "output" : "input", bad.row, bad.column, fff_status_text(status));
+    }
     if (status != FFF_OK) {
         return FFF_FAIL(&loading->report, "layer %zu: %s", index, fff_status_text(status));
     }

@@ -24,6 +24,7 @@ typedef enum fff_tensor_type {
     FFF_TENSOR_BF16,
     FFF_TENSOR_I64,
     FFF_TENSOR_I32,
+    FFF_TENSOR_I8,
     FFF_TENSOR_OTHER, /* a type that nothing here reads, of the format or of a later one */
 } fff_tensor_type;
 

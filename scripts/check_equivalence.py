@@ -99,6 +99,44 @@ def check_authors_models(page, fff):
             assert every["top1"] == every["top5"] == every["predictions"]
 
 
+def short_fraction(value):
+    """0.0024, as printf's %.2g has it."""
+    return f"{value:.2g}"
+
+
+def check_narrow_layers(page, fff):
+    page.command("fff bench --store bf16 --exact-routes --no-dense --batch 1 --json")
+    for stored in ["bf16", "f16", "i8", "bf16+i8"]:
+        found = []
+        for exact in [[], ["--exact-routes"]]:
+            answer = subprocess.run([fff, "bench", "--store", stored, *exact, "--no-dense", "--batch", "1", "--isa", "auto",
+                                     "--rounds", "3", "--seconds", "1", "--json"],
+                                    stdout=subprocess.PIPE, text=True, check=True, env=dict(os.environ, FFF_ISA=""))
+            found.append(json.loads(answer.stdout)["store"])
+        plain, exact = found
+        assert plain["ok"] and exact["ok"] and exact["nodes_apart"] == 0
+        page.expect(f"| {stored} |" + " {} |" * 7, plain["tokens_apart"], plain["nodes_apart"],
+                    short_fraction(plain["difference_rms"]), short_fraction(plain["difference_worst"]),
+                    short_fraction(exact["difference_rms"]), short_fraction(exact["difference_worst"]), exact["float32_rows"])
+    page.expect("seeded weights, {} tokens:", plain["tokens"])
+    page.expect("float32 rows read, of {} |", exact["deciding"])
+
+
+def check_narrow_models(page, fff):
+    page.command(f"OPENBLAS_CORETYPE={CORE} fff verify --store bf16 tests/data/bert_*")
+    rows = {"bert_fff_tiny": "1x5", "bert_fff_3x4_cls": "3x4, a classifier"}
+    figures, same, predictions = {name: [] for name in rows}, 0, 0
+    for store in [["bf16"], ["f16"], ["i8"], ["i8", "--exact-routes"]]:
+        for model in verify(fff, "--store", *store, *[ROOT / "tests" / "data" / name for name in rows]):
+            way = model["end_to_end"][0]
+            figures[pathlib.Path(model["path"]).name] += [short(way["hidden_error"]), way["sequences_apart"]]
+            same, predictions = same + way["top1"], predictions + way["predictions"]
+            assert model["sequences"] == 3
+    for name, shape in rows.items():
+        page.expect(f"| {name}, {shape} |" + " {} |" * 8, *figures[name])
+    page.expect("Best predictions are float64's in {} of {} cases.", same, predictions)
+
+
 def check_minilm(page, fff):
     page.command(f"OPENBLAS_CORETYPE={CORE} fff verify build-minilm --expected tests/data/minilm/sentences.safetensors")
     (model,) = verify(fff, ROOT / "build-minilm", "--expected", ROOT / "tests/data/minilm/sentences.safetensors")
@@ -166,6 +204,8 @@ def main():
         print(why)
         return 77
     check_authors_models(page, fff)
+    check_narrow_layers(page, fff)
+    check_narrow_models(page, fff)
     if arguments.long:
         check_minilm(page, fff)
         check_published_shape(page, fff)

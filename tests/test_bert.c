@@ -510,7 +510,8 @@ static void test_verify(void **unused) {
         char error[512] = "";
         struct model_verdict verdict;
         const struct model_input_choice choice = {.directory = models[m]};
-        if (!verify_model(&choice, isas, count, 1000, &verdict, error, sizeof error)) {
+        const struct model_check check = {.isas = isas, .isa_count = count, .layer_tokens = 1000};
+        if (!verify_model(&choice, &check, &verdict, error, sizeof error)) {
             fail_msg("%s", error);
         }
         assert_true(model_verdict_holds(&verdict));

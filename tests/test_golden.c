@@ -16,7 +16,7 @@ static void check_file(const char *path) {
     }
     assert_non_null(data.expected_output);
     assert_non_null(data.expected_path);
-    assert_int_equal(verify_layer(&data, isas, count, VERIFY_ALL_SPLITS, verdicts), FFF_OK);
+    assert_int_equal(verify_layer(&data, isas, count, VERIFY_ALL_SPLITS, verdicts, NULL), FFF_OK);
     for (size_t i = 0; i < count; i++) {
         const struct verdict *v = &verdicts[i];
         assert_int_equal(v->isa, isas[i]);

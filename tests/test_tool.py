@@ -66,6 +66,17 @@ class Cpu(unittest.TestCase):
         self.assertRegex(answer.stdout, r"\nSLEEF: (\d[\d.]+|of unknown version) from /.*; built with \d")
         self.assertRegex(answer.stdout, r"generic +the recorded bits\n")
 
+    def test_int8_kernels(self):
+        answer = run("cpu").stdout
+        optional = re.search(r"optional CPU features, which make int8 weights faster:\n  (.+)\n", answer).group(1).split()
+        for name in ISAS:
+            line = re.search(rf"  {name} +built, usable(.*)\n", answer)
+            if line and name == "generic":
+                self.assertEqual(line.group(1), "")
+            elif line:
+                said, feature = re.fullmatch(r"; int8 weights (with|without) (\w+)", line.group(1)).groups()
+                self.assertIn(feature if said == "with" else "no-" + feature, optional)
+
     def test_environment_chooses(self):
         self.assertIn("chosen: generic, because FFF_ISA names it", run("cpu", isa="generic").stdout)
         answer = run("cpu", isa="altivec")
@@ -436,6 +447,241 @@ class Verify(unittest.TestCase):
         self.assertEqual((answer.returncode, answer.stderr.count("\n")), (2, 1))
 
 
+def to_bf16(values):
+    """Cut off, which is one way to round."""
+    return b"".join(struct.pack("<f", value)[2:] for value in values)
+
+
+def to_f16(values):
+    return struct.pack(f"<{len(values)}e", *values)
+
+
+class NarrowLayers(unittest.TestCase):
+    """Layers whose weights are stored, or lie in the file, in fewer bits."""
+    ROWS, IN, OUT = 15, 32, 32
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.path = str(pathlib.Path(folder.name) / "narrow.safetensors")
+        self.header, data = read_safetensors(GOLDEN[0])
+        self.tensors = {}
+        for name, entry in self.header.items():
+            if name in ("linear_in.weight", "linear_in.bias", "linear_out.weight", "input"):
+                begin, end = entry["data_offsets"]
+                self.tensors[name] = (entry["dtype"], entry["shape"], bytes(data[begin:end]))
+
+    def floats(self, name):
+        content = self.tensors[name][2]
+        return struct.unpack(f"<{len(content) // 4}f", content)
+
+    def narrow(self, name, dtype):
+        values, shape = self.floats(name), self.tensors[name][1]
+        self.tensors[name] = (dtype, shape, to_bf16(values) if dtype == "BF16" else to_f16(values))
+
+    def quantise(self, name, by_columns):
+        """I8 with scales, one a node: of linear_out.weight a node is a column."""
+        values, (rows, columns) = self.floats(name), self.tensors[name][1]
+        nodes, width = (columns, rows) if by_columns else (rows, columns)
+        places = [[w * columns + node if by_columns else node * columns + w for w in range(width)] for node in range(nodes)]
+        integers, scales = [0] * (rows * columns), []
+        for node in places:
+            scales.append(max(abs(values[at]) for at in node) / 127)
+            for at in node:
+                integers[at] = round(values[at] / scales[-1])
+        self.tensors[name] = ("I8", [rows, columns], struct.pack(f"<{rows * columns}b", *integers))
+        self.tensors[name + "_scales"] = ("F32", [nodes], struct.pack(f"<{nodes}f", *scales))
+
+    def write(self, before=b""):
+        """`before`: bytes of a tensor that comes first, and moves the others."""
+        header, data = {"__metadata__": self.header["__metadata__"]}, b""
+        first = {"before": ("U8", [len(before)], before)} if before else {}
+        for name, (dtype, shape, content) in (first | self.tensors).items():
+            header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [len(data), len(data) + len(content)]}
+            data += content
+        text = json.dumps(header).encode()
+        text += b" " * (-len(text) % 8)  # data at a multiple of 8, as writers have it
+        pathlib.Path(self.path).write_bytes(struct.pack("<Q", len(text)) + text + data)
+
+    def verified(self, *arguments, path=None):
+        answer = run("verify", "--json", *arguments, path or self.path)
+        self.assertEqual(answer.returncode, 0, answer.stdout + answer.stderr)
+        return read_json(answer.stdout)["files"][0]
+
+    def refused(self, *words):
+        answer = run("verify", self.path)
+        self.assertEqual((answer.returncode, answer.stdout, answer.stderr.count("\n")), (2, "", 1), answer.stderr)
+        for word in (self.path, *words):
+            self.assertIn(word, answer.stderr)
+
+    def test_stored(self):
+        for path in GOLDEN:
+            for types in ["bf16", "f16", "i8", "bf16+i8", "i8+f16", "f32+i8", "f16+f32"]:
+                first, second = (types.split("+") * 2)[:2]
+                for exact in [[], ["--exact-routes"]]:
+                    file = self.verified("--store", types, *exact, path=path)
+                    store = file["store"]
+                    self.assertEqual((store["input"], store["output"]), (first, second))
+                    self.assertEqual(store["differing_routes"], None if first == "i8" or exact else 0)
+                    self.assertEqual(store["differing_outputs"], None if second == "i8" else 0)
+                    self.assertIsNone(file["file"])  # which is of float32 weights
+                    self.assertTrue(0 < store["difference_rms"] <= store["difference_worst"])
+                    if exact:
+                        self.assertEqual((store["nodes_apart"], store["tokens_apart"], store["other_logits"]), (0, 0, 0))
+                        self.assertLessEqual(store["float32_rows"], store["deciding"])
+                    else:
+                        self.assertIsNone(store["float32_rows"])
+                    for isa in file["isas"]:
+                        self.assertIs(isa["bit_identical"], True)
+                        self.assertTrue(0 < isa["bound_used"] < 1)
+            self.assertIsNone(self.verified("--store", "f32", path=path)["store"])
+
+    def test_text(self):
+        answer = run("verify", "--store", "bf16+i8", "--exact-routes", GOLDEN[3])
+        self.assertEqual(answer.returncode, 0, answer.stdout)
+        self.assertIn("stored: bf16+i8, exact routes\n", answer.stdout)
+        self.assertRegex(answer.stdout, r"from float32: 0 of \d+ tokens take another route, 0 of \d+ nodes differ; outputs "
+                                        r"differ by [\de.-]+ \(rms\) and [\de.-]+ \(worst\) of their rms")
+        self.assertRegex(answer.stdout, r"exact routes: \d+ of \d+ logits that decide are the float32 row's")
+        answer = run("verify", "--store", "f16", GOLDEN[3])
+        self.assertIn("stored: f16; differing from the float32 layer of the rounded weights: 0 nodes and logits, 0 outputs",
+                      answer.stdout)
+
+    def test_wrong_usage(self):
+        for value in ["", "i4", "bf16+", "+i8", "bf16+i8+i8", "BF16", "bf16 ", "f"]:
+            for command in [["verify", GOLDEN[0]], ["bench"]]:
+                answer = run(*command, "--store", value)
+                self.assertEqual((answer.returncode, answer.stdout, answer.stderr.count("\n")), (2, "", 1), value)
+                self.assertIn(f"option '--store': '{value}' is none of f32, bf16, f16, i8", answer.stderr)
+
+    def test_files(self):
+        """Every type in either matrix; biases too. The same bits whether a matrix is narrow in the file or made so."""
+        for name in ["linear_in.weight", "linear_out.weight"]:
+            for dtype in ["BF16", "F16", "I8"]:
+                self.setUp()
+                if dtype == "I8":
+                    self.quantise(name, name == "linear_out.weight")
+                else:
+                    self.narrow(name, dtype)
+                    self.narrow("linear_in.bias", dtype)
+                self.write()
+                for exact in [[], ["--exact-routes"]]:
+                    store = self.verified(*exact)["store"]
+                    types = [dtype.lower() if matrix == name else "f32" for matrix in ["linear_in.weight", "linear_out.weight"]]
+                    self.assertEqual([store["input"], store["output"]], types)
+                    if dtype != "I8":  # which loses nothing
+                        self.assertEqual((store["nodes_apart"], store["difference_worst"]), (0, 0))
+                self.assertIsNone(self.verified("--store", "f32")["store"])
+                self.assertEqual(self.verified("--store", "i8")["store"]["input"], "i8")
+
+    def test_files_as_made_narrow(self):
+        """What a file has in 16 bits gives what the same numbers give that are stored so."""
+        for dtype in ["BF16", "F16"]:
+            self.setUp()
+            for name in ["linear_in.weight", "linear_out.weight"]:
+                self.narrow(name, dtype)
+            self.write()
+            narrow = self.verified()
+            for name in ["linear_in.weight", "linear_out.weight"]:
+                _, shape, content = self.tensors[name]
+                if dtype == "BF16":
+                    wide = b"".join(b"\0\0" + content[i : i + 2] for i in range(0, len(content), 2))
+                else:
+                    wide = struct.pack(f"<{len(content) // 2}f", *struct.unpack(f"<{len(content) // 2}e", content))
+                self.tensors[name] = ("F32", shape, wide)
+            self.write()
+            wide = self.verified("--store", dtype.lower())
+            for key in ["store", "isas"]:
+                self.assertEqual(wide[key], narrow[key])
+
+    def test_results_of_a_narrow_file(self):
+        """A file's own results are those of its weights; with others stored they are left out."""
+        header, data = read_safetensors(GOLDEN[0])
+        for name in ["output", "path"]:
+            begin, end = header[name]["data_offsets"]
+            self.tensors[name] = (header[name]["dtype"], header[name]["shape"], bytes(data[begin:end]))
+        self.narrow("linear_out.weight", "BF16")
+        self.write()
+        answer = run("verify", self.path)  # they are of the weights before
+        self.assertEqual(answer.returncode, 1, answer.stdout)
+        self.assertIn("the file differs, not the library", answer.stdout)
+        self.assertIsNone(self.verified("--store", "f16")["file"])
+
+    def test_unaligned(self):
+        for dtype in ["BF16", "F16"]:
+            self.setUp()
+            self.narrow("linear_in.weight", dtype)
+            self.narrow("linear_out.weight", dtype)
+            self.write()
+            aligned = self.verified()
+            self.write(before=b"x")
+            self.assertEqual(self.verified()["isas"], aligned["isas"])
+
+    def test_bad_scales(self):
+        self.quantise("linear_in.weight", False)
+        self.quantise("linear_out.weight", True)
+        good = dict(self.tensors)
+        for matrix, name in [("input", "linear_in.weight"), ("output", "linear_out.weight")]:
+            scales = name + "_scales"
+            del self.tensors[scales]
+            self.write()
+            self.refused(f"tensor '{scales}' is missing")
+            self.tensors[scales] = ("F32", [14], good[scales][2][:-4])
+            self.write()
+            self.refused(f"tensor '{scales}': dimension 0 is 14 where 15 is expected")
+            self.tensors[scales] = ("F16", [15], bytes(30))
+            self.write()
+            self.refused(f"tensor '{scales}' has dtype F16 where F32 is expected")
+            for bad in [0.0, -1.0, float("nan"), float("inf")]:
+                content = good[scales][2]
+                self.tensors[scales] = ("F32", [15], content[:12] + struct.pack("<f", bad) + content[16:])
+                self.write()
+                self.refused(f"scales of the {matrix} weights, row 3: ", "not positive and finite")
+            self.tensors = dict(good)
+
+    def test_bad_weights(self):
+        self.quantise("linear_in.weight", False)
+        dtype, shape, content = self.tensors["linear_in.weight"]
+        at = 5 * self.IN + 7
+        self.tensors["linear_in.weight"] = (dtype, shape, content[:at] + b"\x80" + content[at + 1 :])  # -128
+        self.write()
+        self.refused("input weights, row 5, column 7: a weight does not fit")
+        self.setUp()
+        self.quantise("linear_out.weight", True)
+        dtype, shape, content = self.tensors["linear_out.weight"]
+        at = 9 * self.ROWS + 4  # node 4, column 9
+        self.tensors["linear_out.weight"] = (dtype, shape, content[:at] + b"\x80" + content[at + 1 :])
+        self.write()
+        self.refused("output weights, row 4, column 9: a weight does not fit")
+        self.setUp()
+        values = list(self.floats("linear_in.weight"))
+        values[at] = 1e6  # too much for float16
+        self.tensors["linear_in.weight"] = ("F32", [self.ROWS, self.IN], struct.pack(f"<{len(values)}f", *values))
+        self.write()
+        self.verified("--store", "bf16")
+        answer = run("verify", "--store", "f16", self.path)
+        self.assertEqual((answer.returncode, answer.stderr.count("\n")), (2, 1))
+        self.assertIn(f"input weights, row {at // self.IN}, column {at % self.IN}: ", answer.stderr)
+
+    def test_bad_tensors(self):
+        good = dict(self.tensors)
+        values = self.floats("linear_in.weight")
+        for dtype, size in [("BF16", 2), ("F16", 2), ("I8", 1)]:
+            self.tensors["linear_in.weight"] = (dtype, [self.ROWS, self.IN], bytes(size * len(values) + 1))
+            self.write()
+            self.refused("tensor 'linear_in.weight': dtype and shape need")
+        self.tensors["linear_in.weight"] = ("F64", [self.ROWS, self.IN], bytes(8 * len(values)))
+        self.write()
+        self.refused("tensor 'linear_in.weight' has dtype F64 where F32, BF16, F16 or I8 is expected")
+        self.tensors = dict(good)
+        self.tensors["linear_in.bias"] = ("I8", [self.ROWS], bytes(self.ROWS))
+        self.write()
+        self.refused("tensor 'linear_in.bias' has dtype I8 where F32, BF16 or F16 is expected")
+        self.tensors = good | {"linear_in.weight_scales": ("F32", [self.ROWS], bytes(4 * self.ROWS))}
+        self.write()
+        self.refused("tensor 'linear_in.weight_scales' is there, but 'linear_in.weight' has dtype F32")
+
+
 @unittest.skipUnless(WITH_MODELS, "built without models")
 class Models(unittest.TestCase):
     def setUp(self):
@@ -479,6 +725,43 @@ class Models(unittest.TestCase):
                 self.assertEqual((way["top1"], way["top5"]), (way["predictions"],) * 2)
                 for error in [way["hidden_error"], way["logits_error"], way["file"]["hidden"], way["file"]["logits"]]:
                     self.assertTrue(0 < error < 2e-5)
+
+    def test_stored_narrow(self):
+        """Layers are proven for the weights that they store; whole runs are told, not judged, but for their bits."""
+        for arguments in [["bf16"], ["f16+i8"], ["i8", "--exact-routes"], ["bf16", "--exact-routes"]]:
+            for model in read_json(run("verify", "--json", "--store", *arguments, *MODELS).stdout)["files"]:
+                self.assertIs(model["ok"], True)
+                self.assertEqual(model["why"], [])
+                store = model["store"]
+                self.assertEqual("+".join(dict.fromkeys([store["input"], store["output"]])), arguments[0])
+                self.assertTrue(0 < store["difference_rms"] <= store["difference_worst"])
+                if len(arguments) > 1:
+                    self.assertEqual((store["nodes_apart"], store["other_logits"]), (0, 0))
+                for layer in model["layers"]:
+                    self.assertIsNone(layer["masked"]["bound_used"])
+                for isa in model["isas"]:
+                    self.assertIs(isa["bit_identical"], True)
+                    self.assertTrue(0 < isa["bound_used"] < 1)
+                kernels, masked = model["end_to_end"][0], model["end_to_end"][-1]
+                self.assertGreater(kernels["hidden_error"], 2e-5)  # which float32 weights would not pass with
+                self.assertLess(masked["hidden_error"], 2e-5)
+        self.assertIsNone(read_json(run("verify", "--json", "--store", "f32", MODELS[0]).stdout)["files"][0]["store"])
+        answer = run("verify", "--store", "i8", MODELS[0])
+        self.assertEqual(answer.returncode, 0, answer.stdout)
+        self.assertIn("ok: the same bits everywhere, every layer within the proven bound of the weights that it stores",
+                      answer.stdout)
+
+    def test_weight_that_does_not_fit(self):
+        def enlarge(tensors):
+            name = "encoder.layers.1.ffn.linear_in.weight"
+            dtype, shape, content = tensors[name]
+            at = 4 * (3 * shape[1] + 2)
+            tensors[name] = (dtype, shape, content[:at] + struct.pack("<f", 1e6) + content[at + 4 :])
+            return tensors
+
+        answer = run("verify", "--store", "f16", str(self.rewritten(enlarge)))
+        self.assertEqual((answer.returncode, answer.stdout, answer.stderr.count("\n")), (2, "", 1))
+        self.assertIn("layer 1, input weights, row 3, column 2: a weight does not fit", answer.stderr)
 
     def copy(self, model=2):
         name = self.folder / "copy"
@@ -705,6 +988,10 @@ class Models(unittest.TestCase):
         self.assertEqual(len(re.findall(r"dense, 511 neurons: the (encoder is \d|machine is busy: )", answer.stdout)), 2)
         self.assertEqual(len(re.findall(r"dense, 128 neurons: the (encoder is \d|machine is busy: )", answer.stdout)), 2)
         self.assertIn("3 of 3 sequences agree", answer.stdout)
+        answer = run("bert", name, "--bench", "--sequences", "3", "--rounds", "2", "--store", "i8")
+        self.assertEqual(answer.returncode, 0, answer.stderr)
+        self.assertIn("The kernels' layers store: i8\n", answer.stdout)
+        self.assertRegex(answer.stdout, r"hidden states differ by 0\.\d+ of their root mean square")
         for wrong in [["--length", "17"], ["--rounds", "0"], ["--sequences", "0"], ["--sequences", "999999999999"],
                       ["--isa", "mmx"]]:
             answer = run("bert", name, "--bench", *wrong)

@@ -1,6 +1,7 @@
 /* fff bench: how fast is a layer of my shape? */
 #include "tools/commands.h"
 #include "tools/layer_bench_report.h"
+#include "tools/layer_options.h"
 #include "tools/progress.h"
 
 #include <string.h>
@@ -11,8 +12,8 @@ static const char DEFAULT_BATCHES[] = "1,8,64,512";
 
 struct request {
     size_t width, output_width, depth, trees, threads, rounds, seconds, seed;
-    const char *batches, *isa, *activation;
-    bool no_dense, json;
+    const char *batches, *isa, *activation, *store;
+    bool no_dense, json, exact_routes;
 };
 
 static int fail(const char *error, bool json) {
@@ -63,24 +64,29 @@ static bool read_settings(const struct request *request, struct bench_settings *
         usage_error(&bench_command, "option '--activation': '%s' is none of " ACTIVATION_NAMES, request->activation);
         return false;
     }
+    if (!read_store(&bench_command, request->store, request->exact_routes, &settings->store)) {
+        return false;
+    }
     settings->isa_count = read_isas(&bench_command, request->isa, settings->isas);
     return settings->isa_count > 0 && read_batches(request->batches, settings);
 }
 
 /* Verifies, and says so unless a program reads. */
-static int verify(struct bench *bench, bool json, struct verdict *verdicts, size_t *verified) {
+static int verify(struct bench *bench, bool json, struct verdict *verdicts, struct store_verdict *store,
+                  size_t *verified) {
     show_progress("verifying against float64");
-    fff_status status = bench_verify(bench, 0, VERIFY_FEW_SPLITS, verdicts, verified);
+    fff_status status = bench_verify(bench, 0, VERIFY_FEW_SPLITS, verdicts, store, verified);
     end_progress();
     if (status != FFF_OK) {
         return fail(fff_status_text(status), json);
     }
     if (json) {
-        return verdicts_hold(verdicts, bench->settings.isa_count) ? EXIT_HOLDS : EXIT_FAILS;
+        return verdicts_hold(verdicts, bench->settings.isa_count) && store_verdict_holds(store) ? EXIT_HOLDS
+                                                                                                : EXIT_FAILS;
     }
     printf("Verified %zu token%s on every instruction set against the dense definition in float64:\n", *verified,
            *verified == 1 ? "" : "s");
-    return print_bench_verdicts(verdicts, bench->settings.isa_count) ? EXIT_HOLDS : EXIT_FAILS;
+    return print_bench_verdicts(verdicts, bench->settings.isa_count, store) ? EXIT_HOLDS : EXIT_FAILS;
 }
 
 static int measure(struct bench *bench, bool json, struct bench_batch *batches, size_t *count) {
@@ -114,6 +120,7 @@ static int run_bench(const struct bench_settings *settings, bool json) {
     char error[BENCH_TEXT] = "";
     struct bench bench;
     struct verdict verdicts[FFF_ISA_COUNT];
+    struct store_verdict store = {0};
     size_t verified = 0, count = 0;
     show_progress("making weights and inputs");
     if (!bench_open(&bench, settings, error, sizeof error)) {
@@ -124,12 +131,12 @@ static int run_bench(const struct bench_settings *settings, bool json) {
         end_progress();
         print_bench_shape(&bench);
     }
-    int status = verify(&bench, json, verdicts, &verified);
+    int status = verify(&bench, json, verdicts, &store, &verified);
     if (status == EXIT_HOLDS) {
         status = measure(&bench, json, batches, &count);
     }
     if (json && status != EXIT_BAD_INPUT) {
-        json_t *answer = bench_json(&bench, verdicts, verified, batches, count);
+        json_t *answer = bench_json(&bench, verdicts, &store, verified, batches, count);
         json_dumpf(answer, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
         puts("");
         json_decref(answer);
@@ -196,12 +203,9 @@ static const struct command_option options[] = {
      .least = 1,
      .most = MOST_THREADS,
      .text = "Time each batch also on so many threads, the best instruction set against itself on one thread."},
-    {.name = "isa",
-     .type = OPTION_TEXT,
-     .argument = "NAME",
-     .offset = offsetof(struct request, isa),
-     .text = "The instruction set to time: all (every one that is usable here; unless told), auto, generic, x86_avx2, "
-             "x86_avx512 or arm_neon."},
+    ISAS_OPTION(struct request),
+    STORE_OPTION(struct request),
+    EXACT_ROUTES_OPTION(struct request),
     {.name = "activation",
      .type = OPTION_TEXT,
      .argument = "NAME",

@@ -2,14 +2,15 @@
 #include "tools/bert_bench.h"
 #include "tools/bert_text.h"
 #include "tools/commands.h"
+#include "tools/layer_options.h"
 
 #include <string.h>
 
 enum { DEFAULT_SEQUENCES = 128, DEFAULT_ROUNDS = 3 };
 
 struct request {
-    const char *text, *isa, *feedforward;
-    bool bench;
+    const char *text, *isa, *feedforward, *store;
+    bool bench, exact_routes;
     size_t length, sequences, rounds;
 };
 
@@ -28,13 +29,15 @@ static bool read_way(const char *name, fff_bert_feedforward *feedforward) {
 
 static int run_model(const char *directory, const struct request *request) {
     struct bert_text text = {.directory = directory, .text = request->text};
-    if (!read_isa(&bert_command, request->isa, &text.isa) || !read_way(request->feedforward, &text.feedforward)) {
+    if (!read_isa(&bert_command, request->isa, &text.isa) || !read_way(request->feedforward, &text.feedforward) ||
+        !read_store(&bert_command, request->store, request->exact_routes, &text.store)) {
         return EXIT_BAD_INPUT;
     }
     if (!request->bench) {
         return bert_text(&text);
     }
-    const struct bert_bench bench = {directory, text.isa, request->length, request->sequences, request->rounds};
+    const struct bert_bench bench = {directory,          text.isa,        request->length,
+                                     request->sequences, request->rounds, text.store};
     return bert_bench(&bench);
 }
 #else
@@ -74,6 +77,8 @@ static const struct command_option options[] = {
      .argument = "NAME",
      .offset = offsetof(struct request, isa),
      .text = "The instruction set to use: auto (unless told), generic, x86_avx2, x86_avx512 or arm_neon."},
+    STORE_OPTION(struct request),
+    EXACT_ROUTES_OPTION(struct request),
     {.name = "feedforward",
      .type = OPTION_TEXT,
      .argument = "WAY",

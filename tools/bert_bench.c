@@ -3,6 +3,7 @@
 #include "bert/bert.h"
 #include "tools/blas_kernels.h"
 #include "tools/commands.h"
+#include "tools/layer_options.h"
 #include "tools/progress.h"
 #include "tools/random.h"
 #include "tools/timing.h"
@@ -96,6 +97,18 @@ static size_t agreeing(const struct bench *bench, size_t sequences, const struct
     return agree;
 }
 
+/* The root mean square of the differences of two ways, of that of the second one's values. */
+static double distance(const struct bench *bench, size_t sequences, const struct way *a, const struct way *b) {
+    size_t values = sequences * bench->settings.length * bench->config.hidden_size;
+    double squares = 0, differences = 0;
+    for (size_t i = 0; i < values; i++) {
+        double difference = (double)a->hidden[i] - (double)b->hidden[i];
+        squares += (double)b->hidden[i] * (double)b->hidden[i];
+        differences += difference * difference;
+    }
+    return differences > 0 ? sqrt(differences / squares) : 0;
+}
+
 /* ---- Reporting ------------------------------------------------------------------------------- */
 
 /* Of the rounds that nobody disturbed, or of all if there are none; `stride` values lie between those of two rounds. */
@@ -187,6 +200,13 @@ static bool time_batch(struct bench *bench, size_t sequences) {
     for (size_t i = 1; i < bench->way_count; i++) {
         print_ratio(bench, fast, &bench->ways[i], load);
     }
+    if (store_is_narrow(&bench->settings.store)) {
+        printf(
+            "  The timed output: the same bits in every round; from the masked dense model's, with float32 weights,\n"
+            "  hidden states differ by %.2g of their root mean square.\n",
+            distance(bench, sequences, fast, masked));
+        return true;
+    }
     size_t agree = agreeing(bench, sequences, fast, masked);
     printf("  The timed output: the same bits in every round; %zu of %zu sequences agree with the masked dense model\n"
            "  within %g of the largest value; in the others a route parts at a tie, if `fff verify` holds.\n",
@@ -199,7 +219,14 @@ static bool time_batch(struct bench *bench, size_t sequences) {
 static void add_way(struct bench *bench, fff_bert_feedforward feedforward, size_t neurons, const char *name) {
     struct way *way = &bench->ways[bench->way_count++];
     snprintf(way->name, sizeof way->name, "%s", name);
-    way->options = (fff_bert_options){.isa = bench->settings.isa, .feedforward = feedforward, .neurons = neurons};
+    way->options = (fff_bert_options){
+        .isa = bench->settings.isa,
+        .feedforward = feedforward,
+        .neurons = neurons,
+        .store_input = bench->settings.store.input,
+        .store_output = bench->settings.store.output,
+        .routes = bench->settings.store.routes,
+    };
 }
 
 /* All but the first, which the kernels are. */
@@ -220,6 +247,18 @@ static bool open_way(const struct bench *bench, struct way *way) {
     char error[512];
     way->model = fff_bert_open(bench->settings.directory, &way->options, error, sizeof error);
     return way->model != NULL || (fail(error), false);
+}
+
+static fff_weight_type type_of(fff_weight_choice choice) {
+    return choice == FFF_CHOOSE_DEFAULT ? FFF_WEIGHT_F32 : (fff_weight_type)(choice - 1);
+}
+
+static void print_store(const struct store *store) {
+    char text[STORE_TEXT];
+    if (store_is_narrow(store)) {
+        printf("The kernels' layers store: %s\n",
+               describe_store(type_of(store->input), type_of(store->output), store->routes == FFF_ROUTES_EXACT, text));
+    }
 }
 
 /* What the kernels' model alone needs, before the others are opened. */
@@ -294,6 +333,7 @@ static bool run_all(struct bench *bench) {
         return false;
     }
     end_progress();
+    print_store(&bench->settings.store);
     print_memory(bench);
     char shortcoming[256];
     if (blas_shortcoming(fff_blas(), shortcoming, sizeof shortcoming)) {

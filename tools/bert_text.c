@@ -129,7 +129,13 @@ static char *with_own_mask(const fff_tokenizer *tokenizer, const char *text) {
 
 static int encode(const struct bert_text *request, struct session *s) {
     char error[512];
-    const fff_bert_options options = {.isa = request->isa, .feedforward = request->feedforward};
+    const fff_bert_options options = {
+        .isa = request->isa,
+        .feedforward = request->feedforward,
+        .store_input = request->store.input,
+        .store_output = request->store.output,
+        .routes = request->store.routes,
+    };
     s->model = fff_bert_open(request->directory, &options, error, sizeof error);
     s->tokenizer = s->model != NULL ? model_tokenizer(request->directory, error, sizeof error) : NULL;
     if (s->tokenizer == NULL) {

@@ -3,11 +3,13 @@
 #define FFF_TOOLS_BERT_TEXT_H
 
 #include "bert/bert.h"
+#include "tools/layer_data.h"
 
 struct bert_text {
     const char *directory, *text;
     fff_isa isa;
     fff_bert_feedforward feedforward;
+    struct store store; /* of layers that the kernels compute */
 };
 
 /* Prints the predictions at masks, a classifier's labels, or an encoder's embedding. An exit status; errors on

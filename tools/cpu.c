@@ -6,8 +6,45 @@
 
 enum { MOST_FEATURES = 32 };
 
+struct features {
+    fff_cpu_feature of[MOST_FEATURES];
+    size_t count;
+};
+
+static struct features list_features(size_t (*list)(fff_cpu_feature *features, size_t capacity)) {
+    struct features features;
+    size_t count = list(features.of, MOST_FEATURES);
+    features.count = count < MOST_FEATURES ? count : MOST_FEATURES;
+    return features;
+}
+
+static void print_features(const char *title, const struct features *features, const char *none) {
+    printf("%s:\n ", title);
+    for (size_t i = 0; i < features->count; i++) {
+        printf(" %s%s", features->of[i].present ? "" : "no-", features->of[i].name);
+    }
+    printf("%s\n\n", features->count == 0 ? none : "");
+}
+
+/* With which optional features int8 weights run, or for want of which they do without. */
+static void print_int8(fff_isa isa, const struct features *optional) {
+    bool wanted = false, all = true;
+    for (size_t i = 0; i < optional->count; i++) {
+        wanted = wanted || optional->of[i].isa == isa;
+        all = all && (optional->of[i].isa != isa || optional->of[i].present);
+    }
+    if (wanted) {
+        fputs(all ? "; int8 weights with" : "; int8 weights without", stdout);
+    }
+    for (size_t i = 0; i < optional->count; i++) {
+        if (optional->of[i].isa == isa && (all || !optional->of[i].present)) {
+            printf(" %s", optional->of[i].name);
+        }
+    }
+}
+
 /* "usable", or why not. */
-static void print_isa(fff_isa isa, const fff_cpu_feature *features, size_t count) {
+static void print_isa(fff_isa isa, const struct features *features, const struct features *optional) {
     fff_status status = fff_isa_usable(isa);
     printf("  %-12s", fff_isa_name(isa));
     if (status == FFF_ERROR_ISA_NOT_BUILT) {
@@ -15,10 +52,13 @@ static void print_isa(fff_isa isa, const fff_cpu_feature *features, size_t count
         return;
     }
     printf("built, %s", status == FFF_OK ? "usable" : "not usable: this machine lacks");
-    for (size_t i = 0; i < count && i < MOST_FEATURES; i++) {
-        if (features[i].isa == isa && !features[i].present) {
-            printf(" %s", features[i].name);
+    for (size_t i = 0; i < features->count; i++) {
+        if (features->of[i].isa == isa && !features->of[i].present) {
+            printf(" %s", features->of[i].name);
         }
+    }
+    if (status == FFF_OK) {
+        print_int8(isa, optional);
     }
     puts("");
 }
@@ -60,15 +100,14 @@ static int run(int argc, char **argv) {
     if (!read_options(&cpu_command, argc, argv, NULL, &operands, &status)) {
         return status;
     }
-    fff_cpu_feature features[MOST_FEATURES];
-    size_t count = fff_cpu_features(features, MOST_FEATURES);
-    printf("libfff %s\n\nCPU features:\n ", fff_version());
-    for (size_t i = 0; i < count && i < MOST_FEATURES; i++) {
-        printf(" %s%s", features[i].present ? "" : "no-", features[i].name);
-    }
-    puts(count == 0 ? " none that this library asks about\n\ninstruction sets:" : "\n\ninstruction sets:");
+    const struct features features = list_features(fff_cpu_features);
+    const struct features optional = list_features(fff_cpu_optional_features);
+    printf("libfff %s\n\n", fff_version());
+    print_features("CPU features", &features, " none that this library asks about");
+    print_features("optional CPU features, which make int8 weights faster", &optional, " none");
+    puts("instruction sets:");
     for (int isa = FFF_ISA_GENERIC; isa < FFF_ISA_COUNT; isa++) {
-        print_isa((fff_isa)isa, features, count);
+        print_isa((fff_isa)isa, &features, &optional);
     }
     bool recorded = print_sleef();
     return print_choice() && recorded ? EXIT_HOLDS : EXIT_FAILS;
@@ -78,8 +117,8 @@ const struct command cpu_command = {
     .name = "cpu",
     .summary = "what this machine can run, and what is chosen",
     .text =
-        "Prints the CPU's features, the instruction sets that can be used here, which SLEEF is loaded and whether its "
-        "functions return the recorded bits, which instruction set is chosen, and why. The exit status is 1 if "
-        "none can be chosen, or if SLEEF's bits are others.",
+        "Prints the CPU's features, the instruction sets that can be used here and how each runs int8 weights, "
+        "which SLEEF is loaded and whether its functions return the recorded bits, which instruction set is chosen, "
+        "and why. The exit status is 1 if none can be chosen, or if SLEEF's bits are others.",
     .run = run,
 };

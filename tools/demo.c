@@ -28,16 +28,17 @@ static int fail(const char *error) {
 
 static int verify(struct bench *bench) {
     struct verdict verdicts[FFF_ISA_COUNT];
+    struct store_verdict store;
     size_t verified = 0;
     printf("Verifying %d tokens on every instruction set, alone and in batches, against the dense\n"
            "definition in float64 ...\n",
            TOKENS);
     fflush(stdout);
-    fff_status status = bench_verify(bench, TOKENS, VERIFY_ALL_SPLITS, verdicts, &verified);
+    fff_status status = bench_verify(bench, TOKENS, VERIFY_ALL_SPLITS, verdicts, &store, &verified);
     if (status != FFF_OK) {
         return fail(fff_status_text(status));
     }
-    return print_bench_verdicts(verdicts, bench->settings.isa_count) ? EXIT_HOLDS : EXIT_FAILS;
+    return print_bench_verdicts(verdicts, bench->settings.isa_count, &store) ? EXIT_HOLDS : EXIT_FAILS;
 }
 
 static int measure(struct bench *bench) {

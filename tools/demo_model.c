@@ -26,7 +26,8 @@ static int verify(const char *directory) {
     fff_isa isas[FFF_ISA_COUNT];
     struct model_verdict verdict;
     const struct model_input_choice choice = {.directory = directory};
-    if (!verify_model(&choice, isas, usable_isas(isas), LENGTH, &verdict, error, sizeof error)) {
+    const struct model_check check = {.isas = isas, .isa_count = usable_isas(isas), .layer_tokens = LENGTH};
+    if (!verify_model(&choice, &check, &verdict, error, sizeof error)) {
         return fail(error);
     }
     bool ok = model_verdict_holds(&verdict);

@@ -11,27 +11,40 @@ static const double UNIT_F64 = 0x1p-53;         /* and of float64 */
 static const double UNDERFLOW_ERROR = 0x1p-147; /* more than the few roundings of one step add below the normal range */
 static const double PARTIAL_SUMS = 32;          /* docs/numerics.md; log2 of it halvings */
 static const double HALVINGS = 5;
+static const float LARGEST_INTEGER = 127, LEAST_QUANTISED = 0x1p-100f; /* docs/numerics.md */
 
 struct dense_f64 {
     const struct layer_data *data;
-    const float *input;  /* of the token evaluated */
-    double *logits;      /* one a row */
+    const float *input;            /* of the token evaluated */
+    float *integers;               /* of it, where rows are int8, */
+    double input_scale;            /* and their scale */
+    double *logits;                /* one a row */
+    const struct layer_data *wide; /* whose rows were used at some entries, or NULL */
+    const bool *wide_entries;
     double *activations; /* one a path entry, and the bound of its float32 value's error */
     double *activation_bounds;
     size_t *path_rows;
 };
 
+/* Of int8 rows a sum of integers is exact, but as a float32; it is multiplied by a product of two scales. An output's
+ * scale is one product more. */
+static const double INTEGER_ROUNDINGS = 3;
+
+static double scale_roundings(const struct layer_data *data) {
+    return data->integer_output_scales != NULL ? 1 : 0;
+}
+
 struct roundings roundings_of_library(const struct layer_data *data) {
     return (struct roundings){
         .logit = ceil((double)data->input_width / PARTIAL_SUMS) + HALVINGS + 1,
-        .output = (double)(data->trees * (data->depth + 1)),
+        .output = (double)(data->trees * (data->depth + 1)) + scale_roundings(data),
     };
 }
 
 struct roundings roundings_of_any_order(const struct layer_data *data) {
     return (struct roundings){
-        .logit = (double)data->input_width + 1,                  /* a product and n - 1 sums, then the bias */
-        .output = (double)(data->trees * (data->depth + 1)) + 1, /* a product and m sums */
+        .logit = (double)data->input_width + 1, /* a product and n - 1 sums, then the bias */
+        .output = (double)(data->trees * (data->depth + 1)) + 1 + scale_roundings(data), /* a product and m sums */
     };
 }
 
@@ -92,12 +105,13 @@ struct dense_f64 *dense_f64_create(const struct layer_data *data) {
     }
     size_t path_length = data->trees * (data->depth + 1);
     dense->data = data;
+    dense->integers = calloc(data->input_width, sizeof *dense->integers);
     dense->logits = calloc(data->rows, sizeof *dense->logits);
     dense->activations = calloc(path_length, sizeof *dense->activations);
     dense->activation_bounds = calloc(path_length, sizeof *dense->activation_bounds);
     dense->path_rows = calloc(path_length, sizeof *dense->path_rows);
-    if (dense->logits == NULL || dense->activations == NULL || dense->activation_bounds == NULL ||
-        dense->path_rows == NULL) {
+    if (dense->integers == NULL || dense->logits == NULL || dense->activations == NULL ||
+        dense->activation_bounds == NULL || dense->path_rows == NULL) {
         dense_f64_destroy(dense);
         return NULL;
     }
@@ -106,6 +120,7 @@ struct dense_f64 *dense_f64_create(const struct layer_data *data) {
 
 void dense_f64_destroy(struct dense_f64 *dense) {
     if (dense != NULL) {
+        free(dense->integers);
         free(dense->logits);
         free(dense->activations);
         free(dense->activation_bounds);
@@ -118,23 +133,74 @@ static double bias_of(const struct layer_data *data, size_t row) {
     return data->biases != NULL ? (double)data->biases[row] : 0;
 }
 
+float quantise_row(const float *values, size_t count, float *integers) {
+    float largest = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (!isfinite(values[i])) {
+            return NAN;
+        }
+        largest = fmaxf(largest, fabsf(values[i]));
+    }
+    float factor = largest < LEAST_QUANTISED ? 0 : LARGEST_INTEGER / largest;
+    for (size_t i = 0; i < count; i++) {
+        integers[i] = rintf(values[i] * factor);
+    }
+    return largest < LEAST_QUANTISED ? 1 : largest / LARGEST_INTEGER;
+}
+
+static double dot_f64(const float *a, const float *b, size_t count) {
+    double sum = 0;
+    for (size_t i = 0; i < count; i++) {
+        sum += (double)a[i] * (double)b[i];
+    }
+    return sum;
+}
+
+/* The exact logit of a row of `data`, but for float64's own rounding. */
+static double exact_logit(const struct dense_f64 *dense, const struct layer_data *data, size_t row) {
+    const float *weights = data->input_weights + row * data->input_width;
+    if (data->integer_input_scales == NULL) {
+        return dot_f64(dense->input, weights, data->input_width) + bias_of(data, row);
+    }
+    double dot = dot_f64(dense->integers, weights, data->input_width); /* of integers: no rounding */
+    return dot * (dense->input_scale * (double)data->integer_input_scales[row]) + bias_of(data, row);
+}
+
 void dense_f64_evaluate(struct dense_f64 *dense, size_t token) {
     const struct layer_data *data = dense->data;
     dense->input = data->input + token * data->input_width;
+    dense->wide = NULL;
+    if (data->integer_input_scales != NULL) {
+        dense->input_scale = (double)quantise_row(dense->input, data->input_width, dense->integers);
+    }
     for (size_t row = 0; row < data->rows; row++) {
-        const float *weights = data->input_weights + row * data->input_width;
-        double sum = 0;
-        for (size_t i = 0; i < data->input_width; i++) {
-            sum += (double)dense->input[i] * (double)weights[i];
-        }
-        dense->logits[row] = sum + bias_of(data, row);
+        dense->logits[row] = exact_logit(dense, data, row);
     }
 }
 
-/* |float32 logit - dense->logits[row]| is at most this; infinite where a float32 sum may overflow or
+void dense_f64_use_rows_of(struct dense_f64 *dense, const struct layer_data *wide, const bool *entries) {
+    dense->wide = wide;
+    dense->wide_entries = entries;
+}
+
+/* The sum of the integers' products is a float32 after one rounding; the product of scales, which may overflow and
+ * underflow by itself, and the fused sum are the others. */
+static double integer_bound(const struct dense_f64 *dense, const struct layer_data *data, size_t row) {
+    const float *weights = data->input_weights + row * data->input_width;
+    double dot = fabs(dot_f64(dense->integers, weights, data->input_width));
+    double scale = dense->input_scale * (double)data->integer_input_scales[row];
+    double sum = dot * scale + fabs(bias_of(data, row));
+    double bound =
+        (gamma_of(INTEGER_ROUNDINGS, UNIT) + gamma_of(INTEGER_ROUNDINGS, UNIT_F64)) * sum + (dot + 1) * UNDERFLOW_ERROR;
+    return scale <= (double)FLT_MAX && sum + bound <= (double)FLT_MAX ? bound : INFINITY;
+}
+
+/* |float32 logit - exact_logit()| is at most this; infinite where a float32 sum may overflow or
  * an operand is no number. */
-static double logit_bound(const struct dense_f64 *dense, size_t row, double roundings) {
-    const struct layer_data *data = dense->data;
+static double logit_bound(const struct dense_f64 *dense, const struct layer_data *data, size_t row, double roundings) {
+    if (data->integer_input_scales != NULL) {
+        return integer_bound(dense, data, row);
+    }
     const float *weights = data->input_weights + row * data->input_width;
     double sum = fabs(bias_of(data, row));
     for (size_t i = 0; i < data->input_width; i++) {
@@ -146,7 +212,7 @@ static double logit_bound(const struct dense_f64 *dense, size_t row, double roun
 }
 
 double dense_f64_logit(const struct dense_f64 *dense, size_t row, struct roundings roundings, double *bound) {
-    *bound = logit_bound(dense, row, roundings.logit);
+    *bound = logit_bound(dense, dense->data, row, roundings.logit);
     return dense->logits[row];
 }
 
@@ -177,8 +243,9 @@ static bool check_path(struct dense_f64 *dense, struct roundings roundings, cons
                 return false;
             }
             size_t row = tree * nodes + node;
-            double exact = dense->logits[row];
-            double bound = logit_bound(dense, row, roundings.logit);
+            bool is_wide = dense->wide != NULL && dense->wide_entries[entry];
+            double exact = is_wide ? exact_logit(dense, dense->wide, row) : dense->logits[row];
+            double bound = logit_bound(dense, is_wide ? dense->wide : data, row, roundings.logit);
             if (!(bound < INFINITY)) {
                 agreement->unbounded++;
                 return false;
@@ -217,17 +284,20 @@ static bool check_output(struct dense_f64 *dense, struct roundings roundings, co
     const struct layer_data *data = dense->data;
     size_t path_length = data->trees * (data->depth + 1);
     double relative = gamma_of(roundings.output, UNIT) + gamma_of(roundings.output + 1, UNIT_F64);
+    const float *scales = data->integer_output_scales;
+    double underflow = UNDERFLOW_ERROR * (scales != NULL ? 1 + (double)LARGEST_INTEGER : 1);
     bool bounded = true;
     for (size_t column = 0; column < data->output_width; column++) {
         const float *weights = data->output_weights + column * data->rows;
         double exact = 0, magnitude = 0, carried = 0;
         for (size_t entry = 0; entry < path_length; entry++) {
-            double weight = (double)weights[dense->path_rows[entry]];
+            size_t row = dense->path_rows[entry];
+            double weight = (double)weights[row] * (scales != NULL ? (double)scales[row] : 1);
             exact += dense->activations[entry] * weight;
             carried += dense->activation_bounds[entry] * fabs(weight);
             magnitude += (fabs(dense->activations[entry]) + dense->activation_bounds[entry]) * fabs(weight);
         }
-        double bound = carried + relative * magnitude + (double)path_length * UNDERFLOW_ERROR;
+        double bound = carried + relative * magnitude + (double)path_length * underflow;
         if (!(magnitude + bound <= (double)FLT_MAX)) {
             bounded = false;
             continue;

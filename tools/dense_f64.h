@@ -5,6 +5,9 @@
 
 #include "tools/layer_data.h"
 
+/* A layer that stores bfloat16 or float16 is the float32 layer of the stored numbers. Of int8 rows data hold integers
+ * and scales: the definition is then of quantised tokens. docs/numerics.md has both. */
+
 /* How many roundings separate a float32 result from the exact one. */
 struct roundings {
     double logit;  /* of one term of a dot product, bias included */
@@ -48,6 +51,13 @@ void dense_f64_evaluate(struct dense_f64 *dense, size_t token);
  * known) and the output (or NULL), against the dense definition masked to that path. */
 void dense_f64_check(struct dense_f64 *dense, struct roundings roundings, const uint32_t *path, const float *logits,
                      const float *output, struct agreement *agreement);
+
+/* Where routes are exact: says at which entries of the path of the token evaluated last the layer used the float32 row,
+ * of `wide`, in place of the one that it stores. Holds until the next token is evaluated. */
+void dense_f64_use_rows_of(struct dense_f64 *dense, const struct layer_data *wide, const bool *entries);
+
+/* The integers of a token, or of a row of weights, and what they are multiplied by: NaN if a value is not finite. */
+float quantise_row(const float *values, size_t count, float *integers);
 
 /* A node's logit, `row` being trees' nodes one after another; a float32 one is at most *bound off, infinite where
  * nothing is proven. */

@@ -56,6 +56,7 @@ bool bench_open(struct bench *bench, const struct bench_settings *settings, char
         return false;
     }
     bench->data.activation = settings->activation;
+    bench->data.store = settings->store;
     stay_on_this_core(&bench->work->cores);
     bench->cpus = count_cores(&bench->work->cores);
     if (settings->threads > bench->cpus) {
@@ -89,14 +90,14 @@ void bench_close(struct bench *bench) {
 /* ---- Verifying and preparing ----------------------------------------------------------------- */
 
 fff_status bench_verify(struct bench *bench, size_t tokens, enum verify_splits splits, struct verdict *verdicts,
-                        size_t *verified) {
+                        struct store_verdict *store, size_t *verified) {
     struct layer_data part = bench->data;
     if (tokens == 0) {
         tokens = bench_affordable(bench, USUALLY_VERIFIED);
     }
     part.batch = tokens < part.batch ? tokens : part.batch;
     *verified = part.batch;
-    return verify_layer(&part, bench->settings.isas, bench->settings.isa_count, splits, verdicts);
+    return verify_layer(&part, bench->settings.isas, bench->settings.isa_count, splits, verdicts, store);
 }
 
 /* The dense side's memory. */

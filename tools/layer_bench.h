@@ -20,6 +20,7 @@ enum {
 struct bench_settings {
     size_t input_width, output_width, depth, trees;
     fff_activation activation;
+    struct store store;
     size_t batches[BENCH_BATCHES], batch_count;
     size_t threads; /* each batch also on so many; 1: no */
     fff_isa isas[FFF_ISA_COUNT];
@@ -71,9 +72,9 @@ struct bench {
 bool bench_open(struct bench *bench, const struct bench_settings *settings, char *error, size_t error_size);
 
 /* Compares the first `tokens` tokens (0: as many as take about a second), on every instruction set, with the dense
- * definition: one verdict for each. */
+ * definition: one verdict for each; *store as verify_layer() has it. */
 fff_status bench_verify(struct bench *bench, size_t tokens, enum verify_splits splits, struct verdict *verdicts,
-                        size_t *verified);
+                        struct store_verdict *store, size_t *verified);
 
 /* Makes the layers. Call it once, before bench_time(). */
 bool bench_prepare(struct bench *bench, char *error, size_t error_size);

@@ -8,7 +8,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { SAMPLE = 16, OTHER_MEGABYTES = 64 /* workspaces, libraries */ };
+enum {
+    SAMPLE = 5 /* trees */,
+    SAMPLE_NODES = 3 /* of each: depth 1 */,
+    OTHER_MEGABYTES = 64 /* workspaces, libraries */
+};
 
 /* a + b * c, or SIZE_MAX if that is too much; SIZE_MAX stays. */
 static size_t add_product(size_t a, size_t b, size_t c) {
@@ -28,18 +32,22 @@ static size_t largest_batch(const struct bench_settings *settings) {
 /* The bytes of a made layer for each node: padding differs. 0 when out of memory. */
 static size_t packed_node(const struct bench_settings *settings) {
     size_t widest = settings->input_width > settings->output_width ? settings->input_width : settings->output_width;
-    float *weights = calloc(add_product(0, widest, SAMPLE + 1), sizeof *weights);
+    float *weights = calloc(add_product(0, widest, (SAMPLE + 1) * SAMPLE_NODES), sizeof *weights);
     size_t bytes[2] = {0};
     for (size_t i = 0; i < 2 && weights != NULL; i++) {
         const fff_layer_desc desc = {
             .struct_size = sizeof desc,
             .input_width = settings->input_width,
             .output_width = settings->output_width,
+            .depth = 1,
             .trees = i == 0 ? 1 : 1 + SAMPLE,
             .isa = settings->isas[settings->isa_count - 1],
             .sleef = FFF_SLEEF_ANY,
             .input_weights = {weights, settings->input_width, 1},
             .output_weights = {weights, settings->output_width, 1},
+            .store_input = settings->store.input,
+            .store_output = settings->store.output,
+            .routes = settings->store.routes,
         };
         fff_layer *layer = NULL;
         if (fff_layer_create(&desc, &layer) == FFF_OK) {
@@ -48,14 +56,16 @@ static size_t packed_node(const struct bench_settings *settings) {
         }
     }
     free(weights);
-    return bytes[1] > bytes[0] && bytes[0] > 0 ? (bytes[1] - bytes[0]) / SAMPLE : 0;
+    return bytes[1] > bytes[0] && bytes[0] > 0 ? (bytes[1] - bytes[0]) / (SAMPLE * SAMPLE_NODES) : 0;
 }
 
-/* Weights as they are stored, and what goes through the layer; SIZE_MAX if it cannot be counted. */
+enum { FLOAT32_COPIES = 3 }; /* of the weights, with which a layer of narrow rows is compared: numbers and two layers */
+
+/* Weights as they are given, and what goes through the layer; SIZE_MAX if it cannot be counted. */
 static size_t data_bytes(const struct bench *bench) {
     const struct bench_settings *s = &bench->settings;
-    size_t values = add_product(0, bench->data.rows, s->input_width);
-    values = add_product(values, bench->data.rows, s->output_width);
+    size_t weights = add_product(add_product(0, bench->data.rows, s->input_width), bench->data.rows, s->output_width);
+    size_t values = add_product(weights, store_is_narrow(&s->store) ? FLOAT32_COPIES : 0, weights);
     values = add_product(values, bench->data.rows, 10); /* biases; four float64 numbers, and an index, to verify with */
     values = add_product(values, bench->data.batch, s->input_width);
     values = add_product(values, add_product(0, bench->data.batch, s->output_width), 2);

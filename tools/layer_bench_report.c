@@ -1,5 +1,8 @@
 #include "tools/layer_bench_report.h"
 
+#include "tools/layer_options.h"
+#include "tools/verify_report.h"
+
 #include <stdio.h>
 
 #define FEW 2.0 /* times: a second digit tells something */
@@ -15,18 +18,25 @@ void print_bench_shape(const struct bench *bench) {
     } else {
         printf("from %zu to %zu wide", data->input_width, data->output_width);
     }
-    printf(": %zu neuron%s, %zu used by each token.\n\n", data->rows, data->rows == 1 ? "" : "s", bench->path_length);
+    printf(": %zu neuron%s, %zu used by each token", data->rows, data->rows == 1 ? "" : "s", bench->path_length);
+    fff_weight_type input = stored_input_type(data), output = stored_output_type(data);
+    char store[STORE_TEXT];
+    if (input != FFF_WEIGHT_F32 || output != FFF_WEIGHT_F32) {
+        printf("; stored: %s", describe_store(input, output, data->store.routes == FFF_ROUTES_EXACT, store));
+    }
+    puts(".\n");
     fflush(stdout);
 }
 
-bool print_bench_verdicts(const struct verdict *verdicts, size_t count) {
-    bool ok = true;
+bool print_bench_verdicts(const struct verdict *verdicts, size_t count, const struct store_verdict *store) {
+    bool ok = store_verdict_holds(store);
     for (size_t i = 0; i < count; i++) {
         printf("  %-12s %zu differing bits, worst error %.2f%% of the proven bound, %zu wrong routes, %zu ties\n",
                fff_isa_name(verdicts[i].isa), verdicts[i].differing_values, 100 * verdicts[i].dense.bound_used,
                verdicts[i].dense.route_mismatches, verdicts[i].dense.ties);
         ok = ok && verdict_holds(&verdicts[i]);
     }
+    print_store(store);
     if (!ok) {
         puts("FAILED");
     }
@@ -98,7 +108,7 @@ void print_bench_end(void) {
 
 /* ---- For programs ---------------------------------------------------------------------------- */
 
-static json_t *json_text(const char *text) {
+static json_t *text_or_null(const char *text) {
     return text != NULL && *text != '\0' ? json_string(text) : json_null();
 }
 
@@ -117,7 +127,7 @@ static json_t *json_side(const struct bench_side *side, const struct bench_batch
         json_spread(timed, side->seconds, 1e6), "clean_rounds", (json_int_t)side->clean, "lost", side->lost,
         "times_faster", json_spread(side->has_ratio && side->threads == 1, side->ratio, 1), "times_one_thread",
         json_spread(side->has_ratio && side->threads > 1, side->ratio, 1), "believed", timed && !batch->busy,
-        "left_out", json_text(side->left_out));
+        "left_out", text_or_null(side->left_out));
 }
 
 static json_t *json_batch(const struct bench_batch *batch) {
@@ -126,7 +136,7 @@ static json_t *json_batch(const struct bench_batch *batch) {
         (void)json_array_append_new(sides, json_side(&batch->sides[i], batch));
     }
     return json_pack("{s:I, s:I, s:b, s:o, s:o, s:o, s:o}", "batch", (json_int_t)batch->batch, "rounds",
-                     (json_int_t)batch->rounds, "busy", batch->busy, "why_busy", json_text(batch->why), "stolen",
+                     (json_int_t)batch->rounds, "busy", batch->busy, "why_busy", text_or_null(batch->why), "stolen",
                      batch->load.known ? json_real(batch->load.stolen) : json_null(), "other_cpus_busy",
                      batch->load.known ? json_real(batch->load.others) : json_null(), "sides", sides);
 }
@@ -141,12 +151,12 @@ static json_t *json_shape(const struct bench *bench) {
 
 static json_t *json_blas(const struct fff_blas *blas) {
     return blas == NULL ? json_null()
-                        : json_pack("{s:s, s:o, s:o}", "file", blas->file, "version", json_text(blas->version),
-                                    "kernels", json_text(blas->kernels));
+                        : json_pack("{s:s, s:o, s:o}", "file", blas->file, "version", text_or_null(blas->version),
+                                    "kernels", text_or_null(blas->kernels));
 }
 
-json_t *bench_json(const struct bench *bench, const struct verdict *verdicts, size_t verified,
-                   const struct bench_batch *batches, size_t count) {
+json_t *bench_json(const struct bench *bench, const struct verdict *verdicts, const struct store_verdict *store,
+                   size_t verified, const struct bench_batch *batches, size_t count) {
     json_t *of_batches = json_array(), *notes = json_array();
     bool busy = false;
     for (size_t i = 0; i < count; i++) {
@@ -156,11 +166,12 @@ json_t *bench_json(const struct bench *bench, const struct verdict *verdicts, si
     for (size_t i = 0; i < bench->note_count; i++) {
         (void)json_array_append_new(notes, json_string(bench->notes[i]));
     }
-    bool ok = verdicts_hold(verdicts, bench->settings.isa_count) && count == bench->settings.batch_count;
-    return json_pack("{s:s, s:o, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:{s:I, s:b}, s:b, s:b}", "version", fff_version(),
-                     "shape", json_shape(bench), "seed", (json_int_t)bench->settings.seed, "rounds",
-                     (json_int_t)bench->settings.rounds, "seconds", (json_int_t)bench->settings.seconds, "cpus",
-                     (json_int_t)bench->cpus, "blas", json_blas(bench->blas), "notes", notes, "batches", of_batches,
-                     "verified", "tokens", (json_int_t)verified, "ok",
-                     verdicts_hold(verdicts, bench->settings.isa_count), "busy", busy, "ok", ok);
+    bool verified_ok = verdicts_hold(verdicts, bench->settings.isa_count) && store_verdict_holds(store);
+    bool ok = verified_ok && count == bench->settings.batch_count;
+    return json_pack("{s:s, s:o, s:o, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:{s:I, s:b}, s:b, s:b}", "version",
+                     fff_version(), "shape", json_shape(bench), "store", store_json(store), "seed",
+                     (json_int_t)bench->settings.seed, "rounds", (json_int_t)bench->settings.rounds, "seconds",
+                     (json_int_t)bench->settings.seconds, "cpus", (json_int_t)bench->cpus, "blas",
+                     json_blas(bench->blas), "notes", notes, "batches", of_batches, "verified", "tokens",
+                     (json_int_t)verified, "ok", verified_ok, "busy", busy, "ok", ok);
 }

@@ -10,7 +10,7 @@
 void print_bench_shape(const struct bench *bench);
 
 /* A line for each instruction set. Whether all hold. */
-bool print_bench_verdicts(const struct verdict *verdicts, size_t count);
+bool print_bench_verdicts(const struct verdict *verdicts, size_t count, const struct store_verdict *store);
 
 /* What is timed, and the notes. */
 void print_bench_head(const struct bench *bench);
@@ -19,7 +19,7 @@ void print_bench_batch(const struct bench *bench, const struct bench_batch *batc
 void print_bench_end(void);
 
 /* The whole in one object, as docs/benchmarks.md describes it. NULL when out of memory. */
-json_t *bench_json(const struct bench *bench, const struct verdict *verdicts, size_t verified,
-                   const struct bench_batch *batches, size_t count);
+json_t *bench_json(const struct bench *bench, const struct verdict *verdicts, const struct store_verdict *store,
+                   size_t verified, const struct bench_batch *batches, size_t count);
 
 #endif

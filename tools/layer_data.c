@@ -1,7 +1,5 @@
 #include "tools/layer_data.h"
 
-#include "bert/report.h"
-#include "bert/safetensors.h"
 #include "tools/random.h"
 
 #include <stdbool.h>
@@ -9,11 +7,7 @@
 #include <string.h>
 #include <strings.h>
 
-static const size_t DEFAULT_BATCH = 64;
-static const uint64_t DEFAULT_SEED = 1;
-
-/* rows * columns floats, at least one byte; NULL if that is too much. */
-static void *allocate_matrix(size_t rows, size_t columns) {
+void *allocate_matrix(size_t rows, size_t columns) {
     size_t count, bytes;
     if (__builtin_mul_overflow(rows, columns, &count) || __builtin_mul_overflow(count, sizeof(float), &bytes)) {
         return NULL;
@@ -21,7 +15,7 @@ static void *allocate_matrix(size_t rows, size_t columns) {
     return malloc(bytes > 0 ? bytes : 1);
 }
 
-static void fill_normal(float *values, size_t count, float scale, uint64_t *state) {
+void fill_normal(float *values, size_t count, float scale, uint64_t *state) {
     for (size_t i = 0; i < count; i++) {
         values[i] = scale * random_normal(state);
     }
@@ -48,201 +42,6 @@ const char *activation_name(fff_activation activation) {
     return activations[activation];
 }
 
-/* ---- Reading a file -------------------------------------------------------------------------- */
-
-struct loading {
-    const fff_safetensors *file;
-    struct fff_report report;
-};
-
-/* A tensor of 4-byte elements, the shape that it must have, and where a copy of it goes. */
-struct wanted {
-    const char *name;
-    bool required;
-    size_t rank, shape[3];
-    float **floats;     /* for F32, */
-    int32_t **integers; /* or for I32; stays NULL for a tensor that is absent */
-};
-
-static bool check_tensor(const struct loading *loading, const struct wanted *wanted) {
-    const fff_tensor *tensor = fff_safetensors_find(loading->file, wanted->name);
-    if (tensor == NULL) {
-        return !wanted->required || FFF_FAIL(&loading->report, "tensor '%s' is missing", wanted->name);
-    }
-    if (tensor->type != (wanted->floats != NULL ? FFF_TENSOR_F32 : FFF_TENSOR_I32)) {
-        return FFF_FAIL(&loading->report, "tensor '%s' has dtype %s where %s is expected", wanted->name,
-                        tensor->type_name, wanted->floats != NULL ? "F32" : "I32");
-    }
-    if (tensor->rank != wanted->rank) {
-        return FFF_FAIL(&loading->report, "tensor '%s' has %zu dimensions where %zu are expected", wanted->name,
-                        tensor->rank, wanted->rank);
-    }
-    for (size_t i = 0; i < wanted->rank; i++) {
-        if (tensor->shape[i] != wanted->shape[i]) {
-            return FFF_FAIL(&loading->report, "tensor '%s': dimension %zu is %zu where %zu is expected", wanted->name,
-                            i, tensor->shape[i], wanted->shape[i]);
-        }
-    }
-    return true;
-}
-
-static bool copy_tensor(const struct loading *loading, const struct wanted *wanted) {
-    const fff_tensor *tensor = fff_safetensors_find(loading->file, wanted->name);
-    if (tensor == NULL) {
-        return true;
-    }
-    void *values = malloc(tensor->bytes > 0 ? tensor->bytes : 1);
-    if (values == NULL) {
-        return FFF_FAIL(&loading->report, "tensor '%s': out of memory", wanted->name);
-    }
-    memcpy(values, tensor->data, tensor->bytes);
-    if (wanted->floats != NULL) {
-        *wanted->floats = values;
-    } else {
-        *wanted->integers = values;
-    }
-    return true;
-}
-
-/* A file without a layer's first tensor: often it holds a whole model. */
-static bool fail_without(const struct loading *loading, const char *name) {
-    static const char *const parts[] = {"embedding", "layer.", "layers.", "wte.", "lm_head."};
-    for (size_t i = 0; i < fff_safetensors_count(loading->file); i++) {
-        const char *other = fff_safetensors_at(loading->file, i)->name;
-        for (size_t part = 0; part < sizeof parts / sizeof *parts; part++) {
-            if (strstr(other, parts[part]) != NULL) {
-                return FFF_FAIL(&loading->report,
-                                "holds a model (tensor '%s') where a layer's '%s' is expected: give the model's folder",
-                                other, name);
-            }
-        }
-    }
-    return FFF_FAIL(&loading->report, "tensor '%s' is missing", name);
-}
-
-/* The shape of a matrix that the layer's own shape is read from. */
-static bool find_matrix(const struct loading *loading, const char *name, const fff_tensor **tensor) {
-    *tensor = fff_safetensors_find(loading->file, name);
-    if (*tensor == NULL) {
-        return fail_without(loading, name);
-    }
-    if ((*tensor)->rank != 2 || (*tensor)->count == 0) {
-        return FFF_FAIL(&loading->report, "tensor '%s' has %zu dimensions and %zu elements where a matrix is expected",
-                        name, (*tensor)->rank, (*tensor)->count);
-    }
-    return true;
-}
-
-static bool read_count(const struct loading *loading, const char *key, size_t largest, size_t *count) {
-    const char *text = fff_safetensors_metadata(loading->file, key);
-    if (text == NULL) {
-        return FFF_FAIL(&loading->report, "the metadata lack '%s'", key);
-    }
-    char *end;
-    unsigned long long value = strtoull(text, &end, 10);
-    if (text[0] < '0' || text[0] > '9' || *end != '\0' || value > largest) {
-        return FFF_FAIL(&loading->report, "metadata '%s' is not a number from 0 to %zu, but '%s'", key, largest, text);
-    }
-    *count = (size_t)value;
-    return true;
-}
-
-static bool read_options(const struct loading *loading, struct layer_data *data) {
-    const char *variant = fff_safetensors_metadata(loading->file, "variant");
-    if (variant != NULL && strcmp(variant, "path") != 0) {
-        return FFF_FAIL(&loading->report, "metadata 'variant' is '%s'; only 'path' is supported", variant);
-    }
-    const char *name = fff_safetensors_metadata(loading->file, "activation");
-    const char *route = fff_safetensors_metadata(loading->file, "route");
-    if (name == NULL) {
-        return FFF_FAIL(&loading->report, "the metadata lack 'activation': one of " ACTIVATION_NAMES);
-    }
-    if (!activation_by_name(name, &data->activation)) {
-        return FFF_FAIL(&loading->report, "metadata 'activation' is '%s', none of " ACTIVATION_NAMES, name);
-    }
-    if (route == NULL || strstr(route, "> 0") != NULL) {
-        data->routing = FFF_ROUTING_GREATER;
-    } else if (strstr(route, ">= 0") != NULL) {
-        data->routing = FFF_ROUTING_GREATER_EQUAL;
-    } else {
-        return FFF_FAIL(&loading->report, "metadata 'route' is '%s', which says neither '> 0' nor '>= 0'", route);
-    }
-    return true;
-}
-
-static bool make_input(const struct loading *loading, struct layer_data *data) {
-    uint64_t state = DEFAULT_SEED;
-    data->batch = DEFAULT_BATCH;
-    data->input = allocate_matrix(data->batch, data->input_width);
-    if (data->input == NULL) {
-        return FFF_FAIL(&loading->report, "out of memory");
-    }
-    fill_normal(data->input, data->batch * data->input_width, 1.0f, &state);
-    return true;
-}
-
-/* All of them, once all are found right. */
-static bool copy_tensors(const struct loading *loading, struct layer_data *data) {
-    const fff_tensor *input = fff_safetensors_find(loading->file, "input");
-    data->batch = input != NULL && input->rank > 0 ? input->shape[0] : 0;
-    const struct wanted wanted[] = {
-        {"linear_in.weight", true, 2, {data->rows, data->input_width}, &data->input_weights, NULL},
-        {"linear_in.bias", false, 1, {data->rows}, &data->biases, NULL},
-        {"linear_out.weight", true, 2, {data->output_width, data->rows}, &data->output_weights, NULL},
-        {"input", false, 2, {data->batch, data->input_width}, &data->input, NULL},
-        {"output", false, 2, {data->batch, data->output_width}, &data->expected_output, NULL},
-        {"path", false, 3, {data->batch, data->trees, data->depth + 1}, NULL, &data->expected_path},
-    };
-    size_t count = input != NULL ? sizeof wanted / sizeof *wanted : 3; /* results of no input mean nothing */
-    for (size_t i = 0; i < count; i++) {
-        if (!check_tensor(loading, &wanted[i])) {
-            return false;
-        }
-    }
-    for (size_t i = 0; i < count; i++) {
-        if (!copy_tensor(loading, &wanted[i])) {
-            return false;
-        }
-    }
-    return input != NULL || make_input(loading, data);
-}
-
-static bool read_layer(const struct loading *loading, struct layer_data *data) {
-    const fff_tensor *in, *out;
-    if (!find_matrix(loading, "linear_in.weight", &in) || !find_matrix(loading, "linear_out.weight", &out) ||
-        !read_count(loading, "depth", FFF_MAX_DEPTH, &data->depth) ||
-        !read_count(loading, "trees", UINT32_MAX, &data->trees) || !read_options(loading, data)) {
-        return false;
-    }
-    data->input_width = in->shape[1];
-    data->output_width = out->shape[0];
-    data->rows = in->shape[0];
-    size_t rows;
-    if (data->trees == 0 || __builtin_mul_overflow(data->trees, fff_nodes_per_tree(data->depth), &rows) ||
-        rows != data->rows) {
-        return FFF_FAIL(&loading->report,
-                        "tensor 'linear_in.weight' has %zu rows where %zu trees of depth %zu have %zu each", data->rows,
-                        data->trees, data->depth, fff_nodes_per_tree(data->depth));
-    }
-    return copy_tensors(loading, data);
-}
-
-int layer_data_load(const char *path, struct layer_data *data, char *error, size_t error_size) {
-    *data = (struct layer_data){0};
-    fff_safetensors *file = fff_safetensors_open(path, error, error_size);
-    if (file == NULL) {
-        return -1;
-    }
-    struct loading loading = {file, {path, error, error_size}};
-    bool ok = read_layer(&loading, data);
-    fff_safetensors_close(file);
-    if (!ok) {
-        layer_data_free(data);
-        return -1;
-    }
-    return 0;
-}
-
 /* ---- Copying one ----------------------------------------------------------------------------- */
 
 static float *copy_weights(const fff_weights *weights, size_t rows, size_t columns, bool by_columns) {
@@ -267,6 +66,7 @@ int layer_data_copy(struct layer_data *data, const fff_layer_desc *desc, size_t 
         .activation = desc->activation,
         .routing = desc->routing,
         .sleef = desc->sleef,
+        .store = {desc->store_input, desc->store_output, desc->routes},
         .batch = batch,
         .input_weights = copy_weights(&desc->input_weights, rows, desc->input_width, false),
         .biases = desc->biases != NULL ? copy_weights(&biases, rows, 1, false) : NULL,
@@ -321,10 +121,49 @@ void layer_data_free(struct layer_data *data) {
     free(data->input);
     free(data->expected_output);
     free(data->expected_path);
+    free(data->given_input.scales);
+    free(data->given_input.aligned);
+    free(data->given_output.scales);
+    free(data->given_output.aligned);
+    fff_safetensors_close(data->file);
     *data = (struct layer_data){0};
 }
 
+/* ---- Making a layer of it -------------------------------------------------------------------- */
+
+bool store_is_narrow(const struct store *store) {
+    return store->input > FFF_CHOOSE_F32 || store->output > FFF_CHOOSE_F32;
+}
+
+static fff_weight_type stored_type(fff_weight_choice choice, fff_weight_type given) {
+    return choice == FFF_CHOOSE_DEFAULT ? given : (fff_weight_type)(choice - 1);
+}
+
+fff_weight_type stored_input_type(const struct layer_data *data) {
+    return stored_type(data->store.input, data->given_input.type);
+}
+
+fff_weight_type stored_output_type(const struct layer_data *data) {
+    return stored_type(data->store.output, data->given_output.type);
+}
+
 fff_layer_desc layer_data_desc(const struct layer_data *data, fff_isa isa) {
+    const struct given_weights *in = &data->given_input, *out = &data->given_output;
+    fff_layer_desc desc = layer_data_float32_desc(data, isa);
+    desc.weight_type = in->type;
+    desc.output_weight_type = (fff_weight_choice)(out->type + 1);
+    desc.input_weights.data = in->data != NULL ? in->data : data->input_weights;
+    desc.output_weights.data = out->data != NULL ? out->data : data->output_weights;
+    desc.input_scales = in->scales;
+    desc.output_scales = out->scales;
+    desc.store_input = data->store.input;
+    desc.store_output = data->store.output;
+    desc.routes = data->store.routes;
+    desc.bad_weight = data->bad_weight;
+    return desc;
+}
+
+fff_layer_desc layer_data_float32_desc(const struct layer_data *data, fff_isa isa) {
     return (fff_layer_desc){
         .struct_size = sizeof(fff_layer_desc),
         .input_width = data->input_width,

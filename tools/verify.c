@@ -1,6 +1,7 @@
 /* fff verify: layer files and models against the dense definition, on every instruction set. */
 #include "bert/report.h"
 #include "tools/commands.h"
+#include "tools/layer_options.h"
 #include "tools/sleef.h"
 #include "tools/verify_report.h"
 
@@ -15,8 +16,9 @@ enum { DEFAULT_LAYER_TOKENS = 256, LONGEST_ERROR = 4608 };
 struct request {
     fff_isa isas[FFF_ISA_COUNT];
     size_t isa_count;
-    const char *isa;
-    bool json, any_sleef;
+    const char *isa, *store;
+    bool json, any_sleef, exact_routes;
+    struct store stored;               /* what layers are to store, as the two options say */
     bool sleef_recorded;               /* what is loaded has the recorded bits, on these instruction sets */
     const char *text, *ids, *expected; /* input of models */
     size_t layer_tokens;               /* of it, those to check layer by layer */
@@ -48,18 +50,23 @@ static int verify_layer_file(const char *path, const struct request *request) {
     char error[LONGEST_ERROR];
     struct layer_data data;
     struct verdict verdicts[FFF_ISA_COUNT];
+    struct store_verdict store;
+    fff_bad_weight bad = {0};
     if (layer_data_load(path, &data, error, sizeof error) != 0) {
         return report_failure(path, error, request->files, EXIT_BAD_INPUT);
     }
     data.sleef = request->any_sleef ? FFF_SLEEF_ANY : FFF_SLEEF_RECORDED;
-    fff_status status = verify_layer(&data, request->isas, request->isa_count, VERIFY_ALL_SPLITS, verdicts);
+    data.store = request->stored;
+    data.bad_weight = &bad;
+    fff_status status = verify_layer(&data, request->isas, request->isa_count, VERIFY_ALL_SPLITS, verdicts, &store);
     bool uses_sleef = activation_uses_sleef(data.activation), ok = false;
     if (status == FFF_OK) {
-        ok = verdicts_hold(verdicts, request->isa_count) != 0;
+        const struct layer_findings found = {verdicts, request->isa_count, &store};
+        ok = layer_file_holds(&found);
         if (request->files == NULL) {
-            print_layer_file(path, &data, verdicts, request->isa_count, uses_sleef && !request->sleef_recorded);
+            print_layer_file(path, &data, &found, uses_sleef && !request->sleef_recorded);
         } else {
-            json_t *file = layer_file_json(path, verdicts, request->isa_count);
+            json_t *file = layer_file_json(path, &found);
             json_object_set_new(file, "sleef", sleef_json(uses_sleef, request->sleef_recorded));
             json_array_append_new(request->files, file);
         }
@@ -69,7 +76,8 @@ static int verify_layer_file(const char *path, const struct request *request) {
         return report_sleef(path, "its activation", request->files);
     }
     if (status != FFF_OK) {
-        fff_report(&(struct fff_report){path, error, sizeof error}, "%s", fff_status_text(status));
+        char why[REFUSAL_TEXT];
+        fff_report(&(struct fff_report){path, error, sizeof error}, "%s", describe_refusal(status, &bad, why));
         return report_failure(path, error, request->files, EXIT_BAD_INPUT);
     }
     return ok ? EXIT_HOLDS : EXIT_FAILS;
@@ -83,8 +91,8 @@ static int verify_directory(const char *path, const struct request *request) {
     if (!request->sleef_recorded && !request->any_sleef) {
         return report_sleef(path, "a model's attention", request->files);
     }
-    if (!verify_model(&choice, request->isas, request->isa_count, request->layer_tokens, &verdict, error,
-                      sizeof error)) {
+    const struct model_check check = {request->isas, request->isa_count, request->layer_tokens, request->stored};
+    if (!verify_model(&choice, &check, &verdict, error, sizeof error)) {
         return report_failure(path, error, request->files, EXIT_BAD_INPUT);
     }
     bool ok = model_verdict_holds(&verdict);
@@ -141,6 +149,9 @@ static int run(int argc, char **argv) {
     if (!read_options(&verify_command, argc, argv, &request, &operands, &status)) {
         return status;
     }
+    if (!read_store(&verify_command, request.store, request.exact_routes, &request.stored)) {
+        return EXIT_BAD_INPUT;
+    }
     status = check_request(&request, &operands);
     request.isa_count = status == EXIT_HOLDS ? read_isas(&verify_command, request.isa, request.isas) : 0;
     if (request.isa_count == 0) {
@@ -159,12 +170,9 @@ static int run(int argc, char **argv) {
 }
 
 static const struct command_option options[] = {
-    {.name = "isa",
-     .type = OPTION_TEXT,
-     .argument = "NAME",
-     .offset = offsetof(struct request, isa),
-     .text = "The instruction set to check: all (every one that is usable here; unless told), auto, generic, x86_avx2, "
-             "x86_avx512 or arm_neon."},
+    ISAS_OPTION(struct request),
+    STORE_OPTION(struct request),
+    EXACT_ROUTES_OPTION(struct request),
     {.name = "json", .offset = offsetof(struct request, json), .text = "Print one JSON object."},
     {.name = "any-sleef",
      .offset = offsetof(struct request, any_sleef),
@@ -204,7 +212,14 @@ const struct command verify_command = {
         "Checks layer files and models on every usable instruction set: the same bits on all, every logit and output "
         "within its proven bound of the exact value, every turn by the sign of the exact logit.\n\n"
         "A PATH is a safetensors file with linear_in.weight, linear_in.bias and linear_out.weight, or a model's "
-        "directory.",
+        "directory. A layer's weights may be F32, BF16, F16, or I8 with linear_in.weight_scales and "
+        "linear_out.weight_scales.\n\n"
+        "--store makes a file's layer, or a model's layers, store their weights in other types. The proof is then "
+        "about the stored numbers, "
+        "and "
+        "of int8 input weights about tokens rounded to 8 bits; where 16 bits are stored, all bits must be those of the "
+        "float32 layer of the rounded weights. How far it is from the float32 layer of the given weights is told "
+        "beside it, and is no fault.",
     .options = options,
     .run = run,
 };

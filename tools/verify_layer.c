@@ -1,6 +1,7 @@
 #include "tools/verify_layer.h"
 
-#include <math.h>
+#include "tools/bits.h"
+
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,6 +12,14 @@ struct run {
     float *output;
     uint32_t *nodes;
     float *logits;
+};
+
+/* One call of verify_layer(). */
+struct verification {
+    const struct layer_data *data;
+    struct store_check store;
+    struct dense_f64 *dense;
+    struct run generic, runs[FFF_ISA_COUNT];
 };
 
 static void run_free(struct run *run) {
@@ -50,21 +59,6 @@ size_t usable_isas(fff_isa *isas) {
         }
     }
     return count;
-}
-
-static uint32_t bits_of(float value) {
-    uint32_t bits;
-    memcpy(&bits, &value, sizeof bits);
-    return bits;
-}
-
-/* The number of floats whose bits differ; all NaNs count as the same. */
-static size_t differing_floats(const float *a, const float *b, size_t count) {
-    size_t differing = 0;
-    for (size_t i = 0; i < count; i++) {
-        differing += bits_of(a[i]) != bits_of(b[i]) && !(isnan(a[i]) && isnan(b[i]));
-    }
-    return differing;
 }
 
 /* Tasks one after another, last first: whatever the order, the bits must not change. */
@@ -171,36 +165,63 @@ static size_t differing_values(const struct layer_data *data, const struct run *
     return differing;
 }
 
-fff_status verify_layer(const struct layer_data *data, const fff_isa *isas, size_t count, enum verify_splits splits,
-                        struct verdict *verdicts) {
+/* All runs, compared with generic's; and that with layers that store float32. */
+static fff_status run_all(struct verification *v, const fff_isa *isas, size_t count, enum verify_splits splits,
+                          struct verdict *verdicts, struct store_verdict *store) {
+    const struct layer_data *data = v->data;
     size_t unused = 0;
-    struct run generic = {0}, runs[FFF_ISA_COUNT] = {{0}};
-    struct dense_f64 *dense = dense_f64_create(data);
-    fff_status status = dense == NULL ? FFF_ERROR_OUT_OF_MEMORY : FFF_OK;
     bool generic_asked_for = count > 0 && isas[0] == FFF_ISA_GENERIC;
-    if (status == FFF_OK && data->batch > 0 && !generic_asked_for) {
-        status = make_run(data, FFF_ISA_GENERIC, VERIFY_FEW_SPLITS, &generic, &unused);
+    fff_status status = FFF_OK;
+    if (data->batch > 0 && !generic_asked_for) {
+        status = make_run(data, FFF_ISA_GENERIC, VERIFY_FEW_SPLITS, &v->generic, &unused);
     }
-    const struct run *reference = generic_asked_for ? &runs[0] : &generic;
+    const struct run *reference = generic_asked_for ? &v->runs[0] : &v->generic;
     for (size_t i = 0; i < count && status == FFF_OK; i++) {
         verdicts[i] = (struct verdict){.isa = isas[i]};
         if (data->batch > 0) {
-            status = make_run(data, isas[i], splits, &runs[i], &verdicts[i].differing_values);
+            status = make_run(data, isas[i], splits, &v->runs[i], &verdicts[i].differing_values);
         }
         if (data->batch > 0 && status == FFF_OK) {
-            verdicts[i].differing_values += differing_values(data, &runs[i], reference);
+            verdicts[i].differing_values += differing_values(data, &v->runs[i], reference);
         }
     }
-    for (size_t token = 0; token < data->batch && status == FFF_OK; token++) {
-        dense_f64_evaluate(dense, token);
-        for (size_t i = 0; i < count; i++) {
-            check_token(data, dense, token, &runs[i], &verdicts[i]);
+    const struct layer_results results = {reference->nodes, reference->logits, reference->output};
+    return status == FFF_OK ? store_check_run(&v->store, &results, store) : status;
+}
+
+static void check_tokens(struct verification *v, size_t count, struct verdict *verdicts) {
+    for (size_t token = 0; token < v->data->batch; token++) {
+        dense_f64_evaluate(v->dense, token);
+        const bool *wide = store_check_wide_entries(&v->store, token);
+        if (wide != NULL) {
+            dense_f64_use_rows_of(v->dense, v->data, wide);
         }
+        for (size_t i = 0; i < count; i++) {
+            check_token(v->store.reference, v->dense, token, &v->runs[i], &verdicts[i]);
+        }
+    }
+}
+
+fff_status verify_layer(const struct layer_data *data, const fff_isa *isas, size_t count, enum verify_splits splits,
+                        struct verdict *verdicts, struct store_verdict *store) {
+    struct verification v = {.data = data};
+    struct store_verdict unused;
+    fff_status status = store_check_open(&v.store, data);
+    if (status == FFF_OK) {
+        v.dense = dense_f64_create(v.store.reference);
+        status = v.dense == NULL ? FFF_ERROR_OUT_OF_MEMORY : FFF_OK;
+    }
+    if (status == FFF_OK) {
+        status = run_all(&v, isas, count, splits, verdicts, store != NULL ? store : &unused);
+    }
+    if (status == FFF_OK) {
+        check_tokens(&v, count, verdicts);
     }
     for (size_t i = 0; i < count; i++) {
-        run_free(&runs[i]);
+        run_free(&v.runs[i]);
     }
-    run_free(&generic);
-    dense_f64_destroy(dense);
+    run_free(&v.generic);
+    dense_f64_destroy(v.dense);
+    store_check_close(&v.store);
     return status;
 }

@@ -3,6 +3,7 @@
 #define FFF_TOOLS_VERIFY_LAYER_H
 
 #include "tools/file_results.h"
+#include "tools/verify_store.h"
 
 /* What one instruction set showed. */
 struct verdict {
@@ -26,9 +27,11 @@ enum verify_splits { VERIFY_FEW_SPLITS, VERIFY_ALL_SPLITS };
 
 /* Runs the layer on each of the `count` instruction sets, whole, token by token and in other splits,
  * through route and accumulate, and shared among tasks; compares all bits with generic's, and each
- * token with the dense definition. Returns FFF_OK with all verdicts filled, or why it could not. */
+ * token with the dense definition of the numbers that it stores. *store, which may be NULL, tells how a layer of
+ * narrow rows compares with float32 ones. A file's results are left out where it is made to store other types than the
+ * file's. Returns FFF_OK with all verdicts filled, or why it could not. */
 fff_status verify_layer(const struct layer_data *data, const fff_isa *isas, size_t count, enum verify_splits splits,
-                        struct verdict *verdicts);
+                        struct verdict *verdicts, struct store_verdict *store);
 
 /* The instruction sets usable here, in order; at most FFF_ISA_COUNT - 1. */
 size_t usable_isas(fff_isa *isas);

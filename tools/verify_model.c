@@ -29,6 +29,7 @@ struct file_results {
 /* Some sequences of the input, on which everything is run before the next. */
 struct part {
     const struct model_input_choice *choice;
+    const struct model_check *check;
     const fff_bert *masked; /* the dense model, open throughout */
     const struct file_results *file;
     struct model_verdict *verdict;
@@ -54,11 +55,15 @@ static size_t smaller(size_t a, size_t b) {
 /* ---- Whether it holds ------------------------------------------------------------------------ */
 
 bool model_layer_holds(const struct model_verdict *verdict, size_t layer) {
-    return verdicts_hold(verdict->layers[layer].isas, verdict->isa_count) != 0;
+    const struct layer_verdicts *of = &verdict->layers[layer];
+    return verdicts_hold(of->isas, verdict->isa_count) && store_verdict_holds(&of->store);
 }
 
 bool model_run_holds(const struct model_verdict *verdict, size_t run) {
     const struct end_to_end *of = &verdict->runs[run];
+    if (verdict->narrow && run < verdict->isa_count) {
+        return of->differing_values == 0; /* what narrow weights lose is told, and no fault */
+    }
     return of->differing_values == 0 && relative(of->steady) <= MODEL_TOLERANCE &&
            relative(of->file_hidden) <= MODEL_TOLERANCE && relative(of->file_logits) <= MODEL_TOLERANCE &&
            of->file_embedding <= EMBEDDING_TOLERANCE;
@@ -140,8 +145,19 @@ static bool run(const struct part *part, const fff_bert *model, struct record *r
            fff_bert_encode(model, &part->batch, record->hidden, &watch, part->error, part->error_size);
 }
 
+static fff_bert_options options_of(const struct model_check *check, fff_isa isa, fff_bert_feedforward feedforward) {
+    return (fff_bert_options){
+        .isa = isa,
+        .feedforward = feedforward,
+        .sleef = FFF_SLEEF_ANY,
+        .store_input = check->store.input,
+        .store_output = check->store.output,
+        .routes = check->store.routes,
+    };
+}
+
 static bool run_by_kernels(const struct part *part, fff_isa isa, struct record *record) {
-    const fff_bert_options options = {.isa = isa, .feedforward = FFF_BERT_TREES, .sleef = FFF_SLEEF_ANY};
+    const fff_bert_options options = options_of(part->check, isa, FFF_BERT_TREES);
     fff_bert *model = fff_bert_open(part->choice->directory, &options, part->error, part->error_size);
     bool ok = model != NULL && run(part, model, record);
     fff_bert_close(model);
@@ -187,6 +203,7 @@ static bool check_layer(const struct part *part, size_t layer) {
     size_t values = part->tokens * part->width, entries = part->tokens * part->path; /* of a layer in the record */
     struct layer_data data;
     struct verdict verdicts[FFF_ISA_COUNT];
+    struct store_verdict store;
     if (layer_data_copy(&data, &desc, part->checked, record->inputs + layer * values) != 0) {
         return out_of_memory(part);
     }
@@ -204,8 +221,12 @@ static bool check_layer(const struct part *part, size_t layer) {
                                                data.expected_output, nodes);
         sum->masked_difference = fmax(sum->masked_difference, difference);
         data.expected_path = part->path > 0 ? (int32_t *)nodes : NULL; /* the same bits */
-        status = verify_layer(&data, part->verdict->isas, part->verdict->isa_count, VERIFY_FEW_SPLITS, verdicts);
+        status =
+            verify_layer(&data, part->verdict->isas, part->verdict->isa_count, VERIFY_FEW_SPLITS, verdicts, &store);
         data.expected_path = NULL;
+    }
+    if (status == FFF_OK) {
+        store_verdict_add(&part->verdict->layers[layer].store, &store);
     }
     for (size_t i = 0; i < part->verdict->isa_count && status == FFF_OK; i++) {
         verdict_add(&part->verdict->layers[layer].isas[i], &verdicts[i]);
@@ -545,13 +566,13 @@ static bool prepare(const struct model_input_choice *choice, const fff_bert *mas
     return ok && read_results(input, &verdict->config, file, error, error_size);
 }
 
-bool verify_model(const struct model_input_choice *choice, const fff_isa *isas, size_t isa_count, size_t layer_tokens,
+bool verify_model(const struct model_input_choice *choice, const struct model_check *check,
                   struct model_verdict *verdict, char *error, size_t error_size) {
     struct model_input input = {0};
     struct file_results file = {0};
-    const fff_bert_options options = {.isa = isas[0], .feedforward = FFF_BERT_MASKED, .sleef = FFF_SLEEF_ANY};
-    *verdict = (struct model_verdict){.isa_count = isa_count};
-    memcpy(verdict->isas, isas, isa_count * sizeof *isas);
+    const fff_bert_options options = options_of(check, check->isas[0], FFF_BERT_MASKED);
+    *verdict = (struct model_verdict){.isa_count = check->isa_count, .narrow = store_is_narrow(&check->store)};
+    memcpy(verdict->isas, check->isas, check->isa_count * sizeof *check->isas);
     fff_bert *masked = fff_bert_open(choice->directory, &options, error, error_size);
     bool ok = masked != NULL && prepare(choice, masked, verdict, &input, &file, error, error_size);
     const fff_bert_config *config = &verdict->config;
@@ -563,6 +584,7 @@ bool verify_model(const struct model_input_choice *choice, const fff_isa *isas, 
         size_t token = first * input.batch.length;
         struct part part = {
             .choice = choice,
+            .check = check,
             .masked = masked,
             .file = &file,
             .verdict = verdict,
@@ -572,7 +594,7 @@ bool verify_model(const struct model_input_choice *choice, const fff_isa *isas, 
             .width = config->hidden_size,
             .path = config->depth > 0 ? config->trees * (config->depth + 1) : 0,
             .layers = config->layers,
-            .checked = smaller(sequences * input.batch.length, layer_tokens - verdict->layer_tokens),
+            .checked = smaller(sequences * input.batch.length, check->layer_tokens - verdict->layer_tokens),
             .error = error,
             .error_size = error_size,
         };

@@ -20,7 +20,8 @@
 /* One layer's feedforward, on the input that it has in a run by the kernels. */
 struct layer_verdicts {
     struct verdict isas[FFF_ISA_COUNT]; /* `expected` holds the masked dense float32 one */
-    double masked_difference;           /* the largest between kernels and masked dense, where the path is the same */
+    struct store_verdict store;
+    double masked_difference; /* the largest between kernels and masked dense, where the path is the same */
 };
 
 /* A value compared, relative to the largest: take the larger of several. */
@@ -63,8 +64,16 @@ struct model_verdict {
     char source[256]; /* of the input */
     size_t isa_count;
     fff_isa isas[FFF_ISA_COUNT];
+    bool narrow; /* layers store narrow weights: whole runs by the kernels are then far from float64's */
     struct layer_verdicts *layers;
     struct end_to_end runs[MOST_RUNS]; /* by the kernels on isas[i], then the masked one */
+};
+
+/* What a model is checked for. */
+struct model_check {
+    const fff_isa *isas;
+    size_t isa_count, layer_tokens;
+    struct store store; /* of the kernels' layers */
 };
 
 /* Whether all of one instruction set (or of the masked run: isa_count), or of everything holds. */
@@ -75,7 +84,7 @@ bool model_verdict_holds(const struct model_verdict *verdict);
 /* The first `layer_tokens` of the input are checked layer by layer, all of it end to end. Any SLEEF is taken. False
  * with one line in `error` and nothing to free, if it could not be run. Limits OpenBLAS to one thread, for the whole
  * process. */
-bool verify_model(const struct model_input_choice *choice, const fff_isa *isas, size_t isa_count, size_t layer_tokens,
+bool verify_model(const struct model_input_choice *choice, const struct model_check *check,
                   struct model_verdict *verdict, char *error, size_t error_size);
 void model_verdict_free(struct model_verdict *verdict);
 

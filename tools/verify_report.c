@@ -23,8 +23,14 @@ void print_faults(const struct agreement *dense) {
     }
 }
 
-void print_layer_file(const char *path, const struct layer_data *data, const struct verdict *verdicts, size_t count,
+bool layer_file_holds(const struct layer_findings *found) {
+    return verdicts_hold(found->verdicts, found->count) && store_verdict_holds(found->store);
+}
+
+void print_layer_file(const char *path, const struct layer_data *data, const struct layer_findings *found,
                       bool other_sleef) {
+    const struct verdict *verdicts = found->verdicts;
+    size_t count = found->count;
     print_escaped(path);
     printf(": %zux%zu, %zu wide in, %zu out, %zu tokens%s\n", data->trees, data->depth, data->input_width,
            data->output_width, data->batch,
@@ -43,8 +49,9 @@ void print_layer_file(const char *path, const struct layer_data *data, const str
                v->dense.max_abs_error, 100 * v->dense.bound_used, v->dense.route_mismatches, v->dense.ties, file_text);
         print_faults(&v->dense);
     }
+    print_store(found->store);
     print_why(layer_file_why(verdicts, count));
-    if (verdicts_hold(verdicts, count)) {
+    if (layer_file_holds(found)) {
         print_ok("all within the proven bound", other_sleef);
     } else {
         puts("  FAILED");
@@ -153,8 +160,10 @@ json_t *isas_json(const struct verdict *verdicts, size_t count) {
     return isas;
 }
 
-json_t *layer_file_json(const char *path, const struct verdict *verdicts, size_t count) {
-    return json_pack("{s:o, s:b, s:o, s:o, s:o}", "path", json_text(path), "ok", verdicts_hold(verdicts, count), "why",
-                     layer_file_why(verdicts, count), "file", file_json(verdicts, count), "isas",
-                     isas_json(verdicts, count));
+json_t *layer_file_json(const char *path, const struct layer_findings *found) {
+    const struct verdict *verdicts = found->verdicts;
+    size_t count = found->count;
+    return json_pack("{s:o, s:b, s:o, s:o, s:o, s:o}", "path", json_text(path), "ok", layer_file_holds(found), "why",
+                     layer_file_why(verdicts, count), "file", file_json(verdicts, count), "store",
+                     store_json(found->store), "isas", isas_json(verdicts, count));
 }

@@ -6,14 +6,23 @@
 
 #include <jansson.h>
 
+/* What was found of a layer file: on each instruction set, and of what the layer stores. */
+struct layer_findings {
+    const struct verdict *verdicts;
+    size_t count;
+    const struct store_verdict *store;
+};
+bool layer_file_holds(const struct layer_findings *found);
+
 /* `other_sleef`: what is reported used a SLEEF that returns other bits than the recorded ones. */
-void print_layer_file(const char *path, const struct layer_data *data, const struct verdict *verdicts, size_t count,
+void print_layer_file(const char *path, const struct layer_data *data, const struct layer_findings *found,
                       bool other_sleef);
 void print_model(const char *path, const struct model_verdict *verdict, bool other_sleef);
 
-/* {"path", "ok", "why": [...], "isas": [...]}; a layer's has "file": how its results differ, null if it has none; a
- * model's has "layers" and "end_to_end", and its "isas" sum up all layers. */
-json_t *layer_file_json(const char *path, const struct verdict *verdicts, size_t count);
+/* {"path", "ok", "why": [...], "isas": [...]}; a layer's has "file": how its results differ, null if it has none, and
+ * "store": what it stores and how that compares with float32, null if it stores float32; a model's has "layers" and
+ * "end_to_end", and its "isas" sum up all layers. */
+json_t *layer_file_json(const char *path, const struct layer_findings *found);
 json_t *model_json(const char *path, const struct model_verdict *verdict);
 
 /* The SLEEF that is loaded, {"loaded", "recorded_bits"}; null if what was verified does not use it. */
@@ -29,6 +38,10 @@ json_t *model_why(const struct model_verdict *verdict);
 size_t expected_faults(const struct verdict *verdict);
 /* Whether the kernels are right, whatever another program's results. */
 bool kernels_hold(const struct verdict *verdicts, size_t count);
+
+/* Of a layer that stores narrow rows: lines for people, an object for programs; nothing, and null, of another. */
+void print_store(const struct store_verdict *store);
+json_t *store_json(const struct store_verdict *store);
 
 void print_faults(const struct agreement *dense); /* lines about what exceeds its bound */
 void print_escaped(const char *text);             /* a path, for a terminal */

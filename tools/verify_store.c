@@ -1,0 +1,281 @@
+#include "tools/verify_store.h"
+
+#include "tools/bits.h"
+#include "tools/stored_numbers.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+bool stores_narrow(const struct store_verdict *verdict) {
+    return verdict->input != FFF_WEIGHT_F32 || verdict->output != FFF_WEIGHT_F32;
+}
+
+bool store_verdict_holds(const struct store_verdict *verdict) {
+    bool routes = !verdict->exact_routes || (verdict->nodes_apart == 0 && verdict->other_logits == 0);
+    return routes && verdict->differing_routes == 0 && verdict->differing_outputs == 0;
+}
+
+void store_verdict_add(struct store_verdict *sum, const struct store_verdict *more) {
+    sum->input = more->input;
+    sum->output = more->output;
+    sum->exact_routes = more->exact_routes;
+    sum->tokens += more->tokens;
+    sum->nodes += more->nodes;
+    sum->differing_routes += more->differing_routes;
+    sum->differing_outputs += more->differing_outputs;
+    sum->tokens_apart += more->tokens_apart;
+    sum->nodes_apart += more->nodes_apart;
+    sum->values += more->values;
+    sum->output_squares += more->output_squares;
+    sum->difference_squares += more->difference_squares;
+    sum->difference_worst = fmax(sum->difference_worst, more->difference_worst);
+    sum->deciding += more->deciding;
+    sum->float32_rows += more->float32_rows;
+    sum->other_logits += more->other_logits;
+}
+
+static size_t path_length(const struct layer_data *data) {
+    return data->trees * (data->depth + 1);
+}
+
+/* ---- Layers to compare with ------------------------------------------------------------------ */
+
+/* A layer and its workspace. */
+struct made {
+    fff_layer *layer;
+    void *workspace;
+    size_t size;
+};
+
+static fff_status make(const fff_layer_desc *desc, size_t batch, struct made *made) {
+    *made = (struct made){NULL, NULL, 0};
+    fff_status status = fff_layer_create(desc, &made->layer);
+    if (status == FFF_OK) {
+        status = fff_workspace_size(made->layer, batch, 1, &made->size);
+    }
+    if (status == FFF_OK) {
+        made->workspace = malloc(made->size);
+        status = made->workspace != NULL ? FFF_OK : FFF_ERROR_OUT_OF_MEMORY;
+    }
+    return status;
+}
+
+static void unmake(struct made *made) {
+    fff_layer_destroy(made->layer);
+    free(made->workspace);
+}
+
+static void free_results(struct layer_results *results) {
+    free(results->nodes);
+    free(results->logits);
+    free(results->output);
+    *results = (struct layer_results){NULL, NULL, NULL};
+}
+
+static bool allocate_results(const struct layer_data *data, struct layer_results *results) {
+    size_t entries = data->batch * path_length(data);
+    results->nodes = calloc(entries + 1, sizeof *results->nodes);
+    results->logits = calloc(entries + 1, sizeof *results->logits);
+    results->output = calloc(data->batch * data->output_width + 1, sizeof *results->output);
+    return results->nodes != NULL && results->logits != NULL && results->output != NULL;
+}
+
+static fff_status accumulate(const struct layer_data *data, const struct made *made, const struct layer_results *from,
+                             float *output) {
+    size_t path = path_length(data);
+    return fff_accumulate(made->layer, data->batch, from->nodes, path, from->logits, path, output, data->output_width,
+                          made->workspace, made->size, NULL);
+}
+
+/* The whole batch by a layer of that description. */
+static fff_status compute(const struct layer_data *data, const fff_layer_desc *desc, struct layer_results *results) {
+    struct made made;
+    size_t path = path_length(data);
+    fff_status status = make(desc, data->batch, &made);
+    if (status == FFF_OK && !allocate_results(data, results)) {
+        status = FFF_ERROR_OUT_OF_MEMORY;
+    }
+    if (status == FFF_OK) {
+        status = fff_route(made.layer, data->batch, data->input, data->input_width, results->nodes, path,
+                           results->logits, path, made.workspace, made.size, NULL);
+    }
+    if (status == FFF_OK) {
+        status = accumulate(data, &made, results, results->output);
+    }
+    unmake(&made);
+    return status;
+}
+
+/* ---- The float32 layer of the stored numbers ------------------------------------------------- */
+
+static fff_status compare_routes(const struct store_check *check, const struct layer_results *results,
+                                 struct store_verdict *verdict) {
+    const struct layer_data *data = check->data;
+    const fff_layer_desc desc = layer_data_float32_desc(&check->stored, FFF_ISA_GENERIC);
+    struct layer_results widened = {NULL, NULL, NULL};
+    fff_status status = compute(data, &desc, &widened);
+    for (size_t entry = 0; entry < verdict->nodes && status == FFF_OK; entry++) {
+        verdict->differing_routes += results->nodes[entry] != widened.nodes[entry];
+        verdict->differing_routes += !same_float(results->logits[entry], widened.logits[entry]);
+    }
+    free_results(&widened);
+    return status;
+}
+
+static fff_status compare_outputs(const struct store_check *check, const struct layer_results *results,
+                                  struct store_verdict *verdict) {
+    const struct layer_data *data = check->data;
+    const fff_layer_desc desc = layer_data_float32_desc(&check->stored, FFF_ISA_GENERIC);
+    struct made made;
+    size_t values = data->batch * data->output_width;
+    float *output = calloc(values + 1, sizeof *output);
+    fff_status status = make(&desc, data->batch, &made);
+    status = output == NULL ? FFF_ERROR_OUT_OF_MEMORY : status;
+    if (status == FFF_OK) {
+        status = accumulate(data, &made, results, output);
+    }
+    if (status == FFF_OK) {
+        verdict->differing_outputs += differing_floats(output, results->output, values);
+    }
+    unmake(&made);
+    free(output);
+    return status;
+}
+
+/* ---- The float32 layer of the given numbers -------------------------------------------------- */
+
+static void measure_distance(const struct store_check *check, const struct layer_results *results,
+                             struct store_verdict *verdict) {
+    const struct layer_data *data = check->data;
+    const struct layer_results *wide = &check->wide;
+    size_t path = path_length(data), values = data->batch * data->output_width;
+    for (size_t token = 0; token < data->batch; token++) {
+        size_t apart = 0;
+        for (size_t entry = token * path; entry < (token + 1) * path; entry++) {
+            apart += results->nodes[entry] != wide->nodes[entry];
+        }
+        verdict->nodes_apart += apart;
+        verdict->tokens_apart += apart > 0;
+    }
+    verdict->values = values;
+    for (size_t i = 0; i < values; i++) {
+        double difference = fabs((double)results->output[i] - (double)wide->output[i]);
+        verdict->output_squares += (double)wide->output[i] * (double)wide->output[i];
+        verdict->difference_squares += difference * difference;
+        if (!(difference <= verdict->difference_worst)) {
+            verdict->difference_worst = difference;
+        }
+    }
+}
+
+/* ---- Exact routes ---------------------------------------------------------------------------- */
+
+/* The logits of a token's path entries, `all` being those of all stored rows. */
+static void settle_token(const struct store_check *check, const struct layer_results *results, size_t token,
+                         const float *all, struct store_verdict *verdict) {
+    const struct layer_data *data = check->data;
+    size_t levels = data->depth + 1, path = path_length(data), nodes = fff_nodes_per_tree(data->depth);
+    for (size_t i = 0; i < path; i++) {
+        size_t entry = token * path + i, row = i / levels * nodes + results->nodes[entry];
+        float logit = results->logits[entry];
+        bool decides = i % levels < data->depth, same_node = results->nodes[entry] == check->wide.nodes[entry];
+        verdict->deciding += decides;
+        if (!same_float(logit, all[row])) {
+            bool wide = decides && same_node && same_float(logit, check->wide.logits[entry]);
+            check->wide_entries[entry] = wide;
+            verdict->float32_rows += wide;
+            verdict->other_logits += !wide;
+        }
+    }
+}
+
+/* Depth 0 makes a root of every node, so that all stored rows give their logits for a token. */
+static fff_status settle_all(struct store_check *check, const struct layer_results *results,
+                             struct store_verdict *verdict) {
+    const struct layer_data *data = check->data;
+    fff_layer_desc desc = verdict->input == FFF_WEIGHT_I8 ? layer_data_desc(data, FFF_ISA_GENERIC)
+                                                          : layer_data_float32_desc(&check->stored, FFF_ISA_GENERIC);
+    desc.depth = 0;
+    desc.trees = data->rows;
+    desc.routes = FFF_ROUTES_STORED;
+    struct made made;
+    fff_status status = make(&desc, 1, &made);
+    uint32_t *roots = calloc(data->rows, sizeof *roots);
+    float *logits = calloc(data->rows, sizeof *logits);
+    check->wide_entries = calloc(verdict->nodes + 1, sizeof *check->wide_entries);
+    if (status == FFF_OK && (roots == NULL || logits == NULL || check->wide_entries == NULL)) {
+        status = FFF_ERROR_OUT_OF_MEMORY;
+    }
+    for (size_t token = 0; token < data->batch && status == FFF_OK; token++) {
+        status = fff_route(made.layer, 1, data->input + token * data->input_width, data->input_width, roots, data->rows,
+                           logits, data->rows, made.workspace, made.size, NULL);
+        if (status == FFF_OK) {
+            settle_token(check, results, token, logits, verdict);
+        }
+    }
+    unmake(&made);
+    free(roots);
+    free(logits);
+    return status;
+}
+
+/* ---- The whole ------------------------------------------------------------------------------- */
+
+fff_status store_check_open(struct store_check *check, const struct layer_data *data) {
+    *check = (struct store_check){.data = data, .reference = data};
+    if (stored_input_type(data) == FFF_WEIGHT_F32 && stored_output_type(data) == FFF_WEIGHT_F32) {
+        return FFF_OK;
+    }
+    if (stored_numbers_make(&check->stored, data) != 0) {
+        return FFF_ERROR_OUT_OF_MEMORY;
+    }
+    if (stored_input_type(data) != data->given_input.type || stored_output_type(data) != data->given_output.type ||
+        data->store.routes == FFF_ROUTES_EXACT) {
+        check->stored.expected_output = NULL; /* the results of other numbers */
+        check->stored.expected_path = NULL;
+    }
+    check->reference = &check->stored;
+    return FFF_OK;
+}
+
+fff_status store_check_run(struct store_check *check, const struct layer_results *results,
+                           struct store_verdict *verdict) {
+    const struct layer_data *data = check->data;
+    *verdict = (struct store_verdict){
+        .input = stored_input_type(data),
+        .output = stored_output_type(data),
+        .exact_routes = data->store.routes == FFF_ROUTES_EXACT,
+        .tokens = data->batch,
+        .nodes = data->batch * path_length(data),
+    };
+    if (check->reference == data || data->batch == 0) {
+        return FFF_OK;
+    }
+    const fff_layer_desc wide = layer_data_float32_desc(data, FFF_ISA_GENERIC);
+    fff_status status = compute(data, &wide, &check->wide);
+    if (status == FFF_OK) {
+        measure_distance(check, results, verdict);
+    }
+    if (status == FFF_OK && verdict->exact_routes) {
+        status = settle_all(check, results, verdict);
+    } else if (status == FFF_OK && verdict->input != FFF_WEIGHT_I8) {
+        status = compare_routes(check, results, verdict);
+    }
+    if (status == FFF_OK && verdict->output != FFF_WEIGHT_I8) {
+        status = compare_outputs(check, results, verdict);
+    }
+    return status;
+}
+
+const bool *store_check_wide_entries(const struct store_check *check, size_t token) {
+    return check->wide_entries != NULL ? check->wide_entries + token * path_length(check->data) : NULL;
+}
+
+void store_check_close(struct store_check *check) {
+    free_results(&check->wide);
+    free(check->wide_entries);
+    if (check->reference != check->data) {
+        stored_numbers_free(&check->stored);
+    }
+    *check = (struct store_check){.data = NULL};
+}
