@@ -25,7 +25,7 @@ FFF_INLINE void add_roots_by_tiles(const struct fff_trees *trees, size_t count, 
                                    struct fff_sum_tile tile) {
     size_t width = trees->output_width;
     for (size_t first = 0; first < count; first += tile.tokens) {
-        size_t tokens = fff_smaller(count - first, tile.tokens);
+        size_t tokens = fff_min(count - first, tile.tokens);
         const float *of_token[FFF_MOST_SUM_TILE_TOKENS];
         float *to[FFF_MOST_SUM_TILE_TOKENS];
         for (size_t t = 0; t < tile.tokens; t++) { /* where there are fewer, the last is computed again */

@@ -53,7 +53,7 @@ FFF_INLINE uint32_t fff_visit(const struct fff_descent *descent, size_t tree, si
 /* The beginning of both children's input rows, which lie one after the other, of tree 0. */
 FFF_INLINE void fff_fetch_children(const struct fff_trees *trees, uint32_t node) {
     const unsigned char *left = trees->input_rows + (2 * (size_t)node + 1) * trees->row_stride;
-    size_t bytes = fff_smaller(trees->input_bytes, FFF_FIRST_BYTES);
+    size_t bytes = fff_min(trees->input_bytes, FFF_FIRST_BYTES);
     fff_fetch_l1(left, bytes);
     fff_fetch_l1(left + trees->row_stride, bytes);
 }
@@ -66,7 +66,7 @@ FFF_INLINE void fff_fetch_rest(const struct fff_descent *descent) {
         size_t left = trees->output_bytes - first;
         for (size_t level = trees->near_levels; level < trees->level_count; level++) {
             fff_fetch_l1(trees->output_rows + descent->nodes[level] * trees->row_stride + first,
-                         fff_smaller(left, FFF_BYTES_AT_ONCE));
+                         fff_min(left, FFF_BYTES_AT_ONCE));
         }
     }
 }

@@ -47,7 +47,7 @@ FFF_INLINE void integer_logits(const struct fff_trees *trees, int row_count, int
     }
     int64_t sums[MOST] = {0};
     for (size_t start = 0, bytes; start < padded; start += bytes) {
-        bytes = fff_smaller(padded - start, INTEGER_BLOCK);
+        bytes = fff_min(padded - start, INTEGER_BLOCK);
         integer_dots(row_count, token_count, weights, input, NULL, bytes, dots);
         for (int r = 0; r < row_count; r++) {
             weights[r] += bytes;

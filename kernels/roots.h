@@ -21,13 +21,13 @@ FFF_INLINE void fff_fetch_roots(const struct fff_trees *trees, size_t first, boo
 static void KERNEL(roots)(const struct fff_trees *trees, size_t count, const void *inputs, size_t input_stride,
                           bool fetch_output, float *logits, size_t logit_stride) {
     for (size_t token = 0; token < count; token += FFF_DOT_TILE_TOKENS) {
-        size_t tokens = fff_smaller(count - token, FFF_DOT_TILE_TOKENS);
+        size_t tokens = fff_min(count - token, FFF_DOT_TILE_TOKENS);
         const void *input[FFF_DOT_TILE_TOKENS];
         for (size_t t = 0; t < FFF_DOT_TILE_TOKENS; t++) { /* where there are fewer, the last is used again */
             input[t] = token_at(inputs, input_stride, (uint32_t)(token + (t < tokens ? t : tokens - 1)));
         }
         for (size_t tree = 0; tree < trees->tree_count; tree += FFF_DOT_TILE_ROWS) {
-            size_t rows = fff_smaller(trees->tree_count - tree, FFF_DOT_TILE_ROWS);
+            size_t rows = fff_min(trees->tree_count - tree, FFF_DOT_TILE_ROWS);
             size_t row[FFF_DOT_TILE_ROWS];
             for (size_t r = 0; r < FFF_DOT_TILE_ROWS; r++) {
                 row[r] = (tree + (r < rows ? r : rows - 1)) * trees->node_count;

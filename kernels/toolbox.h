@@ -60,7 +60,7 @@ static inline void fff_store_fence(void) {
 
 /* ---- Sizes ----------------------------------------------------------------------------------- */
 
-FFF_INLINE size_t fff_smaller(size_t a, size_t b) {
+FFF_INLINE size_t fff_min(size_t a, size_t b) {
     return a < b ? a : b;
 }
 
@@ -76,7 +76,7 @@ FFF_INLINE size_t fff_bf16_place(size_t column) {
 FFF_INLINE size_t fff_row_bytes(fff_weight_type type, size_t width) {
     size_t in_step = width % FFF_ROW_STEP;
     switch (type) {
-    case FFF_WEIGHT_BF16: return 2 * (width - in_step) + 4 * fff_smaller(in_step, FFF_ROW_STEP / 2);
+    case FFF_WEIGHT_BF16: return 2 * (width - in_step) + 4 * fff_min(in_step, FFF_ROW_STEP / 2);
     case FFF_WEIGHT_F16: return 2 * width;
     case FFF_WEIGHT_I8: return width;
     case FFF_WEIGHT_F32: break;

@@ -2,13 +2,8 @@
 #ifndef FFF_SIZE_H
 #define FFF_SIZE_H
 
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "kernels/toolbox.h" /* fff_min() */
 
-static inline size_t fff_min(size_t value, size_t limit) {
-    return value < limit ? value : limit;
-}
 static inline size_t fff_max(size_t value, size_t limit) {
     return value > limit ? value : limit;
 }
