@@ -51,7 +51,7 @@ static const struct {
     {"F64", 8, FFF_TENSOR_F64},    {"F32", 4, FFF_TENSOR_F32},       {"F16", 2, FFF_TENSOR_F16},
     {"BF16", 2, FFF_TENSOR_BF16},  {"I64", 8, FFF_TENSOR_I64},       {"I32", 4, FFF_TENSOR_I32},
     {"U64", 8, FFF_TENSOR_OTHER},  {"U32", 4, FFF_TENSOR_OTHER},     {"I16", 2, FFF_TENSOR_OTHER},
-    {"U16", 2, FFF_TENSOR_OTHER},  {"I8", 1, FFF_TENSOR_I8},      {"U8", 1, FFF_TENSOR_OTHER},
+    {"U16", 2, FFF_TENSOR_OTHER},  {"I8", 1, FFF_TENSOR_I8},         {"U8", 1, FFF_TENSOR_OTHER},
     {"BOOL", 1, FFF_TENSOR_OTHER}, {"F8_E4M3", 1, FFF_TENSOR_OTHER}, {"F8_E5M2", 1, FFF_TENSOR_OTHER},
 };
 
