@@ -119,6 +119,28 @@ static void test_finds_what_is_wrong(void **unused) {
     layer_data_free(&s.data);
 }
 
+/* Outputs that are no numbers are no differences where both are, and infinite ones else. */
+static void test_differences_of_no_numbers(void **unused) {
+    (void)unused;
+    static struct subject s;
+    make_subject(&s, (struct store){FFF_CHOOSE_I8, FFF_CHOOSE_F16, FFF_ROUTES_STORED});
+    struct store_verdict right = check_store(&s), found;
+    float output = s.output[30];
+    s.output[30] = NAN;
+    found = check_store(&s);
+    assert_true(isinf(found.difference_worst) && isinf(found.difference_squares));
+    assert_true(found.output_squares == right.output_squares);
+    s.output[30] = output;
+    s.data.input[3] = NAN; /* of token 0, whose float32 outputs are none then */
+    for (size_t i = 0; i < OUT; i++) {
+        s.output[i] = NAN;
+    }
+    found = check_store(&s);
+    assert_true(found.difference_worst > 0 && isfinite(found.difference_worst));
+    assert_true(found.output_squares < right.output_squares);
+    layer_data_free(&s.data);
+}
+
 static void test_finds_wrong_exact_routes(void **unused) {
     (void)unused;
     static struct subject s;
@@ -194,6 +216,7 @@ int main(void) {
         cmocka_unit_test(test_rounding),
         cmocka_unit_test(test_accepts_what_is_right),
         cmocka_unit_test(test_finds_what_is_wrong),
+        cmocka_unit_test(test_differences_of_no_numbers),
         cmocka_unit_test(test_finds_wrong_exact_routes),
         cmocka_unit_test(test_bounds_are_of_stored_numbers),
         cmocka_unit_test(test_quantised_tokens),

@@ -19,9 +19,9 @@ void print_layer_file(const char *path, const struct layer_data *data, const str
                       bool other_sleef);
 void print_model(const char *path, const struct model_verdict *verdict, bool other_sleef);
 
-/* {"path", "ok", "why": [...], "isas": [...]}; a layer's has "file": how its results differ, null if it has none, and
- * "store": what it stores and how that compares with float32, null if it stores float32; a model's has "layers" and
- * "end_to_end", and its "isas" sum up all layers. */
+/* {"path", "ok", "why": [...], "store", "isas": [...]}, "store" being what is stored and how that compares with
+ * float32, null for float32; a layer's has "file": how its results differ, null if it has none; a model's has "layers"
+ * and "end_to_end", and its "store" and "isas" sum up all layers. */
 json_t *layer_file_json(const char *path, const struct layer_findings *found);
 json_t *model_json(const char *path, const struct model_verdict *verdict);
 

@@ -142,6 +142,12 @@ static fff_status compare_outputs(const struct store_check *check, const struct 
     return status;
 }
 
+/* How far a value is from another: infinite where one of them is no number, or infinite, and the other another. */
+static double difference_of(float a, float b) {
+    double difference = same_float(a, b) ? 0 : fabs((double)a - (double)b);
+    return isnan(difference) ? INFINITY : difference;
+}
+
 /* ---- The float32 layer of the given numbers -------------------------------------------------- */
 
 static void measure_distance(const struct store_check *check, const struct layer_results *results,
@@ -159,12 +165,11 @@ static void measure_distance(const struct store_check *check, const struct layer
     }
     verdict->values = values;
     for (size_t i = 0; i < values; i++) {
-        double difference = fabs((double)results->output[i] - (double)wide->output[i]);
-        verdict->output_squares += (double)wide->output[i] * (double)wide->output[i];
+        double difference = difference_of(results->output[i], wide->output[i]);
+        double size = isfinite(wide->output[i]) ? (double)wide->output[i] : 0;
+        verdict->output_squares += size * size;
         verdict->difference_squares += difference * difference;
-        if (!(difference <= verdict->difference_worst)) {
-            verdict->difference_worst = difference;
-        }
+        verdict->difference_worst = fmax(verdict->difference_worst, difference);
     }
 }
 
