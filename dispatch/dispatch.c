@@ -45,8 +45,8 @@ static bool is_isa(fff_isa isa) {
  * name. */
 struct feature {
     const char *name;
-    fff_isa isa;
     bool (*present)(void);
+    fff_isa isa;
     bool optional; /* only the variant needs it */
 };
 
@@ -91,16 +91,16 @@ static bool has_avxvnni(void) {
 }
 
 static const struct feature cpu_features[] = {
-    {"avx2", FFF_ISA_X86_AVX2, has_avx2, false},
-    {"fma", FFF_ISA_X86_AVX2, has_fma, false},
-    {"f16c", FFF_ISA_X86_AVX2, has_f16c, false},
-    {"avxvnni", FFF_ISA_X86_AVX2, has_avxvnni, true},
-    {"avx512f", FFF_ISA_X86_AVX512, has_avx512f, false},
-    {"avx512dq", FFF_ISA_X86_AVX512, has_avx512dq, false},
-    {"avx512bw", FFF_ISA_X86_AVX512, has_avx512bw, false},
-    {"avx512vl", FFF_ISA_X86_AVX512, has_avx512vl, false},
-    {"avx512vnni", FFF_ISA_X86_AVX512, has_avx512vnni, true},
-    {NULL, FFF_ISA_AUTO, NULL, false},
+    {"avx2", has_avx2, FFF_ISA_X86_AVX2, false},
+    {"fma", has_fma, FFF_ISA_X86_AVX2, false},
+    {"f16c", has_f16c, FFF_ISA_X86_AVX2, false},
+    {"avxvnni", has_avxvnni, FFF_ISA_X86_AVX2, true},
+    {"avx512f", has_avx512f, FFF_ISA_X86_AVX512, false},
+    {"avx512dq", has_avx512dq, FFF_ISA_X86_AVX512, false},
+    {"avx512bw", has_avx512bw, FFF_ISA_X86_AVX512, false},
+    {"avx512vl", has_avx512vl, FFF_ISA_X86_AVX512, false},
+    {"avx512vnni", has_avx512vnni, FFF_ISA_X86_AVX512, true},
+    {NULL, NULL, FFF_ISA_AUTO, false},
 };
 
 #elif FFF_ARCH_ARM64
@@ -124,14 +124,14 @@ static bool has_asimddp(void) {
 }
 
 static const struct feature cpu_features[] = {
-    {"asimd", FFF_ISA_ARM_NEON, has_asimd, false},
-    {"asimddp", FFF_ISA_ARM_NEON, has_asimddp, true},
-    {NULL, FFF_ISA_AUTO, NULL, false},
+    {"asimd", has_asimd, FFF_ISA_ARM_NEON, false},
+    {"asimddp", has_asimddp, FFF_ISA_ARM_NEON, true},
+    {NULL, NULL, FFF_ISA_AUTO, false},
 };
 
 #else
 
-static const struct feature cpu_features[] = {{NULL, FFF_ISA_AUTO, NULL, false}};
+static const struct feature cpu_features[] = {{NULL, NULL, FFF_ISA_AUTO, false}};
 
 #endif
 

@@ -22,7 +22,8 @@ static float round_up(double value) {
 /* How far a dot product of that width may be off, as a part of the product of norms: each product goes through the
  * additions of its chain and those of the halving tree. */
 static double rounding_of_dot(size_t width) {
-    double steps = (double)((width + FFF_PARTIAL_SUMS - 1) / FFF_PARTIAL_SUMS) + 5.0, u = 0x1p-24;
+    size_t chain = (width + FFF_PARTIAL_SUMS - 1) / FFF_PARTIAL_SUMS;
+    double steps = (double)(chain + 5), u = 0x1p-24;
     return steps * u / (1.0 - steps * u);
 }
 

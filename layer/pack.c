@@ -10,7 +10,7 @@ enum {
     CACHE_LINE = 64,
     PAGE = 4096, /* after which the sets of a first-level cache repeat */
     SKEW = 2 * CACHE_LINE,
-    TILE = 16, /* rows and columns that are packed at once: a cache line each way */
+    TILE = 16, /* rows and columns that are packed at once: a cache line of floats each way */
 };
 
 /* ---- Where things lie ------------------------------------------------------------------------ */
@@ -121,15 +121,32 @@ static fff_status refuse(const struct given *given, fff_status status, size_t ro
 static void read_run(const struct given *given, size_t row, size_t column, size_t count, float *run) {
     const unsigned char *data = given->weights->data;
     size_t element = fff_element_bytes(given->type), stride = given->weights->column_stride * element;
-    const unsigned char *at =
-        data + row * given->weights->node_stride * element + column * given->weights->column_stride * element;
-    for (size_t i = 0; i < count; i++, at += stride) {
-        switch (given->type) {
-        case FFF_WEIGHT_F32: memcpy(&run[i], at, sizeof run[i]); break;
-        case FFF_WEIGHT_BF16: run[i] = fff_widen_bf16(fff_load_u16(at)); break;
-        case FFF_WEIGHT_F16: run[i] = fff_widen_f16(fff_load_u16(at)); break;
-        case FFF_WEIGHT_I8: run[i] = (float)(int8_t)*at; break;
+    const unsigned char *at = data + row * given->weights->node_stride * element + column * stride;
+    switch (given->type) {
+    case FFF_WEIGHT_F32:
+        if (stride == sizeof(float)) {
+            memcpy(run, at, count * sizeof *run);
+            return;
         }
+        for (size_t i = 0; i < count; i++) {
+            memcpy(&run[i], at + i * stride, sizeof run[i]);
+        }
+        return;
+    case FFF_WEIGHT_BF16:
+        for (size_t i = 0; i < count; i++) {
+            run[i] = fff_widen_bf16(fff_load_u16(at + i * stride));
+        }
+        return;
+    case FFF_WEIGHT_F16:
+        for (size_t i = 0; i < count; i++) {
+            run[i] = fff_widen_f16(fff_load_u16(at + i * stride));
+        }
+        return;
+    case FFF_WEIGHT_I8:
+        for (size_t i = 0; i < count; i++) {
+            run[i] = (float)(int8_t)at[i * stride];
+        }
+        return;
     }
 }
 
@@ -141,27 +158,36 @@ static void read_floats(const struct given *given, size_t row, size_t column, si
     }
 }
 
-/* Stores a run, of int8 the integers; returns how many of them fit, all or those before one that does not. */
-static size_t write_run(unsigned char *to, fff_weight_type type, size_t column, size_t count, const float *run) {
+/* Stores a run of float16; returns how many fit, all or those before one that does not. */
+static size_t write_f16(unsigned char *to, size_t count, const float *run) {
     for (size_t i = 0; i < count; i++) {
-        uint16_t half;
-        switch (type) {
-        case FFF_WEIGHT_F32: memcpy(to + 4 * (column + i), &run[i], sizeof run[i]); break;
-        case FFF_WEIGHT_BF16:
-            half = fff_round_bf16(run[i]);
-            memcpy(to + 2 * fff_bf16_place(column + i), &half, sizeof half);
-            break;
-        case FFF_WEIGHT_F16:
-            half = fff_round_f16(run[i]);
-            if ((half & 0x7fff) == 0x7c00 && !isinf(run[i])) {
-                return i;
-            }
-            memcpy(to + 2 * (column + i), &half, sizeof half);
-            break;
-        case FFF_WEIGHT_I8: to[column + i] = (unsigned char)(int8_t)run[i]; break;
+        uint16_t half = fff_round_f16(run[i]);
+        if ((half & 0x7fff) == 0x7c00 && !isinf(run[i])) {
+            return i;
         }
+        memcpy(to + 2 * i, &half, sizeof half);
     }
     return count;
+}
+
+/* Stores a run, of int8 the integers; returns how many of them fit. */
+static size_t write_run(unsigned char *to, fff_weight_type type, size_t column, size_t count, const float *run) {
+    switch (type) {
+    case FFF_WEIGHT_F32: memcpy(to + 4 * column, run, count * sizeof *run); return count;
+    case FFF_WEIGHT_BF16:
+        for (size_t i = 0; i < count; i++) {
+            uint16_t half = fff_round_bf16(run[i]);
+            memcpy(to + 2 * fff_bf16_place(column + i), &half, sizeof half);
+        }
+        return count;
+    case FFF_WEIGHT_F16: return write_f16(to + 2 * column, count, run);
+    case FFF_WEIGHT_I8:
+        for (size_t i = 0; i < count; i++) {
+            to[column + i] = (unsigned char)(int8_t)run[i];
+        }
+        return count;
+    }
+    return 0;
 }
 
 /* The first row and column of a tile, and how far it goes. */

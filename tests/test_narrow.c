@@ -423,11 +423,72 @@ static void test_exact_routes_pay(void **unused) {
     free_subject(&s);
 }
 
+/* ---- Memory ------------------------------------------------------------------------------------ */
+
+static size_t part_bytes(fff_weight_choice type, size_t width) {
+    size_t left = width % 32;
+    return type == FFF_CHOOSE_F32    ? 4 * width
+           : type == FFF_CHOOSE_F16  ? 2 * width
+           : type == FFF_CHOOSE_I8   ? width
+           : left == 0 || left >= 16 ? 2 * (width - left) + (left == 0 ? 0 : 64)
+                                     : 2 * (width - left) + 4 * left;
+}
+
+static size_t round_up(size_t value, size_t quantum) {
+    return (value + quantum - 1) / quantum * quantum;
+}
+
+/* What fff.h says that fff_layer_memory() returns. */
+static size_t said_memory(const struct subject *s, fff_weight_choice input, fff_weight_choice output, bool exact) {
+    size_t in = part_bytes(input, s->shape.input_width), out = part_bytes(output, s->shape.output_width), row = 1;
+    if (in + out <= 64) {
+        while (row < in + out) {
+            row *= 2;
+        }
+    } else {
+        row = round_up(in, 64) + round_up(out, 64);
+        row += row % 4096 == 0 ? 128 : 0;
+    }
+    row += 4; /* the bias */
+    row += input == FFF_CHOOSE_I8 ? 12 : 0;
+    row += output == FFF_CHOOSE_I8 ? 4 : 0;
+    if (exact && input != FFF_CHOOSE_F32) {
+        size_t wide = round_up(4 * s->shape.input_width, 64);
+        row += 8 + wide + (wide % 4096 == 0 ? 128 : 0);
+    }
+    return s->rows * row;
+}
+
+static void test_memory(void **unused) {
+    (void)unused;
+    uint64_t state = test_random("memory");
+    static const struct shape shapes[] = {{768, 768, 7, 1, 1},   {1, 1, 12, 1, 1},  {7, 40, 9, 1, 1},
+                                          {1024, 1024, 3, 1, 1}, {33, 15, 6, 3, 1}, {16, 8, 10, 1, 1}};
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
+        struct subject s = make_subject(shapes[i], FILL_NORMAL, FILL_NORMAL, &state);
+        for (int kind = 0; kind < 32; kind++) {
+            fff_layer_desc desc = s.desc;
+            desc.store_input = (fff_weight_choice)(1 + kind % 4);
+            desc.store_output = (fff_weight_choice)(1 + kind / 4 % 4);
+            desc.routes = (fff_routes)(kind / 16);
+            fff_layer *layer = test_create_layer(&desc, FFF_ISA_GENERIC);
+            size_t said = said_memory(&s, desc.store_input, desc.store_output, desc.routes == FFF_ROUTES_EXACT);
+            size_t memory = fff_layer_memory(layer);
+            if (memory < said || memory > (said > 2 << 20 ? round_up(said + 1024, 2 << 20) : said) + 1024) {
+                fail_msg("shape %zu, kind %d: %zu bytes, of %zu by the formula", i, kind, memory, said);
+            }
+            fff_layer_destroy(layer);
+        }
+        free_subject(&s);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_conversions),  cmocka_unit_test(test_halves),
         cmocka_unit_test(test_given_halves), cmocka_unit_test(test_integers),
         cmocka_unit_test(test_exact_routes), cmocka_unit_test(test_exact_routes_pay),
+        cmocka_unit_test(test_memory),
     };
     test_start("test_narrow");
     return cmocka_run_group_tests_name("narrow", tests, NULL, NULL);

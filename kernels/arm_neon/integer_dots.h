@@ -37,7 +37,7 @@ FFF_INLINE void integer_dots(int rows, int tokens, const unsigned char *const *w
         sums[i] = vdupq_n_s32(0);
     }
     _Static_assert(FFF_QUANTISED_STEP % (4 * BYTES_AT_ONCE) == 0, "steps are whole");
-    size_t step = (size_t)(BYTES_AT_ONCE * chains);
+    size_t step = BYTES_AT_ONCE * (size_t)chains;
     for (size_t at = 0; at < bytes; at += step) {
         FFF_UNROLL
         for (int c = 0; c < chains; c++) {

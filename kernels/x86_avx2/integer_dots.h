@@ -55,7 +55,7 @@ FFF_INLINE void integer_dots(int rows, int tokens, const unsigned char *const *w
         sums[i] = _mm256_setzero_si256();
     }
     _Static_assert(FFF_QUANTISED_STEP % (4 * BYTES_AT_ONCE) == 0 || BYTES_AT_ONCE == 32, "steps are whole");
-    size_t step = (size_t)(BYTES_AT_ONCE * chains), at = 0;
+    size_t step = BYTES_AT_ONCE * (size_t)chains, at = 0;
     for (; at + step <= bytes; at += step) {
         FFF_UNROLL
         for (int c = 0; c < chains; c++) {
