@@ -22,7 +22,7 @@ def type_name(dtype: np.dtype) -> str:
     """float32, bfloat16, float16 ...; another byte order than the machine's is another type."""
     if dtype == BFLOAT16:
         return "bfloat16"
-    return dtype.name if dtype.isnative else str(dtype)
+    return dtype.type.__name__ if dtype.isnative else str(dtype)  # dtype.name imports, which at exit is too late
 
 
 def typed(array: np.ndarray, what: str, *names: str) -> np.ndarray:
