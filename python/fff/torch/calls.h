@@ -6,6 +6,8 @@
 #include <ATen/EmptyTensor.h>
 #include <ATen/Parallel.h>
 
+#include <sys/mman.h>
+
 #include <memory>
 #include <tuple>
 #include <vector>
@@ -73,9 +75,21 @@ std::vector<int64_t> shape(const at::Tensor &x, std::initializer_list<int64_t> l
     return sizes;
 }
 
-/* Past the dispatcher, which would find nothing else: this is the CPU's kernel already. */
+/* Past the dispatcher, which would find nothing else: this is the CPU's kernel already. Where large, it is fresh memory at
+ * every call, whose pages take longer to come than the kernels take to fill them: fewer and larger ones are asked for, as
+ * NumPy does. */
 at::Tensor new_tensor(at::IntArrayRef sizes, at::ScalarType type = at::kFloat) {
-    return at::detail::empty_cpu(sizes, type);
+    constexpr size_t LARGE = 4 << 20, PAGE = 4096;
+    at::Tensor made = at::detail::empty_cpu(sizes, type);
+#ifdef MADV_HUGEPAGE
+    if (made.nbytes() >= LARGE) {
+        auto address = reinterpret_cast<uintptr_t>(made.data_ptr());
+        size_t skipped = (PAGE - address % PAGE) % PAGE;
+        (void)madvise(reinterpret_cast<void *>(address + skipped), (made.nbytes() - skipped) / PAGE * PAGE,
+                      MADV_HUGEPAGE); /* advice: refusal changes nothing but speed */
+    }
+#endif
+    return made;
 }
 
 constexpr size_t CHUNK = 4096; /* tokens of 16 bits that are widened at once */
