@@ -10,7 +10,8 @@
 
 In evaluation mode the modules call the operator torch.ops.fff.forward, which torch.compile and torch.export see as one
 node: the kernels, with the same bits as the C library's, on PyTorch's threads, for any leading dimensions. It has gradients
-(by all neurons, along the same paths). In training mode the modules compute the masked dense definition. The operator is compiled at
+(by all neurons, along the same paths). Weights and tokens are float32, bfloat16 or float16, also under torch.autocast; quantize()
+says what the kernels store of them. In training mode the modules compute the masked dense definition. The operator is compiled at
 the first import; where it cannot be, one in Python takes its place (backend() tells).
 
 The kernels work on a packed copy of the weights, made at the first call and again when the weights have changed; see
