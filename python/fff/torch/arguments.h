@@ -79,7 +79,8 @@ void check_types(const Arguments &a, const at::Tensor &x) {
     auto expected = a.input_weight.scalar_type();
     auto same = [&](const at::Tensor &tensor, const char *name) {
         TORCH_CHECK_TYPE(tensor.scalar_type() == expected, name, " has dtype ", dtype_name(tensor.scalar_type()),
-                         ", where the weights are ", dtype_name(expected), " (the modules' method dense() takes any floating type)");
+                         ", where the weights are ", dtype_name(expected),
+                         " (the modules' method dense() takes any floating type)");
     };
     same(a.output_weight, "output_weight");
     if (a.has_bias()) {

@@ -75,9 +75,9 @@ std::vector<int64_t> shape(const at::Tensor &x, std::initializer_list<int64_t> l
     return sizes;
 }
 
-/* Past the dispatcher, which would find nothing else: this is the CPU's kernel already. Where large, it is fresh memory at
- * every call, whose pages take longer to come than the kernels take to fill them: fewer and larger ones are asked for, as
- * NumPy does. */
+/* Past the dispatcher, which would find nothing else: this is the CPU's kernel already. Where large, it is fresh memory
+ * at every call, whose pages take longer to come than the kernels take to fill them: fewer and larger ones are asked
+ * for, as NumPy does. */
 at::Tensor new_tensor(at::IntArrayRef sizes, at::ScalarType type = at::kFloat) {
     constexpr size_t LARGE = 4 << 20, PAGE = 4096;
     at::Tensor made = at::detail::empty_cpu(sizes, type);
@@ -114,7 +114,8 @@ void widen_tokens(const Tokens &in, size_t first, size_t rows, size_t width, flo
     });
 }
 
-/* call(first row, rows, float32 tokens, their stride) for all tokens: at once, or, where they are of 16 bits, in chunks. */
+/* call(first row, rows, float32 tokens, their stride) for all tokens: at once, or, where they are of 16 bits, in
+ * chunks. */
 template <typename Call> void for_chunks(const Tokens &in, size_t width, const Call &call) {
     if (in.batch == 0) {
         return;
@@ -135,15 +136,15 @@ template <typename Call> void for_chunks(const Tokens &in, size_t width, const C
 at::Tensor forward(const at::Tensor &x, const at::Tensor &input_weight, const c10::optional<at::Tensor> &bias,
                    const at::Tensor &output_weight, int64_t depth, int64_t trees, int64_t activation, int64_t routing,
                    bool node_major, int64_t store_input, int64_t store_output, bool exact_routes) {
-    Arguments a{input_weight, bias, output_weight, depth, trees, activation, routing, node_major, store_input, store_output,
-                exact_routes};
+    Arguments a{input_weight, bias,       output_weight, depth,        trees,       activation,
+                routing,      node_major, store_input,   store_output, exact_routes};
     std::shared_ptr<const Layer> layer = packed().find(a, token_count(x));
     Tokens in = tokens(x, a.input_width());
     check_types(a, x);
     size_t in_width = static_cast<size_t>(a.input_width()), out_width = static_cast<size_t>(a.output_width());
     at::ScalarType type = x.scalar_type();
-    at::Tensor y = x.dim() == 2 ? new_tensor({x.size(0), a.output_width()}, type)
-                                : new_tensor(shape(x, {a.output_width()}), type);
+    at::Tensor y =
+        x.dim() == 2 ? new_tensor({x.size(0), a.output_width()}, type) : new_tensor(shape(x, {a.output_width()}), type);
     bool narrowed = type != at::kFloat, bf16 = type == at::kBFloat16;
     at::Tensor wide; /* a chunk's results, to be rounded */
     if (narrowed) {
@@ -168,9 +169,10 @@ at::Tensor forward(const at::Tensor &x, const at::Tensor &input_weight, const c1
 std::tuple<at::Tensor, at::Tensor> route(const at::Tensor &x, const at::Tensor &input_weight,
                                          const c10::optional<at::Tensor> &bias, const at::Tensor &output_weight,
                                          int64_t depth, int64_t trees, int64_t activation, int64_t routing,
-                                         bool node_major, int64_t store_input, int64_t store_output, bool exact_routes) {
-    Arguments a{input_weight, bias, output_weight, depth, trees, activation, routing, node_major, store_input, store_output,
-                exact_routes};
+                                         bool node_major, int64_t store_input, int64_t store_output,
+                                         bool exact_routes) {
+    Arguments a{input_weight, bias,       output_weight, depth,        trees,       activation,
+                routing,      node_major, store_input,   store_output, exact_routes};
     std::shared_ptr<const Layer> layer = packed().find(a, token_count(x));
     Tokens in = tokens(x, a.input_width());
     check_types(a, x);

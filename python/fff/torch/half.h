@@ -1,5 +1,5 @@
-/* Tokens of 16 bits to float32, exactly, and results back: to nearest, ties to even. A NaN stays one. The same bits whatever
- * the floating-point environment is. */
+/* Tokens of 16 bits to float32, exactly, and results back: to nearest, ties to even. A NaN stays one. The same bits
+ * whatever the floating-point environment is. */
 #ifndef FFF_TORCH_HALF_H
 #define FFF_TORCH_HALF_H
 
@@ -51,7 +51,8 @@ inline float widen_f16(uint16_t half) {
     if (size == 0) {
         return float_of_bits(sign);
     }
-    uint32_t shift = static_cast<uint32_t>(__builtin_clz(size)) - 8; /* what brings its first bit to a float's hidden one */
+    uint32_t shift =
+        static_cast<uint32_t>(__builtin_clz(size)) - 8; /* what brings its first bit to a float's hidden one */
     return float_of_bits(sign | (((126 - shift) << 23) + ((size << shift) & 0x7fffff)));
 }
 
@@ -95,12 +96,18 @@ __attribute__((target("avx,f16c"))) size_t round_f16_some(const float *from, siz
 }
 
 inline bool have_f16c() {
-    return __builtin_cpu_supports("avx") != 0 && (__builtin_cpu_supports("avx2") != 0); /* every CPU with AVX2 has F16C */
+    return __builtin_cpu_supports("avx2") != 0; /* which no CPU has without F16C */
 }
 #else
-inline size_t widen_f16_some(const uint16_t *, size_t, float *) { return 0; }
-inline size_t round_f16_some(const float *, size_t, uint16_t *) { return 0; }
-inline bool have_f16c() { return false; }
+inline size_t widen_f16_some(const uint16_t *, size_t, float *) {
+    return 0;
+}
+inline size_t round_f16_some(const float *, size_t, uint16_t *) {
+    return 0;
+}
+inline bool have_f16c() {
+    return false;
+}
 #endif
 
 void widen(bool bf16, const uint16_t *from, size_t count, float *to) {

@@ -107,8 +107,8 @@ class Packed {
         }
         std::array<Place, 3> now{Place(a.input_weight), a.has_bias() ? Place(*a.bias) : Place(),
                                  Place(a.output_weight)};
-        Key key{now[0].data, now[1].data, now[2].data, a.depth, a.trees, a.activation, a.routing, a.node_major,
-                a.store_input, a.store_output, a.exact_routes};
+        Key key{now[0].data, now[1].data,  now[2].data,   a.depth,        a.trees,       a.activation,
+                a.routing,   a.node_major, a.store_input, a.store_output, a.exact_routes};
         {
             std::shared_lock<std::shared_mutex> lock(mutex_);
             auto found = entries_.find(key);
