@@ -3,22 +3,21 @@
     import numpy as np, fff
 
     layer = fff.Layer(linear_in_weight, linear_out_weight.T, biases=linear_in_bias, depth=11)
-    y = layer(x)                      # x: (..., input width), float32
+    y = layer(x)                      # x: (..., input width), float32, float16 or bfloat16
 
-Elements are never converted, and arrays are used where they lie, as far as their rows are contiguous (else input is
-copied); what does not fit is a TypeError or ValueError that says so. Errors of the library are fff.Error. The
+Arrays are used where they lie, as far as their rows are contiguous (else input is copied), and weights are never converted; what does not fit is a TypeError or ValueError that says so. Errors of the library are fff.Error. The
 interpreter's lock is released while the library works; a layer may be used by any number of threads at once. Results
 have the same bits on every instruction set, batch size and number of threads (docs/numerics.md).
 """
 
 from . import _c
 from ._errors import Error, Status
-from ._layer import ACTIVATIONS, ROUTINGS, Layer, activate
+from ._layer import ACTIVATIONS, ROUTINGS, STORES, Layer, activate
 from ._system import SLEEFS, Cpu, Sleef, cpu, isas, nodes_per_tree, sleef, version
 from ._threads import Threads
 
-__all__ = ["ACTIVATIONS", "ROUTINGS", "SLEEFS", "Cpu", "Error", "Layer", "Sleef", "Status", "Threads", "activate",
-           "cpu", "isas", "nodes_per_tree", "sleef", "version"]
+__all__ = ["ACTIVATIONS", "ROUTINGS", "SLEEFS", "STORES", "Cpu", "Error", "Layer", "Sleef", "Status", "Threads",
+           "activate", "cpu", "isas", "nodes_per_tree", "sleef", "version"]
 __version__ = version()
 
 for _public in (Cpu, Error, Layer, Sleef, Status, Threads, activate, cpu, isas, nodes_per_tree, sleef, version):

@@ -18,12 +18,18 @@ class Weights(ctypes.Structure):
     _fields_ = [("data", c_void_p), ("node_stride", c_size_t), ("column_stride", c_size_t)]
 
 
+class BadWeight(ctypes.Structure):
+    _fields_ = [("of_output", c_int), ("row", c_size_t), ("column", c_size_t)]
+
+
 class LayerDesc(ctypes.Structure):
     _fields_ = [
         ("struct_size", c_size_t), ("input_width", c_size_t), ("output_width", c_size_t), ("depth", c_size_t),
         ("trees", c_size_t), ("activation", c_int), ("routing", c_int), ("weight_type", c_int), ("isa", c_int),
         ("input_weights", Weights), ("biases", c_void_p), ("output_weights", Weights), ("allocator", c_void_p),
         ("sleef", c_int),
+        ("output_weight_type", c_int), ("store_input", c_int), ("store_output", c_int), ("routes", c_int),
+        ("input_scales", c_void_p), ("output_scales", c_void_p), ("bad_weight", POINTER(BadWeight)),
     ]
 
 
@@ -55,6 +61,9 @@ _SIGNATURES = {
     "fff_layer_isa": (c_int, [c_void_p]),
     "fff_layer_path_length": (c_size_t, [c_void_p]),
     "fff_layer_memory": (c_size_t, [c_void_p]),
+    "fff_layer_input_type": (c_int, [c_void_p]),
+    "fff_layer_output_type": (c_int, [c_void_p]),
+    "fff_weight_type_name": (c_char_p, [c_int]),
     "fff_workspace_size": (c_int, [c_void_p, c_size_t, c_size_t, POINTER(c_size_t)]),
     "fff_forward": (c_int, [c_void_p, c_size_t, *_TOKENS, *_TOKENS, *_SCRATCH]),
     "fff_route": (c_int, [c_void_p, c_size_t, *_TOKENS, *_TOKENS, *_TOKENS, *_SCRATCH]),

@@ -28,6 +28,8 @@ class Status(enum.IntEnum):
     OUT_OF_MEMORY = 14
     RUNNER = 15
     SLEEF = 16
+    WEIGHT = 17
+    SCALE = 18
 
 
 class Error(RuntimeError):

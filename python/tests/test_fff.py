@@ -15,6 +15,14 @@ import numpy as np
 
 import fff
 
+try:
+    import ml_dtypes
+except ImportError:
+    ml_dtypes = None
+
+BFLOAT16 = np.dtype([("bfloat16", np.uint16)])
+BFLOAT16S = [BFLOAT16] if ml_dtypes is None else [BFLOAT16, np.dtype(ml_dtypes.bfloat16)]
+
 
 def make(depth=4, trees=3, width=33, out=21, seed=1):
     rng = np.random.default_rng(seed)
@@ -202,6 +210,157 @@ class Computes(unittest.TestCase):
         self.assertRegex(fff.version(), r"^\d+\.\d+\.\d+$")
 
 
+def rounded(array, dtype):
+    """To float16 or bfloat16: to nearest, ties to even. By comparing the distances of the two neighbours in float64."""
+    if dtype == np.float16:
+        with np.errstate(over="ignore"):
+            return array.astype(np.float16)
+    low = array.view(np.uint32) >> 16 << 16
+    high = low + 0x10000
+    down, up = (np.abs(array.astype(np.float64) - bits.view(np.float32)) for bits in (low, high))
+    take_high = (up < down) | ((up == down) & (low >> 16 & 1 == 1))
+    return (np.where(take_high, high, low) >> 16).astype(np.uint16).view(dtype)
+
+
+def wide(array):
+    """A 16-bit array as float32."""
+    if array.dtype == np.float16:
+        return array.astype(np.float32)
+    return (array.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
+
+
+class Narrow(unittest.TestCase):
+    """Weights and tokens of 16 and 8 bits."""
+
+    def setUp(self):
+        self.w_in, self.w_out, self.biases = make()
+        self.shape = {"depth": 4, "trees": 3}
+        self.x = np.random.default_rng(3).standard_normal((50, 33), np.float32)
+
+    def layer(self, w_in, w_out, **options):
+        return fff.Layer(w_in, w_out, **{"biases": self.biases, **self.shape, **options})
+
+    def test_given_16_bits(self):
+        """The layer of the same numbers in float32, whatever the layout; half as large."""
+        for dtype in [np.dtype(np.float16), *BFLOAT16S]:
+            w_in, w_out = rounded(self.w_in, dtype), rounded(self.w_out, dtype)
+            biases = rounded(self.biases, dtype)
+            expected = self.layer(wide(w_in), wide(w_out), biases=wide(biases))
+            name = "f16" if dtype == np.float16 else "bf16"
+            for change in (np.array, np.asfortranarray, lambda a: a[::-1].copy()[::-1]):
+                layer = self.layer(change(w_in), change(w_out), biases=biases)
+                self.assertEqual((layer.input_type, layer.output_type), (name, name))
+                self.assertEqual(layer(self.x).tobytes(), expected(self.x).tobytes())
+            self.assertLess(layer.memory, expected.memory)
+            stored = self.layer(self.w_in, self.w_out, store=name, biases=wide(biases))
+            self.assertEqual(stored(self.x).tobytes(), expected(self.x).tobytes())
+            self.assertNotEqual(self.layer(self.w_in, self.w_out, biases=wide(biases))(self.x).tobytes(), expected(self.x).tobytes())
+
+    def test_stores(self):
+        f32 = self.layer(self.w_in, self.w_out)
+        self.assertEqual((f32.input_type, f32.output_type), ("f32", "f32"))
+        for store, types in [(None, ("f32", "f32"))] + [(f"{a}+{b}", (a, b)) for a in fff.STORES for b in fff.STORES] + [
+                (a, (a, a)) for a in fff.STORES]:
+            layer = self.layer(self.w_in, self.w_out, store=store, exact_routes=True)
+            self.assertEqual((layer.input_type, layer.output_type), types)
+            np.testing.assert_array_equal(layer.route(self.x)[0], f32.route(self.x)[0])
+            error = np.abs(layer(self.x) - f32(self.x)).max() / np.abs(f32(self.x)).max()
+            self.assertLess(error, 0.05)
+            self.assertEqual(error == 0, types == ("f32", "f32"))
+        for wrong in ("fp16", "bf16+", "+i8", "i8+i8+i8", "", "BF16", 16, b"bf16"):
+            with self.assertRaisesRegex(ValueError, "f32, bf16, f16, i8"):
+                self.layer(self.w_in, self.w_out, store=wrong)
+
+    def test_exact_routes_matter(self):
+        """Without them int8 input rows route some tokens elsewhere: else the test above would show nothing."""
+        x = np.random.default_rng(4).standard_normal((2000, 33), np.float32)
+        routes = [self.layer(self.w_in, self.w_out, store="i8", exact_routes=exact).route(x)[0] for exact in (False, True)]
+        self.assertTrue((routes[0] != routes[1]).any())
+
+    def test_given_int8(self):
+        rng = np.random.default_rng(5)
+        w_in = rng.integers(-127, 128, self.w_in.shape).astype(np.int8)
+        w_out = rng.integers(-127, 128, self.w_out.shape).astype(np.int8)
+        scales = [rng.uniform(0.001, 0.01, len(w_in)).astype(np.float32) for _ in range(2)]
+        both = {"input_scales": scales[0], "output_scales": scales[1]}
+        layer = self.layer(w_in, w_out, **both)
+        self.assertEqual((layer.input_type, layer.output_type), ("i8", "i8"))
+        numbers = [w * scale[:, None] for w, scale in zip((w_in, w_out), scales)]  # float32
+        expected = dense(self.x, *numbers, self.biases, 4, 3)
+        np.testing.assert_allclose(self.layer(w_in, w_out, **both, store="f32")(self.x), self.layer(*numbers)(self.x))
+        exact = self.layer(w_in, w_out, **both, exact_routes=True)
+        self.assertLess(np.abs(exact(self.x) - expected).max(), 0.05 * np.abs(expected).max())
+        mixed = self.layer(numbers[0], w_out, output_scales=scales[1])
+        self.assertEqual((mixed.input_type, mixed.output_type), ("f32", "i8"))
+        np.testing.assert_allclose(mixed(self.x), expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+        # scales that cannot be used
+        bad = scales[1].copy()
+        bad[17] = np.nan
+        for words, options in [("input_scales, row 0", {}), ("output_scales, row 0", {"input_scales": scales[0]}),
+                               ("output_scales, row 17", {**both, "output_scales": bad})]:
+            with self.assertRaisesRegex(fff.Error, words) as caught:
+                self.layer(w_in, w_out, **options)
+            self.assertEqual(caught.exception.status, fff.Status.SCALE)
+        for error, options in [(ValueError, {**both, "input_scales": bad[:-1]}), (TypeError, {**both, "input_scales": 0.1}),
+                               (TypeError, {**both, "output_scales": bad.astype(np.float64)})]:
+            self.assertRaises(error, self.layer, w_in, w_out, **options)
+        self.assertRaisesRegex(ValueError, "input_weights is f32", self.layer, *numbers, input_scales=scales[0])
+
+    def test_weights_that_do_not_fit(self):
+        for value, store in ((1e5, "f16"), (np.nan, "i8"), (np.inf, "f32+i8")):
+            w_out = self.w_out.copy()
+            w_out[40, 7] = value
+            with self.assertRaisesRegex(fff.Error, "output_weights, row 40, column 7") as caught:
+                self.layer(self.w_in, w_out, store=store)
+            self.assertEqual(caught.exception.status, fff.Status.WEIGHT)
+            self.assertTrue(np.isfinite(self.layer(self.w_in, self.w_out, store=store)(self.x)).all())
+        w_in = np.ones(self.w_in.shape, np.int8)
+        w_in[3, 32] = -128
+        with self.assertRaisesRegex(fff.Error, "input_weights, row 3, column 32"):
+            self.layer(w_in, self.w_out, input_scales=np.ones(len(w_in), np.float32))
+
+    def test_tokens_of_16_bits(self):
+        """Widened, and the result rounded once."""
+        layer = self.layer(self.w_in, self.w_out)
+        for dtype in [np.dtype(np.float16), *BFLOAT16S]:
+            x = rounded(self.x, dtype)
+            full = layer(wide(x))
+            expected = rounded(full, dtype)
+            for change in (np.array, np.asfortranarray, lambda a: a[::-1].copy()[::-1]):
+                y = layer(change(x))
+                self.assertEqual(y.dtype, dtype)
+                self.assertEqual(y.tobytes(), expected.tobytes())
+            self.assertEqual(layer(x.reshape(5, 2, 5, 33)).tobytes(), expected.tobytes())
+            self.assertEqual(layer(x[0]).tobytes(), expected[0].tobytes())
+            self.assertEqual(layer(x[:0]).shape, (0, 21))
+            self.assertEqual([part.tobytes() for part in layer.route(x)], [part.tobytes() for part in layer.route(wide(x))])
+            with fff.Threads(2) as threads:
+                self.assertEqual(layer(x, threads=threads).tobytes(), expected.tobytes())
+            # out= of another type than the tokens
+            out = np.zeros((50, 30), np.float32)
+            layer(x, out=out[:, 2:23])
+            self.assertEqual(out[:, 2:23].tobytes(), full.tobytes())
+            out = np.zeros((50, 30), dtype)
+            self.assertIs(layer(wide(x), out=out[:, 2:23]).base, out)
+            self.assertEqual(out[:, 2:23].tobytes(), expected.tobytes())
+            self.assertFalse(out[:, :2].view(np.uint16).any() or out[:, 23:].view(np.uint16).any())
+            self.assertEqual(layer.accumulate(*layer.route(x), out=out[:, 2:23]).tobytes(), expected.tobytes())
+
+    def test_rounding(self):
+        """Ties, the largest numbers, the smallest, infinity and NaN, through a layer that only copies."""
+        one = fff.Layer(np.ones((1, 1), np.float32), np.ones((1, 1), np.float32), depth=0, activation="identity")
+        numbers = np.array([1 + 2 ** -8, 1 + 3 * 2 ** -8, 1 + 2 ** -11, 1 + 3 * 2 ** -11, 3.39e38, 65519, 65520, 1e-8, 2 ** -25,
+                            3 * 2 ** -25, 1e-40, np.inf, -np.inf, -1.01], np.float32).reshape(-1, 1)
+        for dtype in [np.dtype(np.float16), *BFLOAT16S]:
+            out = np.zeros(numbers.shape, dtype)
+            one(numbers, out=out)
+            finite = np.isfinite(numbers)
+            self.assertEqual(out[finite].tobytes(), rounded(numbers[finite], dtype).tobytes())
+            np.testing.assert_array_equal(wide(out)[~finite], numbers[~finite])
+            nan = np.array([0x7f800001, 0xffffffff, 0x7fc00000], np.uint32).view(np.float32).reshape(-1, 1)
+            self.assertTrue(np.isnan(wide(one(nan, out=out[:3]))).all())
+
+
 class Refuses(unittest.TestCase):
     def setUp(self):
         self.w_in, self.w_out, self.biases = make()
@@ -212,7 +371,8 @@ class Refuses(unittest.TestCase):
         for error, arguments in [
             (TypeError, {"input_weights": w_in.tolist()}),
             (TypeError, {"input_weights": w_in.astype(np.float64)}),
-            (TypeError, {"output_weights": w_out.astype(np.float16)}),
+            (TypeError, {"output_weights": w_out.astype(np.int16)}),
+            (TypeError, {"output_weights": w_out.astype(">f2")}),
             (TypeError, {"input_weights": w_in.astype(">f4")}),
             (ValueError, {"input_weights": w_in[:-1]}),
             (ValueError, {"input_weights": w_in[None]}),
@@ -246,7 +406,7 @@ class Refuses(unittest.TestCase):
         fixed.flags.writeable = False
         for error, arguments in [
             (TypeError, (None,)), (TypeError, ([1.0] * 33,)), (TypeError, (x.astype(np.float64),)),
-            (TypeError, (x.astype(np.int32),)), (TypeError, (x.astype(np.float16),)), (TypeError, (x.astype(">f4"),)),
+            (TypeError, (x.astype(np.int32),)), (TypeError, (x.astype(">f2"),)), (TypeError, (x.astype(">f4"),)),
             (ValueError, (x[:, :32],)), (ValueError, (x.T,)), (ValueError, (x[0, 0, ...],)),
             (TypeError, (np.ma.masked_array(x),)), (TypeError, (x[0, 0],)),
         ]:
@@ -256,6 +416,7 @@ class Refuses(unittest.TestCase):
         overlapping = np.lib.stride_tricks.as_strided(out, (5, 21), (40, 4))
         for error, wrong in [
             (ValueError, out[:4]), (ValueError, out[:, :20]), (TypeError, out.astype(np.float64)), (ValueError, fixed),
+            (ValueError, out.astype(np.float16)[:, ::-1]), (ValueError, out.astype(np.float16)[:4]),
             (TypeError, "out"), (ValueError, unaligned), (ValueError, out[::-1]), (ValueError, out[:, ::-1]),
             (ValueError, np.asfortranarray(out)), (ValueError, overlapping), (ValueError, out[None]),
             (TypeError, np.ma.masked_array(out)),

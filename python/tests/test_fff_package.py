@@ -89,7 +89,8 @@ class Copies(unittest.TestCase):
 
     def test_immutable(self):
         one = layer()
-        for name in ("input_width", "output_width", "depth", "trees", "path_length", "isa", "memory"):
+        for name in ("input_width", "output_width", "depth", "trees", "path_length", "isa", "memory", "input_type",
+                     "output_type"):
             with self.assertRaises(AttributeError):
                 setattr(one, name, 100)
         with self.assertRaisesRegex(TypeError, "immutable"):
@@ -169,6 +170,18 @@ class Errors(unittest.TestCase):
                                    capture_output=True, text=True, timeout=60, check=False)
             self.assertIn("ImportError", ended.stderr)
             self.assertIn(text, ended.stderr)
+
+
+class Optional(unittest.TestCase):
+    def test_ml_dtypes_is_not_imported(self):
+        script = "import sys, numpy as np, fff; fff.Layer(np.ones((7, 5), np.float16), np.ones((7, 5), np.float32), depth=2); " \
+                 "assert 'ml_dtypes' not in sys.modules"
+        ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+        self.assertEqual((ended.returncode, ended.stderr), (0, ""))
+
+    def test_store_names(self):
+        self.assertEqual([_c.library.fff_weight_type_name(i).decode() for i in range(4)], list(fff.STORES))
+        self.assertIsNone(_c.library.fff_weight_type_name(4))
 
 
 class Sleef(unittest.TestCase):

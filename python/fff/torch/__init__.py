@@ -10,7 +10,8 @@
 
 In evaluation mode the modules call the operator torch.ops.fff.forward, which torch.compile and torch.export see as one
 node: the kernels, with the same bits as the C library's, on PyTorch's threads, for any leading dimensions. It has gradients
-(by all neurons, along the same paths). In training mode the modules compute the masked dense definition. The operator is compiled at
+(by all neurons, along the same paths). Weights and tokens are float32, bfloat16 or float16, also under torch.autocast; quantize()
+says what the kernels store of them. In training mode the modules compute the masked dense definition. The operator is compiled at
 the first import; where it cannot be, one in Python takes its place (backend() tells).
 
 The kernels work on a packed copy of the weights, made at the first call and again when the weights have changed; see
@@ -32,13 +33,14 @@ if tuple(int(_part) for _part in _torch.__version__.split(".")[:2]) < (1, 13):
     raise ImportError(f"fff.torch needs PyTorch 1.13 or later, and this is {_torch.__version__} ({_torch.__file__}): "
                       'pip install --upgrade "libfff[torch]"')
 
+from .. import _layer as _numpy_layer
 from . import _operator
 from ._convert import from_module, replace_ffn
 from ._dense import SquaredReLU
 from ._modules import FFF, BenchmarkFFF, NodeMajorFFF, _Layer
 
-__all__ = ["FFF", "BenchmarkFFF", "NodeMajorFFF", "SquaredReLU", "backend", "from_module", "packed", "refresh", "release",
-           "replace_ffn", "watch"]
+__all__ = ["FFF", "BenchmarkFFF", "NodeMajorFFF", "SquaredReLU", "backend", "from_module", "packed", "quantize", "refresh",
+           "release", "replace_ffn", "watch"]
 
 _WATCHES = ("count", "sample", "all")
 _watch = "sample"
@@ -58,6 +60,24 @@ def release(weight: Optional[_torch.Tensor] = None) -> None:
     """Frees packed layers: those made from the memory of `weight`, or all. Those whose weights are gone are freed by either, by
     the next packing, and when a module changes between training and evaluation. A call under way keeps its own."""
     _operator.release(weight)
+
+
+def quantize(model: _torch.nn.Module, store: Optional[str], *, exact_routes: bool = False) -> _torch.nn.Module:
+    """Sets how the kernels store the weights of every FFF in `model`, which it returns.
+
+    store         "bf16", "f16", "i8" or "f32"; or two, for input rows (which decide the routes) and output rows: "bf16+i8". None:
+                  as the parameters are
+    exact_routes  tokens take the routes of the parameters as they are, not as they are stored
+
+    Parameters and state_dict stay as they are. Training mode does not look at it, and gradients are those of the parameters,
+    along the routes taken. Copies and pickles of a module keep it; state_dict does not hold it."""
+    choices = _numpy_layer.stores(store)
+    found = [module for module in model.modules() if isinstance(module, _Layer)]
+    if not found:
+        raise ValueError(f"there is no FFF in this {type(model).__name__}: replace_ffn() makes them")
+    for module in found:
+        module._quantize(choices, bool(exact_routes))
+    return model
 
 
 def refresh(model: _torch.nn.Module) -> None:

@@ -33,6 +33,11 @@ class _BelowAutograd:
 _kernels = _BelowAutograd()
 
 
+def _widened(tensors) -> list:
+    """As float32, differentiably: derivatives with 16-bit weights are computed in float32, and rounded once."""
+    return [tensor if tensor is None else tensor.float() for tensor in tensors]
+
+
 def _detached(inputs) -> tuple:
     return tuple(value.detach() if isinstance(value, torch.Tensor) else value for value in inputs)
 
@@ -66,15 +71,17 @@ class _Forward(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad):  # type: ignore[override]
-        saved = x, input_weight, bias, output_weight = ctx.saved_tensors  # once: a checkpoint gives them but once
+        saved = ctx.saved_tensors  # once: a checkpoint gives them but once
         nodes, _ = torch.ops.fff.route(*_detached(saved), *ctx.plan)
-        return (*_dense.gradients(grad, x, input_weight, bias, output_weight, nodes, ctx.plan[2], ctx.plan[4]),
-                *(None for _ in ctx.plan))
+        found = _dense.gradients(*_widened((grad, *saved)), nodes, ctx.plan[2], ctx.plan[4])
+        return (*(part if part is None else part.to(of.dtype) for part, of in zip(found, saved)), *(None for _ in ctx.plan))
 
 
-def forward(x, input_weight, bias, output_weight, depth, trees=1, activation=0, routing=0, node_major=False):
+def forward(x, input_weight, bias, output_weight, depth, trees=1, activation=0, routing=0, node_major=False,
+            store_input=0, store_output=0, exact_routes=False):
     """The kernel of fff::forward for PyTorch's autograd."""
-    inputs = (x, input_weight, bias, output_weight, depth, trees, activation, routing, node_major)
+    inputs = (x, input_weight, bias, output_weight, depth, trees, activation, routing, node_major, store_input, store_output,
+              exact_routes)
     wanted, forward_mode = _wanted(inputs)
     if not wanted:
         return _kernels.forward(*inputs)
@@ -82,16 +89,19 @@ def forward(x, input_weight, bias, output_weight, depth, trees=1, activation=0, 
         return _Forward.apply(*inputs)
     value = _kernels.forward(*_detached(inputs))
     nodes, _ = _kernels.route(*_detached(inputs))
-    return _with_value(value, _dense.along(x, input_weight, bias, output_weight, nodes, activation, node_major))
+    along = _dense.along(*_widened(inputs[:4]), nodes, activation, node_major)
+    return _with_value(value.float(), along).to(x.dtype)
 
 
-def route(x, input_weight, bias, output_weight, depth, trees=1, activation=0, routing=0, node_major=False):
+def route(x, input_weight, bias, output_weight, depth, trees=1, activation=0, routing=0, node_major=False,
+          store_input=0, store_output=0, exact_routes=False):
     """The kernel of fff::route: the logits have derivatives, the nodes none."""
-    inputs = (x, input_weight, bias, output_weight, depth, trees, activation, routing, node_major)
+    inputs = (x, input_weight, bias, output_weight, depth, trees, activation, routing, node_major, store_input, store_output,
+              exact_routes)
     nodes, logits = _kernels.route(*_detached(inputs))
     if not _wanted(inputs)[0]:
         return nodes, logits
-    return nodes, _with_value(logits, _dense.logits_at(x, input_weight, bias, nodes).reshape(logits.shape))
+    return nodes, _with_value(logits, _dense.logits_at(*_widened(inputs[:3]), nodes).reshape(logits.shape))
 
 
 def _sample(values, in_dims, i: int) -> list:

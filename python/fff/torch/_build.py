@@ -60,7 +60,7 @@ def _command() -> list[str]:
         raise RuntimeError("Python's headers are not installed (Debian: apt install python3-dev)")
     major, minor = (int(part) for part in torch.__version__.split(".")[:2])
     # -fopenmp without linking its library: at::parallel_for is a template, and must find the one that PyTorch has loaded.
-    return [*compiler.split(), "-std=c++20" if (major, minor) >= (2, 1) else "-std=c++17", "-O2", "-fPIC", "-fopenmp",
+    return [*compiler.split(), "-std=c++20" if (major, minor) >= (2, 1) else "-std=c++17", "-O3", "-fPIC", "-fopenmp",
             "-fvisibility=hidden", "-Wall", "-Wextra", f"-D_GLIBCXX_USE_CXX11_ABI={int(torch.compiled_with_cxx11_abi())}",
             *(f"-isystem{folder}" for folder in [*_torch_folders(), sysconfig.get_paths()["include"]]),
             f"-I{_header()}"]

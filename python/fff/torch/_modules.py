@@ -29,9 +29,10 @@ def _activation_number(activation: nn.Module) -> int:
 
 class _Layer(nn.Module):
     """What both modules share. `_plan` is what the operator is told beside the tensors: depth, trees, activation, routing,
-    node_major. Nothing packed hangs on a module, so that it can be copied and pickled."""
+    node_major; and `_stored`, by quantize(): store_input, store_output, exact_routes. Nothing packed hangs on a module, so that it can be copied and pickled."""
 
     _plan: tuple
+    _stored: tuple = (0, 0, False)
     input_width: int
     output_width: int
     depth: int
@@ -48,8 +49,8 @@ class _Layer(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(..., input width) -> (..., output width).
 
-        In evaluation mode by the kernels: float32 tensors on the CPU, TypeError or ValueError for others. In training
-        mode by dense()."""
+        In evaluation mode by the kernels: float32, bfloat16 or float16 tensors on the CPU, of the weights' type; TypeError or
+        ValueError for others. In training mode by dense()."""
         if _call is not None and not _is_compiling():
             y = _call(self, x)
             if y is not NotImplemented:
@@ -57,7 +58,7 @@ class _Layer(nn.Module):
         weights = None if self.training else self._weights()
         if weights is None:
             return self.dense(x)
-        return self._shaped(_operator.forward(x, *weights, *self._plan))
+        return self._shaped(_operator.forward(x, *weights, *self._plan, *self._stored))
 
     def _shaped(self, y: torch.Tensor) -> torch.Tensor:
         """The operator's output as the module gives it."""
@@ -81,7 +82,24 @@ class _Layer(nn.Module):
         if weights is None:
             raise ValueError("the weights are not plain parameters")
         with torch.no_grad():
-            return _operator.route(x, *weights, *self._plan)
+            return _operator.route(x, *weights, *self._plan, *self._stored)
+
+    @property
+    def store(self) -> Optional[str]:
+        """What quantize() was told that the kernels store of the weights; None: what these are."""
+        return None if self._stored[0] == 0 else "+".join(fff.STORES[choice - 1] for choice in self._stored[:2])
+
+    @property
+    def exact_routes(self) -> bool:
+        """Likewise: whether tokens take the routes of the weights as they are."""
+        return self._stored[2]
+
+    def _quantize(self, choices: tuple[int, int], exact_routes: bool) -> None:
+        self.__dict__["_stored"] = (*choices, exact_routes)
+        self.repack()
+
+    def _stored_repr(self) -> str:
+        return "" if self.store is None else f", stores {self.store}{' with exact routes' if self.exact_routes else ''}"
 
     def repack(self) -> None:
         """Forgets the packed copy of the weights; the next call packs anew. Needed only after writes to a part of a weight that
@@ -156,7 +174,7 @@ class FFF(_Layer):
         return self.linear_out(activations).reshape(*x.shape[:-1], self.output_width)
 
     def extra_repr(self) -> str:
-        return f"{self.parallel_size}x{self.depth}, {self.input_width} -> {self.output_width}, routing {self.routing}"
+        return f"{self.parallel_size}x{self.depth}, {self.input_width} -> {self.output_width}, routing {self.routing}{self._stored_repr()}"
 
 
 class NodeMajorFFF(_Layer):
@@ -199,7 +217,7 @@ class NodeMajorFFF(_Layer):
         return self._shaped((activations @ out).reshape(*x.shape[:-1], self.output_width))
 
     def extra_repr(self) -> str:
-        return f"1x{self.depth}, {self.input_width} -> {self.output_width}, routing {self.routing}"
+        return f"1x{self.depth}, {self.input_width} -> {self.output_width}, routing {self.routing}{self._stored_repr()}"
 
 
 class BenchmarkFFF(NodeMajorFFF):

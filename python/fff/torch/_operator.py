@@ -1,7 +1,8 @@
 """torch.ops.fff.forward and torch.ops.fff.route: compiled, or in Python where that cannot be; and what both share: shapes
 for tracing, and gradients.
 
-    forward(x, input_weight, bias, output_weight, depth, trees=1, activation=0, routing=0, node_major=False) -> y
+    forward(x, input_weight, bias, output_weight, depth, trees=1, activation=0, routing=0, node_major=False,
+            store_input=0, store_output=0, exact_routes=False) -> y
     route(the same) -> (nodes, logits)
 
     x              (..., input width)
@@ -9,9 +10,12 @@ for tracing, and gradients.
     output_weight  (output width, trees * nodes), or (trees * nodes, output width) if node_major
     activation     0 GELU, 1 GELU by tanh, 2 ReLU, 3 squared ReLU, 4 SiLU, 5 identity
     routing        0: right if logit > 0; 1: right if logit >= 0
-    y              (..., output width); nodes (int32) and logits (..., trees, depth + 1)
+    store_input    what is stored of input rows: 0 as the weight is, 1 float32, 2 bfloat16, 3 float16, 4 int8; store_output likewise
+    exact_routes   route by the weights as they are given
+    y              (..., output width), of x's type; nodes (int32) and logits (float32), both (..., trees, depth + 1)
 
-float32 on the CPU; anything else is a TypeError, ValueError or (CUDA, sparse) NotImplementedError.
+x and the weights are all float32, all bfloat16 or all float16; where store_input is not 0, x may be any of them. On the CPU.
+Anything else is a TypeError, ValueError or (CUDA, sparse) NotImplementedError.
 """
 
 from __future__ import annotations
@@ -24,10 +28,10 @@ import torch
 
 import fff
 
-from . import _autograd, _build
+from . import _autocast, _autograd, _build
 
 _ARGUMENTS = ("(Tensor x, Tensor input_weight, Tensor? bias, Tensor output_weight, int depth, int trees=1, int activation=0, "
-              "int routing=0, bool node_major=False)")
+              "int routing=0, bool node_major=False, int store_input=0, int store_output=0, bool exact_routes=False)")
 
 native = None  # the compiled module
 reason = ""  # why there is none
@@ -59,23 +63,28 @@ packed: Callable = native.packed if native else _python.packed
 watch: Callable = native.watch if native else _python.watch
 
 
-def _check(x: torch.Tensor, input_weight: torch.Tensor) -> None:
-    if x.dtype != torch.float32 or input_weight.dtype != torch.float32:
-        raise TypeError(f"x is {x.dtype} and the weights {input_weight.dtype}, where fff's kernels take torch.float32 alone "
-                        "(the modules' method dense() takes any floating type)")
+_TYPES = (torch.float32, torch.bfloat16, torch.float16)
+
+
+def _check(x: torch.Tensor, input_weight: torch.Tensor, store_input: int) -> None:
+    if x.dtype not in _TYPES or input_weight.dtype not in _TYPES or (x.dtype != input_weight.dtype and store_input == 0):
+        raise TypeError(f"x is {x.dtype} and the weights {input_weight.dtype}, where fff's kernels take torch.float32, torch.bfloat16 "
+                        "and torch.float16, the same for both (the modules' method dense() takes any floating type)")
     if x.dim() < 1 or x.shape[-1] != input_weight.shape[1]:
         raise ValueError(f"x has shape {tuple(x.shape)}, not (..., {input_weight.shape[1]})")
 
 
-def _fake_forward(x, input_weight, bias, output_weight, depth, trees=1, activation=0, routing=0, node_major=False):
-    _check(x, input_weight)
+def _fake_forward(x, input_weight, bias, output_weight, depth, trees=1, activation=0, routing=0, node_major=False,
+                  store_input=0, store_output=0, exact_routes=False):
+    _check(x, input_weight, store_input)
     return x.new_empty([*x.shape[:-1], output_weight.shape[1 if node_major else 0]])
 
 
-def _fake_route(x, input_weight, bias, output_weight, depth, trees=1, activation=0, routing=0, node_major=False):
-    _check(x, input_weight)
+def _fake_route(x, input_weight, bias, output_weight, depth, trees=1, activation=0, routing=0, node_major=False,
+                store_input=0, store_output=0, exact_routes=False):
+    _check(x, input_weight, store_input)
     shape = [*x.shape[:-1], trees, depth + 1]
-    return x.new_empty(shape, dtype=torch.int32), x.new_empty(shape)
+    return x.new_empty(shape, dtype=torch.int32), x.new_empty(shape, dtype=torch.float32)
 
 
 def _refuse(x, input_weight, bias, output_weight, *plan, **named):
@@ -98,6 +107,7 @@ if hasattr(torch.library, "register_fake"):
 else:
     _library.impl("forward", _fake_forward, "Meta")
     _library.impl("route", _fake_route, "Meta")
+_autocast.register(_library)
 _autograd.register(_library, _fake_forward, _fake_route)
 
 forward = torch.ops.fff.forward.default

@@ -14,12 +14,13 @@ import fff
 
 _lock = threading.Lock()
 _packed: dict = {}
+_BFLOAT16 = np.dtype([("bfloat16", np.uint16)])  # as fff.Layer knows it
 
 
 def _tensor(tensor: torch.Tensor, name: str) -> torch.Tensor:
-    if tensor.dtype != torch.float32:
-        raise TypeError(f"{name} has dtype {tensor.dtype}, where fff's kernels take torch.float32 alone (the modules' method "
-                        "dense() takes any floating type)")
+    if tensor.dtype not in (torch.float32, torch.bfloat16, torch.float16):
+        raise TypeError(f"{name} has dtype {tensor.dtype}, where fff's kernels take torch.float32, torch.bfloat16 and torch.float16 (the "
+                        "modules' method dense() takes any floating type)")
     if tensor.device.type != "cpu" or tensor.layout != torch.strided:
         raise NotImplementedError(f"{name} is on {tensor.device} with layout {tensor.layout}, where fff's kernels take dense tensors on "
                         "the CPU alone")
@@ -39,13 +40,24 @@ def watch(how: int) -> None:
     _watch = how
 
 
+def _array(weight: torch.Tensor) -> np.ndarray:
+    """Its memory, as fff.Layer takes it."""
+    if weight.dtype == torch.bfloat16:
+        return weight.view(torch.int16).numpy().view(_BFLOAT16)
+    return weight.numpy()
+
+
+def _bits(array: np.ndarray) -> np.ndarray:
+    return array.view(np.int32 if array.itemsize == 4 else np.int16)
+
+
 class _Weight:
     """What is known of a weight when it is packed; watch.h says why."""
 
     def __init__(self, weight: torch.Tensor):
         self.place = _place(weight)
-        array = weight.numpy()
-        bits = array.reshape(-1).view(np.int32)
+        array = _array(weight)
+        bits = _bits(array.reshape(-1))
         count = min(bits.size, _MOST)
         at = np.array([(i * 0x9E3779B97F4A7C15 % 2 ** 64) * bits.size >> 64 for i in range(count)], np.int64)
         for i in np.flatnonzero(bits[at] << 1 == 0):  # most ways to rewrite a weight leave a zero as it is
@@ -58,28 +70,44 @@ class _Weight:
     def same(self, weight: torch.Tensor, tokens: int) -> bool:
         if _place(weight) != self.place:
             return False
-        array = weight.numpy()
+        array = _array(weight)
         if _watch == COUNT:
             return True
         if _watch == ALL:
             return self.hash == _hash(array)
         count = max(_LEAST, _A_TOKEN * tokens)
-        return bool((array[tuple(part[:count] for part in self.at)].view(np.int32) == self.sample[:count]).all())
+        return bool((_bits(array[tuple(part[:count] for part in self.at)]) == self.sample[:count]).all())
 
 
 def _place(weight: torch.Tensor) -> tuple:
-    return weight.data_ptr(), weight.shape, weight.stride(), 0 if weight.is_inference() else weight._version
+    return weight.data_ptr(), weight.dtype, weight.shape, weight.stride(), 0 if weight.is_inference() else weight._version
 
 
 def _hash(array: np.ndarray) -> bytes:
     return hashlib.blake2b(np.ascontiguousarray(array)).digest()
 
 
-def _layer(tokens, input_weight, bias, output_weight, depth, trees, activation, routing, node_major) -> fff.Layer:
+def _store(store_input: int, store_output: int) -> Optional[str]:
+    """As fff.Layer is told."""
+    if not all(0 <= choice <= len(fff.STORES) for choice in (store_input, store_output)):
+        raise ValueError(f"store_input {store_input} or store_output {store_output}")
+    if store_input == store_output == 0:
+        return None
+    return f"{fff.STORES[store_input - 1]}+{fff.STORES[store_output - 1]}"
+
+
+def _layer(x, input_weight, bias, output_weight, depth, trees, activation, routing, node_major, store_input, store_output,
+           exact_routes) -> fff.Layer:
+    """The layer packed from these weights, which have been checked to go with the tokens."""
+    tokens = _count(x)
     named = [("input_weight", input_weight), ("bias", bias), ("output_weight", output_weight)]
     held = [weight for _, weight in named if weight is not None]
     weights = [_tensor(weight, name) for name, weight in named if weight is not None]
-    key = (*map(id, held), depth, trees, activation, routing, node_major)
+    for name, weight in [*named[1:], ("x", _tensor(x, "x"))]:
+        if weight is not None and weight.dtype != input_weight.dtype and (name != "x" or store_input == 0):
+            raise TypeError(f"{name} has dtype {weight.dtype}, where the weights are {input_weight.dtype} (the modules' method dense() "
+                            "takes any floating type)")
+    key = (*map(id, held), depth, trees, activation, routing, node_major, store_input, store_output, exact_routes)
     with _lock:
         entry = _packed.get(key)
     if (entry and all(ref() is weight for ref, weight in zip(entry[0], held)) and
@@ -87,11 +115,12 @@ def _layer(tokens, input_weight, bias, output_weight, depth, trees, activation, 
         return entry[2]
     if not 0 <= activation < len(fff.ACTIVATIONS) or not 0 <= routing < len(fff.ROUTINGS):
         raise ValueError(f"activation {activation} or routing {routing}")
-    arrays = [weight.numpy() for weight in weights]
+    arrays = [_array(weight) for weight in weights]
     known = [_Weight(weight) for weight in weights]
     layer = fff.Layer(arrays[0], arrays[-1] if node_major else arrays[-1].T, depth=depth, trees=trees,
                       biases=None if bias is None else arrays[1].copy(), activation=fff.ACTIVATIONS[activation],
-                      routing=fff.ROUTINGS[routing])
+                      routing=fff.ROUTINGS[routing],
+                      store=_store(store_input, store_output), exact_routes=exact_routes)
     with _lock:
         for stale in [key for key, entry in _packed.items() if any(ref() is None for ref in entry[0])]:
             del _packed[stale]
@@ -107,18 +136,22 @@ def _tokens(x: torch.Tensor, layer: fff.Layer):
     x = _tensor(x, "x")
     if x.dim() < 1 or x.shape[-1] != layer.input_width:
         raise ValueError(f"x has shape {tuple(x.shape)}, not (..., {layer.input_width})")
-    return x.contiguous().numpy().reshape(-1, layer.input_width)
+    return x.float().contiguous().numpy().reshape(-1, layer.input_width)
 
 
-def forward(x, input_weight, bias, output_weight, depth, trees=1, activation=0, routing=0, node_major=False):
-    layer = _layer(_count(x), input_weight, bias, output_weight, depth, trees, activation, routing, node_major)
-    y = torch.empty([*x.shape[:-1], layer.output_width])
+def forward(x, input_weight, bias, output_weight, depth, trees=1, activation=0, routing=0, node_major=False,
+            store_input=0, store_output=0, exact_routes=False):
+    layer = _layer(x, input_weight, bias, output_weight, depth, trees, activation, routing, node_major, store_input, store_output,
+                   exact_routes)
+    y = torch.empty([*x.shape[:-1], layer.output_width], dtype=torch.float32)
     layer(_tokens(x, layer), out=y.numpy().reshape(-1, layer.output_width))
-    return y
+    return y.to(x.dtype)
 
 
-def route(x, input_weight, bias, output_weight, depth, trees=1, activation=0, routing=0, node_major=False):
-    layer = _layer(_count(x), input_weight, bias, output_weight, depth, trees, activation, routing, node_major)
+def route(x, input_weight, bias, output_weight, depth, trees=1, activation=0, routing=0, node_major=False,
+          store_input=0, store_output=0, exact_routes=False):
+    layer = _layer(x, input_weight, bias, output_weight, depth, trees, activation, routing, node_major, store_input, store_output,
+                   exact_routes)
     nodes, logits = layer.route(_tokens(x, layer))
     shape = [*x.shape[:-1], trees, depth + 1]
     return torch.from_numpy(nodes.astype("int32")).reshape(shape), torch.from_numpy(logits).reshape(shape)

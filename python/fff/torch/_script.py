@@ -11,12 +11,14 @@ class _ScriptFFF(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         bias: Optional[torch.Tensor] = self.linear_in.bias
         return torch.ops.fff.forward(x, self.linear_in.weight, bias, self.linear_out.weight, self.depth, self.trees,
-                                     self.activation_number, self.routing_number, False)
+                                     self.activation_number, self.routing_number, False, self.store_input, self.store_output,
+                                     self.exact_routes)
 
 
 class _ScriptBenchmarkFFF(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.ops.fff.forward(x, self.w1s, None, self.w2s, self.depth, 1, 0, 1, True).unsqueeze(-2)
+        return torch.ops.fff.forward(x, self.w1s, None, self.w2s, self.depth, 1, 0, 1, True, self.store_input,
+                                     self.store_output, self.exact_routes).unsqueeze(-2)
 
 
 def scriptable(module: nn.Module) -> nn.Module:
@@ -33,4 +35,5 @@ def scriptable(module: nn.Module) -> nn.Module:
         made.depth, made.trees, made.activation_number, made.routing_number, _ = module._plan
     else:
         made.w1s, made.w2s, made.depth = module.w1s, module.w2s, module.depth
+    made.store_input, made.store_output, made.exact_routes = module._stored
     return made.train(module.training)

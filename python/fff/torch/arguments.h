@@ -18,6 +18,8 @@ struct Arguments {
     const at::Tensor &output_weight; /* output width x trees * nodes; if node_major, trees * nodes x output width */
     int64_t depth, trees, activation, routing;
     bool node_major;
+    int64_t store_input, store_output; /* 0: as the weights are; else fff_weight_choice */
+    bool exact_routes;
 
     bool has_bias() const {
         return bias.has_value() && bias->defined();
@@ -51,13 +53,42 @@ std::string dtype_name(at::ScalarType type) {
     return "torch." + name;
 }
 
+bool known_type(at::ScalarType type) {
+    return type == at::kFloat || type == at::kBFloat16 || type == at::kHalf;
+}
+
+fff_weight_type weight_type(const at::Tensor &weight) {
+    switch (weight.scalar_type()) {
+    case at::kBFloat16: return FFF_WEIGHT_BF16;
+    case at::kHalf: return FFF_WEIGHT_F16;
+    default: return FFF_WEIGHT_F32;
+    }
+}
+
 void check_tensor(const at::Tensor &tensor, const char *name) {
-    TORCH_CHECK_TYPE(
-        tensor.scalar_type() == at::kFloat, name, " has dtype ", dtype_name(tensor.scalar_type()),
-        ", where fff's kernels take torch.float32 alone (the modules' method dense() takes any floating type)");
+    TORCH_CHECK_TYPE(known_type(tensor.scalar_type()), name, " has dtype ", dtype_name(tensor.scalar_type()),
+                     ", where fff's kernels take torch.float32, torch.bfloat16 and torch.float16 (the modules' method "
+                     "dense() takes any floating type)");
     TORCH_CHECK_NOT_IMPLEMENTED(tensor.device().is_cpu() && tensor.layout() == at::kStrided, name, " is ",
                                 tensor.layout() == at::kStrided ? "" : "not dense and ", "on ", tensor.device(),
                                 ", where fff's kernels take dense tensors on the CPU alone");
+}
+
+/* As torch.nn.Linear, which mixes no types. A layer that is told what to store takes tokens of any. */
+void check_types(const Arguments &a, const at::Tensor &x) {
+    auto expected = a.input_weight.scalar_type();
+    auto same = [&](const at::Tensor &tensor, const char *name) {
+        TORCH_CHECK_TYPE(tensor.scalar_type() == expected, name, " has dtype ", dtype_name(tensor.scalar_type()),
+                         ", where the weights are ", dtype_name(expected),
+                         " (the modules' method dense() takes any floating type)");
+    };
+    same(a.output_weight, "output_weight");
+    if (a.has_bias()) {
+        same(*a.bias, "bias");
+    }
+    if (a.store_input == 0) {
+        same(x, "x");
+    }
 }
 
 void check_arguments(const Arguments &a) {
@@ -69,6 +100,10 @@ void check_arguments(const Arguments &a) {
                       " is not from 0 to ", FFF_ACTIVATION_COUNT - 1);
     TORCH_CHECK_VALUE(a.routing == FFF_ROUTING_GREATER || a.routing == FFF_ROUTING_GREATER_EQUAL, "routing ", a.routing,
                       " is not 0 or 1");
+    TORCH_CHECK_VALUE(a.store_input >= 0 && a.store_input <= FFF_CHOOSE_I8 && a.store_output >= 0 &&
+                          a.store_output <= FFF_CHOOSE_I8,
+                      "store_input ", a.store_input, " or store_output ", a.store_output, " is not from 0 to ",
+                      static_cast<int>(FFF_CHOOSE_I8));
     int64_t rows = a.trees * static_cast<int64_t>(library.nodes_per_tree(static_cast<size_t>(a.depth)));
     TORCH_CHECK_VALUE(a.input_weight.dim() == 2 && a.input_weight.size(0) == rows, "input_weight has shape ",
                       a.input_weight.sizes(), ", where ", a.trees, " trees of depth ", a.depth, " want ", rows,

@@ -6,18 +6,20 @@
 #include <ATen/EmptyTensor.h>
 #include <ATen/Parallel.h>
 
+#include <sys/mman.h>
+
 #include <memory>
 #include <tuple>
 #include <vector>
 
+#include "half.h"
 #include "packed.h"
 
 namespace {
 
-/* Rows of tokens as fff_forward() takes them. */
+/* Rows of tokens; those of float32 as fff_forward() takes them. */
 struct Tokens {
     at::Tensor held;
-    const float *data;
     size_t batch, stride;
 };
 
@@ -31,7 +33,7 @@ Tokens tokens(const at::Tensor &x, int64_t width) {
     TORCH_CHECK_VALUE(x.dim() >= 1 && x.size(-1) == width, "x has shape ", x.sizes(), ", not [..., ", width, "]");
     bool rows = x.dim() == 2 && x.stride(1) == 1 && x.stride(0) >= width; /* any stride between them */
     at::Tensor held = rows ? x : x.contiguous();
-    return {held, held.data_ptr<float>(), token_count(held), static_cast<size_t>(rows ? x.stride(0) : width)};
+    return {held, token_count(held), static_cast<size_t>(rows ? x.stride(0) : width)};
 }
 
 /* This thread's scratch; grows, up to the bound that fff_workspace_size() has, and is freed with the thread. */
@@ -73,51 +75,119 @@ std::vector<int64_t> shape(const at::Tensor &x, std::initializer_list<int64_t> l
     return sizes;
 }
 
-/* Past the dispatcher, which would find nothing else: this is the CPU's kernel already. */
+/* Past the dispatcher, which would find nothing else: this is the CPU's kernel already. Where large, it is fresh memory
+ * at every call, whose pages take longer to come than the kernels take to fill them: fewer and larger ones are asked
+ * for, as NumPy does. */
 at::Tensor new_tensor(at::IntArrayRef sizes, at::ScalarType type = at::kFloat) {
-    return at::detail::empty_cpu(sizes, type);
+    constexpr size_t LARGE = 4 << 20, PAGE = 4096;
+    at::Tensor made = at::detail::empty_cpu(sizes, type);
+#ifdef MADV_HUGEPAGE
+    if (made.nbytes() >= LARGE) {
+        auto address = reinterpret_cast<uintptr_t>(made.data_ptr());
+        size_t skipped = (PAGE - address % PAGE) % PAGE;
+        (void)madvise(reinterpret_cast<void *>(address + skipped), (made.nbytes() - skipped) / PAGE * PAGE,
+                      MADV_HUGEPAGE); /* advice: refusal changes nothing but speed */
+    }
+#endif
+    return made;
+}
+
+constexpr size_t CHUNK = 4096; /* tokens of 16 bits that are widened at once */
+
+/* Calls each(first row, rows) for shares of `rows`, on PyTorch's threads where that pays. */
+template <typename Each> void for_rows(size_t rows, size_t columns, const Each &each) {
+    constexpr size_t LEAST_ELEMENTS = 1 << 16;
+    auto grain = static_cast<int64_t>(LEAST_ELEMENTS / std::max<size_t>(columns, 1) + 1);
+    at::parallel_for(0, static_cast<int64_t>(rows), grain, [&](int64_t begin, int64_t end) {
+        each(static_cast<size_t>(begin), static_cast<size_t>(end - begin));
+    });
+}
+
+/* Rows from `first` on as float32, next to one another. */
+void widen_tokens(const Tokens &in, size_t first, size_t rows, size_t width, float *to) {
+    bool bf16 = in.held.scalar_type() == at::kBFloat16;
+    const uint16_t *from = static_cast<const uint16_t *>(in.held.data_ptr()) + first * in.stride;
+    for_rows(rows, width, [&](size_t begin, size_t count) {
+        for (size_t row = begin; row < begin + count; row++) {
+            widen(bf16, from + row * in.stride, width, to + row * width);
+        }
+    });
+}
+
+/* call(first row, rows, float32 tokens, their stride) for all tokens: at once, or, where they are of 16 bits, in
+ * chunks. */
+template <typename Call> void for_chunks(const Tokens &in, size_t width, const Call &call) {
+    if (in.batch == 0) {
+        return;
+    }
+    if (in.held.scalar_type() == at::kFloat) {
+        call(size_t{0}, in.batch, in.held.data_ptr<float>(), in.stride);
+        return;
+    }
+    size_t most = std::min(in.batch, CHUNK);
+    at::Tensor wide = new_tensor({static_cast<int64_t>(most), static_cast<int64_t>(width)});
+    for (size_t first = 0; first < in.batch; first += CHUNK) {
+        size_t rows = std::min(in.batch - first, CHUNK);
+        widen_tokens(in, first, rows, width, wide.data_ptr<float>());
+        call(first, rows, static_cast<const float *>(wide.data_ptr<float>()), width);
+    }
 }
 
 at::Tensor forward(const at::Tensor &x, const at::Tensor &input_weight, const c10::optional<at::Tensor> &bias,
                    const at::Tensor &output_weight, int64_t depth, int64_t trees, int64_t activation, int64_t routing,
-                   bool node_major) {
-    Arguments a{input_weight, bias, output_weight, depth, trees, activation, routing, node_major};
+                   bool node_major, int64_t store_input, int64_t store_output, bool exact_routes) {
+    Arguments a{input_weight, bias,       output_weight, depth,        trees,       activation,
+                routing,      node_major, store_input,   store_output, exact_routes};
     std::shared_ptr<const Layer> layer = packed().find(a, token_count(x));
     Tokens in = tokens(x, a.input_width());
-    size_t out_width = static_cast<size_t>(a.output_width());
-    at::Tensor y = x.dim() == 2 ? new_tensor({x.size(0), a.output_width()}) : new_tensor(shape(x, {a.output_width()}));
-    if (in.batch > 0) {
-        float *out = y.data_ptr<float>();
-        with_workspace(*layer, in.batch, static_cast<size_t>(a.input_width()) + out_width,
-                       [&](void *workspace, size_t size, const fff_runner *runner) {
-                           check(library.forward(layer->layer, in.batch, in.data, in.stride, out, out_width, workspace,
-                                                 size, runner),
-                                 "fff_forward");
-                       });
+    check_types(a, x);
+    size_t in_width = static_cast<size_t>(a.input_width()), out_width = static_cast<size_t>(a.output_width());
+    at::ScalarType type = x.scalar_type();
+    at::Tensor y =
+        x.dim() == 2 ? new_tensor({x.size(0), a.output_width()}, type) : new_tensor(shape(x, {a.output_width()}), type);
+    bool narrowed = type != at::kFloat, bf16 = type == at::kBFloat16;
+    at::Tensor wide; /* a chunk's results, to be rounded */
+    if (narrowed) {
+        wide = new_tensor({static_cast<int64_t>(std::min(in.batch, CHUNK)), a.output_width()});
     }
+    for_chunks(in, in_width, [&](size_t first, size_t rows, const float *data, size_t stride) {
+        float *out = narrowed ? wide.data_ptr<float>() : y.data_ptr<float>();
+        with_workspace(*layer, rows, in_width + out_width, [&](void *workspace, size_t size, const fff_runner *runner) {
+            check(library.forward(layer->layer, rows, data, stride, out, out_width, workspace, size, runner),
+                  "fff_forward");
+        });
+        if (narrowed) {
+            uint16_t *to = static_cast<uint16_t *>(y.data_ptr()) + first * out_width;
+            for_rows(rows, out_width, [&](size_t begin, size_t count) {
+                narrow(bf16, out + begin * out_width, count * out_width, to + begin * out_width);
+            });
+        }
+    });
     return y;
 }
 
 std::tuple<at::Tensor, at::Tensor> route(const at::Tensor &x, const at::Tensor &input_weight,
                                          const c10::optional<at::Tensor> &bias, const at::Tensor &output_weight,
                                          int64_t depth, int64_t trees, int64_t activation, int64_t routing,
-                                         bool node_major) {
-    Arguments a{input_weight, bias, output_weight, depth, trees, activation, routing, node_major};
+                                         bool node_major, int64_t store_input, int64_t store_output,
+                                         bool exact_routes) {
+    Arguments a{input_weight, bias,       output_weight, depth,        trees,       activation,
+                routing,      node_major, store_input,   store_output, exact_routes};
     std::shared_ptr<const Layer> layer = packed().find(a, token_count(x));
     Tokens in = tokens(x, a.input_width());
+    check_types(a, x);
     std::vector<int64_t> sizes = shape(x, {trees, depth + 1});
     at::Tensor nodes = new_tensor(sizes, at::kInt), logits = new_tensor(sizes);
-    if (in.batch > 0) {
-        auto *node = reinterpret_cast<uint32_t *>(nodes.data_ptr<int32_t>()); /* below 2^31: depth is at most 30 */
-        float *logit = logits.data_ptr<float>();
-        size_t length = layer->path_length;
-        with_workspace(*layer, in.batch, static_cast<size_t>(a.input_width()),
-                       [&](void *workspace, size_t size, const fff_runner *runner) {
-                           check(library.route(layer->layer, in.batch, in.data, in.stride, node, length, logit, length,
-                                               workspace, size, runner),
-                                 "fff_route");
-                       });
-    }
+    size_t in_width = static_cast<size_t>(a.input_width()), length = layer->path_length;
+    for_chunks(in, in_width, [&](size_t first, size_t rows, const float *data, size_t stride) {
+        /* below 2^31: depth is at most 30 */
+        auto *node = reinterpret_cast<uint32_t *>(nodes.data_ptr<int32_t>()) + first * length;
+        float *logit = logits.data_ptr<float>() + first * length;
+        with_workspace(*layer, rows, in_width, [&](void *workspace, size_t size, const fff_runner *runner) {
+            check(library.route(layer->layer, rows, data, stride, node, length, logit, length, workspace, size, runner),
+                  "fff_route");
+        });
+    });
     return {nodes, logits};
 }
 

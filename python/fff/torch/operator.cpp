@@ -27,7 +27,7 @@ namespace {
 
 #define FFF_ARGUMENTS                                                                                                  \
     "(Tensor x, Tensor input_weight, Tensor? bias, Tensor output_weight, int depth, int trees=1, int activation=0, "   \
-    "int routing=0, bool node_major=False)"
+    "int routing=0, bool node_major=False, int store_input=0, int store_output=0, bool exact_routes=False)"
 
 TORCH_LIBRARY(fff, m) {
     m.def("forward" FFF_ARGUMENTS " -> Tensor");
@@ -44,9 +44,9 @@ TORCH_LIBRARY_IMPL(fff, CPU, m) {
 /* What open() was given, and interned names. */
 PyObject *linear_type;
 std::vector<PyObject *> global_hooks; /* nn.Module's dicts of hooks for all modules, which are never exchanged */
-enum Name { TRAINING, PLAN, MODULES, PARAMETERS, LINEAR_IN, LINEAR_OUT, WEIGHT, BIAS, DIRECT, FORWARD, COMPILED, NAMES };
+enum Name { TRAINING, PLAN, MODULES, PARAMETERS, LINEAR_IN, LINEAR_OUT, WEIGHT, BIAS, DIRECT, FORWARD, COMPILED, STORED, NAMES };
 const char *const name_texts[NAMES] = {"training", "_plan", "_modules", "_parameters", "linear_in", "linear_out",
-                                       "weight", "bias", "_direct", "forward", "_compiled_call_impl"};
+                                       "weight", "bias", "_direct", "forward", "_compiled_call_impl", "_stored"};
 PyObject *names[NAMES];
 const char *const hook_texts[] = {"_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks"};
 const char *const global_hook_texts[] = {"_global_forward_hooks", "_global_forward_pre_hooks", "_global_backward_hooks",
@@ -82,6 +82,7 @@ bool has_entries(PyObject *dict) {
 struct Plain {
     PyObject *input_weight = nullptr, *bias = nullptr, *output_weight = nullptr; /* borrowed */
     int64_t numbers[5] = {};
+    int64_t stored[3] = {}; /* of input rows, of output rows, exact routes */
     bool unsqueeze = false; /* the output is (..., 1, width) */
 
     /* False for anything else: training, weights that are not plain parameters. */
@@ -93,6 +94,13 @@ struct Plain {
         }
         for (Py_ssize_t i = 0; i < 5; i++) {
             numbers[i] = PyLong_AsLongLong(PyTuple_GET_ITEM(plan, i));
+        }
+        PyObject *told = get(dict, names[STORED]); /* by quantize() */
+        for (Py_ssize_t i = 0; told != nullptr && i < 3; i++) {
+            if (!PyTuple_Check(told) || PyTuple_GET_SIZE(told) != 3) {
+                return false;
+            }
+            stored[i] = PyLong_AsLongLong(PyTuple_GET_ITEM(told, i));
         }
         if (numbers[4] != 0) { /* node-major */
             PyObject *direct = get(dict, names[DIRECT]), *parameters = get(dict, names[PARAMETERS]);
@@ -171,7 +179,7 @@ PyObject *direct(PyObject *dict, PyObject *input) {
         }
         at::AutoDispatchBelowADInplaceOrView guard; /* no gradient is wanted, and the way to one is through Python */
         y = operation.call(x, input_weight, bias, output_weight, plain.numbers[0], plain.numbers[1], plain.numbers[2],
-                           plain.numbers[3], plain.numbers[4] != 0);
+                           plain.numbers[3], plain.numbers[4] != 0, plain.stored[0], plain.stored[1], plain.stored[2] != 0);
         if (plain.unsqueeze) {
             y = y.unsqueeze(-2);
         }

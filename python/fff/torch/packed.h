@@ -35,7 +35,7 @@ struct Layer {
 
 /* Copies and packs checked weights: milliseconds. */
 std::shared_ptr<const Layer> pack(const Arguments &a) {
-    at::Tensor bias = a.has_bias() ? a.bias->contiguous() : at::Tensor();
+    at::Tensor bias = a.has_bias() ? a.bias->to(at::kFloat).contiguous() : at::Tensor();
     fff_layer_desc desc{};
     desc.struct_size = sizeof desc;
     desc.input_width = static_cast<size_t>(a.input_width());
@@ -44,6 +44,13 @@ std::shared_ptr<const Layer> pack(const Arguments &a) {
     desc.trees = static_cast<size_t>(a.trees);
     desc.activation = static_cast<fff_activation>(a.activation);
     desc.routing = static_cast<fff_routing>(a.routing);
+    desc.weight_type = weight_type(a.input_weight);
+    desc.output_weight_type = static_cast<fff_weight_choice>(1 + weight_type(a.output_weight));
+    desc.store_input = static_cast<fff_weight_choice>(a.store_input);
+    desc.store_output = static_cast<fff_weight_choice>(a.store_output);
+    desc.routes = a.exact_routes ? FFF_ROUTES_EXACT : FFF_ROUTES_STORED;
+    fff_bad_weight bad{};
+    desc.bad_weight = &bad;
     auto view = [](const at::Tensor &weight, int64_t nodes, int64_t columns) {
         return fff_weights{weight.data_ptr(), static_cast<size_t>(weight.stride(nodes)),
                            static_cast<size_t>(weight.stride(columns))};
@@ -52,7 +59,10 @@ std::shared_ptr<const Layer> pack(const Arguments &a) {
     desc.output_weights = a.node_major ? view(a.output_weight, 0, 1) : view(a.output_weight, 1, 0);
     desc.biases = bias.defined() ? bias.data_ptr<float>() : nullptr;
     auto result = std::make_shared<Layer>();
-    check(library.layer_create(&desc, &result->layer), "fff_layer_create");
+    fff_status status = library.layer_create(&desc, &result->layer);
+    TORCH_CHECK(status != FFF_ERROR_WEIGHT, "fff_layer_create: ", library.status_text(status), " (",
+                bad.of_output ? "output" : "input", "_weight, neuron ", bad.row, ", column ", bad.column, ")");
+    check(status, "fff_layer_create");
     result->path_length = library.layer_path_length(result->layer);
     check(library.workspace_size(result->layer, 1, 1, &result->token_workspace), "fff_workspace_size");
     return result;
@@ -60,11 +70,12 @@ std::shared_ptr<const Layer> pack(const Arguments &a) {
 
 struct Key {
     const void *input_weight, *bias, *output_weight;
-    int64_t depth, trees, activation, routing, node_major;
+    int64_t depth, trees, activation, routing, node_major, store_input, store_output, exact_routes;
     bool operator<(const Key &other) const {
-        return std::tie(input_weight, bias, output_weight, depth, trees, activation, routing, node_major) <
+        return std::tie(input_weight, bias, output_weight, depth, trees, activation, routing, node_major, store_input,
+                        store_output, exact_routes) <
                std::tie(other.input_weight, other.bias, other.output_weight, other.depth, other.trees, other.activation,
-                        other.routing, other.node_major);
+                        other.routing, other.node_major, other.store_input, other.store_output, other.exact_routes);
     }
 };
 
@@ -96,7 +107,8 @@ class Packed {
         }
         std::array<Place, 3> now{Place(a.input_weight), a.has_bias() ? Place(*a.bias) : Place(),
                                  Place(a.output_weight)};
-        Key key{now[0].data, now[1].data, now[2].data, a.depth, a.trees, a.activation, a.routing, a.node_major};
+        Key key{now[0].data, now[1].data,  now[2].data,   a.depth,        a.trees,       a.activation,
+                a.routing,   a.node_major, a.store_input, a.store_output, a.exact_routes};
         {
             std::shared_lock<std::shared_mutex> lock(mutex_);
             auto found = entries_.find(key);

@@ -28,11 +28,13 @@ struct Place {
     const void *data = nullptr;
     const c10::StorageImpl *storage = nullptr; /* held weakly by an entry, so that no other can have its address */
     uint32_t version = 0;                      /* tensors made in inference mode have none */
-    std::array<int64_t, 4> layout{};           /* sizes and strides */
+    at::ScalarType type = at::ScalarType::Undefined;
+    std::array<int64_t, 4> layout{}; /* sizes and strides */
 
     Place() = default;
     explicit Place(const at::Tensor &tensor) {
         data = tensor.data_ptr();
+        type = tensor.scalar_type();
         storage = tensor.storage().unsafeGetStorageImpl();
         const c10::VariableVersion &counter = tensor.unsafeGetTensorImpl()->version_counter();
         version = tensor.is_inference() ? 0 : static_cast<uint32_t>(counter.current_version());
@@ -43,7 +45,8 @@ struct Place {
     }
 
     bool operator==(const Place &other) const {
-        return data == other.data && storage == other.storage && version == other.version && layout == other.layout;
+        return data == other.data && storage == other.storage && version == other.version && type == other.type &&
+               layout == other.layout;
     }
 };
 
@@ -78,8 +81,15 @@ class Content {
         case Watch::ALL: return hashed_ && hash(weight) == hash_;
         }
         size_t count = std::min(sample_.size(), std::max(LEAST, std::min(tokens, MOST) * A_TOKEN));
-        const auto *elements = static_cast<const uint32_t *>(weight.data_ptr());
         uint32_t changed = 0;
+        if (weight.element_size() == sizeof(uint16_t)) {
+            const auto *elements = static_cast<const uint16_t *>(weight.data_ptr());
+            for (size_t i = 0; i < count; i++) {
+                changed |= static_cast<uint32_t>(elements[offsets_[i]]) << 16 ^ sample_[i];
+            }
+            return changed == 0;
+        }
+        const auto *elements = static_cast<const uint32_t *>(weight.data_ptr());
         for (size_t i = 0; i < count; i++) {
             changed |= elements[offsets_[i]] ^ sample_[i];
         }
@@ -104,7 +114,11 @@ class Content {
                element % columns * static_cast<uint64_t>(weight.stride(1));
     }
 
+    /* Of 16-bit elements the upper half, so that the sign comes first. */
     static uint32_t bits(const at::Tensor &weight, size_t offset) {
+        if (weight.element_size() == sizeof(uint16_t)) {
+            return static_cast<uint32_t>(static_cast<const uint16_t *>(weight.data_ptr())[offset]) << 16;
+        }
         return static_cast<const uint32_t *>(weight.data_ptr())[offset];
     }
 
@@ -112,7 +126,8 @@ class Content {
     static uint64_t hash(const at::Tensor &weight) {
         at::Tensor held = weight.contiguous();
         const auto *elements = static_cast<const uint32_t *>(held.data_ptr());
-        size_t count = static_cast<size_t>(held.numel()), i = 0;
+        size_t bytes = static_cast<size_t>(held.numel()) * static_cast<size_t>(held.element_size());
+        size_t count = bytes / sizeof(uint32_t), i = 0;
         std::array<uint64_t, 8> lanes{};
         for (; i + 16 <= count; i += 16) {
             for (size_t lane = 0; lane < 8; lane++) {
@@ -123,6 +138,9 @@ class Content {
         }
         for (; i < count; i++) {
             lanes[0] = mix(lanes[0], elements[i]);
+        }
+        if (bytes % sizeof(uint32_t) != 0) { /* the last one of an odd number of 16-bit elements */
+            lanes[0] = mix(lanes[0], reinterpret_cast<const uint16_t *>(elements)[2 * count]);
         }
         uint64_t all = 0;
         for (uint64_t lane : lanes) {

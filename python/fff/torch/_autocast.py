@@ -1,0 +1,35 @@
+"""The operators under torch.autocast("cpu"): as torch.nn.Linear there, which computes in the autocast type.
+
+float32 tokens are rounded to that type, and results are of it. Weights of another type are not copied: the layer that is
+packed stores its rows in that type, which is the same as packing rounded weights; it is kept from call to call. Biases
+stay as they are. What quantize() has set goes before.
+"""
+
+from __future__ import annotations
+
+import torch
+
+_CHOICES = {torch.float32: 1, torch.bfloat16: 2, torch.float16: 3}  # fff_weight_choice
+
+
+def _type() -> torch.dtype:
+    return torch.get_autocast_dtype("cpu") if hasattr(torch, "get_autocast_dtype") else torch.get_autocast_cpu_dtype()
+
+
+def _rule(name: str):
+    def call(x, input_weight, bias, output_weight, depth, trees=1, activation=0, routing=0, node_major=False, store_input=0,
+             store_output=0, exact_routes=False):
+        dtype = _type()
+        with torch.autocast("cpu", enabled=False):
+            if x.dtype in _CHOICES and input_weight.dtype in _CHOICES:
+                x = x.to(dtype)
+                if input_weight.dtype != dtype:
+                    store_input, store_output = store_input or _CHOICES[dtype], store_output or _CHOICES[dtype]
+            return getattr(torch.ops.fff, name).default(x, input_weight, bias, output_weight, depth, trees, activation, routing,
+                                                        node_major, store_input, store_output, exact_routes)
+    return call
+
+
+def register(library) -> None:
+    library.impl("forward", _rule("forward"), "AutocastCPU")
+    library.impl("route", _rule("route"), "AutocastCPU")
