@@ -6,14 +6,9 @@
 // bytes/s counts the weights read; FLOP/s two for each multiply-add. Every result is compared with the generic
 // kernel's, bit for bit, before it is timed.
 #include "bench/common.h"
+#include "bench/rows.h"
 #include "dispatch/dispatch.h"
-#include "kernels/half.h"
 #include "tools/random.h"
-
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wpedantic" // it is C
-#include "kernels/toolbox.h"
-#pragma GCC diagnostic pop
 
 #include <algorithm>
 #include <cmath>
