@@ -11,11 +11,12 @@ import json
 import sys
 
 SAME = ("model", "width", "isa", "batch", "threads", "weights", "routes")
+STORED = "stored"  # what a layer stores; absent: float32
 
 
 def read_rows(path):
     with open(path, encoding="utf-8") as file:
-        return {tuple(row[key] for key in SAME): row for row in json.load(file)}
+        return {tuple(row[key] for key in SAME) + ((row[STORED],) if STORED in row else ()): row for row in json.load(file)}
 
 
 def outside(first, second):

@@ -1,17 +1,19 @@
 // Every entry of the kernel table, on every usable instruction set, with weights in L1, L2, L3 and DRAM.
 //
-//     node_dot_f32/x86_avx512/h768/t4/L2    four tokens against each row of a working set half of L2
-//     two_levels_f32/x86_avx512/h768/t16/L2 sixteen against each row and two others
+//     node_dot/f32/x86_avx512/h768/t4/L2    four tokens against each row of a working set half of L2
+//     two_levels/i8/x86_avx512/h768/t16/L2  sixteen against each row and two others, all of int8
 //
 // bytes/s counts the weights read; FLOP/s two for each multiply-add. Every result is compared with the generic
 // kernel's, bit for bit, before it is timed.
 #include "bench/common.h"
+#include "bench/rows.h"
 #include "dispatch/dispatch.h"
 #include "tools/random.h"
 
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <map>
 #include <numeric>
 
 namespace bench {
@@ -19,33 +21,63 @@ namespace {
 
 const size_t PATH = 12; // rows that accumulate sums: the path length of depth 11
 
+// Writes a weight of about `value` into a row of that type, whose scale, if there is one, is `scale`; returns the
+// integer where it is one.
+int put_weight(unsigned char *row, fff_weight_type type, size_t column, float value, float scale) {
+    uint16_t half = 0;
+    int8_t integer = 0;
+    switch (type) {
+    case FFF_WEIGHT_BF16:
+        half = fff_round_bf16(value);
+        std::memcpy(row + 2 * fff_bf16_place(column), &half, sizeof half);
+        break;
+    case FFF_WEIGHT_F16:
+        half = fff_round_f16(value);
+        std::memcpy(row + 2 * column, &half, sizeof half);
+        break;
+    case FFF_WEIGHT_I8:
+        integer = static_cast<int8_t>(std::clamp(std::rint(value / scale), -127.0f, 127.0f));
+        std::memcpy(row + column, &integer, sizeof integer);
+        break;
+    case FFF_WEIGHT_F32: std::memcpy(row + 4 * column, &value, sizeof value); break;
+    }
+    return integer;
+}
+
+// Bytes of one of the two parts of a row: a whole number of what kernels may read at once.
+size_t part_bytes(fff_weight_type type, size_t width) {
+    const size_t step = FFF_PARTIAL_SUMS * sizeof(float);
+    return (fff_row_bytes(type, width) + step - 1) / step * step;
+}
+
+size_t row_bytes(fff_weight_type type, size_t width) {
+    return 2 * part_bytes(type, width);
+}
+
 // Packed weights of `rows` rows side by side, as kernels may be given them, and inputs.
 struct Weights {
+    fff_weight_type type;
     Buffer rows, biases, inputs;
+    std::vector<float> scales;
+    std::vector<int64_t> sums;
     fff_trees trees{};
     std::vector<uint32_t> order; // all rows, shuffled: so that no prefetcher knows the next
 
-    Weights(size_t width, size_t trees_count, size_t levels, size_t nodes, size_t tokens)
-        : rows(trees_count * nodes * 2 * padded(width)), biases(trees_count * nodes), inputs(tokens * width),
-          order(trees_count * nodes) {
-        // Weights beyond the first 16 MB repeat: what matters is where they lie, not what they are.
+    Weights(fff_weight_type t, size_t width, size_t trees_count, size_t levels, size_t nodes, size_t tokens)
+        : type(t), rows(trees_count * nodes * row_bytes(t, width) / sizeof(float)), biases(trees_count * nodes),
+          inputs(tokens * width), scales(trees_count * nodes), sums(trees_count * nodes), order(trees_count * nodes) {
         uint64_t seed = 1;
-        size_t own = std::min(rows.size(), size_t{4} << 20);
-        float scale = 1.0f / std::sqrt(static_cast<float>(width));
-        for (size_t i = 0; i < own; i++) {
-            rows.data()[i] = i % padded(width) < width ? scale * random_normal(&seed) : 0.0f;
-        }
-        for (size_t i = own / (2 * padded(width)) * (2 * padded(width)); i < rows.size(); i++) {
-            rows.data()[i] = rows.data()[i % (own / (2 * padded(width)) * (2 * padded(width)))];
-        }
+        fill_rows(width, &seed);
         fill_normal(inputs, 1.0f, 2);
         // A layer's uppermost levels are near where the others are not; here, all are or none is.
         bool near = rows.size() * sizeof(float) <= cache_bytes(2) / 2;
         trees.input_rows = reinterpret_cast<const unsigned char *>(rows.data());
-        trees.output_rows = reinterpret_cast<const unsigned char *>(rows.data() + padded(width));
+        trees.output_rows = trees.input_rows + part_bytes(type, width);
         trees.biases = biases.data();
-        trees.row_stride = 2 * padded(width) * sizeof(float);
-        trees.input_bytes = trees.output_bytes = width * sizeof(float);
+        trees.input_scales = scales.data();
+        trees.input_sums = sums.data();
+        trees.row_stride = row_bytes(type, width);
+        trees.input_bytes = trees.output_bytes = fff_row_bytes(type, width);
         trees.input_width = width;
         trees.output_width = width;
         trees.tree_count = trees_count;
@@ -58,21 +90,63 @@ struct Weights {
             std::swap(order[i], order[random_below(&seed, i + 1)]);
         }
     }
-    static size_t padded(size_t width) {
-        return (width + FFF_PARTIAL_SUMS - 1) / FFF_PARTIAL_SUMS * FFF_PARTIAL_SUMS;
+
+    // A token as these kernels' input rows meet it, and how far it is to the next.
+    const unsigned char *token(const fff_kernels *kernels, size_t index) const {
+        const unsigned char *first = reinterpret_cast<const unsigned char *>(inputs.data());
+        if (type == FFF_WEIGHT_I8) {
+            first = reinterpret_cast<const unsigned char *>(quantised(kernels).data());
+        }
+        return first + index * token_stride();
     }
-    size_t row_bytes() const {
-        return trees.row_stride;
+    size_t token_stride() const {
+        return type == FFF_WEIGHT_I8 ? fff_quantised_bytes(trees.input_width) : trees.input_width * sizeof(float);
+    }
+
+  private:
+    mutable std::map<const fff_kernels *, Buffer> quantised_; // each instruction set has a form of its own
+
+    // Weights beyond the first 4 million repeat: what matters is where they lie, not what they are.
+    void fill_rows(size_t width, uint64_t *seed) {
+        size_t bytes = row_bytes(type, width), count = scales.size();
+        size_t own = std::min(count, std::max<size_t>(1, (size_t{4} << 20) / (2 * width)));
+        float size = 1.0f / std::sqrt(static_cast<float>(width)), scale = size / 30;
+        unsigned char *first = reinterpret_cast<unsigned char *>(rows.data());
+        std::fill(scales.begin(), scales.end(), scale);
+        for (size_t row = 0; row < own; row++) {
+            for (size_t column = 0; column < width; column++) {
+                sums[row] += put_weight(first + row * bytes, type, column, size * random_normal(seed), scale);
+                put_weight(first + row * bytes + bytes / 2, type, column, size * random_normal(seed), scale);
+            }
+        }
+        for (size_t row = own; row < count; row++) {
+            std::memcpy(first + row * bytes, first + row % own * bytes, bytes);
+            sums[row] = sums[row % own];
+        }
+    }
+
+    const Buffer &quantised(const fff_kernels *kernels) const {
+        auto [found, made] = quantised_.try_emplace(kernels);
+        size_t width = trees.input_width, tokens = inputs.size() / width;
+        if (made) {
+            found->second = Buffer(tokens * token_stride() / sizeof(float));
+        }
+        for (size_t t = 0; made && t < tokens; t++) {
+            kernels->quantise(width, inputs.data() + t * width,
+                              reinterpret_cast<unsigned char *>(found->second.data()) + t * token_stride());
+        }
+        return found->second;
     }
 };
 
 // The weights of the last benchmark, kept while the next one wants the same.
-const Weights &weights_for(size_t width, size_t trees, size_t levels, size_t nodes, size_t tokens) {
+const Weights &weights_for(fff_weight_type type, size_t width, size_t trees, size_t levels, size_t nodes,
+                           size_t tokens) {
     static std::unique_ptr<Weights> kept;
-    if (!kept || kept->trees.input_width != width || kept->trees.tree_count != trees ||
+    if (!kept || kept->type != type || kept->trees.input_width != width || kept->trees.tree_count != trees ||
         kept->trees.level_count != levels || kept->trees.node_count != nodes || kept->inputs.size() != tokens * width) {
         kept.reset(); // before the next is allocated
-        kept = std::make_unique<Weights>(width, trees, levels, nodes, tokens);
+        kept = std::make_unique<Weights>(type, width, trees, levels, nodes, tokens);
     }
     return *kept;
 }
@@ -90,19 +164,20 @@ bool same_bits(const float *a, const float *b, size_t count) {
 
 // Rows of the working set in random order, each against `tokens` tokens; with `two`, and the two rows behind it as its
 // children's.
-void node_dot(benchmark::State &state, fff_isa isa, size_t width, size_t tokens, size_t bytes, bool two) {
-    size_t row_bytes = Weights::padded(width) * 2 * sizeof(float), rows = std::max<size_t>(3, bytes / row_bytes);
-    const Weights &w = weights_for(width, rows, 1, 1, 16);
+void node_dot(benchmark::State &state, fff_isa isa, fff_weight_type type, size_t width, size_t tokens, size_t bytes,
+              bool two) {
+    size_t rows = std::max<size_t>(3, bytes / row_bytes(type, width));
+    const Weights &w = weights_for(type, width, rows, 1, 1, 16);
     std::vector<uint32_t> which(tokens);
     std::iota(which.begin(), which.end(), 0u);
     std::vector<float> logits(2 * tokens), expected(2 * tokens);
     auto compute = [&](const fff_kernels *kernels, size_t row, std::vector<float> &to) {
         if (two) {
-            kernels->rows[FFF_WEIGHT_F32]->two_levels(&w.trees, row, std::min(row + 1, rows - 2), tokens, which.data(),
-                                                      w.inputs.data(), width * sizeof(float), false, to.data(), 2);
+            kernels->rows[type]->two_levels(&w.trees, row, std::min(row + 1, rows - 2), tokens, which.data(),
+                                            w.token(kernels, 0), w.token_stride(), false, to.data(), 2);
         } else {
-            kernels->rows[FFF_WEIGHT_F32]->node_dot(&w.trees, row, tokens, which.data(), w.inputs.data(),
-                                                    width * sizeof(float), to.data(), 2);
+            kernels->rows[type]->node_dot(&w.trees, row, tokens, which.data(), w.token(kernels, 0), w.token_stride(),
+                                          to.data(), 2);
         }
     };
     const fff_kernels *kernels = fff_kernels_of(isa);
@@ -121,47 +196,47 @@ void node_dot(benchmark::State &state, fff_isa isa, size_t width, size_t tokens,
         next = next + 1 < rows ? next + 1 : 0;
     }
     double rows_read = two ? 3 : 1; // a third of its multiply-adds are for nothing
-    set_rates(state, rows_read * static_cast<double>(width * sizeof(float)),
+    set_rates(state, rows_read * static_cast<double>(w.trees.input_bytes),
               rows_read * static_cast<double>(width * tokens));
 }
 
 // Tokens in turn down one tree as deep as the working set allows; enough tokens to visit most of it.
-void descend(benchmark::State &state, fff_isa isa, size_t width, size_t bytes) {
+void descend(benchmark::State &state, fff_isa isa, fff_weight_type type, size_t width, size_t bytes) {
     const fff_kernels *kernels = fff_kernels_of(isa);
-    size_t rows = bytes / (Weights::padded(width) * 2 * sizeof(float)), levels = 1;
+    size_t rows = bytes / row_bytes(type, width), levels = 1;
     while ((size_t{2} << levels) - 1 <= rows && levels < FFF_MAX_DEPTH) {
         levels++;
     }
     size_t tokens = std::min<size_t>(std::max<size_t>(64, 2 * rows / levels), 65536);
-    const Weights &w = weights_for(width, 1, levels, (size_t{1} << levels) - 1, tokens);
+    const Weights &w = weights_for(type, width, 1, levels, (size_t{1} << levels) - 1, tokens);
     std::vector<uint32_t> nodes(levels), expected_nodes(levels);
     std::vector<float> logits(levels), expected(levels);
     for (size_t t = 0; t < 64; t++) {
-        const float *input = w.inputs.data() + t * width;
-        kernels->rows[FFF_WEIGHT_F32]->descend(&w.trees, input, false, nodes.data(), logits.data());
-        fff_kernels_generic.rows[FFF_WEIGHT_F32]->descend(&w.trees, input, false, expected_nodes.data(),
-                                                          expected.data());
+        kernels->rows[type]->descend(&w.trees, w.token(kernels, t), false, nodes.data(), logits.data());
+        fff_kernels_generic.rows[type]->descend(&w.trees, w.token(&fff_kernels_generic, t), false,
+                                                expected_nodes.data(), expected.data());
         if (nodes != expected_nodes || !same_bits(logits.data(), expected.data(), levels)) {
             wrong_output(state, "differs from the generic kernel");
             return;
         }
     }
+    const unsigned char *first = w.token(kernels, 0);
     size_t next = 0;
     for (auto _ : state) {
-        kernels->rows[FFF_WEIGHT_F32]->descend(&w.trees, w.inputs.data() + next * width, false, nodes.data(),
-                                               logits.data());
+        kernels->rows[type]->descend(&w.trees, first + next * w.token_stride(), false, nodes.data(), logits.data());
         benchmark::DoNotOptimize(logits.data());
         next = next + 1 < tokens ? next + 1 : 0;
     }
     state.counters["levels"] = static_cast<double>(levels);
-    set_rates(state, static_cast<double>(levels * width * sizeof(float)), static_cast<double>(levels * width));
+    set_rates(state, static_cast<double>(levels * w.trees.input_bytes), static_cast<double>(levels * width));
 }
 
 // PATH rows of the working set, in random order, summed for one token.
-void accumulate(benchmark::State &state, fff_isa isa, size_t width, size_t bytes) {
+void accumulate(benchmark::State &state, fff_isa isa, fff_weight_type type, size_t width, size_t bytes) {
     const fff_kernels *kernels = fff_kernels_of(isa);
-    size_t rows = std::max<size_t>(1, bytes / (Weights::padded(width) * 2 * sizeof(float)));
-    const Weights &w = weights_for(width, 1, PATH, rows, 1); // any nodes may be summed: the tree need not be whole
+    size_t rows = std::max<size_t>(1, bytes / row_bytes(type, width));
+    const Weights &w =
+        weights_for(type, width, 1, PATH, rows, 1); // any nodes may be summed: the tree need not be whole
     std::vector<float> activations(PATH), output(width), expected(width);
     uint64_t seed = 3;
     for (float &a : activations) {
@@ -172,22 +247,21 @@ void accumulate(benchmark::State &state, fff_isa isa, size_t width, size_t bytes
         nodes.push_back(nodes[nodes.size() % rows]);
     }
     const uint32_t token = 0;
-    kernels->rows[FFF_WEIGHT_F32]->accumulate(&w.trees, 1, &token, nodes.data(), activations.data(), 0, output.data(),
-                                              width);
-    fff_kernels_generic.rows[FFF_WEIGHT_F32]->accumulate(&w.trees, 1, &token, nodes.data(), activations.data(), 0,
-                                                         expected.data(), width);
+    kernels->rows[type]->accumulate(&w.trees, 1, &token, nodes.data(), activations.data(), 0, output.data(), width);
+    fff_kernels_generic.rows[type]->accumulate(&w.trees, 1, &token, nodes.data(), activations.data(), 0,
+                                               expected.data(), width);
     if (!same_bits(output.data(), expected.data(), width)) {
         wrong_output(state, "differs from the generic kernel");
         return;
     }
     size_t next = 0;
     for (auto _ : state) {
-        kernels->rows[FFF_WEIGHT_F32]->accumulate(&w.trees, 1, &token, nodes.data() + next, activations.data(), 0,
-                                                  output.data(), width);
+        kernels->rows[type]->accumulate(&w.trees, 1, &token, nodes.data() + next, activations.data(), 0, output.data(),
+                                        width);
         benchmark::DoNotOptimize(output.data());
         next = next + 2 * PATH <= nodes.size() ? next + PATH : 0;
     }
-    set_rates(state, static_cast<double>(PATH * width * sizeof(float)), static_cast<double>(PATH * width));
+    set_rates(state, static_cast<double>(PATH * w.trees.output_bytes), static_cast<double>(PATH * width));
 }
 
 // Sixteen tokens against sixteen trees that are all root, then the next sixteen of the working set: both halves of a
@@ -199,23 +273,23 @@ fff_trees some_roots(const fff_trees &all, size_t first) {
     some.input_rows += first * all.row_stride;
     some.output_rows += first * all.row_stride;
     some.biases += first;
+    some.input_scales += first;
+    some.input_sums += first;
     some.tree_count = std::min(ROOTS, all.tree_count);
     return some;
 }
 
-void roots(benchmark::State &state, fff_isa isa, size_t width, size_t bytes, bool add) {
+void roots(benchmark::State &state, fff_isa isa, fff_weight_type type, size_t width, size_t bytes, bool add) {
     const fff_kernels *kernels = fff_kernels_of(isa);
-    const Weights &w =
-        weights_for(width, std::max<size_t>(1, bytes / (Weights::padded(width) * 2 * sizeof(float))), 1, 1, ROOTS);
+    const Weights &w = weights_for(type, width, std::max<size_t>(1, bytes / row_bytes(type, width)), 1, 1, ROOTS);
     fff_trees trees = some_roots(w.trees, 0);
     Buffer logits(ROOTS * trees.tree_count), outputs(ROOTS * width);
     auto run = [&](const fff_kernels &with) {
         if (add) {
-            with.rows[FFF_WEIGHT_F32]->add_roots(&trees, ROOTS, logits.data(), trees.tree_count, 0, outputs.data(),
-                                                 width);
+            with.rows[type]->add_roots(&trees, ROOTS, logits.data(), trees.tree_count, 0, outputs.data(), width);
         } else {
-            with.rows[FFF_WEIGHT_F32]->roots(&trees, ROOTS, w.inputs.data(), width * sizeof(float), false,
-                                             logits.data(), trees.tree_count);
+            with.rows[type]->roots(&trees, ROOTS, w.token(&with, 0), w.token_stride(), false, logits.data(),
+                                   trees.tree_count);
         }
     };
     if (add) {
@@ -236,7 +310,7 @@ void roots(benchmark::State &state, fff_isa isa, size_t width, size_t bytes, boo
         next = next + 2 * trees.tree_count <= w.trees.tree_count ? next + trees.tree_count : 0;
         trees = some_roots(w.trees, next);
     }
-    set_rates(state, static_cast<double>(trees.tree_count * width * sizeof(float)),
+    set_rates(state, static_cast<double>(trees.tree_count * (add ? trees.output_bytes : trees.input_bytes)),
               static_cast<double>(trees.tree_count * ROOTS * width));
 }
 
@@ -259,6 +333,30 @@ void activate(benchmark::State &state, fff_isa isa, fff_activation activation, s
 
 } // namespace
 
+namespace {
+
+// All that are given rows, of one type, from one working set.
+void register_row_kernels(fff_weight_type type, fff_isa isa, size_t width, const WorkingSet &set) {
+    std::string kind = std::string("/") + fff_weight_type_name(type) + "/" + fff_isa_name(isa);
+    std::string where = kind + "/h" + std::to_string(width);
+    size_t bytes = set.bytes;
+    for (size_t tokens : {1, 4, 16}) {
+        std::string name = "node_dot" + where + "/t" + std::to_string(tokens) + "/" + set.name;
+        add(name, [=](benchmark::State &state) { node_dot(state, isa, type, width, tokens, bytes, false); });
+    }
+    add("two_levels" + where + "/t16/" + set.name,
+        [=](benchmark::State &state) { node_dot(state, isa, type, width, 16, bytes, true); });
+    add("descend" + where + "/" + set.name, [=](benchmark::State &state) { descend(state, isa, type, width, bytes); });
+    add("accumulate" + where + "/" + set.name,
+        [=](benchmark::State &state) { accumulate(state, isa, type, width, bytes); });
+    add("roots" + where + "/" + set.name,
+        [=](benchmark::State &state) { roots(state, isa, type, width, bytes, false); });
+    add("add_roots" + where + "/" + set.name,
+        [=](benchmark::State &state) { roots(state, isa, type, width, bytes, true); });
+}
+
+} // namespace
+
 void register_kernels() {
     static const size_t widths[] = {256, 768, 1024, 4096};
     static const char *activation_names[FFF_ACTIVATION_COUNT] = {"gelu",  "gelu_tanh", "relu",
@@ -266,23 +364,10 @@ void register_kernels() {
     // Working sets outermost, so that neighbours in a run share their weights.
     for (const WorkingSet &set : working_sets()) {
         for (size_t width : widths) {
-            for (fff_isa isa : usable_isas()) {
-                std::string where = std::string("/") + fff_isa_name(isa) + "/h" + std::to_string(width);
-                size_t bytes = set.bytes;
-                for (size_t tokens : {1, 4, 16}) {
-                    std::string name = "node_dot_f32" + where + "/t" + std::to_string(tokens) + "/" + set.name;
-                    add(name, [=](benchmark::State &state) { node_dot(state, isa, width, tokens, bytes, false); });
+            for (int type = 0; type < FFF_WEIGHT_TYPE_COUNT; type++) {
+                for (fff_isa isa : usable_isas()) {
+                    register_row_kernels(static_cast<fff_weight_type>(type), isa, width, set);
                 }
-                add("two_levels_f32" + where + "/t16/" + set.name,
-                    [=](benchmark::State &state) { node_dot(state, isa, width, 16, bytes, true); });
-                add("descend_f32" + where + "/" + set.name,
-                    [=](benchmark::State &state) { descend(state, isa, width, bytes); });
-                add("accumulate_f32" + where + "/" + set.name,
-                    [=](benchmark::State &state) { accumulate(state, isa, width, bytes); });
-                add("roots_f32" + where + "/" + set.name,
-                    [=](benchmark::State &state) { roots(state, isa, width, bytes, false); });
-                add("add_roots_f32" + where + "/" + set.name,
-                    [=](benchmark::State &state) { roots(state, isa, width, bytes, true); });
             }
         }
     }
@@ -290,7 +375,7 @@ void register_kernels() {
         for (int a = 0; a < FFF_ACTIVATION_COUNT; a++) {
             for (size_t count : {12, 4096}) {
                 fff_activation activation = static_cast<fff_activation>(a);
-                std::string name = std::string("activate_f32/") + fff_isa_name(isa) + "/" + activation_names[a] + "/n" +
+                std::string name = std::string("activate/f32/") + fff_isa_name(isa) + "/" + activation_names[a] + "/n" +
                                    std::to_string(count);
                 add(name, [=](benchmark::State &state) { activate(state, isa, activation, count); });
             }

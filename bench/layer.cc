@@ -1,8 +1,10 @@
 // Whole layers, FFF and dense, by batch size.
 //
 //     layer/path_1x11/x86_avx512/h768/b64/warm/uniform
+//     layer_stored/path_1x11/bf16/x86_avx512/h768/b64/warm/uniform
 //     fff_by_blas/openblas/path_1x11/h768/b64/warm/uniform
 //     dense_4095/openblas_sgemm/h768/b64/warm
+//     dense_bf16_4095/onednn_3.13/h768/b64/warm
 //
 // warm: one layer, again and again. cold: as many layers in turn as together exceed the last cache twice, as in a
 // model. hot: a layer's path and the same tokens, which all stay in L2. Routes: see Routes in setting.h. The counter
@@ -36,7 +38,8 @@ struct Turn {
 
 // Tokens in turn, all of the setting's; layers in turn. What `run` computed is checked afterwards.
 template <class Run>
-void time_fff(benchmark::State &state, Setting &setting, size_t layers, size_t batch, float tolerance, Run run) {
+void time_fff(benchmark::State &state, Setting &setting, size_t layers, size_t batch, float tolerance, Run run,
+              const std::vector<float> *right = nullptr) {
     Turn turn{setting.tokens, layers, batch};
     size_t done = 0;
     auto run_next = [&] {
@@ -53,7 +56,7 @@ void time_fff(benchmark::State &state, Setting &setting, size_t layers, size_t b
         run_next();
     }
     count_tokens(state, batch);
-    if (!setting.outputs_are_right(done, tolerance)) {
+    if (!setting.outputs_are_right(done, tolerance, right)) {
         wrong_output(state, "differs from the generic kernels");
     }
 }
@@ -71,6 +74,30 @@ void fff(benchmark::State &state, const Case &of, fff_isa isa, size_t batch) {
     if (status != FFF_OK) {
         wrong_output(state, fff_status_text(status));
     }
+}
+
+// A layer that stores narrow weights. Counters tell its error.
+void fff_stored(benchmark::State &state, const Case &of, const Stored &stored, fff_isa isa, size_t batch) {
+    Setting &setting = setting_for(of, batch);
+    const fff_layer *layer = setting.stored_layer(stored, isa);
+    const std::vector<float> &right = setting.expected_of(stored);
+    const Error &error = setting.error_of(stored, isa);
+    if (stored.routes == FFF_ROUTES_EXACT && error.other_routes != 0) {
+        wrong_output(state, "takes other routes than the float32 layer");
+        return;
+    }
+    size_t size = 0, width = of.shape.width;
+    fff_status status = fff_workspace_size(layer, batch, 1, &size);
+    Buffer workspace(size / sizeof(float) + 1);
+    auto run = [&](size_t, const float *input, float *output) {
+        status = fff_forward(layer, batch, input, width, output, width, workspace.data(), size, nullptr);
+    };
+    time_fff(state, setting, 1, batch, 0, run, &right);
+    if (status != FFF_OK) {
+        wrong_output(state, fff_status_text(status));
+    }
+    state.counters["rms"] = error.rms;
+    state.counters["other_routes"] = error.other_routes;
 }
 
 // The same by threads: on all CPUs, where the other benchmarks stay on one. One thread is timed likewise.
@@ -130,8 +157,9 @@ void fff_by_blas(benchmark::State &state, const Cblas &blas, const Case &of, siz
 }
 
 // One token's output in float64, and how far float32 may be off: many times what rounding explains, and a
-// small part of what a wrong weight, bias or activation would change.
-bool dense_is_right(const DenseLayers &layers, const float *input, const float *output) {
+// small part of what a wrong weight, bias or activation would change. Narrow types may be off by so much of the
+// output's size, both as root mean squares.
+bool dense_is_right(const DenseLayers &layers, const float *input, const float *output, double relative) {
     const DenseWeights &weights = layers.weights[0];
     std::vector<double> sums(layers.width), magnitudes(layers.width);
     for (size_t neuron = 0; neuron < layers.neurons; neuron++) {
@@ -145,6 +173,14 @@ bool dense_is_right(const DenseLayers &layers, const float *input, const float *
             sums[j] += term;
             magnitudes[j] += std::fabs(term);
         }
+    }
+    double difference = 0, size = 0;
+    for (size_t j = 0; j < layers.width; j++) {
+        difference += std::pow(static_cast<double>(output[j]) - sums[j], 2);
+        size += std::pow(sums[j], 2);
+    }
+    if (relative != 0) {
+        return std::sqrt(difference) <= relative * std::sqrt(size);
     }
     for (size_t j = 0; j < layers.width; j++) {
         if (!(std::fabs(static_cast<double>(output[j]) - sums[j]) <= 1e-5 * magnitudes[j] + 1e-6)) {
@@ -190,7 +226,8 @@ class Dense {
         }
         count_tokens(state, batch);
         for (size_t token : {size_t{0}, last + batch - 1}) {
-            if (!dense_is_right(layers_, input_.data() + token * width, output_.data() + token * width)) {
+            if (!dense_is_right(layers_, input_.data() + token * width, output_.data() + token * width,
+                                peer.tolerance())) {
                 wrong_output(state, "differs from float64");
             }
         }
@@ -217,6 +254,20 @@ Dense &dense_for(size_t width, size_t neurons, bool cold, size_t batch) {
     return kept.try_emplace(neurons, width, neurons, cold, batch).first->second;
 }
 
+// The published shape, warm, in all that it can be stored as.
+void register_stored(const Case &of, size_t batch) {
+    if (of.temperature != Temperature::WARM || of.shape.trees != 1 || of.shape.depth != 11) {
+        return;
+    }
+    for (const Stored &stored : stored_kinds()) {
+        for (fff_isa isa : usable_isas()) {
+            std::string name =
+                "layer_stored/" + of.shape.name() + "/" + stored.name + "/" + fff_isa_name(isa) + of.name(batch);
+            add(name, [=](benchmark::State &state) { fff_stored(state, of, stored, isa, batch); });
+        }
+    }
+}
+
 } // namespace
 
 void register_layers() {
@@ -231,6 +282,7 @@ void register_layers() {
                 std::string name = "layer/" + of.shape.name() + "/" + fff_isa_name(isa) + of.name(batch);
                 add(name, [=](benchmark::State &state) { fff(state, of, isa, batch); });
             }
+            register_stored(of, batch);
             for (fff_isa isa : usable_isas()) {
                 if (of.temperature != Temperature::WARM || of.shape.width != 768 || !have_threads) {
                     break;
@@ -266,8 +318,8 @@ void register_layers() {
                     if (!ways[way]->takes(batch)) {
                         continue;
                     }
-                    std::string name = "dense_" + std::to_string(neurons) + "/" + ways[way]->name() + "/h" +
-                                       std::to_string(width) + "/b" + std::to_string(batch) +
+                    std::string name = "dense_" + ways[way]->kind() + std::to_string(neurons) + "/" +
+                                       ways[way]->name() + "/h" + std::to_string(width) + "/b" + std::to_string(batch) +
                                        (cold ? "/cold" : "/warm");
                     size_t w = width, n = neurons;
                     add(name, [=](benchmark::State &state) { dense_for(w, n, cold, batch).run(state, way, batch); });

@@ -1,12 +1,14 @@
 // What no implementation can beat on this machine.
 //
 //     limit/path_1x11/h768/b64/warm/uniform    the memory traffic of the very routes of layer/.../b64/warm/uniform
+//     limit_stored/path_1x11/i8/avx512/h768/b64/warm/uniform   the same of rows that the layer stores as int8
 //     peak_fma/x86_avx512                      multiply-adds in registers, as many as the core can do
 //
 // The traffic: each distinct row of W_in and W_out that the batch visits is read once, in order of address and with
 // nothing to wait for, or with each row asked for before or while those before it are read; x is read once and y
 // written once. The rows lie as in a layer, input and output row side by side. A layer's limit is the larger of this
 // time, that of the fastest way to read, and its multiply-adds at the peak.
+#include "bench/rows.h"
 #include "bench/setting.h"
 
 #include <cstring>
@@ -145,11 +147,23 @@ const std::vector<std::vector<uint32_t>> &visited_rows(Setting &setting, size_t 
     return batches;
 }
 
-void limit(benchmark::State &state, const Case &of, const Way &way, size_t batch) {
+// Floats that take as much memory as both parts of a row, each of so many bytes: a multiple of 64 of them.
+size_t floats_of_row(const Shape &shape, fff_weight_type input, fff_weight_type output) {
+    size_t both = 0;
+    for (fff_weight_type type : {input, output}) {
+        both += padded((fff_row_bytes(type, shape.width) + sizeof(float) - 1) / sizeof(float));
+    }
+    return both;
+}
+
+// The types of the rows' parts as the layer stores them. Routes are those of float32: others, of a few tokens, change
+// how many distinct rows there are by next to nothing. Of exact routes' float32 rows, which few tokens need, none.
+void limit(benchmark::State &state, const Case &of, const Way &way, size_t batch, fff_weight_type input_type,
+           fff_weight_type output_type) {
     Setting &setting = setting_for(of, batch);
     const Shape &shape = of.shape;
     const std::vector<std::vector<uint32_t>> &batches = visited_rows(setting, batch);
-    size_t width = padded(shape.width), row = 2 * width, copies = 1;
+    size_t width = padded(shape.width), row = floats_of_row(shape, input_type, output_type), copies = 1;
     while (of.temperature == Temperature::COLD && !come_from_memory(copies * shape.rows() * row * sizeof(float))) {
         copies++;
     }
@@ -262,6 +276,26 @@ void peak_fma(benchmark::State &state, float (*loop)(), size_t lanes) {
         static_cast<double>(state.iterations() * FMA_ROUNDS * FMA_CHAINS * lanes), benchmark::Counter::kIsRate);
 }
 
+// By the fastest instructions, with each way of asking for rows.
+void register_stored_limits(const Case &of) {
+    if (of.temperature != Temperature::WARM || of.shape.trees != 1 || of.shape.depth != 11) {
+        return;
+    }
+    std::vector<Way> all = ways();
+    for (const Stored &stored : stored_kinds()) {
+        for (auto way = all.end() - 3; way != all.end(); ++way) {
+            for (size_t batch = 1; batch <= MOST_TOKENS; batch *= 2) {
+                std::string name =
+                    "limit_stored/" + of.shape.name() + "/" + stored.name + "/" + way->name + of.name(batch);
+                add(name, [=, by = *way](benchmark::State &state) {
+                    limit(state, of, by, batch, static_cast<fff_weight_type>(stored.input - 1),
+                          static_cast<fff_weight_type>(stored.output - 1));
+                });
+            }
+        }
+    }
+}
+
 } // namespace
 
 void register_limits() {
@@ -280,10 +314,12 @@ void register_limits() {
         if (of.temperature == Temperature::HOT) {
             continue; // nothing is read from afar
         }
+        register_stored_limits(of);
         for (const Way &way : ways()) {
             for (size_t batch = 1; batch <= MOST_TOKENS; batch *= 2) {
                 std::string name = "limit/" + of.shape.name() + "/" + way.name + of.name(batch);
-                add(name, [=](benchmark::State &state) { limit(state, of, way, batch); });
+                add(name,
+                    [=](benchmark::State &state) { limit(state, of, way, batch, FFF_WEIGHT_F32, FFF_WEIGHT_F32); });
             }
         }
     }

@@ -36,24 +36,29 @@ void explain_names() {
     }
     std::cerr << "fff_bench: no benchmark has such a name. A filter is a regular expression; the names are\n"
                  "  layer/SHAPE/ISA/hWIDTH/bBATCH/TEMPERATURE/ROUTES\n"
+                 "  layer_stored/path_1x11/STORED/ISA/hWIDTH/bBATCH/warm/ROUTES\n"
+                 "  limit_stored/path_1x11/STORED/{plain,avx2...}/hWIDTH/bBATCH/warm/ROUTES\n"
                  "  limit/SHAPE/{plain,avx2,avx512,avx512_ahead,avx512_meanwhile}/hWIDTH/bBATCH/TEMPERATURE/ROUTES\n"
                  "  layer_threads/SHAPE/ISA/h768/bBATCH/warm/ROUTES/{t1,t2,t4...}\n"
                  "  fff_by_blas/{openblas,mkl}/SHAPE/hWIDTH/bBATCH/warm/ROUTES\n"
                  "  dense_NEURONS/PEER/hWIDTH/bBATCH/TEMPERATURE\n"
-                 "  node_dot_f32/ISA/hWIDTH/{t1,t4,t16}/{L1,L2,L3,DRAM}\n"
-                 "  two_levels_f32/ISA/hWIDTH/t16/{L1,L2,L3,DRAM}\n"
-                 "  descend_f32/ISA/hWIDTH/{L1,L2,L3,DRAM}\n"
-                 "  accumulate_f32/ISA/hWIDTH/{L1,L2,L3,DRAM}\n"
-                 "  roots_f32/ISA/hWIDTH/{L1,L2,L3,DRAM}\n"
-                 "  add_roots_f32/ISA/hWIDTH/{L1,L2,L3,DRAM}\n"
-                 "  activate_f32/ISA/{gelu,gelu_tanh,relu,relu2,silu,identity}/{n12,n4096}\n"
+                 "  dense_{bf16,i8}_NEURONS/PEER/hWIDTH/bBATCH/TEMPERATURE\n"
+                 "  node_dot/TYPE/ISA/hWIDTH/{t1,t4,t16}/{L1,L2,L3,DRAM}\n"
+                 "  two_levels/TYPE/ISA/hWIDTH/t16/{L1,L2,L3,DRAM}\n"
+                 "  descend/TYPE/ISA/hWIDTH/{L1,L2,L3,DRAM}\n"
+                 "  accumulate/TYPE/ISA/hWIDTH/{L1,L2,L3,DRAM}\n"
+                 "  roots/TYPE/ISA/hWIDTH/{L1,L2,L3,DRAM}\n"
+                 "  add_roots/TYPE/ISA/hWIDTH/{L1,L2,L3,DRAM}\n"
+                 "  activate/f32/ISA/{gelu,gelu_tanh,relu,relu2,silu,identity}/{n12,n4096}\n"
                  "  peak_fma/ISA\n"
                  "with\n";
     list("  ISA         ", isas);
     list("              not usable on this machine or not built:", others);
     list("  SHAPE       ", shapes);
     list("  PEER        ", peers);
-    std::cerr << "  WIDTH        256, 512, 768, 1024, 2048 or 4096 for path_1x11; else 768\n"
+    std::cerr << "  STORED       bf16, bf16+i8-exact, i8 or f16: what the layer stores\n"
+                 "  TYPE         f32, bf16, f16 or i8: of the rows\n"
+                 "  WIDTH        256, 512, 768, 1024, 2048 or 4096 for path_1x11; else 768\n"
                  "  BATCH        1, 2, 4 and so on to 16384\n"
                  "  TEMPERATURE  warm or cold; hot for layer/.../one_path, up to the batch that L2 holds\n"
                  "  ROUTES       uniform, one_path; recorded with FFF_BENCH_ROUTES=FILE\n"
@@ -72,6 +77,7 @@ int main(int argc, char **argv) {
         bench::read_recorded_routes();
         bench::add_context(cpu);
         benchmark::AddCustomContext("dense_peers", bench::describe_peers());
+        benchmark::AddCustomContext("narrow_peers", bench::describe_narrow_peers());
         bench::register_kernels();
         bench::register_layers();
         bench::register_limits();

@@ -28,6 +28,14 @@ class Peer {
   public:
     virtual ~Peer() = default;
     virtual const std::string &name() const = 0; // e.g. "openblas_sgemm"
+    // "" of float32; "bf16_" or "i8_" of a type that the products are of.
+    virtual std::string kind() const {
+        return "";
+    }
+    // What part of the output's root mean square may be its error's; 0: what float32 allows.
+    virtual double tolerance() const {
+        return 0;
+    }
     // Whether it is worth timing at this batch.
     virtual bool takes(size_t batch) const = 0;
     // Keeps what it needs of the weights (packed where the library offers it) and memory for `batch` tokens, and drops
@@ -51,6 +59,8 @@ Peers onednn_peers();
 // "OpenBLAS 0.3.34 ...; MKL ...; no oneDNN": for the context.
 std::string describe_peers();
 std::vector<std::string> onednn_versions();
+// "oneDNN 3.13.2: bf16, no i8": which types each has fast products for on this CPU.
+std::string describe_narrow_peers();
 
 } // namespace bench
 

@@ -10,6 +10,7 @@ matplotlib.rcParams.update({"svg.hashsalt": "fff", "svg.fonttype": "none", "font
 import matplotlib.pyplot as plt  # noqa: E402  pylint: disable=wrong-import-position
 
 COLOURS = {"x86_avx512": "#0072b2", "x86_avx2": "#d55e00", "arm_neon": "#009e73", "generic": "#777777"}
+STORED_COLOURS = {"bf16": "#0072b2", "bf16+i8-exact": "#009e73", "i8": "#d55e00", "f16": "#56b4e9"}
 DENSE, LIMIT, OTHER = "#cc79a7", "#000000", "#e69f00"
 
 
@@ -159,7 +160,42 @@ def instruction_sets(rows, folder):
     return "Instruction sets side by side", "isas.svg"
 
 
-def draw(rows, folder, flop_ratio):
+def stored_types(stored_rows, folder):
+    rows = pick(stored_rows, model="1x11", width=768, weights="warm", routes="uniform")
+    if not rows:
+        return None
+    isa = isas_of(rows)[0]
+    rows = pick(rows, isa=isa)
+    batches = sorted({row["batch"] for row in rows})
+    kinds = [kind for kind in STORED_COLOURS if pick(rows, stored=kind)]
+    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.5), gridspec_kw={"width_ratios": (2, 1)})
+    wide = 0.8 / (len(kinds) + 1)
+    for index, kind in enumerate(["f32", *kinds]):
+        chosen = [(place, row) for place, batch in enumerate(batches)
+                  for row in (pick(rows, batch=batch) if kind == "f32" else pick(rows, batch=batch, stored=kind))[:1]]
+        places = [place - 0.4 + wide * (index + 0.5) for place, _ in chosen]
+        heights = [row["f32_us_per_token" if kind == "f32" else "fff_us_per_token"] for _, row in chosen]
+        bars = left.bar(places, heights, wide, color=STORED_COLOURS.get(kind, "#777777"), label=kind)
+        left.bar_label(bars, [f"{height:.1f}" for height in heights], fontsize=7)
+    left.set_xticks(range(len(batches)), [f"batch {batch}" for batch in batches])
+    left.set_ylabel("µs a token")
+    left.set_title(f"1x11, 768 wide, one thread, {isa}, by what is stored")
+    for index, kind in enumerate(kinds):
+        row = pick(rows, stored=kind)[0]
+        right.bar(index, 100 * row["rms"], 0.6, color=STORED_COLOURS[kind])
+        right.text(index, 100 * row["rms"], f"{100 * row['other_routes']:.2g} % of tokens\non other routes", ha="center",
+                   va="bottom", fontsize=7)
+    right.set_xticks(range(len(kinds)), kinds)
+    right.margins(y=0.2)
+    right.set_ylabel("error of the output, % of its size (rms)")
+    right.set_title("what it costs")
+    legend_below(figure, left)
+    save(figure, folder, "stored.svg")
+    return "Time and error by what the layer stores", "stored.svg"
+
+
+def draw(rows, stored_rows, folder, flop_ratio):
     """Writes those pictures that the rows suffice for; returns [(title, file name)]."""
-    pictures = [speedup(rows, folder, flop_ratio), depth(rows, folder), trees(rows, folder), instruction_sets(rows, folder)]
+    pictures = [speedup(rows, folder, flop_ratio), depth(rows, folder), trees(rows, folder), instruction_sets(rows, folder),
+                stored_types(stored_rows, folder)]
     return [picture for picture in pictures if picture]

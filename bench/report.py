@@ -5,7 +5,8 @@
 
 A layer is compared with the fastest dense layer of as many neurons. First every way of every dense library is tried
 at that size and batch; then the fastest few, the FFF layers and the limit run in one process, their repetitions
-interleaved at random. A ratio is taken between repetitions of the same index in the same process; shown are the median
+interleaved at random. Layers that store narrow weights run in the same process as the float32 layer, with the fastest
+dense layer of their own type beside the fastest of float32. A ratio is taken between repetitions of the same index in the same process; shown are the median
 of all, and a spread: from the smallest to the largest, or farther, to where another run's median is to be expected.
 Several processes, because where memory happens to lie changes times more than repetitions do; in rounds over all
 cases, because the machine changes in minutes.
@@ -46,9 +47,12 @@ DEFAULT = [
     r"layer_threads/path_(1x11|512x2)/BEST/h768/b1024/warm/one_path/t\d+",
     # Whatever routes were given.
     r"layer/path_\w+/FAST/h768/b(1|64|4096)/warm/recorded",
-    # Every entry of the kernel tables.
-    rf"({ROW_KERNELS})_f32/\w+/h768/.*",
-    r"activate_f32/.*",
+    # What else can be stored.
+    r"layer_stored/path_1x11/[\w+-]+/FAST/h768/b(1|8|64|512|4096|16384)/warm/uniform",
+    # Every entry of the kernel tables for float32; for other types what depends on them most.
+    rf"({ROW_KERNELS})/f32/\w+/h768/.*",
+    r"(node_dot|descend|accumulate)/(bf16|f16|i8)/FAST/h768/(t1/|t4/)?(L2|DRAM)",
+    r"activate/f32/.*",
 ]
 FLOP_RATIO = 4095 / 12  # of the published shape: multiplications saved
 # What would make a dense library take other kernels than it would by itself: not in these measurements.
@@ -68,7 +72,10 @@ MEDIAN_VARIANCE = {2: 0.455, 3: 0.693, 4: 0.789, 5: 0.839}  # of so many normal 
 
 LAYER = re.compile(r"layer/path_(\d+)x(\d+)/(\w+)/h(\d+)/b(\d+)/(hot|warm|cold)/(\w+)")
 THREADS = re.compile(r"layer_threads/path_(\d+)x(\d+)/(\w+)/h(\d+)/b(\d+)/(warm|cold)/(\w+)/t(\d+)")
-KERNEL = re.compile(rf"({ROW_KERNELS}|activate)_f32/")
+STORED = re.compile(r"layer_stored/path_(\d+)x(\d+)/([\w+-]+)/(\w+)/h(\d+)/b(\d+)/(warm|cold)/(\w+)")
+KERNEL = re.compile(rf"({ROW_KERNELS}|activate)/(f32|bf16|f16|i8)/")
+# Dense layers of a stored type; of two types, of the faster one. float16 has none.
+OWN_DENSE = {"bf16": ["bf16"], "i8": ["i8"], "bf16+i8-exact": ["bf16", "i8"]}
 Case = collections.namedtuple("Case", "trees depth width batch weights routes")
 
 
@@ -96,7 +103,7 @@ class Harness:
     def run(self, names, repetitions, interleave=True, all_cpus=False, **labels):
         """Runs these names; returns {name: [run, ...]} by repetition index."""
         cpus = self.all_cpus if all_cpus else {max(self.all_cpus)}
-        pattern = "^(" + "|".join(re.escape(name) for name in names) + ")/real_time$"
+        pattern = "^(" + "|".join(map(escape, names)) + ")/real_time$"
         with tempfile.NamedTemporaryFile(suffix=".json") as out:
             done = subprocess.run(
                 [self.path, "--benchmark_filter=" + pattern, f"--benchmark_repetitions={repetitions}",
@@ -125,6 +132,11 @@ class Harness:
         return found
 
 
+def escape(name):
+    """As a POSIX regular expression, where no backslash may stand before what needs none."""
+    return re.sub(r"([.+*?()|^$\[\]{}\\])", r"\\\1", name)
+
+
 def without_suffix(name):
     return name[: -len("/real_time")] if name.endswith("/real_time") else name
 
@@ -150,6 +162,10 @@ def layer_name(case, isa):
     return f"layer/path_{model_of(case)}/{isa}{rest_of(case)}"
 
 
+def stored_name(case, kind, isa):
+    return f"layer_stored/path_{model_of(case)}/{kind}/{isa}{rest_of(case)}"
+
+
 def label(case):
     return f"path_{model_of(case)}{rest_of(case)}"
 
@@ -165,9 +181,9 @@ def default_selection(usable):
 
 
 def select(names, wanted, isas):
-    """The layer cases with their instruction sets, the same by numbers of threads, and the other names, that `wanted` (of
-    a name) tells."""
-    cases, threads, others = {}, {}, []
+    """The layer cases with their instruction sets, the same by numbers of threads, the other names, and what else than
+    float32 is stored in which case, as (kind, instruction set), that `wanted` (of a name) tells."""
+    cases, threads, others, stored = {}, {}, [], {}
     for name in names:
         if not wanted(name):
             continue
@@ -177,6 +193,12 @@ def select(names, wanted, isas):
             if not isas or isa in isas:
                 case = Case(int(trees), int(depth), int(width), int(batch), weights, routes)
                 cases.setdefault(case, []).append(isa)
+        elif STORED.fullmatch(name):
+            trees, depth, kind, isa, width, batch, weights, routes = STORED.fullmatch(name).groups()
+            if not isas or isa in isas:
+                case = Case(int(trees), int(depth), int(width), int(batch), weights, routes)
+                cases.setdefault(case, [])
+                stored.setdefault(case, []).append((kind, isa))
         elif THREADS.fullmatch(name):
             trees, depth, isa, width, batch, weights, routes, _ = THREADS.fullmatch(name).groups()
             if not isas or isa in isas:
@@ -186,10 +208,11 @@ def select(names, wanted, isas):
             others.append(name)
     if cases or threads:  # what they are compared with is run anyway
         others = [name for name in others if KERNEL.match(name)]
-    return cases, threads, others
+    return cases, threads, others, stored
 
 
 def dense_names(names, neurons, case):
+    """`neurons` may begin with a type: "bf16_4095"."""
     end = f"/h{case.width}/b{case.batch}/{case.weights}"
     return [name for name in names if name.startswith(f"dense_{neurons}/") and name.endswith(end)]
 
@@ -225,10 +248,23 @@ class Trials:
 # ---- Measuring one case ---------------------------------------------------------------------------------------------
 
 
-def measure(harness, trials, names, case, isas, repetitions, process, merged):
+def names_stored(names, trials, case, stored):
+    """What is to run in one case for the layers that store narrow weights, beside what runs anyway."""
+    wanted = [stored_name(case, kind, isa) for kind, isa in stored]
+    kinds = dict.fromkeys(kind for kind, _ in stored)
+    for kind in kinds:
+        start = f"limit_stored/path_{model_of(case)}/{kind}/"
+        wanted += [name for name in names if name.startswith(start) and name.endswith(rest_of(case))]
+    for own in dict.fromkeys(own for kind in kinds for own in OWN_DENSE.get(kind, [])):
+        wanted += trials.fastest(f"{own}_{neurons_of(case)}", case, 1)
+    return wanted
+
+
+def measure(harness, trials, names, case, isas, stored, repetitions, process, merged):
     """All that belongs to one case, in one process, added to merged: {name: [[run, ...] of each process]}."""
     large = case.batch >= LARGE
-    wanted = [layer_name(case, isa) for isa in isas]
+    wanted = [layer_name(case, isa) for isa in dict.fromkeys(isas + [isa for _, isa in stored])]
+    wanted += names_stored(names, trials, case, stored)
     wanted += [name for name in names if name.startswith("peak_fma/") or
                name.startswith(f"limit/path_{model_of(case)}/") and name.endswith(rest_of(case))]
     wanted += trials.fastest(neurons_of(case), case, 2 if large else CANDIDATES)
@@ -335,6 +371,35 @@ def rows_of(case, isas, measured):
     return rows
 
 
+def own_dense(case, kind, measured):
+    """The fastest dense layer of a stored type, or None."""
+    found = [best(measured, f"dense_{own}_{neurons_of(case)}/") for own in OWN_DENSE.get(kind, [])]
+    return min((name for name in found if name), key=lambda name: median_us(measured[name]), default=None)
+
+
+def row_stored(case, kind, isa, measured):
+    fff, float32 = measured[stored_name(case, kind, isa)], measured[layer_name(case, isa)]
+    dense, own = best(measured, f"dense_{neurons_of(case)}/"), own_dense(case, kind, measured)
+    limit = best(measured, f"limit_stored/path_{model_of(case)}/{kind}/")
+    row = {
+        "model": model_of(case), "isa": isa, "batch": case.batch, "threads": 1, "weights": case.weights,
+        "routes": case.routes, "width": case.width, "neurons": neurons_of(case), "stored": kind, "noisy": False,
+        "fff_us_per_token": median_us(fff), "f32_us_per_token": median_us(float32),
+        "dense_best_us_per_token": median_us(measured[dense]) if dense else None,
+        "dense_best_peer": dense.split("/")[1] if dense else None, "speedup": None, "speedup_spread": None,
+        "dense_own_us_per_token": median_us(measured[own]) if own else None,
+        "dense_own_peer": own.split("/")[1] + ", " + own.split("_")[1] if own else None, "times_dense_own": None,
+        "reading_us_per_token": median_us(measured[limit]) if limit else None,
+        "rms": fff[0][0]["rms"], "other_routes": fff[0][0]["other_routes"],
+    }
+    summarize(row, "times_f32", ratios(float32, fff))
+    if dense:
+        summarize(row, "speedup", ratios(measured[dense], fff))
+    if own:
+        summarize(row, "times_dense_own", ratios(measured[own], fff))
+    return row
+
+
 def rows_of_threads(harness, case, isa, names, repetitions, processes):
     """The rows of summary.json for numbers of threads: against one thread, not against a dense layer."""
     merged = collections.defaultdict(list)
@@ -425,6 +490,24 @@ def threads_table(rows):
     return lines
 
 
+def stored_table(rows, float32_rows):
+    """Narrow weights beside float32, by batch and instruction set."""
+    lines = ["| Batch | Instruction set | Stored | µs/token | Times f32 | Times faster than dense f32 | Than dense of its type | "
+             "by | Reading µs/token | Error, rms | Other routes |", "|--:|--|--|--:|--:|--:|--:|--|--:|--:|--:|"]
+    for batch, isa in dict.fromkeys((r["batch"], r["isa"]) for r in rows):
+        of_case = [r for r in rows if (r["batch"], r["isa"]) == (batch, isa)]
+        float32 = [r for r in float32_rows if all(r[key] == of_case[0][key] for key in ("model", "width", "batch", "isa", "weights", "routes"))]
+        speedup, reading = (float32[0][key] if float32 else None for key in ("speedup", "reading_us_per_token"))
+        lines.append(f"| {batch} | {isa} | f32 | {number(of_case[0]['f32_us_per_token'])} | 1 | {significant(speedup)} | "
+                     f"{significant(speedup)} | | {number(reading)} | 0 | 0 % |")
+        for r in of_case:
+            lines.append(f"| {batch} | {isa} | {r['stored']} | {number(r['fff_us_per_token'])} | {number(r['times_f32'])}"
+                         f"{' (noisy)' if r['noisy'] else ''} | {significant(r['speedup'])} | {significant(r['times_dense_own'])} | "
+                         f"{r['dense_own_peer'] or 'none here'} | {number(r['reading_us_per_token'])} | {r['rms']:.2g} | "
+                         f"{100 * r['other_routes']:.2g} % |")
+    return lines
+
+
 def cost_table(rows):
     """The published shape against the other dense layers, best instruction set."""
     lines = ["| Batch | FFF | FFF by BLAS calls | Dense 12 | Dense 3072 | Dense 4095 |", "|--:|--:|--:|--:|--:|--:|"]
@@ -470,18 +553,29 @@ def main_rows(rows, weights="warm", routes="uniform"):
     return [r for r in wanted if r["isa"] == preferred({r["isa"] for r in wanted})]
 
 
-def markdown(context, notes, rows, thread_rows, kernels, pictures, pytorch, seconds):
+def stored_section(context, rows, float32_rows):
+    return ["## By stored type", "",
+            "1x11: what the layer stores, beside the layer of float32 in the same process. *Times f32*: how many times as fast "
+            "as that. *Than dense of its type*: than the fastest dense layer whose products are of that type "
+            f"({context.get('narrow_peers', 'no oneDNN')}); of two types, of the faster one. *Reading*: the visited rows as they "
+            "are stored, x and y, with nothing to wait for. *Error*: of the outputs, relative to float32's, both as root mean "
+            "squares. *Other routes*: the share of tokens that do not take float32's.", ""] + \
+        stored_table(rows, float32_rows) + [""]
+
+
+def markdown(context, notes, rows, stored_rows, thread_rows, kernels, pictures, pytorch, seconds):
     lines = ["# Benchmark results", "",
              f"{context.get('cpu', 'unknown CPU')}, {context['date'][:10]}, one thread on one core; instruction sets: "
              f"{context.get('instruction_sets')}. Compiler {context.get('compiler')}, libfff {context.get('libfff')}, "
              f"SLEEF {context.get('sleef')}. Dense layers by {context.get('dense_peers')}. Took {seconds / 60:.0f} minutes.", ""]
     lines += [f"**Warning:** {note}" + "\n" for note in notes]
-    if rows:
+    if rows or stored_rows:
         lines += ["Ratios are medians of pairs within one process. The spread holds all of them, and the median of another such "
                   "run with a probability of 99 %, as far as this run's rounds, minutes apart, can tell. Rows whose own ratios "
                   f"spread over more than {100 * NOISY:.0f} % of the median are marked noisy.", ""]
         lines += [f"![{title}]({file})\n" for title, file in pictures]
-        lines += ["## Layers", ""] + layer_table(rows) + [""]
+        lines += ["## Layers", ""] + layer_table(rows) + [""] if rows else []
+        lines += stored_section(context, stored_rows, rows) if stored_rows else []
     if main_rows(rows):
         lines += ["## The same work otherwise", "",
                   "Microseconds a token, 1x11 at 768 wide, best instruction set: the layer; the layer by calls of BLAS level 1; "
@@ -558,14 +652,14 @@ def main():
             return refuse(f"instruction set '{isa}' is not usable here; these are: {', '.join(usable)}")
     try:
         wanted = re.compile(arguments.filter).search if arguments.filter else default_selection(isas or usable).fullmatch
-        cases, threads, others = select(names, wanted, isas)
+        cases, threads, others, stored = select(names, wanted, isas)
     except re.error as error:
         return refuse(f"'{arguments.filter}' is no regular expression: {error}")
     if not cases and not threads and not others:
         harness.explain(arguments.filter)
         return 2
 
-    rows, thread_rows, kernels, pytorch = [], [], {}, None
+    rows, stored_rows, thread_rows, kernels, pytorch = [], [], [], {}, None
     trials = Trials(harness, names)
     try:
         measured = {case: collections.defaultdict(list) for case in cases}
@@ -574,11 +668,13 @@ def main():
                 if process >= 2 and case.batch >= LARGE:
                     continue
                 print(f"[{time.time() - began:4.0f} s] round {process + 1}, {index + 1}/{len(cases)} {label(case)}", flush=True)
-                measure(harness, trials, names, case, case_isas, arguments.repetitions, process, measured[case])
+                measure(harness, trials, names, case, case_isas, stored.get(case, []), arguments.repetitions, process, measured[case])
         for case, case_isas in cases.items():
             rows += rows_of(case, case_isas, measured[case])
-        mark_noisy(rows, "speedup")
-        allow_for_other_runs(rows, "speedup")
+            stored_rows += [row_stored(case, kind, isa, measured[case]) for kind, isa in stored.get(case, [])]
+        for some in (rows, stored_rows):
+            mark_noisy(some, "speedup")
+            allow_for_other_runs(some, "speedup")
         for (case, isa), of_case in threads.items():
             print(f"[{time.time() - began:4.0f} s] threads, {label(case)}", flush=True)
             thread_rows += rows_of_threads(harness, case, isa, of_case, arguments.repetitions, arguments.processes)
@@ -600,7 +696,7 @@ def main():
         notes.append("PyTorch was not found, so the layer by its batched products is missing: install python3-torch.")
     try:
         import plots  # pylint: disable=import-outside-toplevel
-        pictures = plots.draw(rows, arguments.out, FLOP_RATIO)
+        pictures = plots.draw(rows, stored_rows, arguments.out, FLOP_RATIO)
     except ImportError:
         notes.append("matplotlib was not found, so there are no pictures: install python3-matplotlib.")
         pictures = []
@@ -609,15 +705,17 @@ def main():
         with open(os.path.join(arguments.out, name), "w", encoding="utf-8") as file:
             file.write(text)
 
-    report = markdown(harness.context, notes, rows, thread_rows, kernels, pictures, pytorch, time.time() - began)
+    report = markdown(harness.context, notes, rows, stored_rows, thread_rows, kernels, pictures, pytorch, time.time() - began)
     write("benchmark.json", json.dumps({"context": harness.context, "benchmarks": harness.runs}, indent=1))
-    write("summary.json", json.dumps(rows + thread_rows, indent=1))
+    write("summary.json", json.dumps(rows + stored_rows + thread_rows, indent=1))
     write("report.md", report)
     if pytorch:
         write("pytorch.json", json.dumps(pytorch, indent=1))
     for note in notes:
         print("warning: " + note)
-    if thread_rows and not rows:
+    if stored_rows and not rows:
+        print("\n".join(stored_table(stored_rows, rows)))
+    elif thread_rows and not rows:
         print("\n".join(threads_table(thread_rows)))
     else:
         print("\n".join(layer_table(main_rows(rows) or rows)))

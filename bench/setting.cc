@@ -1,5 +1,6 @@
 #include "bench/setting.h"
 
+#include "bench/rows.h"
 #include "bert/safetensors.h"
 
 #include <algorithm>
@@ -111,7 +112,18 @@ void read_recorded_routes() {
 
 // ---- Settings ---------------------------------------------------------------------------------------------------
 
-static Layer make_layer(const Shape &shape, fff_isa isa, const Buffer &in, const Buffer &biases, const Buffer &out) {
+static const Stored FLOAT32 = {"f32", FFF_CHOOSE_F32, FFF_CHOOSE_F32, FFF_ROUTES_STORED};
+
+const std::vector<Stored> &stored_kinds() {
+    static const std::vector<Stored> all = {{"bf16", FFF_CHOOSE_BF16, FFF_CHOOSE_BF16, FFF_ROUTES_STORED},
+                                            {"bf16+i8-exact", FFF_CHOOSE_BF16, FFF_CHOOSE_I8, FFF_ROUTES_EXACT},
+                                            {"i8", FFF_CHOOSE_I8, FFF_CHOOSE_I8, FFF_ROUTES_STORED},
+                                            {"f16", FFF_CHOOSE_F16, FFF_CHOOSE_F16, FFF_ROUTES_STORED}};
+    return all;
+}
+
+static Layer make_layer(const Shape &shape, fff_isa isa, const Buffer &in, const Buffer &biases, const Buffer &out,
+                        const Stored &stored = FLOAT32) {
     fff_layer_desc desc{};
     desc.struct_size = sizeof desc;
     desc.input_width = desc.output_width = shape.width;
@@ -121,6 +133,9 @@ static Layer make_layer(const Shape &shape, fff_isa isa, const Buffer &in, const
     desc.input_weights = {in.data(), shape.width, 1};
     desc.biases = biases.data();
     desc.output_weights = {out.data(), shape.width, 1};
+    desc.store_input = stored.input;
+    desc.store_output = stored.output;
+    desc.routes = stored.routes;
     fff_layer *layer = nullptr;
     fff_status status = fff_layer_create(&desc, &layer);
     if (status != FFF_OK) {
@@ -143,25 +158,33 @@ Setting::Setting(const Case &c, size_t token_count)
     if (of.routes == Routes::RECORDED) {
         follow_recorded_routes();
     }
-    size_t count = std::min<size_t>(64, tokens), size = 0;
-    Layer generic = make_layer(shape, FFF_ISA_GENERIC, in, biases, out);
-    fff_status status = fff_workspace_size(generic.get(), 1, 1, &size);
-    std::vector<unsigned char> workspace(size);
-    expected.resize(count * shape.width);
-    for (size_t i = 0; i < count && status == FFF_OK; i++) {
+    size_t count = std::min<size_t>(64, tokens);
+    for (size_t i = 0; i < count; i++) {
         looked_at.push_back(i * (tokens / count));
-        status = fff_forward(generic.get(), 1, input.data() + looked_at[i] * shape.width, shape.width,
-                             expected.data() + i * shape.width, shape.width, workspace.data(), size, nullptr);
-        if (of.routes == Routes::RECORDED) {
-            std::vector<uint32_t> nodes = route(generic.get(), looked_at[i], 1);
-            if (!std::equal(nodes.begin(), nodes.end(), recorded_route(shape, looked_at[i]))) {
-                throw std::runtime_error("an input does not take the recorded route");
-            }
+    }
+    Layer generic = make_layer(shape, FFF_ISA_GENERIC, in, biases, out);
+    expected = outputs_of(generic.get());
+    for (size_t i = 0; i < count && of.routes == Routes::RECORDED; i++) {
+        std::vector<uint32_t> nodes = route(generic.get(), looked_at[i], 1);
+        if (!std::equal(nodes.begin(), nodes.end(), recorded_route(shape, looked_at[i]))) {
+            throw std::runtime_error("an input does not take the recorded route");
         }
+    }
+}
+
+std::vector<float> Setting::outputs_of(const fff_layer *layer) const {
+    size_t size = 0, width = of.shape.width;
+    fff_status status = fff_workspace_size(layer, 1, 1, &size);
+    std::vector<unsigned char> workspace(size);
+    std::vector<float> outputs(looked_at.size() * width);
+    for (size_t i = 0; i < looked_at.size() && status == FFF_OK; i++) {
+        status = fff_forward(layer, 1, input.data() + looked_at[i] * width, width, outputs.data() + i * width, width,
+                             workspace.data(), size, nullptr);
     }
     if (status != FFF_OK) {
         throw std::runtime_error(fff_status_text(status));
     }
+    return outputs;
 }
 
 // Changes x until each node on the way sends it to the next: mirrored at the hyperplane of a node that does not.
@@ -231,16 +254,86 @@ const std::vector<Layer> &Setting::layers_for(fff_isa isa) {
     return made;
 }
 
+// ---- Stored otherwise -------------------------------------------------------------------------------------------
+
+const fff_layer *Setting::stored_layer(const Stored &stored, fff_isa isa) {
+    auto [found, made] = stored_layers_.try_emplace({stored.name, isa});
+    if (made) {
+        found->second = make_layer(of.shape, isa, in, biases, out, stored);
+    }
+    return found->second.get();
+}
+
+static Buffer rounded(const Buffer &weights, fff_weight_choice type) {
+    Buffer result(weights.size());
+    for (size_t i = 0; i < weights.size(); i++) {
+        result.data()[i] = type == FFF_CHOOSE_BF16 ? fff_widen_bf16(fff_round_bf16(weights.data()[i]))
+                                                   : fff_widen_f16(fff_round_f16(weights.data()[i]));
+    }
+    return result;
+}
+
+const std::vector<float> &Setting::expected_of(const Stored &stored) {
+    auto [found, made] = stored_expected_.try_emplace(stored.name);
+    if (made && stored.is_16_bit()) {
+        Buffer rounded_in = rounded(in, stored.input), rounded_out = rounded(out, stored.output);
+        found->second = outputs_of(make_layer(of.shape, FFF_ISA_GENERIC, rounded_in, biases, rounded_out).get());
+    } else if (made) {
+        found->second = outputs_of(make_layer(of.shape, FFF_ISA_GENERIC, in, biases, out, stored).get());
+    }
+    return found->second;
+}
+
+void Setting::forward_all(const fff_layer *layer) {
+    size_t size = 0, width = of.shape.width;
+    fff_status status = fff_workspace_size(layer, tokens, 1, &size);
+    std::vector<unsigned char> workspace(size);
+    if (status == FFF_OK) {
+        status = fff_forward(layer, tokens, input.data(), width, output.data(), width, workspace.data(), size, nullptr);
+    }
+    if (status != FFF_OK) {
+        throw std::runtime_error(fff_status_text(status));
+    }
+}
+
+const Error &Setting::error_of(const Stored &stored, fff_isa isa) {
+    auto [found, made] = errors_.try_emplace({stored.name, isa}, Error{0, 0});
+    if (!made) {
+        return found->second;
+    }
+    const fff_layer *exact = layers_for(isa)[0].get(), *narrow = stored_layer(stored, isa);
+    forward_all(exact);
+    std::vector<float> right(output.data(), output.data() + output.size());
+    forward_all(narrow);
+    double difference = 0, size = 0;
+    for (size_t i = 0; i < right.size(); i++) {
+        double value = static_cast<double>(right[i]), off = static_cast<double>(output.data()[i]) - value;
+        difference += off * off;
+        size += value * value;
+    }
+    std::vector<uint32_t> right_nodes = route(exact, 0, tokens), nodes = route(narrow, 0, tokens);
+    size_t path = of.shape.path(), others = 0;
+    for (size_t token = 0; token < tokens; token++) {
+        others += std::equal(nodes.begin() + token * path, nodes.begin() + (token + 1) * path,
+                             right_nodes.begin() + token * path)
+                      ? 0
+                      : 1;
+    }
+    found->second = {std::sqrt(difference / size), static_cast<double>(others) / static_cast<double>(tokens)};
+    return found->second;
+}
+
 void Setting::clear_outputs() {
     for (size_t token : looked_at) {
         std::fill_n(output.data() + token * of.shape.width, of.shape.width, std::nanf(""));
     }
 }
 
-bool Setting::outputs_are_right(size_t count, float tolerance) const {
+bool Setting::outputs_are_right(size_t count, float tolerance, const std::vector<float> *rights) const {
     size_t width = of.shape.width;
+    const std::vector<float> &wanted = rights != nullptr ? *rights : expected;
     for (size_t i = 0; i < looked_at.size() && looked_at[i] < count; i++) {
-        const float *found = output.data() + looked_at[i] * width, *right = expected.data() + i * width;
+        const float *found = output.data() + looked_at[i] * width, *right = wanted.data() + i * width;
         for (size_t j = 0; tolerance != 0 && j < width; j++) {
             if (!(std::fabs(found[j] - right[j]) <= tolerance * (1 + std::fabs(right[j])))) {
                 return false;

@@ -62,6 +62,25 @@ struct DestroyLayer {
 };
 using Layer = std::unique_ptr<fff_layer, DestroyLayer>;
 
+// How a layer stores its weights, which are given as float32.
+struct Stored {
+    std::string name; // "bf16+i8-exact"
+    fff_weight_choice input, output;
+    fff_routes routes;
+    bool is_16_bit() const { // both parts, so that it is the float32 layer of rounded weights
+        return input == output && (input == FFF_CHOOSE_BF16 || input == FFF_CHOOSE_F16);
+    }
+};
+
+// All that are timed beside float32.
+const std::vector<Stored> &stored_kinds();
+
+// Relative to the float32 layer: the root mean square of the output's difference, in units of that of the output; the
+// share of tokens that take another route.
+struct Error {
+    double rms, other_routes;
+};
+
 // Throws std::runtime_error where a layer cannot be made, or recorded routes cannot be had.
 class Setting {
   public:
@@ -73,21 +92,33 @@ class Setting {
 
     // One instruction set's layers, all with the same weights. Kept.
     const std::vector<Layer> &layers_for(fff_isa isa);
+    // Likewise, one layer that stores the same weights otherwise.
+    const fff_layer *stored_layer(const Stored &stored, fff_isa isa);
+    // What such a layer must compute, to the bit, for the tokens that outputs_are_right looks at: of 16 bits, what the
+    // float32 layer of the rounded weights does; else what the generic kernels do. Kept.
+    const std::vector<float> &expected_of(const Stored &stored);
+    // Of all tokens. Kept. Overwrites `output`.
+    const Error &error_of(const Stored &stored, fff_isa isa);
     // The nodes that `count` tokens from `first` on visit, by one of these layers: count x path.
     std::vector<uint32_t> route(const fff_layer *layer, size_t first, size_t count) const;
     // Overwrites what outputs_are_right will look at.
     void clear_outputs();
     // Whether those of the first `count` tokens' outputs that are looked at, 64 spread over all, equal the generic
-    // kernels' bit for bit; `tolerance` if other than 0 allows for another order of summation.
-    bool outputs_are_right(size_t count, float tolerance) const;
+    // kernels' bit for bit, or `right` if given; `tolerance` if other than 0 allows for another order of summation.
+    bool outputs_are_right(size_t count, float tolerance, const std::vector<float> *right = nullptr) const;
 
   private:
     void follow_recorded_routes();
     bool follow(const uint32_t *nodes, float *x) const;
+    std::vector<float> outputs_of(const fff_layer *layer) const; // for the tokens that are looked at
+    void forward_all(const fff_layer *layer);
 
     std::vector<size_t> looked_at;
     std::vector<float> expected; // of those
     std::map<fff_isa, std::vector<Layer>> layers_;
+    std::map<std::string, std::vector<float>> stored_expected_; // by name
+    std::map<std::pair<std::string, fff_isa>, Layer> stored_layers_;
+    std::map<std::pair<std::string, fff_isa>, Error> errors_;
 };
 
 // With TURN_TOKENS tokens, enough to visit most leaves, or as many as the batch; fewer if inputs are beyond 64 MB. Hot:

@@ -152,6 +152,32 @@ class Report(unittest.TestCase):
         self.assertIsNone(rows[2]["speedup"])
         self.assertIn("## Threads", self.result("report.md"))
 
+    def test_stored_types_are_compared_with_float32_and_their_own(self):
+        name = "layer_stored/path_1x11/{}/x86_avx2" + REST
+        limit = "limit_stored/path_1x11/i8/avx2" + REST
+        errors = {name.format("i8"): {"rms": 0.125, "other_routes": 0.03}, name.format("bf16+i8-exact"): {"rms": 0.01, "other_routes": 0},
+                  name.format("f16"): {"rms": 0.001, "other_routes": 0}}
+        answer = self.report(
+            "--filter", "^layer", "--processes", "2", counters=errors,
+            times={FFF.format("x86_avx2"): [2e-6, 8e-6], name.format("i8"): [1e-6, 4e-6], name.format("bf16+i8-exact"): [2e-6, 8e-6],
+                   name.format("f16"): [2e-6, 8e-6], limit: [5e-7], "dense_4095/mkl_sgemm/h768/b64/warm": [60e-6, 240e-6],
+                   "dense_i8_4095/onednn_3/h768/b64/warm": [20e-6, 80e-6], "dense_i8_4095/onednn_2/h768/b64/warm": [40e-6, 160e-6],
+                   "dense_bf16_4095/onednn_3/h768/b64/warm": [30e-6, 120e-6]})
+        self.assertEqual(answer.returncode, 0, answer.stderr)
+        rows = {row.get("stored", "f32"): row for row in self.result()}
+        self.assertEqual(set(rows), {"f32", "i8", "bf16+i8-exact", "f16"})
+        self.assertEqual(rows["f32"]["dense_best_peer"], "mkl_sgemm")
+        for kind, times_f32, speedup, own in (("i8", 2, 60, 20), ("bf16+i8-exact", 1, 30, 10), ("f16", 1, 30, None)):
+            self.assertAlmostEqual(rows[kind]["times_f32"], times_f32)
+            self.assertAlmostEqual(rows[kind]["speedup"], speedup)
+            if own:
+                self.assertAlmostEqual(rows[kind]["times_dense_own"], own)
+        self.assertEqual(rows["i8"]["dense_own_peer"], "onednn_3, i8")
+        self.assertIsNone(rows["f16"]["times_dense_own"])
+        self.assertAlmostEqual(rows["i8"]["reading_us_per_token"], 0.5)
+        self.assertIn("| i8 | 1.00 | 2.00 | 60.0 | 20.0 | onednn_3, i8 | 0.50 | 0.12 | 3 % |", self.result("report.md"))
+        self.assertRegex(self.result("report.md"), r"\| f16 \| .* \| none here \|")
+
     def test_no_peers(self):
         answer = self.report("--filter", "layer/", times={FFF.format("x86_avx2"): [1e-6]},
                              peers="no OpenBLAS; no MKL; no oneDNN")
@@ -188,10 +214,10 @@ class Report(unittest.TestCase):
         self.assertEqual([row["isa"] for row in self.result()], ["generic"])
 
     def test_kernels(self):
-        answer = self.report("--filter", "node_dot", times={"node_dot_f32/x86_avx2/h768/t1/L1": [4e-8, 5e-8, 6e-8]},
-                             counters={"node_dot_f32/x86_avx2/h768/t1/L1": {"bytes/s": 3e9, "FLOP/s": 7e9}})
+        answer = self.report("--filter", "node_dot", times={"node_dot/f32/x86_avx2/h768/t1/L1": [4e-8, 5e-8, 6e-8]},
+                             counters={"node_dot/f32/x86_avx2/h768/t1/L1": {"bytes/s": 3e9, "FLOP/s": 7e9}})
         self.assertEqual(answer.returncode, 0, answer.stderr)
-        self.assertIn("| node_dot_f32/x86_avx2/h768/t1/L1 | 50.0 | 40.0 to 60.0 | 3.0 | 7.0 |", self.result("report.md"))
+        self.assertIn("| node_dot/f32/x86_avx2/h768/t1/L1 | 50.0 | 40.0 to 60.0 | 3.0 | 7.0 |", self.result("report.md"))
         self.assertEqual(self.result(), [])
 
     def test_pictures(self):
@@ -213,9 +239,12 @@ class Report(unittest.TestCase):
             if name.startswith("layer/"):
                 limit = name.replace("layer/", "limit/")
                 times[limit], counters[limit] = [5e-7], {"multiply_adds_per_token": 1}
-        answer = self.report("--filter", "layer/", "--processes", "1", times=times, counters=counters)
+        for batch in (1, 8, 64):
+            stored = f"layer_stored/path_1x11/i8/x86_avx2/h768/b{batch}/warm/uniform"
+            times[stored], counters[stored] = [5e-7], {"rms": 0.125, "other_routes": 0.03}
+        answer = self.report("--filter", "^layer", "--processes", "1", times=times, counters=counters)
         self.assertEqual(answer.returncode, 0, answer.stderr)
-        for file in ("speedup.svg", "depth.svg", "trees.svg", "isas.svg"):
+        for file in ("speedup.svg", "depth.svg", "trees.svg", "isas.svg", "stored.svg"):
             self.assertIn("</svg>", self.result(file))
             self.assertIn(f"({file})", self.result("report.md"))
 
@@ -223,12 +252,12 @@ class Report(unittest.TestCase):
 class Selection(unittest.TestCase):
     def test_default_leaves_the_generic_set_out_of_the_long_runs(self):
         names = [f"layer/path_{model}/{isa}/h768/b1/warm/uniform" for model in ("1x11", "3072x0")
-                 for isa in ("generic", "x86_avx2")] + ["node_dot_f32/generic/h768/t1/L1", "limit/path_1x11/x/y"]
-        cases, _, others = report.select(names, report.default_selection(["generic", "x86_avx2"]).fullmatch, None)
+                 for isa in ("generic", "x86_avx2")] + ["node_dot/f32/generic/h768/t1/L1", "limit/path_1x11/x/y"]
+        cases, _, others, _ = report.select(names, report.default_selection(["generic", "x86_avx2"]).fullmatch, None)
         self.assertEqual({report.model_of(case): isas for case, isas in cases.items()},
                          {"1x11": ["generic", "x86_avx2"], "3072x0": ["x86_avx2"]})
-        self.assertEqual(others, ["node_dot_f32/generic/h768/t1/L1"])
-        cases, _, _ = report.select(names, report.default_selection(["generic"]).fullmatch, None)
+        self.assertEqual(others, ["node_dot/f32/generic/h768/t1/L1"])
+        cases, _, _, _ = report.select(names, report.default_selection(["generic"]).fullmatch, None)
         self.assertEqual(len(cases), 2)
 
     def test_candidates_are_close_to_the_fastest(self):
@@ -319,6 +348,16 @@ class Compare(unittest.TestCase):
         self.assertIn("1x11 768 generic 1 1 warm uniform: 17, before 20 (18 to 22), -15.0 %", answer.stdout)
         self.assertIn("1 of 2", answer.stdout)
         self.assertEqual(len(compare.outside(*map(compare.read_rows, (self.rows(10), self.rows(12))))), 1)
+
+    def test_stored_types_are_told_apart(self):
+        file = self.rows(10)
+        with open(file, encoding="utf-8") as stream:
+            (row,) = json.load(stream)
+        with open(file, "w", encoding="utf-8") as stream:
+            json.dump([row, dict(row, stored="i8", speedup=20, speedup_spread=[18, 22])], stream)
+        self.assertEqual(len(compare.read_rows(file)), 2)
+        answer = self.compare(file, file)
+        self.assertEqual((answer.returncode, answer.stdout), (0, "2 of 2 medians lie within the first run's spread\n"))
 
     def test_what_cannot_be_compared(self):
         for files in ([], [self.rows(1)], [self.rows(1), "/nonexistent"], [self.rows(None), self.rows(1)]):

@@ -2,6 +2,7 @@
 #include "tools/commands.h"
 #include "tools/cores.h"
 #include "tools/demo_model.h"
+#include "tools/demo_stored.h"
 #include "tools/layer_bench_report.h"
 
 #include <stdio.h>
@@ -76,6 +77,9 @@ static int demonstrate_layer(void) {
     }
     if (status == EXIT_HOLDS) {
         status = measure(&bench);
+    }
+    if (status == EXIT_HOLDS) {
+        status = demo_stored(&bench.data, bench.settings.isas[bench.settings.isa_count - 1]);
     }
     bench_close(&bench);
     return status;
