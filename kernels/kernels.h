@@ -25,7 +25,7 @@
  * decides the bits. */
 #define FFF_PARTIAL_SUMS 32
 
-/* The vector instruction sets' dot products are in tiles of so many rows by so many tokens; roots_f32's last
+/* The vector instruction sets' dot products are in tiles of so many rows by so many tokens; roots' last
  * one is incomplete if the number of trees is no multiple. */
 enum { FFF_DOT_TILE_ROWS = 3, FFF_DOT_TILE_TOKENS = 4 };
 
