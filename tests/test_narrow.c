@@ -138,6 +138,11 @@ static const struct shape SHAPES[] = {{768, 768, 6, 1, 200}, {37, 50, 4, 3, 120}
                                       {1, 1, 5, 1, 100},     {64, 3, 3, 5, 100},  {31, 17, 7, 1, 300}};
 enum { SHAPE_COUNT = sizeof SHAPES / sizeof *SHAPES };
 
+/* For emulators: all but the largest one. */
+static size_t first_shape(void) {
+    return getenv("FFF_TEST_SHORT") != NULL ? 1 : 0;
+}
+
 /* ---- 16-bit weights -------------------------------------------------------------------------- */
 
 static void round_all(float *values, size_t count, fff_weight_choice type) {
@@ -151,7 +156,7 @@ static void round_all(float *values, size_t count, fff_weight_choice type) {
 static void test_halves(void **unused) {
     (void)unused;
     uint64_t state = test_random("halves");
-    for (size_t shape = 0; shape < SHAPE_COUNT; shape++) {
+    for (size_t shape = first_shape(); shape < SHAPE_COUNT; shape++) {
         for (int type = FFF_CHOOSE_BF16; type <= FFF_CHOOSE_F16; type++) {
             struct subject s = make_subject(SHAPES[shape], FILL_NORMAL, FILL_NORMAL, &state);
             fff_layer_desc narrow = s.desc;
@@ -187,7 +192,7 @@ static void test_halves(void **unused) {
 static void test_given_halves(void **unused) {
     (void)unused;
     uint64_t state = test_random("given halves");
-    for (size_t shape = 0; shape < SHAPE_COUNT; shape++) {
+    for (size_t shape = first_shape(); shape < SHAPE_COUNT; shape++) {
         for (int type = FFF_WEIGHT_BF16; type <= FFF_WEIGHT_F16; type++) {
             struct subject s = make_subject(SHAPES[shape], FILL_NORMAL, FILL_NORMAL, &state);
             size_t in = s.shape.input_width, out = s.shape.output_width;
@@ -246,7 +251,7 @@ static float quantise(const float *values, size_t count, int *integers) {
 static void test_integers(void **unused) {
     (void)unused;
     uint64_t state = test_random("integers");
-    for (size_t shape = getenv("FFF_TEST_SHORT") != NULL ? 1 : 0; shape < SHAPE_COUNT; shape++) {
+    for (size_t shape = first_shape(); shape < SHAPE_COUNT; shape++) {
         struct subject s = make_subject(SHAPES[shape], FILL_NORMAL, FILL_NORMAL, &state);
         size_t in = s.shape.input_width, out = s.shape.output_width, widest = in > out ? in : out;
         int *integers = test_allocate(widest, sizeof *integers), *token = test_allocate(in, sizeof *token);
@@ -380,7 +385,7 @@ static void test_exact_routes(void **unused) {
     static const struct shape shapes[] = {
         {768, 5, 6, 1, 300}, {37, 5, 5, 3, 200}, {3, 2, 8, 2, 400}, {64, 3, 9, 1, 600}};
     int step = getenv("FFF_TEST_SHORT") != NULL ? 5 : 1; /* for emulators: a part of it */
-    for (size_t shape = 0; shape < sizeof shapes / sizeof *shapes; shape++) {
+    for (size_t shape = first_shape(); shape < sizeof shapes / sizeof *shapes; shape++) {
         for (int weights = 0; weights < FILL_KINDS; weights++) {
             for (int inputs = weights % step; inputs < FILL_KINDS; inputs += step) {
                 struct subject s = make_subject(shapes[shape], (enum fill)weights, (enum fill)inputs, &state);
