@@ -124,10 +124,6 @@ static float logit_of(fff_node_dot_function *node_dot, const struct fff_trees *t
     return logit;
 }
 
-static float exact_logit(const fff_layer *layer, const struct fff_exact_token *token, size_t row) {
-    return logit_of(layer->exact.node_dot, &layer->exact.trees, row, token->input);
-}
-
 void fff_fetch_undecided(const fff_layer *layer, size_t first, size_t trees, const struct fff_exact_token *token,
                          const uint32_t *nodes, const float *logits) {
     size_t levels = layer->trees.level_count;
@@ -142,34 +138,25 @@ void fff_fetch_undecided(const fff_layer *layer, size_t first, size_t trees, con
     }
 }
 
-/* Down a tree again, from `level` on, each logit settled on the way. */
-static void go_again(const fff_layer *layer, size_t tree, size_t level, const struct fff_exact_token *token,
-                     const void *input, uint32_t *nodes, float *logits) {
-    size_t root = tree * layer->trees.node_count;
-    for (; level < layer->trees.level_count; level++) {
-        nodes[level] = fff_child(nodes[level - 1], logits[level - 1], layer->trees.threshold);
-        size_t row = root + nodes[level];
-        logits[level] = logit_of(fff_input_kernels(layer)->node_dot, &layer->trees, row, input);
-        if (level + 1 < layer->trees.level_count && !decided(layer, token, row, logits[level])) {
-            logits[level] = exact_logit(layer, token, row);
-        }
-    }
-}
-
 void fff_settle(const fff_layer *layer, size_t first, size_t trees, const struct fff_exact_token *token,
                 const void *input, uint32_t *nodes, float *logits) {
     size_t levels = layer->trees.level_count;
     for (size_t tree = first; tree < first + trees; tree++, nodes += levels, logits += levels) {
-        for (size_t level = 0; level + 1 < levels; level++) {
+        bool again = false; /* it goes another way than by its narrow rows, from here on */
+        for (size_t level = 0; level < levels; level++) {
             size_t row = tree * layer->trees.node_count + nodes[level];
-            if (decided(layer, token, row, logits[level])) {
-                continue;
+            if (again) {
+                logits[level] = logit_of(fff_input_kernels(layer)->node_dot, &layer->trees, row, input);
             }
-            logits[level] = exact_logit(layer, token, row);
-            if (fff_child(nodes[level], logits[level], layer->trees.threshold) != nodes[level + 1]) {
-                go_again(layer, tree, level + 1, token, input, nodes, logits);
+            if (level + 1 == levels) {
                 break;
             }
+            if (!decided(layer, token, row, logits[level])) {
+                logits[level] = logit_of(layer->exact.node_dot, &layer->exact.trees, row, token->input);
+            }
+            uint32_t child = fff_child(nodes[level], logits[level], layer->trees.threshold);
+            again = again || child != nodes[level + 1];
+            nodes[level + 1] = child;
         }
     }
 }

@@ -101,15 +101,11 @@ static struct fff_walk make_walk(const struct fff_job *job, size_t first, size_t
     struct fff_walk walk = {
         .layer = layer,
         .first_tree = first_tree,
-        .kernels = layer->kernels,
-        .input_kernels = fff_input_kernels(layer),
-        .output_kernels = fff_output_kernels(layer),
         .trees = some_trees(&layer->trees, first_tree, trees),
         .output_scales = some_scales(layer, first_tree),
         .input = job->input + first * job->input_stride,
         .input_stride = job->input_stride * sizeof(float),
         .nodes = (uint32_t *)(void *)memory,
-        .activation = layer->activation,
         .finish_tokens = job->plan.finish_tokens,
         .inputs_beyond_l2 = fff_beyond_l2(&layer->trees) && (first_tree == 0 || layer->large_trees),
     };
@@ -206,9 +202,7 @@ static void run_token(const struct fff_job *job, size_t token, unsigned char *sl
             fff_settle(layer, tree, trees, &measured, input, nodes, logits);
         }
         kernels->activate(layer->activation, trees * some.level_count, logits, logits);
-        if (layer->output_scales != NULL) {
-            fff_scale_factors(&some, some_scales(layer, tree), nodes, logits);
-        }
+        fff_scale_factors(&some, some_scales(layer, tree), nodes, logits);
         output_kernels->accumulate(&some, 1, &ONLY, nodes, logits, write_flags(job, tree, trees), output,
                                    job->output_stride);
     }
@@ -226,17 +220,18 @@ static void run_block(const struct fff_job *job, size_t first, size_t count, siz
         struct fff_walk walk = make_walk(job, first, tree, trees, slice);
         bool dense = trees > 1 && walk.trees.level_count == 1 && walk.output != NULL;
         if (trees > 1) {
-            walk.input_kernels->roots(&walk.trees, count, walk.input, walk.input_stride, dense, walk.logits,
-                                      walk.logit_stride);
+            fff_input_kernels(walk.layer)
+                ->roots(&walk.trees, count, walk.input, walk.input_stride, dense, walk.logits, walk.logit_stride);
             walk.roots_known = true;
         }
         if (dense) {
-            walk.kernels->activate(walk.activation, count * trees, walk.logits, walk.logits);
+            walk.layer->kernels->activate(walk.layer->activation, count * trees, walk.logits, walk.logits);
             for (size_t i = 0; i < count * trees && walk.output_scales != NULL; i++) {
                 walk.logits[i] *= walk.output_scales[i % trees];
             }
-            walk.output_kernels->add_roots(&walk.trees, count, walk.logits, trees, walk.write & FFF_WRITE_CONTINUE,
-                                           walk.output, walk.output_stride);
+            fff_output_kernels(walk.layer)
+                ->add_roots(&walk.trees, count, walk.logits, trees, walk.write & FFF_WRITE_CONTINUE, walk.output,
+                            walk.output_stride);
             continue;
         }
         for (size_t t = 0; t < trees; t++) {
@@ -263,9 +258,7 @@ static void accumulate_block(const struct fff_job *job, size_t first, size_t cou
             const uint32_t *nodes = job->nodes + token * job->node_stride + tree * levels;
             layer->kernels->activate(layer->activation, entries,
                                      job->logits + token * job->logit_stride + tree * levels, activations);
-            if (layer->output_scales != NULL) {
-                fff_scale_factors(&some, some_scales(layer, tree), nodes, activations);
-            }
+            fff_scale_factors(&some, some_scales(layer, tree), nodes, activations);
             fff_output_kernels(layer)->accumulate(&some, 1, &ONLY, nodes, activations, write_flags(job, tree, trees),
                                                   job->output + token * job->output_stride, job->output_stride);
         }

@@ -109,12 +109,13 @@ static size_t visit_node(const struct fff_walk *walk, size_t tree, size_t to, co
     float *logits = walk->logits + tree * trees->level_count + level;
     fetch_rows_below(walk, tree, to, group, node);
     if (two) {
-        walk->input_kernels->two_levels(trees, root + node, root + 2 * node + 1, count, group->order, walk->input,
-                                        walk->input_stride, walk->inputs_beyond_l2 && level == walk->first_level,
-                                        logits, walk->logit_stride);
+        fff_input_kernels(walk->layer)
+            ->two_levels(trees, root + node, root + 2 * node + 1, count, group->order, walk->input, walk->input_stride,
+                         walk->inputs_beyond_l2 && level == walk->first_level, logits, walk->logit_stride);
     } else if (!group->known) {
-        walk->input_kernels->node_dot(trees, root + node, count, group->order, walk->input, walk->input_stride, logits,
-                                      walk->logit_stride);
+        fff_input_kernels(walk->layer)
+            ->node_dot(trees, root + node, count, group->order, walk->input, walk->input_stride, logits,
+                       walk->logit_stride);
     }
     if (fff_beyond_l2(trees) && walk->output != NULL) {
         fetch_for_sums(walk, tree, level, node, count, group->order);
@@ -212,7 +213,8 @@ static void find_path(const struct fff_walk *walk, uint32_t token, uint32_t *pat
 
 void fff_scale_factors(const struct fff_trees *trees, const float *output_scales, const uint32_t *nodes,
                        float *factors) {
-    for (size_t tree = 0; tree < trees->tree_count; tree++, output_scales += trees->node_count) {
+    for (size_t tree = 0; output_scales != NULL && tree < trees->tree_count;
+         tree++, output_scales += trees->node_count) {
         for (size_t level = 0; level < trees->level_count; level++) {
             *factors++ *= output_scales[*nodes++];
         }
@@ -253,10 +255,10 @@ void fff_finish_forward(const struct fff_walk *walk, size_t count, const uint32_
     for (size_t i = 0; i < count; i++) {
         memcpy(activations + i * entries, walk->logits + tokens[i] * walk->logit_stride, entries * sizeof(float));
     }
-    walk->kernels->activate(walk->activation, count * entries, activations, activations);
-    for (size_t i = 0; i < count && walk->output_scales != NULL; i++) {
+    walk->layer->kernels->activate(walk->layer->activation, count * entries, activations, activations);
+    for (size_t i = 0; i < count; i++) {
         fff_scale_factors(&walk->trees, walk->output_scales, paths + i * entries, activations + i * entries);
     }
-    walk->output_kernels->accumulate(&walk->trees, count, tokens, paths, activations, walk->write, walk->output,
-                                     walk->output_stride);
+    fff_output_kernels(walk->layer)
+        ->accumulate(&walk->trees, count, tokens, paths, activations, walk->write, walk->output, walk->output_stride);
 }

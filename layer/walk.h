@@ -9,9 +9,7 @@
  * the first token of the walk; token numbers are 32 bits. */
 struct fff_walk {
     const fff_layer *layer;
-    size_t first_tree; /* of the layer, in this walk */
-    const struct fff_kernels *kernels;
-    const struct fff_row_kernels *input_kernels, *output_kernels;
+    size_t first_tree;          /* of the layer, in this walk */
     struct fff_trees trees;     /* those of the walk: a view of the layer's */
     const float *output_scales; /* of their int8 output rows; NULL for others */
     const void *input;          /* as its kernels take them: token t at input + t * input_stride bytes */
@@ -31,7 +29,6 @@ struct fff_walk {
     size_t routed_stride;
     float *output; /* fff_forward: token t's output at output + t * output_stride */
     size_t output_stride;
-    fff_activation activation;
     unsigned write;       /* as `accumulate` takes it */
     size_t output_level;  /* where outputs are fetched */
     size_t finish_tokens; /* as many at once as finish() has memory for */
@@ -48,7 +45,8 @@ void fff_walk_down(const struct fff_walk *walk, size_t tree, size_t from, size_t
 void fff_walk_finish(const struct fff_walk *walk, size_t count, const uint32_t *tokens, float *activations,
                      uint32_t *paths);
 
-/* Makes factors of one token's activations, for `accumulate`, where output rows are int8: times their scales. */
+/* Makes factors of one token's activations, for `accumulate`: of int8 output rows, times their scales; of others, whose
+ * scales are NULL, as they are. */
 void fff_scale_factors(const struct fff_trees *trees, const float *output_scales, const uint32_t *nodes,
                        float *factors);
 

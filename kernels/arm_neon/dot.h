@@ -50,8 +50,8 @@ static inline float halve_to_1_arm_neon(sums_arm_neon sums) {
  * number at compile time. tail[t] is fff_pad_tail() of input[t].
  *
  * Two tokens are 16 accumulators, 8 registers of the row and 8 of inputs: all 32. */
-FFF_INLINE void logits_arm_neon(const struct fff_trees *trees, size_t row, int tokens, const float *const *input,
-                                const float *const *tail, float *logits) {
+FFF_INLINE void token_logits(const struct fff_trees *trees, size_t row, int tokens, const float *const *input,
+                             const float *const *tail, float *logits) {
     const unsigned char *weights = trees->input_rows + row * trees->row_stride;
     sums_arm_neon sums[2];
     FFF_UNROLL
@@ -83,7 +83,7 @@ FFF_INLINE void logits_arm_neon(const struct fff_trees *trees, size_t row, int t
 FFF_INLINE float row_logit(const struct fff_trees *trees, size_t row, const void *token, const float *tail) {
     const float *input = token;
     float logit;
-    logits_arm_neon(trees, row, 1, &input, &tail, &logit);
+    token_logits(trees, row, 1, &input, &tail, &logit);
     return logit;
 }
 

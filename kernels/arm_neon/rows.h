@@ -5,9 +5,9 @@
 #include "kernels/arm_neon/accumulate.h"
 #include "kernels/arm_neon/add_roots.h"
 #include "kernels/arm_neon/dot_tile.h"
-#include "kernels/arm_neon/node_dot.h"
 
 #include "kernels/descend.h"
+#include "kernels/node_dot_pairs.h"
 #include "kernels/roots.h"
 #include "kernels/two_levels.h"
 

@@ -55,8 +55,8 @@ static inline float halve_to_1_x86_avx2(const sums_x86_avx2 *sums) {
  * Two tokens are 8 accumulators and a register of the row, of 16; the row's loads are shared, so a
  * step is 4 row loads and 8 FMAs with folded loads instead of 8 and 8. Three tokens would fit, too,
  * but groups of three leave more odd tokens than they save loads. */
-FFF_INLINE void logits_x86_avx2(const struct fff_trees *trees, size_t row, int tokens, const float *const *input,
-                                const float *const *tail, float *logits) {
+FFF_INLINE void token_logits(const struct fff_trees *trees, size_t row, int tokens, const float *const *input,
+                             const float *const *tail, float *logits) {
     const unsigned char *weights = trees->input_rows + row * trees->row_stride;
     sums_x86_avx2 sums[2];
     FFF_UNROLL
@@ -88,7 +88,7 @@ FFF_INLINE void logits_x86_avx2(const struct fff_trees *trees, size_t row, int t
 FFF_INLINE float row_logit(const struct fff_trees *trees, size_t row, const void *token, const float *tail) {
     const float *input = token;
     float logit;
-    logits_x86_avx2(trees, row, 1, &input, &tail, &logit);
+    token_logits(trees, row, 1, &input, &tail, &logit);
     return logit;
 }
 

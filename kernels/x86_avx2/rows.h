@@ -5,9 +5,9 @@
 #include "kernels/x86_avx2/accumulate.h"
 #include "kernels/x86_avx2/add_roots.h"
 #include "kernels/x86_avx2/dot_tile.h"
-#include "kernels/x86_avx2/node_dot.h"
 
 #include "kernels/descend.h"
+#include "kernels/node_dot_pairs.h"
 #include "kernels/roots.h"
 #include "kernels/two_levels.h"
 

@@ -1,8 +1,12 @@
-/* Several tokens against one row, two at a time (dot.h says why two). */
-#ifndef FFF_KERNELS_ARM_NEON_NODE_DOT_H
-#define FFF_KERNELS_ARM_NEON_NODE_DOT_H
+/* Several tokens against one row, two at a time, for instruction sets whose dot.h says why two. */
+#ifndef FFF_KERNELS_NODE_DOT_PAIRS_H
+#define FFF_KERNELS_NODE_DOT_PAIRS_H
 
-#include "kernels/arm_neon/dot.h"
+#include "kernels/dot_tile.h"
+
+/* The folder's: the logits of `tokens` (1 or 2) tokens against one row; tail[t] is fff_pad_tail() of input[t]. */
+FFF_INLINE void token_logits(const struct fff_trees *trees, size_t row, int tokens, const float *const *input,
+                             const float *const *tail, float *logits);
 
 static void KERNEL(node_dot)(const struct fff_trees *trees, size_t row, size_t count, const uint32_t *tokens,
                              const void *inputs, size_t input_stride, float *logits, size_t logit_stride) {
@@ -18,7 +22,7 @@ static void KERNEL(node_dot)(const struct fff_trees *trees, size_t row, size_t c
             fff_pad_tail(input[0], width, padded[0]);
             fff_pad_tail(input[1], width, padded[1]);
         }
-        logits_arm_neon(trees, row, 2, input, tail, pair);
+        token_logits(trees, row, 2, input, tail, pair);
         logits[tokens[i] * logit_stride] = pair[0];
         logits[tokens[i + 1] * logit_stride] = pair[1];
     }
