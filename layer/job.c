@@ -34,12 +34,6 @@ static uint32_t *paths_of(const struct fff_job *job, size_t task) {
     return (uint32_t *)(void *)(slice_of(job, task) + job->plan.paths);
 }
 
-/* The first of task `index`'s even share of `count`; the last of its share is the first of the next one's. */
-static size_t share_start(size_t count, size_t tasks, size_t index) {
-    size_t share = count / tasks, extra = count % tasks;
-    return index * share + fff_min(index, extra);
-}
-
 /* Runs all tasks; false if the runner did not run every one once. */
 static bool run_tasks(const struct fff_job *job, void (*task)(void *, size_t), void *argument) {
     if (job->round == NULL) {
@@ -268,8 +262,8 @@ static void accumulate_block(const struct fff_job *job, size_t first, size_t cou
 /* Task `index`: its even share of the tokens. Every token costs the same, whatever its route. */
 static void run_own_tokens(void *argument, size_t index) {
     const struct fff_job *job = argument;
-    size_t first = share_start(job->batch, job->plan.tasks, index);
-    size_t end = share_start(job->batch, job->plan.tasks, index + 1);
+    size_t first = fff_share_start(job->batch, job->plan.tasks, index);
+    size_t end = fff_share_start(job->batch, job->plan.tasks, index + 1);
 
     fff_fp_environment callers = fff_fp_enter();
     while (first < end) {
@@ -303,9 +297,9 @@ static void run_upper_levels(void *argument, size_t index) {
     const struct chunk *chunk = argument;
     const struct fff_plan *plan = &chunk->job->plan;
     size_t block = chunk->job->layer->block;
-    size_t end = share_start(chunk->count, plan->tasks, index + 1);
+    size_t end = fff_share_start(chunk->count, plan->tasks, index + 1);
     fff_fp_environment callers = fff_fp_enter();
-    for (size_t first = share_start(chunk->count, plan->tasks, index), count; first < end; first += count) {
+    for (size_t first = fff_share_start(chunk->count, plan->tasks, index), count; first < end; first += count) {
         count = fff_min(end - first, block);
         if (chunk->first_time) {
             prepare_tokens(chunk->job, chunk->first + first, count, chunk->job->workspace, first);
@@ -340,9 +334,9 @@ static void run_subtrees(void *argument, size_t index) {
     const struct fff_job *job = chunk->job;
     const uint32_t *nodes = chunk->walk.nodes;
     size_t block = job->layer->block, most = FFF_BLOCKS_A_SUBTREE * block;
-    size_t end = share_start(chunk->count, job->plan.tasks, index + 1);
+    size_t end = fff_share_start(chunk->count, job->plan.tasks, index + 1);
     fff_fp_environment callers = fff_fp_enter();
-    for (size_t first = share_start(chunk->count, job->plan.tasks, index), count; first < end; first += count) {
+    for (size_t first = fff_share_start(chunk->count, job->plan.tasks, index), count; first < end; first += count) {
         uint32_t *order = chunk->order + first;
         for (count = 1; count <= most && first + count < end && nodes[order[count]] == nodes[order[0]];) {
             count++;

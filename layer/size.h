@@ -8,6 +8,12 @@ static inline size_t fff_max(size_t value, size_t limit) {
     return value > limit ? value : limit;
 }
 
+/* The first of task `index`'s even share of `count`; the last of its share is the first of the next one's. */
+static inline size_t fff_share_start(size_t count, size_t tasks, size_t index) {
+    size_t share = count / tasks, extra = count % tasks;
+    return index * share + fff_min(index, extra);
+}
+
 /* *result = a * b or a + b; false, with *result meaningless, if that overflows. */
 static inline bool fff_size_multiply(size_t a, size_t b, size_t *result) {
     return !__builtin_mul_overflow(a, b, result);

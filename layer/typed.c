@@ -17,7 +17,8 @@ struct typed_job {
     const unsigned char *input;
     unsigned char *output;
     size_t input_stride, output_stride; /* in bytes */
-    unsigned char *slices;
+    unsigned char *memory;              /* the workspace, aligned: this, then the tasks' states, then their slices */
+    size_t states, slices;              /* byte offsets in it */
     size_t inputs, outputs, workspace, slice; /* byte offsets in a task's slice, and its size */
     size_t workspace_size;
 };
@@ -43,7 +44,7 @@ static bool block_bytes(size_t block, size_t width, fff_weight_type type, size_t
  * many tasks there are: so more of either never need less. */
 static bool plan(struct typed_job *job, size_t concurrency, size_t *bytes) {
     const fff_layer *layer = job->layer;
-    size_t input_bytes, output_bytes, end = 0, slices, states;
+    size_t input_bytes, output_bytes, end = 0, own, of_slices;
     job->block = fff_min(job->batch, BLOCK);
     job->tasks = fff_min(fff_max(concurrency, 1), job->batch);
     struct fff_plan inner;
@@ -56,8 +57,8 @@ static bool plan(struct typed_job *job, size_t concurrency, size_t *bytes) {
     }
     job->slice = end;
     end = 0;
-    return reserve(&end, sizeof *job, &states) && reserve(&end, job->tasks, &states) &&
-           fff_size_multiply(job->tasks, job->slice, &slices) && fff_size_add(end, slices, &end) &&
+    return reserve(&end, sizeof *job, &own) && reserve(&end, job->tasks, &job->states) &&
+           fff_size_multiply(job->tasks, job->slice, &of_slices) && reserve(&end, of_slices, &job->slices) &&
            fff_size_add(end, LINE - 1, bytes);
 }
 
@@ -93,12 +94,12 @@ static void run_typed_block(const struct typed_job *job, size_t first, size_t co
 /* Task `index`: its even share of the tokens. */
 static void run_typed_tokens(void *argument, size_t index) {
     const struct typed_job *job = argument;
-    size_t share = job->batch / job->tasks, extra = job->batch % job->tasks;
-    size_t first = index * share + fff_min(index, extra), end = first + share + (index < extra);
+    size_t first = fff_share_start(job->batch, job->tasks, index);
+    size_t end = fff_share_start(job->batch, job->tasks, index + 1);
     fff_fp_environment callers = fff_fp_enter();
     for (size_t count; first < end; first += count) {
         count = fff_min(end - first, job->block);
-        run_typed_block(job, first, count, job->slices + index * job->slice);
+        run_typed_block(job, first, count, job->memory + job->slices + index * job->slice);
     }
     fff_fp_leave(callers);
 }
@@ -186,18 +187,15 @@ fff_status fff_forward_typed(const fff_layer *layer, size_t batch, fff_weight_ty
     alone.input_stride = batch > 1 ? input_stride * fff_element_bytes(input_type) : 0;
     alone.output_stride = batch > 1 ? output_stride * fff_element_bytes(output_type) : 0;
     size_t misaligned = (uintptr_t)workspace % LINE;
-    unsigned char *aligned = (unsigned char *)workspace + (misaligned == 0 ? 0 : LINE - misaligned);
-    size_t states, end = 0;
-    (void)(reserve(&end, sizeof alone, &states) && reserve(&end, alone.tasks, &states));
-    alone.slices = aligned + end;
+    alone.memory = (unsigned char *)workspace + (misaligned == 0 ? 0 : LINE - misaligned);
     if (alone.tasks == 1) {
         run_typed_tokens(&alone, 0);
         return FFF_OK;
     }
-    struct typed_job *job = (struct typed_job *)(void *)aligned;
+    struct typed_job *job = (struct typed_job *)(void *)alone.memory;
     const fff_runner callers = *runner; /* the caller's may lie in memory that the job writes */
     *job = alone;
     job->round.count = job->tasks;
-    job->round.states = (atomic_uchar *)(void *)(aligned + states);
+    job->round.states = (atomic_uchar *)(void *)(job->memory + job->states);
     return fff_run_round(&job->round, &callers, run_typed_tokens, job) ? FFF_OK : FFF_ERROR_RUNNER;
 }
