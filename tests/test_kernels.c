@@ -3,6 +3,7 @@
 #include "dispatch/dispatch.h"
 #include "kernels/half.h"
 #include "kernels/toolbox.h"
+#include "layer/pack.h"
 #include "tests/support.h"
 
 #include <stdio.h>
@@ -26,10 +27,6 @@ struct subject {
     const struct fff_row_kernels *rows, *generic; /* for rows of the type */
     fff_weight_type type;
 };
-
-static size_t element_bytes(fff_weight_type type) {
-    return type == FFF_WEIGHT_F32 ? 4 : type == FFF_WEIGHT_I8 ? 1 : 2;
-}
 
 /* Random weights of a row. */
 static void fill_row(fff_weight_type type, enum fill kind, unsigned char *row, size_t width, uint64_t *state) {
@@ -68,7 +65,7 @@ struct packed {
 static struct packed pack_random(fff_weight_type type, enum fill kind, size_t input_width, size_t output_width,
                                  size_t trees, size_t levels, uint64_t *state) {
     struct packed packed;
-    size_t nodes = ((size_t)1 << levels) - 1, rows = trees * nodes, element = element_bytes(type);
+    size_t nodes = ((size_t)1 << levels) - 1, rows = trees * nodes, element = fff_element_bytes(type);
     size_t quantum = random_below(state, 2) == 0 ? element : FFF_LINE_BYTES;
     size_t input_bytes = fff_row_bytes(type, input_width), output_bytes = fff_row_bytes(type, output_width);
     size_t output_offset = round_up(input_bytes + element * random_below(state, 3), quantum);

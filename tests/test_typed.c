@@ -1,5 +1,6 @@
 /* 16-bit inputs and outputs: what fff_forward() makes of the widened inputs, rounded. */
 #include "kernels/half.h"
+#include "layer/pack.h"
 #include "tests/support.h"
 
 #include <math.h>
@@ -29,10 +30,6 @@ static fff_layer *make_layer(fff_isa isa, fff_weight_choice store, uint64_t *sta
     return test_create_layer(&desc, isa);
 }
 
-static size_t element_bytes(fff_weight_type type) {
-    return type == FFF_WEIGHT_F32 ? 4 : 2;
-}
-
 static void put(fff_weight_type type, void *to, size_t i, float value) {
     if (type == FFF_WEIGHT_F32) {
         ((float *)to)[i] = value;
@@ -51,8 +48,8 @@ static float get(fff_weight_type type, const void *from, size_t i) {
 static void check(const fff_layer *layer, fff_weight_type input_type, fff_weight_type output_type, size_t batch,
                   size_t threads, uint64_t *state) {
     size_t in_stride = IN + random_below(state, 4), out_stride = OUT + random_below(state, 4), size;
-    size_t in_bytes = ((batch - 1) * in_stride + IN) * element_bytes(input_type);
-    size_t out_bytes = ((batch - 1) * out_stride + OUT) * element_bytes(output_type);
+    size_t in_bytes = ((batch - 1) * in_stride + IN) * fff_element_bytes(input_type);
+    size_t out_bytes = ((batch - 1) * out_stride + OUT) * fff_element_bytes(output_type);
     struct guarded input = guarded_allocate(in_bytes), output = guarded_allocate(out_bytes);
     float *widened = test_allocate(batch * IN, sizeof(float)), *expected = test_allocate(batch * OUT, sizeof(float));
     memset(input.data, 0xff, in_bytes);
@@ -83,7 +80,7 @@ static void check(const fff_layer *layer, fff_weight_type input_type, fff_weight
         }
         for (size_t column = OUT; column < out_stride && t + 1 < batch; column++) {
             const unsigned char *gap =
-                (const unsigned char *)output.data + (t * out_stride + column) * element_bytes(output_type);
+                (const unsigned char *)output.data + (t * out_stride + column) * fff_element_bytes(output_type);
             assert_true(gap[0] == 0x5a && gap[1] == 0x5a);
         }
     }
