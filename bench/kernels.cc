@@ -283,12 +283,14 @@ void roots(benchmark::State &state, fff_isa isa, fff_weight_type type, size_t wi
     const fff_kernels *kernels = fff_kernels_of(isa);
     const Weights &w = weights_for(type, width, std::max<size_t>(1, bytes / row_bytes(type, width)), 1, 1, ROOTS);
     fff_trees trees = some_roots(w.trees, 0);
+    uint32_t order[ROOTS];
+    std::iota(order, order + ROOTS, 0);
     Buffer logits(ROOTS * trees.tree_count), outputs(ROOTS * width);
     auto run = [&](const fff_kernels &with) {
         if (add) {
-            with.rows[type]->add_roots(&trees, ROOTS, logits.data(), trees.tree_count, 0, outputs.data(), width);
+            with.rows[type]->add_roots(&trees, ROOTS, order, logits.data(), trees.tree_count, 0, outputs.data(), width);
         } else {
-            with.rows[type]->roots(&trees, ROOTS, w.token(&with, 0), w.token_stride(), false, logits.data(),
+            with.rows[type]->roots(&trees, ROOTS, order, w.token(&with, 0), w.token_stride(), false, logits.data(),
                                    trees.tree_count);
         }
     };

@@ -20,18 +20,18 @@ struct fff_sum_tile {
 FFF_INLINE void sum_tile(const struct fff_trees *trees, const float *const *factors, unsigned write,
                          float *const *output, size_t column, int vectors);
 
-FFF_INLINE void add_roots_by_tiles(const struct fff_trees *trees, size_t count, const float *factors,
-                                   size_t factor_stride, unsigned write, float *output, size_t output_stride,
-                                   struct fff_sum_tile tile) {
+FFF_INLINE void add_roots_by_tiles(const struct fff_trees *trees, size_t count, const uint32_t *tokens,
+                                   const float *factors, size_t factor_stride, unsigned write, float *output,
+                                   size_t output_stride, struct fff_sum_tile tile) {
     size_t width = trees->output_width;
     for (size_t first = 0; first < count; first += tile.tokens) {
-        size_t tokens = fff_min(count - first, tile.tokens);
+        size_t some = fff_min(count - first, tile.tokens);
         const float *of_token[FFF_MOST_SUM_TILE_TOKENS];
         float *to[FFF_MOST_SUM_TILE_TOKENS];
         for (size_t t = 0; t < tile.tokens; t++) { /* where there are fewer, the last is computed again */
-            size_t token = first + (t < tokens ? t : tokens - 1);
-            of_token[t] = factors + token * factor_stride;
-            to[t] = output + token * output_stride;
+            size_t i = first + (t < some ? t : some - 1);
+            of_token[t] = factors + i * factor_stride;
+            to[t] = output + tokens[i] * output_stride;
         }
         size_t column = 0;
         for (; column + tile.vectors * tile.register_floats <= width; column += tile.vectors * tile.register_floats) {

@@ -47,7 +47,7 @@ FFF_INLINE uint32_t fff_visit(const struct fff_descent *descent, size_t tree, si
     descent->nodes[entry] = node;
     descent->logits[entry] = logit;
     fff_fetch_l1(descent->fetch_from + row * trees->row_stride, descent->fetched);
-    return fff_child(node, logit, trees->threshold);
+    return fff_child(node, logit, fff_threshold_of(trees, row));
 }
 
 /* The beginning of both children's input rows, which lie one after the other, of tree 0. */

@@ -62,10 +62,11 @@ struct fff_trees {
     size_t input_width;
     size_t output_width;
     size_t tree_count;
-    size_t level_count; /* depth + 1 */
-    size_t node_count;  /* of a tree: 2^level_count - 1 */
-    size_t near_levels; /* rows of so many uppermost levels stay in L2: a hint at what not to fetch ahead */
-    float threshold;    /* a token goes right if its logit is above this: FFF_THRESHOLD_GREATER or _EQUAL */
+    size_t level_count;      /* depth + 1 */
+    size_t node_count;       /* of a tree: 2^level_count - 1 */
+    size_t near_levels;      /* rows of so many uppermost levels stay in L2: a hint at what not to fetch ahead */
+    float threshold;         /* a token goes right if its logit is above this: FFF_THRESHOLD_GREATER or _EQUAL */
+    const float *thresholds; /* in its place, one a row; NULL: that one */
 };
 
 /* A token as input rows meet it, `inputs + t * input_stride` in what follows, the stride in bytes: for I8 rows what
@@ -105,12 +106,12 @@ typedef void fff_two_levels_function(const struct fff_trees *trees, size_t row, 
 
 /* Several tokens against the roots of all trees:
  *
- *     for t in 0 .. count-1, for each tree:
- *         logits[t * logit_stride + tree * level_count] = logit of tree's root for token t
+ *     for i in 0 .. count-1, for each tree:
+ *         logits[i * logit_stride + tree * level_count] = logit of tree's root for token tokens[i]
  *
  * `fetch_output` asks for the roots' output rows to be prefetched, if they come from beyond L2. */
-typedef void fff_roots_function(const struct fff_trees *trees, size_t count, const void *inputs, size_t input_stride,
-                                bool fetch_output, float *logits, size_t logit_stride);
+typedef void fff_roots_function(const struct fff_trees *trees, size_t count, const uint32_t *tokens, const void *inputs,
+                                size_t input_stride, bool fetch_output, float *logits, size_t logit_stride);
 
 /* The outputs of several tokens, with e = tree * level_count + level counting a token's entries, `entries` in all:
  *
@@ -125,10 +126,11 @@ typedef void fff_accumulate_function(const struct fff_trees *trees, size_t count
                                      const uint32_t *nodes, const float *factors, unsigned write, float *output,
                                      size_t output_stride);
 
-/* For trees of one level, which are all root: what `accumulate` writes for tokens 0 to count - 1, token t's factor of a
- * tree being factors[t * factor_stride + tree]. FFF_WRITE_STREAM is not for this. */
-typedef void fff_add_roots_function(const struct fff_trees *trees, size_t count, const float *factors,
-                                    size_t factor_stride, unsigned write, float *output, size_t output_stride);
+/* For trees of one level, which are all root: what `accumulate` writes for the same tokens, the factor of tokens[i] and
+ * a tree being factors[i * factor_stride + tree]. FFF_WRITE_STREAM is not for this. */
+typedef void fff_add_roots_function(const struct fff_trees *trees, size_t count, const uint32_t *tokens,
+                                    const float *factors, size_t factor_stride, unsigned write, float *output,
+                                    size_t output_stride);
 
 /* What there is for rows of one type: the first four for input rows, the others for output rows. */
 struct fff_row_kernels {

@@ -18,13 +18,13 @@ FFF_INLINE void fff_fetch_roots(const struct fff_trees *trees, size_t first, boo
     }
 }
 
-static void KERNEL(roots)(const struct fff_trees *trees, size_t count, const void *inputs, size_t input_stride,
-                          bool fetch_output, float *logits, size_t logit_stride) {
-    for (size_t token = 0; token < count; token += FFF_DOT_TILE_TOKENS) {
-        size_t tokens = fff_min(count - token, FFF_DOT_TILE_TOKENS);
+static void KERNEL(roots)(const struct fff_trees *trees, size_t count, const uint32_t *tokens, const void *inputs,
+                          size_t input_stride, bool fetch_output, float *logits, size_t logit_stride) {
+    for (size_t first = 0; first < count; first += FFF_DOT_TILE_TOKENS) {
+        size_t some = fff_min(count - first, FFF_DOT_TILE_TOKENS);
         const void *input[FFF_DOT_TILE_TOKENS];
         for (size_t t = 0; t < FFF_DOT_TILE_TOKENS; t++) { /* where there are fewer, the last is used again */
-            input[t] = token_at(inputs, input_stride, (uint32_t)(token + (t < tokens ? t : tokens - 1)));
+            input[t] = token_at(inputs, input_stride, tokens[first + (t < some ? t : some - 1)]);
         }
         for (size_t tree = 0; tree < trees->tree_count; tree += FFF_DOT_TILE_ROWS) {
             size_t rows = fff_min(trees->tree_count - tree, FFF_DOT_TILE_ROWS);
@@ -32,14 +32,14 @@ static void KERNEL(roots)(const struct fff_trees *trees, size_t count, const voi
             for (size_t r = 0; r < FFF_DOT_TILE_ROWS; r++) {
                 row[r] = (tree + (r < rows ? r : rows - 1)) * trees->node_count;
             }
-            if (token == 0 && trees->near_levels == 0) {
+            if (first == 0 && trees->near_levels == 0) {
                 fff_fetch_roots(trees, tree + FFF_DOT_TILE_ROWS, fetch_output);
             }
             float tile[FFF_DOT_TILE_ROWS][FFF_DOT_TILE_TOKENS];
             dot_tile(trees, row, input, NULL, tile);
             for (size_t r = 0; r < rows; r++) {
-                for (size_t t = 0; t < tokens; t++) {
-                    logits[(token + t) * logit_stride + (tree + r) * trees->level_count] = tile[r][t];
+                for (size_t t = 0; t < some; t++) {
+                    logits[(first + t) * logit_stride + (tree + r) * trees->level_count] = tile[r][t];
                 }
             }
         }

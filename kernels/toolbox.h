@@ -101,6 +101,11 @@ FFF_INLINE uint32_t fff_goes_right(float logit, float threshold) {
     return logit > threshold;
 }
 
+/* What a row's logit is compared with. */
+FFF_INLINE float fff_threshold_of(const struct fff_trees *trees, size_t row) {
+    return trees->thresholds != NULL ? trees->thresholds[row] : trees->threshold;
+}
+
 FFF_INLINE uint32_t fff_child(uint32_t node, float logit, float threshold) {
     return 2 * node + 1 + fff_goes_right(logit, threshold);
 }

@@ -21,12 +21,12 @@ FFF_INLINE void fff_two_levels_of_four(const struct fff_trees *trees, size_t row
         input[t] = token_at(inputs, input_stride, tokens[t]);
         next[t] = ahead != NULL ? token_at(inputs, input_stride, ahead[t]) : NULL;
     }
-    float tile[FFF_DOT_TILE_ROWS][FFF_DOT_TILE_TOKENS];
+    float tile[FFF_DOT_TILE_ROWS][FFF_DOT_TILE_TOKENS], threshold = fff_threshold_of(trees, row);
     dot_tile(trees, rows, input, ahead != NULL ? next : NULL, tile);
     for (size_t t = 0; t < FFF_DOT_TILE_TOKENS; t++) {
         float *logit = logits + tokens[t] * logit_stride;
         logit[0] = tile[0][t];
-        logit[1] = tile[1 + fff_goes_right(logit[0], trees->threshold)][t];
+        logit[1] = tile[1 + fff_goes_right(logit[0], threshold)][t];
     }
 }
 
@@ -54,7 +54,7 @@ static void KERNEL(two_levels)(const struct fff_trees *trees, size_t row, size_t
             fff_pad_tail(input, trees->input_width, tail);
         }
         logit[0] = row_logit(trees, row, input, tail);
-        logit[1] = row_logit(trees, left_row + fff_goes_right(logit[0], trees->threshold), input, tail);
+        logit[1] = row_logit(trees, left_row + fff_goes_right(logit[0], fff_threshold_of(trees, row)), input, tail);
     }
 }
 

@@ -28,12 +28,12 @@ static double rounding_of_dot(size_t width) {
 }
 
 /* A stored weight, exactly. */
-static double stored_weight(const fff_layer *layer, size_t row, size_t column) {
-    const unsigned char *weights = layer->trees.input_rows + row * layer->trees.row_stride;
-    switch (layer->input_type) {
+static double stored_weight(const struct fff_part *part, size_t row, size_t column) {
+    const unsigned char *weights = part->trees.input_rows + row * part->trees.row_stride;
+    switch (part->input_type) {
     case FFF_WEIGHT_BF16: return fff_widen_bf16(fff_load_u16(weights + 2 * fff_bf16_place(column)));
     case FFF_WEIGHT_F16: return fff_widen_f16(fff_load_u16(weights + 2 * column));
-    case FFF_WEIGHT_I8: return (double)(int8_t)weights[column] * (double)layer->trees.input_scales[row];
+    case FFF_WEIGHT_I8: return (double)(int8_t)weights[column] * (double)part->trees.input_scales[row];
     case FFF_WEIGHT_F32: break;
     }
     float weight;
@@ -41,19 +41,19 @@ static double stored_weight(const fff_layer *layer, size_t row, size_t column) {
     return weight;
 }
 
-void fff_measure_rows(fff_layer *layer) {
-    const struct fff_trees *trees = &layer->trees;
+void fff_measure_rows(struct fff_part *part) {
+    const struct fff_trees *trees = &part->trees;
     size_t width = trees->input_width, rows = trees->tree_count * trees->node_count;
-    float *errors = (float *)layer->exact.errors, *norms = (float *)layer->exact.norms; /* the layer's own memory */
+    float *errors = (float *)part->exact.errors, *norms = (float *)part->exact.norms; /* the layer's own memory */
     double rounding = rounding_of_dot(width), largest = 0.0;
-    bool integers = layer->input_type == FFF_WEIGHT_I8;
+    bool integers = part->input_type == FFF_WEIGHT_I8;
     for (size_t row = 0; row < rows; row++) {
-        const unsigned char *exact = layer->exact.trees.input_rows + row * layer->exact.trees.row_stride;
+        const unsigned char *exact = part->exact.trees.input_rows + row * part->exact.trees.row_stride;
         double of_error = 0.0, of_exact = 0.0, of_stored = 0.0;
         for (size_t column = 0; column < width; column++) {
             float weight;
             memcpy(&weight, exact + 4 * column, sizeof weight);
-            double stored = stored_weight(layer, row, column), error = stored - (double)weight;
+            double stored = stored_weight(part, row, column), error = stored - (double)weight;
             of_error += error * error;
             of_exact += (double)weight * (double)weight;
             of_stored += stored * stored;
@@ -69,17 +69,18 @@ void fff_measure_rows(fff_layer *layer) {
         }
     }
     /* of a square, each step of the chains, and of the columns beyond them, which come one by one */
-    layer->exact.norm_factor = round_up((1.0 + rounding + 0x1p-18) * SLACK);
-    layer->exact.error_factor = round_up(0.5001 * sqrt((double)width) * SLACK);
+    part->exact.norm_factor = round_up((1.0 + rounding + 0x1p-18) * SLACK);
+    part->exact.error_factor = round_up(0.5001 * sqrt((double)width) * SLACK);
     /* Beyond it, a sum on its way could overflow in one of the two dot products only. */
-    layer->exact.norm_limit = (float)((double)FLT_MAX / 8.0 / fmax(largest, 1.0));
+    part->exact.norm_limit = (float)((double)FLT_MAX / 8.0 / fmax(largest, 1.0));
 }
 
-struct fff_exact_token fff_measure_token(const fff_layer *layer, const float *input, const unsigned char *quantised) {
+struct fff_exact_token fff_measure_token(const struct fff_part *part, const float *input,
+                                         const unsigned char *quantised) {
     static const uint32_t ONLY = 0;
     static const float NO_BIAS = 0.0f;
     /* Kernels may read what lies behind a row's incomplete step, but nobody what lies behind an input. */
-    size_t width = layer->trees.input_width, whole = width - width % FFF_ROW_STEP;
+    size_t width = part->trees.input_width, whole = width - width % FFF_ROW_STEP;
     const struct fff_trees itself = {
         .input_rows = (const unsigned char *)input,
         .biases = &NO_BIAS,
@@ -91,17 +92,17 @@ struct fff_exact_token fff_measure_token(const fff_layer *layer, const float *in
     };
     float squared = 0.0f;
     if (whole > 0) {
-        layer->exact.node_dot(&itself, 0, 1, &ONLY, input, 0, &squared, 1);
+        part->exact.node_dot(&itself, 0, 1, &ONLY, input, 0, &squared, 1);
     }
     for (size_t column = whole; column < width; column++) {
         squared += input[column] * input[column];
     }
-    struct fff_exact_token token = {.input = input, .norm = sqrtf(squared) * layer->exact.norm_factor};
-    if (!(squared >= LEAST_NORM_SQUARED && token.norm <= layer->exact.norm_limit)) {
+    struct fff_exact_token token = {.input = input, .norm = sqrtf(squared) * part->exact.norm_factor};
+    if (!(squared >= LEAST_NORM_SQUARED && token.norm <= part->exact.norm_limit)) {
         token.norm = INFINITY;
     }
     if (quantised != NULL) {
-        token.error = fff_scale_of_quantised(quantised, width) * layer->exact.error_factor;
+        token.error = fff_scale_of_quantised(quantised, width) * part->exact.error_factor;
     }
     return token;
 }
@@ -110,9 +111,12 @@ struct fff_exact_token fff_measure_token(const fff_layer *layer, const float *in
 
 /* Whether a narrow row's logit leads where the float32 row's would. A bound that is infinite or NaN decides nothing,
  * nor does a logit. */
-static bool decided(const fff_layer *layer, const struct fff_exact_token *token, size_t row, float logit) {
-    float bound = token->norm * layer->exact.errors[row] + token->error * layer->exact.norms[row];
+static bool decided(const struct fff_part *part, const struct fff_exact_token *token, size_t row, float logit) {
+    float bound = token->norm * part->exact.errors[row] + token->error * part->exact.norms[row];
     float size = fabsf(logit);
+    if (part->trees.thresholds != NULL) { /* the difference is rounded, too */
+        size = fabsf(logit - part->trees.thresholds[row]) * (1.0f - 0x1p-22f);
+    }
     return size > bound && size <= FLT_MAX;
 }
 
@@ -124,39 +128,41 @@ static float logit_of(fff_node_dot_function *node_dot, const struct fff_trees *t
     return logit;
 }
 
-void fff_fetch_undecided(const fff_layer *layer, size_t first, size_t trees, const struct fff_exact_token *token,
+void fff_fetch_undecided(const struct fff_part *part, size_t first, size_t trees, const struct fff_exact_token *token,
                          const uint32_t *nodes, const float *logits) {
-    size_t levels = layer->trees.level_count;
+    size_t levels = part->trees.level_count, routing = fff_routing_levels(part);
     for (size_t tree = first; tree < first + trees; tree++, nodes += levels, logits += levels) {
-        for (size_t level = 0; level + 1 < levels; level++) {
-            size_t row = tree * layer->trees.node_count + nodes[level];
-            if (!decided(layer, token, row, logits[level])) {
-                const struct fff_trees *exact = &layer->exact.trees;
+        for (size_t level = 0; level < routing; level++) {
+            size_t row = tree * part->trees.node_count + nodes[level];
+            if (!decided(part, token, row, logits[level])) {
+                const struct fff_trees *exact = &part->exact.trees;
                 fff_fetch_l2(exact->input_rows + row * exact->row_stride, exact->input_bytes);
             }
         }
     }
 }
 
-void fff_settle(const fff_layer *layer, size_t first, size_t trees, const struct fff_exact_token *token,
+void fff_settle(const struct fff_part *part, size_t first, size_t trees, const struct fff_exact_token *token,
                 const void *input, uint32_t *nodes, float *logits) {
-    size_t levels = layer->trees.level_count;
+    size_t levels = part->trees.level_count, routing = fff_routing_levels(part);
     for (size_t tree = first; tree < first + trees; tree++, nodes += levels, logits += levels) {
         bool again = false; /* it goes another way than by its narrow rows, from here on */
         for (size_t level = 0; level < levels; level++) {
-            size_t row = tree * layer->trees.node_count + nodes[level];
+            size_t row = tree * part->trees.node_count + nodes[level];
             if (again) {
-                logits[level] = logit_of(fff_input_kernels(layer)->node_dot, &layer->trees, row, input);
+                logits[level] = logit_of(fff_input_kernels(part)->node_dot, &part->trees, row, input);
             }
-            if (level + 1 == levels) {
+            if (level == routing) {
                 break;
             }
-            if (!decided(layer, token, row, logits[level])) {
-                logits[level] = logit_of(layer->exact.node_dot, &layer->exact.trees, row, token->input);
+            if (!decided(part, token, row, logits[level])) {
+                logits[level] = logit_of(part->exact.node_dot, &part->exact.trees, row, token->input);
             }
-            uint32_t child = fff_child(nodes[level], logits[level], layer->trees.threshold);
-            again = again || child != nodes[level + 1];
-            nodes[level + 1] = child;
+            if (level + 1 < levels) {
+                uint32_t child = fff_child(nodes[level], logits[level], fff_threshold_of(&part->trees, row));
+                again = again || child != nodes[level + 1];
+                nodes[level + 1] = child;
+            }
         }
     }
 }

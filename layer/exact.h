@@ -15,18 +15,19 @@ struct fff_exact_token {
     float norm, error;
 };
 
-/* Fills in a layer's bounds, of each row and for all tokens, when its rows are packed. */
-void fff_measure_rows(fff_layer *layer);
+/* Fills in a part's bounds, of each row and for all tokens, when its rows are packed. */
+void fff_measure_rows(struct fff_part *part);
 
 /* The bounds of a token. `quantised` is what its input became for int8 rows; NULL for others. */
-struct fff_exact_token fff_measure_token(const fff_layer *layer, const float *input, const unsigned char *quantised);
+struct fff_exact_token fff_measure_token(const struct fff_part *part, const float *input,
+                                         const unsigned char *quantised);
 
-/* Asks for the float32 rows that a token needs which has gone down `trees` of a layer's trees, from `first` on. */
-void fff_fetch_undecided(const fff_layer *layer, size_t first, size_t trees, const struct fff_exact_token *token,
+/* Asks for the float32 rows that a token needs which has gone down `trees` of a part's trees, from `first` on. */
+void fff_fetch_undecided(const struct fff_part *part, size_t first, size_t trees, const struct fff_exact_token *token,
                          const uint32_t *nodes, const float *logits);
 
 /* Settles its logits and nodes. `input` is as its narrow rows meet it. */
-void fff_settle(const fff_layer *layer, size_t first, size_t trees, const struct fff_exact_token *token,
+void fff_settle(const struct fff_part *part, size_t first, size_t trees, const struct fff_exact_token *token,
                 const void *input, uint32_t *nodes, float *logits);
 
 #endif

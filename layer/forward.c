@@ -1,5 +1,5 @@
 /* The public functions that compute: check the arguments, then do the job. */
-#include "layer/job.h"
+#include "layer/forest.h"
 #include "layer/rows.h"
 #include "layer/size.h"
 
@@ -11,8 +11,7 @@ fff_status fff_workspace_size(const fff_layer *layer, size_t batch, size_t concu
         *size = 0;
         return FFF_OK;
     }
-    struct fff_plan plan;
-    size_t bytes = fff_plan_batch(layer, batch, concurrency, &plan);
+    size_t bytes = fff_forest_workspace(layer, batch, concurrency);
     if (bytes == 0) {
         return FFF_ERROR_OVERFLOW;
     }
@@ -41,21 +40,53 @@ static bool any_overlap(const struct matrices *matrices) {
 }
 
 /* What there is to check when each matrix but the workspace is known to be good; then the job can run. */
-static fff_status prepare(struct fff_job *job, struct matrices *matrices, void *workspace, size_t workspace_size,
+static fff_status prepare(const struct fff_job *job, struct matrices *matrices, void *workspace, size_t workspace_size,
                           const fff_runner *runner) {
-    fff_status status = fff_plan_job(job, workspace, workspace_size, runner);
+    fff_status status = fff_check_forest(job, workspace, workspace_size, runner);
     if (status == FFF_OK) {
         status = fff_check_bytes(workspace, workspace_size, &matrices->rows[0]);
     }
     return status == FFF_OK && any_overlap(matrices) ? FFF_ERROR_OVERLAP : status;
 }
 
+/* Whether a token's entries in one tree of a leaf layer name the neurons of a leaf, in order, after its nodes. */
+static bool names_a_leaf(const struct fff_part *part, const uint32_t *nodes) {
+    size_t width = part->leaves.width, first = part->trees.node_count, neuron = nodes[0] - first;
+    if (nodes[0] < first || neuron >= part->leaves.count * width || neuron % width != 0) {
+        return false;
+    }
+    for (size_t j = 1; j < width; j++) {
+        if (nodes[j] != nodes[0] + j) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* One token's entries in one part. */
+static bool are_nodes(const struct fff_part *part, const uint32_t *nodes) {
+    size_t levels = part->trees.level_count;
+    for (size_t tree = 0; tree < part->trees.tree_count; tree++, nodes += levels + part->leaves.width) {
+        for (size_t level = 0; level < levels && part->leaves.width == 0; level++) {
+            if (nodes[level] >= part->trees.node_count) {
+                return false;
+            }
+        }
+        if (part->leaves.width > 0 && !names_a_leaf(part, nodes + levels)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 static fff_status check_nodes(const struct fff_job *job) {
     for (size_t t = 0; t < job->batch; t++) {
-        for (size_t e = 0; e < job->layer->path_length; e++) {
-            if (job->nodes[t * job->node_stride + e] >= job->layer->trees.node_count) {
+        const uint32_t *nodes = job->nodes + t * job->node_stride;
+        for (size_t i = 0; i < job->layer->part_count; i++) {
+            if (!are_nodes(&job->layer->parts[i], nodes)) {
                 return FFF_ERROR_NODE;
             }
+            nodes += job->layer->parts[i].path_length;
         }
     }
     return FFF_OK;
@@ -80,14 +111,14 @@ fff_status fff_forward(const fff_layer *layer, size_t batch, const float *input,
         .output_stride = output_stride,
     };
     struct matrices matrices = {.count = 3, .written = 2};
-    fff_status status = fff_check_rows(output, batch, layer->trees.output_width, output_stride, &matrices.rows[1]);
+    fff_status status = fff_check_rows(output, batch, layer->output_width, output_stride, &matrices.rows[1]);
     if (status == FFF_OK) {
-        status = fff_check_rows(input, batch, layer->trees.input_width, input_stride, &matrices.rows[2]);
+        status = fff_check_rows(input, batch, layer->input_width, input_stride, &matrices.rows[2]);
     }
     if (status == FFF_OK) {
         status = prepare(&job, &matrices, workspace, workspace_size, runner);
     }
-    return status == FFF_OK ? fff_run_job(&job) : status;
+    return status == FFF_OK ? fff_run_forest(&job, workspace, workspace_size, runner) : status;
 }
 
 fff_status fff_route(const fff_layer *layer, size_t batch, const float *input, size_t input_stride, uint32_t *nodes,
@@ -115,12 +146,12 @@ fff_status fff_route(const fff_layer *layer, size_t batch, const float *input, s
         status = fff_check_rows(logits, batch, layer->path_length, logit_stride, &matrices.rows[2]);
     }
     if (status == FFF_OK) {
-        status = fff_check_rows(input, batch, layer->trees.input_width, input_stride, &matrices.rows[3]);
+        status = fff_check_rows(input, batch, layer->input_width, input_stride, &matrices.rows[3]);
     }
     if (status == FFF_OK) {
         status = prepare(&job, &matrices, workspace, workspace_size, runner);
     }
-    return status == FFF_OK ? fff_run_job(&job) : status;
+    return status == FFF_OK ? fff_run_forest(&job, workspace, workspace_size, runner) : status;
 }
 
 fff_status fff_accumulate(const fff_layer *layer, size_t batch, const uint32_t *nodes, size_t node_stride,
@@ -143,7 +174,7 @@ fff_status fff_accumulate(const fff_layer *layer, size_t batch, const uint32_t *
         .output_stride = output_stride,
     };
     struct matrices matrices = {.count = 4, .written = 2};
-    fff_status status = fff_check_rows(output, batch, layer->trees.output_width, output_stride, &matrices.rows[1]);
+    fff_status status = fff_check_rows(output, batch, layer->output_width, output_stride, &matrices.rows[1]);
     if (status == FFF_OK) {
         status = fff_check_rows(nodes, batch, layer->path_length, node_stride, &matrices.rows[2]);
     }
@@ -156,5 +187,5 @@ fff_status fff_accumulate(const fff_layer *layer, size_t batch, const uint32_t *
     if (status == FFF_OK) {
         status = check_nodes(&job);
     }
-    return status == FFF_OK ? fff_run_job(&job) : status;
+    return status == FFF_OK ? fff_run_forest(&job, workspace, workspace_size, runner) : status;
 }

@@ -12,6 +12,7 @@
 #include "dispatch/fp_environment.h"
 #include "kernels/toolbox.h"
 #include "layer/exact.h"
+#include "layer/leaves.h"
 #include "layer/size.h"
 #include "layer/walk.h"
 
@@ -43,7 +44,7 @@ static bool run_tasks(const struct fff_job *job, void (*task)(void *, size_t), v
     return fff_run_round(job->round, &job->runner, task, argument);
 }
 
-/* `count` of a layer's trees, from `first` on. */
+/* `count` of a part's trees, from `first` on. */
 static struct fff_trees some_trees(const struct fff_trees *all, size_t first, size_t count) {
     struct fff_trees some = *all;
     size_t rows = first * all->node_count;
@@ -54,22 +55,27 @@ static struct fff_trees some_trees(const struct fff_trees *all, size_t first, si
         some.input_scales += rows;
         some.input_sums += rows;
     }
+    if (all->thresholds != NULL) {
+        some.thresholds += rows;
+    }
     some.tree_count = count;
     return some;
 }
 
 /* Of their output rows, if those are int8. */
-static const float *some_scales(const fff_layer *layer, size_t first) {
-    return layer->output_scales != NULL ? layer->output_scales + first * layer->trees.node_count : NULL;
+static const float *some_scales(const struct fff_part *part, size_t first) {
+    return part->output_scales != NULL && part->leaves.width == 0 ? part->output_scales + first * part->trees.node_count
+                                                                  : NULL;
 }
 
 /* How a group of trees adds to the outputs. Output that L2 would not hold until the call returns is streamed past it,
  * unless the next group is to add to it. */
 static unsigned write_flags(const struct fff_job *job, size_t first_tree, size_t trees) {
-    const fff_layer *layer = job->layer;
-    bool large = job->batch > layer->l2_bytes / 2 / sizeof(float) / layer->trees.output_width;
-    return (first_tree > 0 ? FFF_WRITE_CONTINUE : 0u) |
-           (large && trees == layer->trees.tree_count ? FFF_WRITE_STREAM : 0u);
+    const struct fff_part *part = job->part;
+    bool alone = job->layer->part_count == 1 && job->layer->output_bias == NULL && part->leaves.width == 0;
+    bool large = alone && job->batch > part->l2_bytes / 2 / sizeof(float) / part->trees.output_width;
+    return (first_tree > 0 || job->continues ? FFF_WRITE_CONTINUE : 0u) |
+           (large && trees == part->trees.tree_count ? FFF_WRITE_STREAM : 0u);
 }
 
 /* At which level a walk down some of a layer's trees asks for the outputs: where only rows that are near have been met
@@ -77,7 +83,7 @@ static unsigned write_flags(const struct fff_job *job, size_t first_tree, size_t
  * what a block of tokens adds to need not fit L2 then; and never, if several trees of the walk come before or if they
  * are streamed. */
 static size_t level_of_outputs(const struct fff_job *job, size_t trees, unsigned write) {
-    const struct fff_trees *all = &job->layer->trees;
+    const struct fff_trees *all = &job->part->trees;
     if (trees > 1 || (write & FFF_WRITE_STREAM) != 0) {
         return all->level_count;
     }
@@ -91,36 +97,37 @@ static size_t level_of_outputs(const struct fff_job *job, size_t trees, unsigned
 /* A walk of the tokens from `first` on down a group of trees, with its arrays in `memory`. */
 static struct fff_walk make_walk(const struct fff_job *job, size_t first, size_t first_tree, size_t trees,
                                  unsigned char *memory) {
-    const fff_layer *layer = job->layer;
+    const struct fff_part *part = job->part;
     struct fff_walk walk = {
-        .layer = layer,
+        .part = part,
         .first_tree = first_tree,
-        .trees = some_trees(&layer->trees, first_tree, trees),
-        .output_scales = some_scales(layer, first_tree),
+        .trees = some_trees(&part->trees, first_tree, trees),
+        .output_scales = some_scales(part, first_tree),
         .input = job->input + first * job->input_stride,
         .input_stride = job->input_stride * sizeof(float),
         .nodes = (uint32_t *)(void *)memory,
         .finish_tokens = job->plan.finish_tokens,
-        .inputs_beyond_l2 = fff_beyond_l2(&layer->trees) && (first_tree == 0 || layer->large_trees),
+        .inputs_beyond_l2 = fff_beyond_l2(&part->trees) && (first_tree == 0 || part->large_trees),
     };
-    if (layer->exact_routes) {
+    if (part->exact_routes) {
         walk.tokens = (const struct fff_exact_token *)(const void *)(memory + job->plan.walk.tokens);
     }
-    if (layer->input_type == FFF_WEIGHT_I8) {
+    if (part->input_type == FFF_WEIGHT_I8) {
         walk.input = memory + job->plan.walk.quantised;
-        walk.input_stride = fff_token_bytes(layer);
+        walk.input_stride = fff_token_bytes(part);
     }
+    bool leaves = part->leaves.width > 0;
     if (job->routed_nodes != NULL) {
-        size_t entry = first_tree * layer->trees.level_count;
-        walk.finish = fff_finish_route;
+        size_t entry = first_tree * (part->path_length / part->trees.tree_count);
+        walk.finish = leaves ? fff_finish_leaves_route : fff_finish_route;
         walk.logits = job->routed_logits + first * job->logit_stride + entry;
         walk.logit_stride = job->logit_stride;
         walk.routed_nodes = job->routed_nodes + first * job->node_stride + entry;
         walk.routed_stride = job->node_stride;
     } else {
-        walk.finish = fff_finish_forward;
+        walk.finish = leaves ? fff_finish_leaves_forward : fff_finish_forward;
         walk.logits = (float *)(void *)(memory + job->plan.walk.logits);
-        walk.logit_stride = trees * layer->trees.level_count;
+        walk.logit_stride = trees * part->trees.level_count;
         walk.output = job->output + first * job->output_stride;
         walk.output_stride = job->output_stride;
         walk.write = write_flags(job, first_tree, trees);
@@ -132,17 +139,17 @@ static struct fff_walk make_walk(const struct fff_job *job, size_t first, size_t
 /* What int8 rows and exact routes want of the tokens from `first` on, into the arrays of a walk in `memory`, where they
  * are number `place` and on. */
 static void prepare_tokens(const struct fff_job *job, size_t first, size_t count, unsigned char *memory, size_t place) {
-    const fff_layer *layer = job->layer;
-    unsigned char *quantised = memory + job->plan.walk.quantised + place * fff_token_bytes(layer);
+    const struct fff_part *part = job->part;
+    unsigned char *quantised = memory + job->plan.walk.quantised + place * fff_token_bytes(part);
     struct fff_exact_token *tokens = (struct fff_exact_token *)(void *)(memory + job->plan.walk.tokens) + place;
-    bool integers = layer->input_type == FFF_WEIGHT_I8;
-    for (size_t i = 0; i < count && (integers || layer->exact_routes); i++, quantised += fff_token_bytes(layer)) {
+    bool integers = part->input_type == FFF_WEIGHT_I8;
+    for (size_t i = 0; i < count && (integers || part->exact_routes); i++, quantised += fff_token_bytes(part)) {
         const float *input = job->input + (first + i) * job->input_stride;
         if (integers) {
-            layer->kernels->quantise(layer->trees.input_width, input, quantised);
+            part->kernels->quantise(part->trees.input_width, input, quantised);
         }
-        if (layer->exact_routes) {
-            tokens[i] = fff_measure_token(layer, input, integers ? quantised : NULL);
+        if (part->exact_routes) {
+            tokens[i] = fff_measure_token(part, input, integers ? quantised : NULL);
         }
     }
 }
@@ -157,49 +164,123 @@ static void start_at_root(const struct fff_walk *walk, size_t tree, size_t first
 
 /* ---- Every task with tokens of its own ------------------------------------------------------- */
 
-/* A token on its own, group of trees by group of trees, so that a group's output rows, which its descent fetches, are
- * still in L2 for its sums. */
-static void run_token(const struct fff_job *job, size_t token, unsigned char *slice) {
-    const fff_layer *layer = job->layer;
-    const struct fff_kernels *kernels = layer->kernels;
-    const struct fff_row_kernels *input_kernels = fff_input_kernels(layer), *output_kernels = fff_output_kernels(layer);
+/* A token on its own: its input as input rows meet it, what exact routes want of it, and memory for nodes and logits.
+ */
+struct alone {
+    size_t token;
+    const void *input;
+    struct fff_exact_token measured;
+    unsigned char *memory;
+};
+
+static struct alone prepare_token(const struct fff_job *job, size_t token, unsigned char *slice) {
+    const struct fff_part *part = job->part;
     const float *given = job->input + token * job->input_stride;
-    const void *input = given;
-    if (layer->input_type == FFF_WEIGHT_I8) {
-        kernels->quantise(layer->trees.input_width, given, slice);
-        input = slice;
-        slice += fff_token_bytes(layer);
+    struct alone alone = {.token = token, .input = given, .memory = slice};
+    if (part->input_type == FFF_WEIGHT_I8) {
+        part->kernels->quantise(part->trees.input_width, given, slice);
+        alone.input = slice;
+        alone.memory += fff_token_bytes(part);
     }
-    struct fff_exact_token measured = {0};
-    if (layer->exact_routes) {
-        measured = fff_measure_token(layer, given, input == given ? NULL : input);
+    if (part->exact_routes) {
+        alone.measured = fff_measure_token(part, given, alone.input == given ? NULL : alone.input);
     }
-    size_t all = layer->trees.tree_count;
-    if (job->routed_nodes != NULL) {
-        uint32_t *nodes = job->routed_nodes + token * job->node_stride;
-        float *logits = job->routed_logits + token * job->logit_stride;
-        input_kernels->descend(&layer->trees, input, false, nodes, logits);
-        if (layer->exact_routes) {
-            fff_settle(layer, 0, all, &measured, input, nodes, logits);
-        }
-        return;
+    return alone;
+}
+
+/* Down some trees. */
+static void descend_alone(const struct fff_part *part, const struct alone *alone, const struct fff_trees *some,
+                          size_t first_tree, bool fetch_output, uint32_t *nodes, float *logits) {
+    fff_input_kernels(part)->descend(some, alone->input, fetch_output, nodes, logits);
+    if (part->exact_routes) {
+        fff_fetch_undecided(part, first_tree, some->tree_count, &alone->measured, nodes, logits);
+        fff_settle(part, first_tree, some->tree_count, &alone->measured, alone->input, nodes, logits);
     }
-    uint32_t *nodes = (uint32_t *)(void *)slice;
-    float *logits = (float *)(void *)(nodes + layer->group_of_token * layer->trees.level_count);
-    float *output = job->output + token * job->output_stride;
+}
+
+static void route_alone(const struct fff_job *job, const struct alone *alone) {
+    uint32_t *nodes = job->routed_nodes + alone->token * job->node_stride;
+    descend_alone(job->part, alone, &job->part->trees, 0, false, nodes,
+                  job->routed_logits + alone->token * job->logit_stride);
+}
+
+/* Group of trees by group of trees, so that a group's output rows, which its descent fetches, are still in L2 for its
+ * sums. */
+static void forward_alone(const struct fff_job *job, const struct alone *alone) {
+    const struct fff_part *part = job->part;
+    size_t all = part->trees.tree_count;
+    uint32_t *nodes = (uint32_t *)(void *)alone->memory;
+    float *logits = (float *)(void *)(nodes + part->group_of_token * part->trees.level_count);
+    float *output = job->output + alone->token * job->output_stride;
     for (size_t tree = 0, trees; tree < all; tree += trees) {
-        trees = fff_min(all - tree, layer->group_of_token);
-        const struct fff_trees some = some_trees(&layer->trees, tree, trees);
-        input_kernels->descend(&some, input, true, nodes, logits);
-        if (layer->exact_routes) {
-            fff_fetch_undecided(layer, tree, trees, &measured, nodes, logits);
-            fff_settle(layer, tree, trees, &measured, input, nodes, logits);
-        }
-        kernels->activate(layer->activation, trees * some.level_count, logits, logits);
-        fff_scale_factors(&some, some_scales(layer, tree), nodes, logits);
-        output_kernels->accumulate(&some, 1, &ONLY, nodes, logits, write_flags(job, tree, trees), output,
-                                   job->output_stride);
+        trees = fff_min(all - tree, part->group_of_token);
+        const struct fff_trees some = some_trees(&part->trees, tree, trees);
+        descend_alone(part, alone, &some, tree, true, nodes, logits);
+        part->kernels->activate(part->activation, trees * some.level_count, logits, logits);
+        fff_scale_factors(part, &some, some_scales(part, tree), nodes, logits);
+        fff_output_kernels(part)->accumulate(&some, 1, &ONLY, nodes, logits, write_flags(job, tree, trees), output,
+                                             job->output_stride);
     }
+}
+
+/* Down all trees of a leaf layer, then leaf by leaf. */
+static void run_alone_at_leaves(const struct fff_job *job, const struct alone *alone) {
+    const struct fff_part *part = job->part;
+    size_t all = part->trees.tree_count, levels = part->trees.level_count;
+    uint32_t *nodes = (uint32_t *)(void *)alone->memory;
+    float *logits = (float *)(void *)(nodes + all * levels), *activations = logits + all * levels;
+    uint32_t *zeros = (uint32_t *)(void *)(activations + part->leaves.at_once);
+    if (levels > 0) {
+        descend_alone(part, alone, &part->trees, 0, false, nodes, logits);
+    }
+    for (size_t tree = 0; tree < all; tree++, nodes += levels, logits += levels) {
+        uint32_t leaf = (uint32_t)part->trees.node_count; /* as a child of the last node */
+        if (levels > 0) {
+            size_t row = tree * part->trees.node_count + nodes[levels - 1];
+            leaf = fff_child(nodes[levels - 1], logits[levels - 1], fff_threshold_of(&part->trees, row));
+        }
+        struct fff_walk walk = {
+            .part = part,
+            .first_tree = tree,
+            .trees = some_trees(&part->trees, tree, 1),
+            .input = alone->input,
+            .nodes = &leaf,
+        };
+        if (job->routed_nodes != NULL) {
+            size_t entry = tree * (levels + part->leaves.width);
+            walk.routed_nodes = job->routed_nodes + alone->token * job->node_stride + entry;
+            walk.logits = job->routed_logits + alone->token * job->logit_stride + entry;
+            memcpy(walk.logits, logits, levels * sizeof *logits);
+            fff_finish_leaves_route(&walk, 1, &ONLY, activations, zeros);
+        } else {
+            walk.output = job->output + alone->token * job->output_stride;
+            walk.write = write_flags(job, tree, 1);
+            fff_finish_leaves_forward(&walk, 1, &ONLY, activations, zeros);
+        }
+    }
+}
+
+static void run_token(const struct fff_job *job, size_t token, unsigned char *slice) {
+    const struct alone alone = prepare_token(job, token, slice);
+    if (job->part->leaves.width > 0) {
+        run_alone_at_leaves(job, &alone);
+    } else if (job->routed_nodes != NULL) {
+        route_alone(job, &alone);
+    } else {
+        forward_alone(job, &alone);
+    }
+}
+
+/* Both halves of a group of trees of depth 0, blocked matrix products; `walk.logits` are known. */
+static void sum_roots(const struct fff_walk *walk, size_t count, const uint32_t *order) {
+    const struct fff_part *part = walk->part;
+    size_t trees = walk->trees.tree_count;
+    part->kernels->activate(part->activation, count * trees, walk->logits, walk->logits);
+    for (size_t t = 0; t < count; t++) {
+        fff_scale_factors(part, &walk->trees, walk->output_scales, NULL, walk->logits + t * trees);
+    }
+    fff_output_kernels(part)->add_roots(&walk->trees, count, order, walk->logits, trees,
+                                        walk->write & FFF_WRITE_CONTINUE, walk->output, walk->output_stride);
 }
 
 /* A block of tokens, group of trees by group of trees. */
@@ -207,25 +288,20 @@ static void run_block(const struct fff_job *job, size_t first, size_t count, siz
     unsigned char *slice = slice_of(job, task);
     uint32_t *order = (uint32_t *)(void *)(slice + job->plan.walk.order);
     uint32_t *scratch = (uint32_t *)(void *)(slice + job->plan.walk.scratch);
-    size_t all = job->layer->trees.tree_count;
+    size_t all = job->part->trees.tree_count;
     prepare_tokens(job, first, count, slice, 0);
     for (size_t tree = 0, trees; tree < all; tree += trees) {
         trees = fff_min(all - tree, job->plan.group);
         struct fff_walk walk = make_walk(job, first, tree, trees, slice);
         bool dense = trees > 1 && walk.trees.level_count == 1 && walk.output != NULL;
         if (trees > 1) {
-            fff_input_kernels(walk.layer)
-                ->roots(&walk.trees, count, walk.input, walk.input_stride, dense, walk.logits, walk.logit_stride);
+            start_at_root(&walk, 0, 0, count, order);
+            fff_input_kernels(walk.part)->roots(&walk.trees, count, order, walk.input, walk.input_stride, dense,
+                                                walk.logits, walk.logit_stride);
             walk.roots_known = true;
         }
         if (dense) {
-            walk.layer->kernels->activate(walk.layer->activation, count * trees, walk.logits, walk.logits);
-            for (size_t i = 0; i < count * trees && walk.output_scales != NULL; i++) {
-                walk.logits[i] *= walk.output_scales[i % trees];
-            }
-            fff_output_kernels(walk.layer)
-                ->add_roots(&walk.trees, count, walk.logits, trees, walk.write & FFF_WRITE_CONTINUE, walk.output,
-                            walk.output_stride);
+            sum_roots(&walk, count, order);
             continue;
         }
         for (size_t t = 0; t < trees; t++) {
@@ -239,22 +315,46 @@ static void run_block(const struct fff_job *job, size_t first, size_t count, siz
     }
 }
 
-/* A block of tokens whose nodes and logits are given. */
-static void accumulate_block(const struct fff_job *job, size_t first, size_t count, size_t task) {
-    const fff_layer *layer = job->layer;
-    size_t all = layer->trees.tree_count, levels = layer->trees.level_count;
-    float *activations = activations_of(job, task);
+/* A token whose nodes and logits are given. */
+static void accumulate_token(const struct fff_job *job, size_t token, float *activations) {
+    const struct fff_part *part = job->part;
+    size_t all = part->trees.tree_count, levels = part->trees.level_count;
     for (size_t tree = 0, trees; tree < all; tree += trees) {
         trees = fff_min(all - tree, job->plan.group);
-        const struct fff_trees some = some_trees(&layer->trees, tree, trees);
-        size_t entries = trees * levels;
-        for (size_t token = first; token < first + count; token++) {
-            const uint32_t *nodes = job->nodes + token * job->node_stride + tree * levels;
-            layer->kernels->activate(layer->activation, entries,
-                                     job->logits + token * job->logit_stride + tree * levels, activations);
-            fff_scale_factors(&some, some_scales(layer, tree), nodes, activations);
-            fff_output_kernels(layer)->accumulate(&some, 1, &ONLY, nodes, activations, write_flags(job, tree, trees),
-                                                  job->output + token * job->output_stride, job->output_stride);
+        const struct fff_trees some = some_trees(&part->trees, tree, trees);
+        const uint32_t *nodes = job->nodes + token * job->node_stride + tree * levels;
+        part->kernels->activate(part->activation, trees * levels,
+                                job->logits + token * job->logit_stride + tree * levels, activations);
+        fff_scale_factors(part, &some, some_scales(part, tree), nodes, activations);
+        fff_output_kernels(part)->accumulate(&some, 1, &ONLY, nodes, activations, write_flags(job, tree, trees),
+                                             job->output + token * job->output_stride, job->output_stride);
+    }
+}
+
+/* Likewise, of a leaf layer: by its first neuron in a tree, the leaf is known. */
+static void accumulate_leaves(const struct fff_job *job, size_t token, float *activations, uint32_t *zeros) {
+    const struct fff_part *part = job->part;
+    size_t levels = part->trees.level_count, width = part->leaves.width;
+    for (size_t tree = 0; tree < part->trees.tree_count; tree++) {
+        size_t entry = tree * (levels + width) + levels;
+        const struct fff_walk walk = {
+            .part = part,
+            .first_tree = tree,
+            .output = job->output + token * job->output_stride,
+            .write = write_flags(job, tree, 1),
+        };
+        size_t neuron = job->nodes[token * job->node_stride + entry] - part->trees.node_count;
+        fff_leaf_accumulate(&walk, neuron / width, job->logits + token * job->logit_stride + entry, activations, zeros);
+    }
+}
+
+/* A block of tokens whose nodes and logits are given. */
+static void accumulate_block(const struct fff_job *job, size_t first, size_t count, size_t task) {
+    for (size_t token = first; token < first + count; token++) {
+        if (job->part->leaves.width > 0) {
+            accumulate_leaves(job, token, activations_of(job, task), paths_of(job, task));
+        } else {
+            accumulate_token(job, token, activations_of(job, task));
         }
     }
 }
@@ -296,7 +396,7 @@ struct chunk {
 static void run_upper_levels(void *argument, size_t index) {
     const struct chunk *chunk = argument;
     const struct fff_plan *plan = &chunk->job->plan;
-    size_t block = chunk->job->layer->block;
+    size_t block = chunk->job->part->block;
     size_t end = fff_share_start(chunk->count, plan->tasks, index + 1);
     fff_fp_environment callers = fff_fp_enter();
     for (size_t first = fff_share_start(chunk->count, plan->tasks, index), count; first < end; first += count) {
@@ -333,7 +433,7 @@ static void run_subtrees(void *argument, size_t index) {
     const struct chunk *chunk = argument;
     const struct fff_job *job = chunk->job;
     const uint32_t *nodes = chunk->walk.nodes;
-    size_t block = job->layer->block, most = FFF_BLOCKS_A_SUBTREE * block;
+    size_t block = job->part->block, most = FFF_BLOCKS_A_SUBTREE * block;
     size_t end = fff_share_start(chunk->count, job->plan.tasks, index + 1);
     fff_fp_environment callers = fff_fp_enter();
     for (size_t first = fff_share_start(chunk->count, job->plan.tasks, index), count; first < end; first += count) {
@@ -371,7 +471,7 @@ static bool run_together(const struct fff_job *job) {
     }
     for (size_t first = 0, count; first < job->batch; first += count) {
         count = fff_min(job->batch - first, job->plan.chunk);
-        for (size_t tree = 0; tree < job->layer->trees.tree_count; tree++) {
+        for (size_t tree = 0; tree < job->part->trees.tree_count; tree++) {
             *chunk = (struct chunk){
                 .job = job,
                 .walk = make_walk(job, first, tree, 1, job->workspace),
@@ -402,7 +502,7 @@ fff_status fff_plan_job(struct fff_job *job, void *workspace, size_t workspace_s
     if (shared && runner->run == NULL) {
         return FFF_ERROR_NULL_POINTER;
     }
-    size_t needed = fff_plan_batch(job->layer, job->batch, shared ? runner->concurrency : 1, &job->plan);
+    size_t needed = fff_plan_batch(job->part, job->batch, shared ? runner->concurrency : 1, &job->plan);
     if (needed == 0) {
         return FFF_ERROR_OVERFLOW;
     }

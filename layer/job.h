@@ -9,7 +9,9 @@
 /* Routing has no output, accumulation no input. */
 struct fff_job {
     const fff_layer *layer;
-    size_t batch; /* 1 or more */
+    const struct fff_part *part; /* of it, which the job is for */
+    bool continues;              /* outputs hold what other parts have added */
+    size_t batch;                /* 1 or more */
     const float *input;
     size_t input_stride;
     uint32_t *routed_nodes; /* fff_route's results */
@@ -26,7 +28,9 @@ struct fff_job {
     struct fff_round *round;  /* NULL with a single task, which runs on the calling thread */
 };
 
-/* Plans the job: FFF_OK, or what is wrong with the workspace or the runner. Nothing is written but the job. */
+/* Plans the job for its part: FFF_OK, or what is wrong with the workspace or the runner. Nothing is written but the
+ * job.
+ */
 fff_status fff_plan_job(struct fff_job *job, void *workspace, size_t workspace_size, const fff_runner *runner);
 
 /* Does it. FFF_ERROR_RUNNER, with outputs partly written, if the runner did not run every task once. */

@@ -15,38 +15,64 @@ struct fff_exact {
     float norm_factor, error_factor, norm_limit; /* for all tokens */
 };
 
-struct fff_layer {
-    struct fff_trees trees; /* the packed weights, in `memory` */
+/* The leaves of a part's trees, each a small dense layer. */
+struct fff_leaves {
+    size_t width; /* neurons of a leaf; 0: the part is a path sum */
+    size_t count; /* of a tree: 2^depth */
+    /* All neurons, those of leaf l of tree k from row (k * count + l) * width on: as many trees of a single node. */
+    struct fff_trees neurons;
+    struct fff_trees biases; /* an output row of floats a leaf; output_rows NULL: none */
+    size_t at_once;          /* neurons whose rows stay in L2 */
+};
+
+/* Trees of one kind and shape, which one descriptor describes: a layer is a list of them. */
+struct fff_part {
+    struct fff_trees trees;   /* the nodes, of which those of a path sum are its neurons, too */
+    struct fff_leaves leaves; /* where they are not */
     fff_weight_type input_type, output_type;
-    const float *output_scales; /* one a row, if output rows are int8 */
+    const float *output_scales; /* one a neuron, if output rows are int8 */
     bool exact_routes;          /* `exact` is in use */
     struct fff_exact exact;
     const struct fff_kernels *kernels;
     fff_activation activation;
-    fff_isa isa;
-    size_t path_length;    /* trees * levels */
+    float factor;          /* of all activations */
+    size_t path_length;    /* entries of a token's path */
     size_t l2_bytes;       /* of this machine's second-level cache */
     size_t block;          /* tokens whose inputs stay in L2; several times as many for several small trees */
     size_t group;          /* trees whose output rows stay in L2; of depth 0, whose rows of both matrices do */
     size_t group_of_token; /* trees whose output rows on a single token's paths do */
     size_t finish_tokens;  /* tokens whose activations of such a group are computed at once */
-    bool large_trees;   /* a tree exceeds L2, so it is worth while to fetch its rows once for many blocks of tokens */
-    size_t memory_size; /* of `memory`, in bytes */
-    void *memory;       /* rows, each with input and output weights side by side; then what else there is a row */
-    fff_allocator allocator;
+    bool large_trees; /* a tree exceeds L2, so it is worth while to fetch its rows once for many blocks of tokens */
 };
+
+struct fff_layer {
+    size_t input_width, output_width;
+    size_t path_length; /* of all parts */
+    fff_isa isa;
+    const float *output_bias; /* in `memory`; NULL: none */
+    size_t memory_size;       /* of `memory`, in bytes */
+    void *memory;             /* all parts' weights */
+    fff_allocator allocator;
+    size_t part_count;
+    struct fff_part parts[];
+};
+
+/* How many of a tree's levels route, and how many have logits: a path sum's last level only has a neuron. */
+static inline size_t fff_routing_levels(const struct fff_part *part) {
+    return part->leaves.width > 0 ? part->trees.level_count : part->trees.level_count - 1;
+}
 
 /* Whether rows do not all stay in L2, so that they are fetched ahead. */
 static inline bool fff_beyond_l2(const struct fff_trees *trees) {
     return trees->near_levels < trees->level_count;
 }
 
-/* The kernels for a layer's input rows, and for its output rows. */
-static inline const struct fff_row_kernels *fff_input_kernels(const fff_layer *layer) {
-    return layer->kernels->rows[layer->input_type];
+/* The kernels for a part's input rows, and for its output rows. */
+static inline const struct fff_row_kernels *fff_input_kernels(const struct fff_part *part) {
+    return part->kernels->rows[part->input_type];
 }
-static inline const struct fff_row_kernels *fff_output_kernels(const fff_layer *layer) {
-    return layer->kernels->rows[layer->output_type];
+static inline const struct fff_row_kernels *fff_output_kernels(const struct fff_part *part) {
+    return part->kernels->rows[part->output_type];
 }
 
 #endif

@@ -22,21 +22,21 @@ static bool skew(size_t *stride) {
 
 /* A row, input weights and output weights side by side. One that is no longer than a cache line does not cross one: its
  * stride is a power of two, and nothing lies between the two parts. In longer rows each part begins with a line. */
-static bool lay_out_row(size_t input_bytes, size_t output_bytes, size_t alignment, struct fff_packing *packing) {
+static bool lay_out_row(size_t input_bytes, size_t output_bytes, size_t alignment, struct fff_row_layout *rows) {
     size_t both, output_padded;
-    if (!fff_size_round_up(input_bytes, alignment, &packing->output_offset) ||
-        !fff_size_add(packing->output_offset, output_bytes, &both)) {
+    if (!fff_size_round_up(input_bytes, alignment, &rows->output_offset) ||
+        !fff_size_add(rows->output_offset, output_bytes, &both)) {
         return false;
     }
     if (both <= CACHE_LINE) {
-        for (packing->row_stride = 1; packing->row_stride < both;) {
-            packing->row_stride *= 2;
+        for (rows->stride = 1; rows->stride < both;) {
+            rows->stride *= 2;
         }
         return true;
     }
-    return fff_size_round_up(input_bytes, CACHE_LINE, &packing->output_offset) &&
+    return fff_size_round_up(input_bytes, CACHE_LINE, &rows->output_offset) &&
            fff_size_round_up(output_bytes, CACHE_LINE, &output_padded) &&
-           fff_size_add(packing->output_offset, output_padded, &packing->row_stride) && skew(&packing->row_stride);
+           fff_size_add(rows->output_offset, output_padded, &rows->stride) && skew(&rows->stride);
 }
 
 /* Bytes of a row of a type; false if they overflow. */
@@ -61,41 +61,48 @@ static bool holds(fff_weight_type type, fff_weight_type given) {
     return type == FFF_WEIGHT_F32 || type == given;
 }
 
-bool fff_lay_out(const fff_layer_desc *desc, struct fff_packing *packing) {
+/* Rows of one kind, with output weights or without, and what there is one of a row. */
+static bool lay_out_rows(const fff_layer_desc *desc, const struct fff_packing *packing, bool outputs, size_t count,
+                         size_t *end, struct fff_row_layout *rows) {
+    size_t input_bytes, output_bytes = 0;
+    bool integers = packing->input_type == FFF_WEIGHT_I8;
+    bool integer_outputs = outputs && packing->output_type == FFF_WEIGHT_I8;
+    rows->rows = count;
+    return row_bytes(packing->input_type, desc->input_width, &input_bytes) &&
+           (!outputs || row_bytes(packing->output_type, desc->output_width, &output_bytes)) &&
+           lay_out_row(input_bytes, output_bytes, fff_element_bytes(packing->output_type), rows) &&
+           reserve(end, count, rows->stride, &rows->start) && reserve(end, count, sizeof(float), &rows->biases) &&
+           reserve(end, integers ? count : 0, sizeof(float), &rows->input_scales) &&
+           reserve(end, integers ? count : 0, sizeof(int64_t), &rows->input_sums) &&
+           reserve(end, integer_outputs ? count : 0, sizeof(float), &rows->output_scales);
+}
+
+bool fff_lay_out(const fff_layer_desc *desc, size_t *end, struct fff_packing *packing) {
+    bool leaves = desc->leaf_width > 0;
     fff_weight_type input_type = fff_chosen(desc->store_input, desc->weight_type);
-    fff_weight_type output_type = fff_chosen(desc->store_output, fff_given_output_type(desc));
     *packing = (struct fff_packing){
         .input_type = input_type,
-        .output_type = output_type,
+        .output_type = fff_chosen(desc->store_output, fff_given_output_type(desc)),
         .exact = desc->routes == FFF_ROUTES_EXACT && desc->depth > 0 &&
                  (!holds(input_type, desc->weight_type) || input_type == FFF_WEIGHT_I8),
-        .rows = desc->trees * fff_nodes_per_tree(desc->depth),
     };
-    size_t input_bytes, output_bytes, exact_bytes, end;
-    if (!row_bytes(input_type, desc->input_width, &input_bytes) ||
-        !row_bytes(output_type, desc->output_width, &output_bytes) ||
-        !row_bytes(FFF_WEIGHT_F32, desc->input_width, &exact_bytes) ||
-        !lay_out_row(input_bytes, output_bytes, fff_element_bytes(output_type), packing) ||
-        !fff_size_multiply(packing->rows, packing->row_stride, &end) ||
-        !reserve(&end, packing->rows, sizeof(float), &packing->biases) ||
-        !reserve(&end, input_type == FFF_WEIGHT_I8 ? packing->rows : 0, sizeof(float), &packing->input_scales) ||
-        !reserve(&end, input_type == FFF_WEIGHT_I8 ? packing->rows : 0, sizeof(int64_t), &packing->input_sums) ||
-        !reserve(&end, output_type == FFF_WEIGHT_I8 ? packing->rows : 0, sizeof(float), &packing->output_scales)) {
+    size_t rows = fff_node_rows(desc), exact_bytes, bias_bytes, leaf_count = desc->trees << desc->depth;
+    if (!lay_out_rows(desc, packing, !leaves, rows, end, &packing->nodes) ||
+        !reserve(end, desc->thresholds != NULL ? rows : 0, sizeof(float), &packing->thresholds) ||
+        (leaves && !lay_out_rows(desc, packing, true, fff_neuron_rows(desc), end, &packing->neurons))) {
         return false;
     }
-    if (packing->exact &&
-        (!fff_size_round_up(exact_bytes, CACHE_LINE, &packing->exact_stride) || !skew(&packing->exact_stride) ||
-         !reserve(&end, packing->rows, sizeof(float), &packing->errors) ||
-         !reserve(&end, packing->rows, sizeof(float), &packing->norms) ||
-         !reserve(&end, packing->rows, packing->exact_stride, &packing->exact_rows))) {
+    if (desc->leaf_output_biases.data != NULL &&
+        (!row_bytes(FFF_WEIGHT_F32, desc->output_width, &bias_bytes) ||
+         !fff_size_round_up(bias_bytes, CACHE_LINE, &packing->leaf_bias_stride) || !skew(&packing->leaf_bias_stride) ||
+         !reserve(end, leaf_count, packing->leaf_bias_stride, &packing->leaf_biases))) {
         return false;
     }
-    /* and what kernels may read behind the last row */
-    if (!fff_size_add(end, FFF_ROW_STEP * sizeof(float), &packing->bytes)) {
-        return false;
-    }
-    packing->alignment = packing->bytes >= FFF_HUGE_PAGE ? FFF_HUGE_PAGE : CACHE_LINE;
-    return fff_size_round_up(packing->bytes, packing->alignment, &packing->bytes) && packing->bytes <= PTRDIFF_MAX;
+    return !packing->exact ||
+           (row_bytes(FFF_WEIGHT_F32, desc->input_width, &exact_bytes) &&
+            fff_size_round_up(exact_bytes, CACHE_LINE, &packing->exact_stride) && skew(&packing->exact_stride) &&
+            reserve(end, rows, sizeof(float), &packing->errors) && reserve(end, rows, sizeof(float), &packing->norms) &&
+            reserve(end, rows, packing->exact_stride, &packing->exact_rows));
 }
 
 /* ---- From one type to another ----------------------------------------------------------------- */
@@ -106,13 +113,14 @@ struct given {
     fff_weight_type type;
     const float *scales; /* of int8 rows */
     size_t rows, columns;
-    bool of_output;
+    size_t leaf_rows, leaf_stride; /* rows of so many lie further apart: this many elements */
+    int of;                        /* as fff_bad_weight has it */
     fff_bad_weight *bad;
 };
 
 static fff_status refuse(const struct given *given, fff_status status, size_t row, size_t column) {
     if (given->bad != NULL) {
-        *given->bad = (fff_bad_weight){given->of_output, row, column};
+        *given->bad = (fff_bad_weight){given->of, row, column};
     }
     return status;
 }
@@ -121,7 +129,8 @@ static fff_status refuse(const struct given *given, fff_status status, size_t ro
 static void read_run(const struct given *given, size_t row, size_t column, size_t count, float *run) {
     const unsigned char *data = given->weights->data;
     size_t element = fff_element_bytes(given->type), stride = given->weights->column_stride * element;
-    const unsigned char *at = data + row * given->weights->node_stride * element + column * stride;
+    size_t first = row / given->leaf_rows * given->leaf_stride + row % given->leaf_rows * given->weights->node_stride;
+    const unsigned char *at = data + first * element + column * stride;
     switch (given->type) {
     case FFF_WEIGHT_F32:
         if (stride == sizeof(float)) {
@@ -332,78 +341,181 @@ static fff_status transfer_all(struct transfer *transfer) {
     return status;
 }
 
-/* ---- A layer's memory ------------------------------------------------------------------------- */
+/* ---- A part's memory -------------------------------------------------------------------------- */
 
-fff_status fff_pack(const fff_layer_desc *desc, const struct fff_packing *packing, fff_layer *layer) {
-    unsigned char *memory = layer->memory;
-    memset(memory, 0, packing->bytes);
-    float *biases = (float *)(void *)(memory + packing->biases);
-    float *input_scales = (float *)(void *)(memory + packing->input_scales);
-    int64_t *input_sums = (int64_t *)(void *)(memory + packing->input_sums);
-    float *output_scales = (float *)(void *)(memory + packing->output_scales);
-    struct transfer input = {
-        .given = {&desc->input_weights, desc->weight_type, desc->input_scales, packing->rows, desc->input_width, false,
-                  desc->bad_weight},
+static float *floats_at(unsigned char *memory, size_t place) {
+    return (float *)(void *)(memory + place);
+}
+
+/* The caller's input weights of nodes or of neurons. */
+static struct transfer input_transfer(const fff_layer_desc *desc, const struct fff_packing *packing,
+                                      const struct fff_row_layout *rows, unsigned char *memory) {
+    bool neurons = rows == &packing->neurons;
+    size_t leaf_stride = desc->leaf_stride > 0 ? desc->leaf_stride : desc->leaf_width * desc->leaf_weights.node_stride;
+    return (struct transfer){
+        .given = {.weights = neurons ? &desc->leaf_weights : &desc->input_weights,
+                  .type = desc->weight_type,
+                  .scales = neurons ? desc->leaf_scales : desc->input_scales,
+                  .rows = rows->rows,
+                  .columns = desc->input_width,
+                  .leaf_rows = neurons ? desc->leaf_width : rows->rows,
+                  .leaf_stride = leaf_stride,
+                  .of = neurons ? 2 : 0,
+                  .bad = desc->bad_weight},
         .type = packing->input_type,
-        .to = memory,
-        .stride = packing->row_stride,
-        .scales = input_scales,
-        .sums = input_sums,
+        .to = memory + rows->start,
+        .stride = rows->stride,
+        .scales = floats_at(memory, rows->input_scales),
+        .sums = packing->input_type == FFF_WEIGHT_I8 ? (int64_t *)(void *)(memory + rows->input_sums) : NULL,
     };
-    struct transfer output = {
-        .given = {&desc->output_weights, fff_given_output_type(desc), desc->output_scales, packing->rows,
-                  desc->output_width, true, desc->bad_weight},
+}
+
+/* Output weights, of whichever rows are neurons. */
+static struct transfer output_transfer(const fff_layer_desc *desc, const struct fff_packing *packing,
+                                       const struct fff_row_layout *rows, unsigned char *memory) {
+    return (struct transfer){
+        .given = {.weights = &desc->output_weights,
+                  .type = fff_given_output_type(desc),
+                  .scales = desc->output_scales,
+                  .rows = rows->rows,
+                  .columns = desc->output_width,
+                  .leaf_rows = rows->rows,
+                  .of = 1,
+                  .bad = desc->bad_weight},
         .type = packing->output_type,
-        .to = memory + packing->output_offset,
-        .stride = packing->row_stride,
-        .scales = output_scales,
+        .to = memory + rows->start + rows->output_offset,
+        .stride = rows->stride,
+        .scales = floats_at(memory, rows->output_scales),
     };
-    fff_status status = check_given(&input);
-    status = status == FFF_OK ? check_given(&output) : status;
-    status = status == FFF_OK ? transfer_all(&input) : status;
-    status = status == FFF_OK ? transfer_all(&output) : status;
-    if (status != FFF_OK) {
-        return status;
+}
+
+static fff_status transfer_weights(const fff_layer_desc *desc, const struct fff_packing *packing,
+                                   unsigned char *memory) {
+    bool leaves = desc->leaf_width > 0;
+    const struct fff_row_layout *neurons = leaves ? &packing->neurons : &packing->nodes;
+    struct transfer all[] = {
+        input_transfer(desc, packing, &packing->nodes, memory),
+        output_transfer(desc, packing, neurons, memory),
+        input_transfer(desc, packing, &packing->neurons, memory),
+    };
+    fff_status status = FFF_OK;
+    for (int checked = 0; checked < 2; checked++) { /* all are checked before the first is copied */
+        for (size_t i = 0; i < sizeof all / sizeof *all && status == FFF_OK; i++) {
+            if (all[i].given.rows > 0) {
+                status = checked ? transfer_all(&all[i]) : check_given(&all[i]);
+            }
+        }
     }
-    if (desc->biases != NULL) {
-        memcpy(biases, desc->biases, packing->rows * sizeof(float));
-    }
-    layer->input_type = packing->input_type;
-    layer->output_type = packing->output_type;
-    layer->output_scales = packing->output_type == FFF_WEIGHT_I8 ? output_scales : NULL;
-    layer->exact_routes = packing->exact;
-    layer->trees = (struct fff_trees){
-        .input_rows = memory,
-        .output_rows = memory + packing->output_offset,
-        .biases = biases,
-        .input_scales = packing->input_type == FFF_WEIGHT_I8 ? input_scales : NULL,
-        .input_sums = packing->input_type == FFF_WEIGHT_I8 ? input_sums : NULL,
-        .row_stride = packing->row_stride,
+    return status;
+}
+
+/* Rows as kernels see them: those of nodes, and, as trees of a single node, neurons. */
+static struct fff_trees rows_of(const fff_layer_desc *desc, const struct fff_packing *packing,
+                                const struct fff_row_layout *rows, bool outputs, unsigned char *memory) {
+    bool integers = packing->input_type == FFF_WEIGHT_I8;
+    return (struct fff_trees){
+        .input_rows = memory + rows->start,
+        .output_rows = memory + rows->start + rows->output_offset,
+        .biases = floats_at(memory, rows->biases),
+        .input_scales = integers ? floats_at(memory, rows->input_scales) : NULL,
+        .input_sums = integers ? (const int64_t *)(const void *)(memory + rows->input_sums) : NULL,
+        .row_stride = rows->stride,
         .input_bytes = fff_row_bytes(packing->input_type, desc->input_width),
-        .output_bytes = fff_row_bytes(packing->output_type, desc->output_width),
+        .output_bytes = outputs ? fff_row_bytes(packing->output_type, desc->output_width) : 0,
         .input_width = desc->input_width,
         .output_width = desc->output_width,
-        .tree_count = desc->trees,
-        .level_count = desc->depth + 1,
-        .node_count = fff_nodes_per_tree(desc->depth),
+        .tree_count = rows->rows,
+        .level_count = 1,
+        .node_count = 1,
         .threshold = desc->routing == FFF_ROUTING_GREATER ? FFF_THRESHOLD_GREATER : FFF_THRESHOLD_GREATER_EQUAL,
     };
-    if (!packing->exact) {
-        return FFF_OK;
+}
+
+static void copy_floats(unsigned char *memory, size_t place, const float *floats, size_t count) {
+    if (floats != NULL) {
+        memcpy(memory + place, floats, count * sizeof *floats);
     }
-    struct transfer exact = input;
+}
+
+/* The given thresholds, as what a logit must be above: no float lies between one and the next below. */
+static void pack_thresholds(const fff_layer_desc *desc, size_t count, float *thresholds) {
+    for (size_t i = 0; i < count; i++) {
+        float given = desc->thresholds[i];
+        thresholds[i] = desc->routing == FFF_ROUTING_GREATER ? given : nextafterf(given, -INFINITY);
+    }
+}
+
+static void pack_leaves(const fff_layer_desc *desc, const struct fff_packing *packing, unsigned char *memory,
+                        struct fff_leaves *leaves) {
+    leaves->width = desc->leaf_width;
+    leaves->count = (size_t)1 << desc->depth;
+    leaves->neurons = rows_of(desc, packing, &packing->neurons, true, memory);
+    copy_floats(memory, packing->neurons.biases, desc->leaf_biases, packing->neurons.rows);
+    const fff_weights *given = &desc->leaf_output_biases;
+    if (given->data == NULL) {
+        return;
+    }
+    leaves->biases = (struct fff_trees){
+        .output_rows = memory + packing->leaf_biases,
+        .row_stride = packing->leaf_bias_stride,
+        .output_bytes = fff_row_bytes(FFF_WEIGHT_F32, desc->output_width),
+        .output_width = desc->output_width,
+        .tree_count = 1,
+        .level_count = 1,
+        .node_count = desc->trees << desc->depth,
+    };
+    for (size_t leaf = 0; leaf < leaves->biases.node_count; leaf++) {
+        float *row = floats_at(memory, packing->leaf_biases + leaf * packing->leaf_bias_stride);
+        for (size_t column = 0; column < desc->output_width; column++) {
+            row[column] = ((const float *)given->data)[leaf * given->node_stride + column * given->column_stride];
+        }
+    }
+}
+
+/* The float32 rows of exact routes. */
+static fff_status pack_exact(const fff_layer_desc *desc, const struct fff_packing *packing, unsigned char *memory,
+                             struct fff_part *part) {
+    struct transfer exact = input_transfer(desc, packing, &packing->nodes, memory);
     exact.type = FFF_WEIGHT_F32;
     exact.to = memory + packing->exact_rows;
     exact.stride = packing->exact_stride;
-    layer->exact = (struct fff_exact){
-        .trees = layer->trees,
-        .node_dot = layer->kernels->rows[FFF_WEIGHT_F32]->node_dot,
-        .errors = (const float *)(const void *)(memory + packing->errors),
-        .norms = (const float *)(const void *)(memory + packing->norms),
+    part->exact = (struct fff_exact){
+        .trees = part->trees,
+        .node_dot = part->kernels->rows[FFF_WEIGHT_F32]->node_dot,
+        .errors = floats_at(memory, packing->errors),
+        .norms = floats_at(memory, packing->norms),
     };
-    layer->exact.trees.input_rows = exact.to;
-    layer->exact.trees.output_rows = NULL;
-    layer->exact.trees.row_stride = packing->exact_stride;
-    layer->exact.trees.input_bytes = fff_row_bytes(FFF_WEIGHT_F32, desc->input_width);
+    part->exact.trees.input_rows = exact.to;
+    part->exact.trees.output_rows = NULL;
+    part->exact.trees.row_stride = packing->exact_stride;
+    part->exact.trees.input_bytes = fff_row_bytes(FFF_WEIGHT_F32, desc->input_width);
     return transfer_all(&exact);
+}
+
+fff_status fff_pack(const fff_layer_desc *desc, const struct fff_packing *packing, unsigned char *memory,
+                    struct fff_part *part) {
+    bool leaves = desc->leaf_width > 0;
+    const struct fff_row_layout *neurons = leaves ? &packing->neurons : &packing->nodes;
+    fff_status status = transfer_weights(desc, packing, memory);
+    if (status != FFF_OK) {
+        return status;
+    }
+    copy_floats(memory, packing->nodes.biases, desc->biases, packing->nodes.rows);
+    part->input_type = packing->input_type;
+    part->output_type = packing->output_type;
+    part->output_scales = packing->output_type == FFF_WEIGHT_I8 ? floats_at(memory, neurons->output_scales) : NULL;
+    part->exact_routes = packing->exact;
+    part->trees = rows_of(desc, packing, &packing->nodes, !leaves, memory);
+    part->trees.tree_count = desc->trees;
+    part->trees.level_count = leaves ? desc->depth : desc->depth + 1;
+    part->trees.node_count = packing->nodes.rows / desc->trees;
+    if (desc->thresholds != NULL) {
+        float *thresholds = floats_at(memory, packing->thresholds);
+        pack_thresholds(desc, packing->nodes.rows, thresholds);
+        part->trees.thresholds = thresholds;
+    }
+    if (leaves) {
+        pack_leaves(desc, packing, memory, &part->leaves);
+    }
+    return packing->exact ? pack_exact(desc, packing, memory, part) : FFF_OK;
 }

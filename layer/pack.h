@@ -6,14 +6,21 @@
 
 enum { FFF_HUGE_PAGE = 2 << 20 };
 
-/* Where things lie in a layer's memory, in bytes. */
+/* Where the rows of nodes or of neurons lie in a layer's memory, in bytes, and the arrays of one a row. */
+struct fff_row_layout {
+    size_t rows, start, output_offset, stride;
+    size_t biases, input_scales, input_sums, output_scales;
+};
+
+/* Where a part lies. */
 struct fff_packing {
     fff_weight_type input_type, output_type; /* as stored */
     bool exact;                              /* float32 input rows are kept, too */
-    size_t rows, output_offset, row_stride;
-    size_t biases, input_scales, input_sums, output_scales; /* arrays of one a row */
+    struct fff_row_layout nodes;             /* of a path sum with output rows */
+    struct fff_row_layout neurons;           /* of leaves; else no rows */
     size_t exact_rows, exact_stride, errors, norms;
-    size_t alignment, bytes;
+    size_t thresholds;
+    size_t leaf_biases, leaf_bias_stride;
 };
 
 static inline size_t fff_element_bytes(fff_weight_type type) {
@@ -28,11 +35,20 @@ static inline fff_weight_type fff_given_output_type(const fff_layer_desc *desc) 
     return fff_chosen(desc->output_weight_type, desc->weight_type);
 }
 
-/* Plans the memory for a description that was checked; false if it overflows. */
-bool fff_lay_out(const fff_layer_desc *desc, struct fff_packing *packing);
+/* The rows of a checked description: of its nodes, and of its leaves' neurons. */
+static inline size_t fff_node_rows(const fff_layer_desc *desc) {
+    return desc->trees * (((size_t)(desc->leaf_width > 0 ? 1 : 2) << desc->depth) - 1);
+}
+static inline size_t fff_neuron_rows(const fff_layer_desc *desc) {
+    return desc->trees * desc->leaf_width << desc->depth;
+}
 
-/* Fills a layer's memory and its `trees`, `exact` and types. FFF_ERROR_WEIGHT or FFF_ERROR_SCALE, with the place in the
- * description's bad_weight, if something does not fit. */
-fff_status fff_pack(const fff_layer_desc *desc, const struct fff_packing *packing, fff_layer *layer);
+/* Plans the memory of a part whose description was checked, from *end on; false if it overflows. */
+bool fff_lay_out(const fff_layer_desc *desc, size_t *end, struct fff_packing *packing);
+
+/* Fills the part's share of a layer's memory, which is zero, and its weights and types. FFF_ERROR_WEIGHT or
+ * FFF_ERROR_SCALE, with the place in the description's bad_weight, if something does not fit. */
+fff_status fff_pack(const fff_layer_desc *desc, const struct fff_packing *packing, unsigned char *memory,
+                    struct fff_part *part);
 
 #endif

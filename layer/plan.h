@@ -29,15 +29,15 @@ struct fff_plan {
     size_t activations, paths; /* byte offsets in a task's slice; a walk of its own comes first */
 };
 
-/* The bytes of a token as a layer's input rows meet it. */
-size_t fff_token_bytes(const struct fff_layer *layer);
+/* The bytes of a token as a part's input rows meet it. */
+size_t fff_token_bytes(const struct fff_part *part);
 
-/* What of all plans for a layer is the same, from its l2_bytes. */
-void fff_plan_layer(struct fff_layer *layer);
+/* What of all plans for a part is the same, from its l2_bytes. */
+void fff_plan_part(struct fff_part *part);
 
 /* The plan for that many tokens, at least 1, and tasks at once. Returns the bytes of workspace, with room to align
  * its start to FFF_WORKSPACE_ALIGNMENT, or 0 if that overflows. More tokens or tasks never need less. */
 enum { FFF_WORKSPACE_ALIGNMENT = 64 };
-size_t fff_plan_batch(const struct fff_layer *layer, size_t batch, size_t concurrency, struct fff_plan *plan);
+size_t fff_plan_batch(const struct fff_part *part, size_t batch, size_t concurrency, struct fff_plan *plan);
 
 #endif

@@ -23,6 +23,8 @@ const char *fff_status_text(fff_status status) {
     case FFF_ERROR_SLEEF: return "the SLEEF library that is loaded returns other bits than the recorded ones";
     case FFF_ERROR_WEIGHT: return "a weight does not fit the type that the layer is to store";
     case FFF_ERROR_SCALE: return "scales are missing where weights are int8, or one is not positive and finite";
+    case FFF_ERROR_NUMBER: return "a threshold or the factor of all activations is not finite";
+    case FFF_ERROR_PARTS: return "parts of the layer do not go together, or are too many";
     }
     return "unknown status";
 }

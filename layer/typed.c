@@ -1,7 +1,7 @@
 /* fff_forward() for 16-bit inputs and outputs: each task takes its tokens block by block, widens a block's inputs, has
  * it computed as any batch, and rounds the outputs. */
 #include "dispatch/fp_environment.h"
-#include "layer/job.h"
+#include "layer/forest.h"
 #include "layer/pack.h"
 #include "layer/rows.h"
 #include "layer/size.h"
@@ -47,10 +47,9 @@ static bool plan(struct typed_job *job, size_t concurrency, size_t *bytes) {
     size_t input_bytes, output_bytes, end = 0, own, of_slices;
     job->block = fff_min(job->batch, BLOCK);
     job->tasks = fff_min(fff_max(concurrency, 1), job->batch);
-    struct fff_plan inner;
-    job->workspace_size = fff_plan_batch(layer, job->block, 1, &inner);
-    if (job->workspace_size == 0 || !block_bytes(job->block, layer->trees.input_width, job->input_type, &input_bytes) ||
-        !block_bytes(job->block, layer->trees.output_width, job->output_type, &output_bytes) ||
+    job->workspace_size = fff_forest_workspace(layer, job->block, 1);
+    if (job->workspace_size == 0 || !block_bytes(job->block, layer->input_width, job->input_type, &input_bytes) ||
+        !block_bytes(job->block, layer->output_width, job->output_type, &output_bytes) ||
         !reserve(&end, input_bytes, &job->inputs) || !reserve(&end, output_bytes, &job->outputs) ||
         !reserve(&end, job->workspace_size, &job->workspace)) {
         return false;
@@ -65,16 +64,16 @@ static bool plan(struct typed_job *job, size_t concurrency, size_t *bytes) {
 /* `count` tokens from `first` on. */
 static void run_typed_block(const struct typed_job *job, size_t first, size_t count, unsigned char *slice) {
     const fff_layer *layer = job->layer;
-    size_t in = layer->trees.input_width, out = layer->trees.output_width;
+    size_t in = layer->input_width, out = layer->output_width;
     const unsigned char *given = job->input + first * job->input_stride;
     unsigned char *wanted = job->output + first * job->output_stride;
     bool widen = job->input_type != FFF_WEIGHT_F32, narrow = job->output_type != FFF_WEIGHT_F32;
     float *inputs = (float *)(void *)(slice + job->inputs), *outputs = (float *)(void *)(slice + job->outputs);
     for (size_t t = 0; t < count && widen; t++) {
-        layer->kernels->widen(job->input_type, in, (const uint16_t *)(const void *)(given + t * job->input_stride),
-                              inputs + t * in);
+        layer->parts[0].kernels->widen(
+            job->input_type, in, (const uint16_t *)(const void *)(given + t * job->input_stride), inputs + t * in);
     }
-    struct fff_job inner = {
+    const struct fff_job inner = {
         .layer = layer,
         .batch = count,
         .input = widen ? inputs : (const float *)(const void *)given,
@@ -82,12 +81,11 @@ static void run_typed_block(const struct typed_job *job, size_t first, size_t co
         .output = narrow ? outputs : (float *)(void *)wanted,
         .output_stride = narrow ? out : job->output_stride / sizeof(float),
     };
-    /* Neither fails: the plan has room, and there is no runner. */
-    (void)fff_plan_job(&inner, slice + job->workspace, job->workspace_size, NULL);
-    (void)fff_run_job(&inner);
+    /* It does not fail: the plan has room, and there is no runner. */
+    (void)fff_run_forest(&inner, slice + job->workspace, job->workspace_size, NULL);
     for (size_t t = 0; t < count && narrow; t++) {
-        layer->kernels->narrow(job->output_type, out, outputs + t * out,
-                               (uint16_t *)(void *)(wanted + t * job->output_stride));
+        layer->parts[0].kernels->narrow(job->output_type, out, outputs + t * out,
+                                        (uint16_t *)(void *)(wanted + t * job->output_stride));
     }
 }
 
@@ -126,14 +124,13 @@ fff_status fff_workspace_size_typed(const fff_layer *layer, size_t batch, size_t
 
 /* Checks what a call is given, the workspace's size known. */
 static fff_status check_matrices(const struct typed_job *job, const void *workspace, size_t workspace_size) {
-    const struct fff_trees *trees = &job->layer->trees;
     struct fff_rows input, output, scratch;
     size_t input_element = fff_element_bytes(job->input_type), output_element = fff_element_bytes(job->output_type);
-    fff_status status =
-        fff_check_elements(job->output, output_element, job->batch, trees->output_width, job->output_stride, &output);
+    fff_status status = fff_check_elements(job->output, output_element, job->batch, job->layer->output_width,
+                                           job->output_stride, &output);
     if (status == FFF_OK) {
-        status =
-            fff_check_elements(job->input, input_element, job->batch, trees->input_width, job->input_stride, &input);
+        status = fff_check_elements(job->input, input_element, job->batch, job->layer->input_width, job->input_stride,
+                                    &input);
     }
     if (status == FFF_OK) {
         status = fff_check_bytes(workspace, workspace_size, &scratch);

@@ -36,7 +36,9 @@ FFF_INLINE void fetch_row(const struct fff_walk *walk, size_t tree, size_t level
 FFF_INLINE void fetch_for_sums(const struct fff_walk *walk, size_t tree, size_t level, uint32_t node, size_t count,
                                const uint32_t *tokens) {
     const struct fff_trees *trees = &walk->trees;
-    fff_fetch_l2(trees->output_rows + (tree * trees->node_count + node) * trees->row_stride, trees->output_bytes);
+    if (trees->output_bytes > 0) { /* else they route only */
+        fff_fetch_l2(trees->output_rows + (tree * trees->node_count + node) * trees->row_stride, trees->output_bytes);
+    }
     if (level == walk->output_level) {
         for (size_t i = 0; i < count; i++) {
             fff_fetch_l2(walk->output + tokens[i] * walk->output_stride, trees->output_width * sizeof(float));
@@ -52,10 +54,11 @@ static size_t move_to_children(const struct fff_walk *walk, size_t tree, size_t 
                                uint32_t *order, uint32_t *scratch) {
     const struct fff_trees *trees = &walk->trees;
     const float *logits = walk->logits + tree * trees->level_count + level;
+    float threshold = fff_threshold_of(trees, tree * trees->node_count + node);
     size_t left = 0, right = 0;
     for (size_t i = 0; i < count; i++) {
         uint32_t token = order[i];
-        uint32_t child = fff_child(node, logits[token * walk->logit_stride], trees->threshold);
+        uint32_t child = fff_child(node, logits[token * walk->logit_stride], threshold);
         walk->nodes[token * trees->tree_count + tree] = child;
         /* Write to both sides and advance one: no branch to mispredict. */
         bool goes_left = child == 2 * node + 1;
@@ -100,8 +103,8 @@ FFF_INLINE void fetch_rows_below(const struct fff_walk *walk, size_t tree, size_
 }
 
 /* Computes a group's logits unless they are known, with `two` those of the next level, too, then moves it to the node's
- * children, those on the left first, whose number is returned. At the last level they stay. Nothing is fetched for
- * level `to` and beyond. */
+ * children, those on the left first, whose number is returned. At a level that does not route they stay. Nothing is
+ * fetched for level `to` and beyond. */
 static size_t visit_node(const struct fff_walk *walk, size_t tree, size_t to, const struct group *group, bool two) {
     const struct fff_trees *trees = &walk->trees;
     size_t level = group->level, count = group->count, root = tree * trees->node_count;
@@ -109,18 +112,18 @@ static size_t visit_node(const struct fff_walk *walk, size_t tree, size_t to, co
     float *logits = walk->logits + tree * trees->level_count + level;
     fetch_rows_below(walk, tree, to, group, node);
     if (two) {
-        fff_input_kernels(walk->layer)
+        fff_input_kernels(walk->part)
             ->two_levels(trees, root + node, root + 2 * node + 1, count, group->order, walk->input, walk->input_stride,
                          walk->inputs_beyond_l2 && level == walk->first_level, logits, walk->logit_stride);
     } else if (!group->known) {
-        fff_input_kernels(walk->layer)
+        fff_input_kernels(walk->part)
             ->node_dot(trees, root + node, count, group->order, walk->input, walk->input_stride, logits,
                        walk->logit_stride);
     }
     if (fff_beyond_l2(trees) && walk->output != NULL) {
         fetch_for_sums(walk, tree, level, node, count, group->order);
     }
-    if (level + 1 == trees->level_count) {
+    if (level == fff_routing_levels(walk->part)) {
         return count;
     }
     size_t left = move_to_children(walk, tree, level, node, count, group->order, group->scratch);
@@ -202,41 +205,41 @@ void fff_walk_finish(const struct fff_walk *walk, size_t count, const uint32_t *
 
 /* The nodes on a token's way, from its leaves: in heap order, a node's parent is half of it. */
 static void find_path(const struct fff_walk *walk, uint32_t token, uint32_t *path) {
-    size_t trees = walk->trees.tree_count, levels = walk->trees.level_count;
+    size_t trees = walk->trees.tree_count, levels = walk->trees.level_count, below = fff_routing_levels(walk->part);
     for (size_t tree = 0; tree < trees; tree++) {
         uint32_t leaf = walk->nodes[token * trees + tree] + 1;
         for (size_t level = 0; level < levels; level++) {
-            path[tree * levels + level] = (leaf >> (levels - 1 - level)) - 1;
+            path[tree * levels + level] = (leaf >> (below - level)) - 1;
         }
     }
 }
 
-void fff_scale_factors(const struct fff_trees *trees, const float *output_scales, const uint32_t *nodes,
-                       float *factors) {
-    for (size_t tree = 0; output_scales != NULL && tree < trees->tree_count;
-         tree++, output_scales += trees->node_count) {
-        for (size_t level = 0; level < trees->level_count; level++) {
-            *factors++ *= output_scales[*nodes++];
-        }
+void fff_scale_factors(const struct fff_part *part, const struct fff_trees *trees, const float *output_scales,
+                       const uint32_t *nodes, float *factors) {
+    size_t entries = trees->tree_count * trees->level_count;
+    for (size_t entry = 0; output_scales != NULL && entry < entries; entry++) {
+        size_t node = nodes != NULL ? nodes[entry] : 0;
+        factors[entry] *= output_scales[entry / trees->level_count * trees->node_count + node];
+    }
+    for (size_t entry = 0; part->factor != 1.0f && entry < entries; entry++) {
+        factors[entry] *= part->factor;
     }
 }
 
-/* The paths of tokens at their leaves, token i's at paths + tokens[i] * stride if `by_token`, else at paths + i *
- * stride. Where routes are exact, they and the logits are settled. */
-static void find_paths(const struct fff_walk *walk, size_t count, const uint32_t *tokens, uint32_t *paths,
-                       size_t stride, bool by_token) {
+void fff_find_paths(const struct fff_walk *walk, size_t count, const uint32_t *tokens, uint32_t *paths, size_t stride,
+                    bool by_token) {
     size_t trees = walk->trees.tree_count;
     for (size_t i = 0; i < count; i++) {
         uint32_t *path = paths + (by_token ? tokens[i] : i) * stride;
         find_path(walk, tokens[i], path);
         if (walk->tokens != NULL) {
-            fff_fetch_undecided(walk->layer, walk->first_tree, trees, &walk->tokens[tokens[i]], path,
+            fff_fetch_undecided(walk->part, walk->first_tree, trees, &walk->tokens[tokens[i]], path,
                                 walk->logits + tokens[i] * walk->logit_stride);
         }
     }
     for (size_t i = 0; i < count && walk->tokens != NULL; i++) {
         const unsigned char *input = (const unsigned char *)walk->input + tokens[i] * walk->input_stride;
-        fff_settle(walk->layer, walk->first_tree, trees, &walk->tokens[tokens[i]], input,
+        fff_settle(walk->part, walk->first_tree, trees, &walk->tokens[tokens[i]], input,
                    paths + (by_token ? tokens[i] : i) * stride, walk->logits + tokens[i] * walk->logit_stride);
     }
 }
@@ -245,20 +248,21 @@ void fff_finish_route(const struct fff_walk *walk, size_t count, const uint32_t 
                       uint32_t *paths) {
     (void)activations;
     (void)paths;
-    find_paths(walk, count, tokens, walk->routed_nodes, walk->routed_stride, true);
+    fff_find_paths(walk, count, tokens, walk->routed_nodes, walk->routed_stride, true);
 }
 
 void fff_finish_forward(const struct fff_walk *walk, size_t count, const uint32_t *tokens, float *activations,
                         uint32_t *paths) {
     size_t entries = walk->trees.tree_count * walk->trees.level_count;
-    find_paths(walk, count, tokens, paths, entries, false);
+    fff_find_paths(walk, count, tokens, paths, entries, false);
     for (size_t i = 0; i < count; i++) {
         memcpy(activations + i * entries, walk->logits + tokens[i] * walk->logit_stride, entries * sizeof(float));
     }
-    walk->layer->kernels->activate(walk->layer->activation, count * entries, activations, activations);
+    walk->part->kernels->activate(walk->part->activation, count * entries, activations, activations);
     for (size_t i = 0; i < count; i++) {
-        fff_scale_factors(&walk->trees, walk->output_scales, paths + i * entries, activations + i * entries);
+        fff_scale_factors(walk->part, &walk->trees, walk->output_scales, paths + i * entries,
+                          activations + i * entries);
     }
-    fff_output_kernels(walk->layer)
+    fff_output_kernels(walk->part)
         ->accumulate(&walk->trees, count, tokens, paths, activations, walk->write, walk->output, walk->output_stride);
 }

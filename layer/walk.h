@@ -8,14 +8,15 @@
 /* Some tokens and some trees: what a walk reads and writes. Arrays that are indexed by token begin with
  * the first token of the walk; token numbers are 32 bits. */
 struct fff_walk {
-    const fff_layer *layer;
-    size_t first_tree;          /* of the layer, in this walk */
-    struct fff_trees trees;     /* those of the walk: a view of the layer's */
+    const struct fff_part *part;
+    size_t first_tree;          /* of the part, in this walk */
+    struct fff_trees trees;     /* those of the walk: a view of the part's; of a leaf layer, one */
     const float *output_scales; /* of their int8 output rows; NULL for others */
     const void *input;          /* as its kernels take them: token t at input + t * input_stride bytes */
     size_t input_stride;
     const struct fff_exact_token *tokens; /* where routes are exact; else NULL */
-    uint32_t *nodes; /* token t's node in tree k: nodes[t * trees.tree_count + k]; in the end, its leaf */
+    uint32_t *nodes; /* token t's node in tree k: nodes[t * trees.tree_count + k]; in the end, its leaf,
+                        a node of the last level or one below it */
     float *logits;   /* token t's entry e (tree by tree, level by level): logits[t * logit_stride + e] */
     size_t logit_stride;
     bool roots_known;      /* the logits of level 0 are there already */
@@ -45,12 +46,17 @@ void fff_walk_down(const struct fff_walk *walk, size_t tree, size_t from, size_t
 void fff_walk_finish(const struct fff_walk *walk, size_t count, const uint32_t *tokens, float *activations,
                      uint32_t *paths);
 
-/* Makes factors of one token's activations, for `accumulate`: of int8 output rows, times their scales; of others, whose
- * scales are NULL, as they are. */
-void fff_scale_factors(const struct fff_trees *trees, const float *output_scales, const uint32_t *nodes,
-                       float *factors);
+/* The paths of tokens at their leaves, token i's at paths + tokens[i] * stride if `by_token`, else at paths + i *
+ * stride. Where routes are exact, they and the logits are settled. */
+void fff_find_paths(const struct fff_walk *walk, size_t count, const uint32_t *tokens, uint32_t *paths, size_t stride,
+                    bool by_token);
 
-/* The two ways to finish. */
+/* Makes factors of one token's activations, for `accumulate`: of int8 output rows, times their scales, which are NULL
+ * of others; and times the part's factor. Without nodes, of roots. */
+void fff_scale_factors(const struct fff_part *part, const struct fff_trees *trees, const float *output_scales,
+                       const uint32_t *nodes, float *factors);
+
+/* The ways to finish: tokens at the leaves of path sums. layer/leaves.h has those of leaf layers. */
 void fff_finish_route(const struct fff_walk *walk, size_t count, const uint32_t *tokens, float *activations,
                       uint32_t *paths);
 void fff_finish_forward(const struct fff_walk *walk, size_t count, const uint32_t *tokens, float *activations,

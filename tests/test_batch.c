@@ -190,8 +190,8 @@ static void check_batch(const struct subject *s, const fff_layer *layer, size_t 
 static fff_layer *create_for_cache(const struct subject *s, fff_isa isa, size_t l2_bytes) {
     fff_layer *layer = test_create_layer(&s->desc, isa);
     if (l2_bytes > 0) {
-        layer->l2_bytes = l2_bytes;
-        fff_plan_layer(layer);
+        layer->parts[0].l2_bytes = l2_bytes;
+        fff_plan_part(&layer->parts[0]);
     }
     return layer;
 }
@@ -284,10 +284,11 @@ static size_t workspace_of(const fff_layer *layer, size_t batch, size_t concurre
 /* What fff.h says: 32 KB, and for each token 512 bytes and 32 for each entry of its path. */
 static void check_bound(const fff_layer *layer, size_t batch, size_t concurrency) {
     size_t size = workspace_of(layer, batch, concurrency), a_token = 512 + 32 * fff_layer_path_length(layer);
-    a_token += layer->input_type == FFF_WEIGHT_I8 ? 256 + layer->trees.input_width : 0;
-    a_token += layer->exact_routes ? 128 : 0;
+    const struct fff_part *part = &layer->parts[0];
+    a_token += part->input_type == FFF_WEIGHT_I8 ? 256 + part->trees.input_width : 0;
+    a_token += part->exact_routes ? 128 : 0;
     struct fff_plan plan;
-    assert_int_equal(fff_plan_batch(layer, batch, concurrency, &plan), size);
+    assert_int_equal(fff_plan_batch(part, batch, concurrency, &plan), size);
     assert_true(plan.slices + plan.tasks * plan.slice + FFF_WORKSPACE_ALIGNMENT - 1 <= size); /* all that is used */
     if (size > (32 << 10) + batch * a_token) {
         fail_msg("%zu bytes for %zu tokens of %zu on %zu tasks", size, batch, fff_layer_path_length(layer),

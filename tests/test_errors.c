@@ -11,12 +11,13 @@ enum { IN = 6, OUT = 4, DEPTH = 2, TREES = 3, NODES = 7, ROWS = TREES * NODES, P
 static float input_weights[ROWS * IN], output_weights[ROWS * OUT], biases[ROWS];
 static float input[BATCH * IN], output[BATCH * OUT], logits[BATCH * PATH];
 static uint32_t nodes[BATCH * PATH];
-static bool seen[FFF_ERROR_SCALE + 1];
+static bool seen[FFF_ERROR_PARTS + 1];
 
 /* What sizeof(fff_layer_desc) was in 0.1, and in 0.2. */
 enum {
     FIRST_DESC_SIZE = offsetof(fff_layer_desc, allocator) + sizeof(const fff_allocator *),
     SECOND_DESC_SIZE = FIRST_DESC_SIZE + sizeof(void *),
+    THIRD_DESC_SIZE = offsetof(fff_layer_desc, leaf_width), /* whose last field ended where the next begins */
 };
 
 /* assert_int_equal that also notes which statuses have been seen. */
@@ -75,7 +76,7 @@ static void test_description(void **unused) {
     REFUSED(FFF_ERROR_STRUCT_SIZE, desc.struct_size = 0);
     REFUSED(FFF_ERROR_STRUCT_SIZE, desc.struct_size = FIRST_DESC_SIZE - 1);
     for (size_t size = FIRST_DESC_SIZE + 1; size < sizeof good; size++) { /* a part of a field */
-        if (size != SECOND_DESC_SIZE) {
+        if (size != SECOND_DESC_SIZE && size != THIRD_DESC_SIZE) {
             REFUSED(FFF_ERROR_STRUCT_SIZE, desc.struct_size = size);
         }
     }
@@ -179,6 +180,66 @@ static void test_overflow(void **unused) {
     REFUSED(FFF_ERROR_OVERFLOW,
             (desc.depth = 0, desc.trees = 1, desc.input_width = SIZE_MAX / 16, desc.output_width = SIZE_MAX / 8,
              desc.output_weights.column_stride = 1, desc.output_weights.node_stride = 1));
+}
+
+/* Leaves and parts. */
+static void test_forests(void **unused) {
+    (void)unused;
+    enum { WIDTH = 2 };
+    static float neurons[4 * ROWS * WIDTH * IN];
+    static const float nan = NAN, infinite = INFINITY;
+    float thresholds[ROWS] = {0};
+    fff_layer_desc leaves = good_desc();
+    leaves.depth = 1;
+    leaves.trees = 1;
+    leaves.leaf_width = WIDTH;
+    leaves.leaf_weights = (fff_weights){neurons, IN, 1};
+    leaves.output_weights = (fff_weights){neurons, OUT, 1};
+    fff_layer_desc good = leaves;
+    fff_layer *layer = NULL;
+    EXPECT(FFF_OK, fff_layer_create(&good, &layer));
+    fff_layer_destroy(layer);
+    REFUSED(FFF_ERROR_NULL_POINTER, desc.leaf_weights.data = NULL);
+    REFUSED(FFF_ERROR_ALIGNMENT, desc.leaf_weights.data = unaligned(neurons));
+    REFUSED(FFF_ERROR_STRIDE, desc.leaf_weights.node_stride = 0);
+    REFUSED(FFF_ERROR_STRIDE, desc.leaf_stride = IN);
+    REFUSED(FFF_ERROR_OVERFLOW, desc.leaf_stride = SIZE_MAX / 2);
+    REFUSED(FFF_ERROR_OVERFLOW, desc.leaf_width = SIZE_MAX);
+    REFUSED(FFF_ERROR_OVERFLOW, desc.leaf_width = (size_t)1 << 31);
+    REFUSED(FFF_ERROR_SHAPE, desc.depth = FFF_MAX_DEPTH + 1);
+    REFUSED(FFF_ERROR_OPTION, desc.leaf_width = 0);
+    REFUSED(FFF_ERROR_ALIGNMENT, desc.leaf_biases = unaligned(neurons));
+    REFUSED(FFF_ERROR_ALIGNMENT, desc.thresholds = unaligned(neurons));
+    REFUSED(FFF_ERROR_ALIGNMENT, desc.leaf_output_biases = ((fff_weights){unaligned(neurons), 1, 1}));
+    REFUSED(FFF_ERROR_STRIDE, desc.leaf_output_biases = ((fff_weights){neurons, 0, 1}));
+    REFUSED(FFF_ERROR_OPTION, desc.leaf_scales = neurons);
+    REFUSED(FFF_ERROR_NUMBER, desc.factor = &nan);
+    REFUSED(FFF_ERROR_NUMBER, desc.factor = &infinite);
+    thresholds[0] = NAN;
+    REFUSED(FFF_ERROR_NUMBER, desc.thresholds = thresholds);
+    thresholds[0] = -INFINITY;
+    REFUSED(FFF_ERROR_NUMBER, desc.thresholds = thresholds);
+    fff_layer_desc next = leaves;
+    good.next = &next;
+    EXPECT(FFF_OK, fff_layer_create(&good, &layer));
+    fff_layer_destroy(layer);
+    next.output_bias = neurons;
+    expect_refused(FFF_ERROR_PARTS, &good);
+    next = leaves;
+    next.input_width--;
+    expect_refused(FFF_ERROR_PARTS, &good);
+    next = leaves;
+    next.isa = FFF_ISA_GENERIC + (good.isa == FFF_ISA_GENERIC);
+    expect_refused(FFF_ERROR_PARTS, &good);
+    next = leaves;
+    next.struct_size = 1;
+    expect_refused(FFF_ERROR_STRUCT_SIZE, &good);
+    next = leaves;
+    next.next = &next; /* for ever */
+    expect_refused(FFF_ERROR_PARTS, &good);
+    next.next = NULL;
+    next.trees = 0;
+    expect_refused(FFF_ERROR_SHAPE, &good);
 }
 
 static void test_instruction_sets(void **unused) {
@@ -462,12 +523,19 @@ static void test_every_status_seen(void **unused) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_description),   cmocka_unit_test(test_narrow_weights),
-        cmocka_unit_test(test_overflow),      cmocka_unit_test(test_instruction_sets),
-        cmocka_unit_test(test_queries),       cmocka_unit_test(test_other_versions),
-        cmocka_unit_test(test_forward),       cmocka_unit_test(test_route),
-        cmocka_unit_test(test_accumulate),    cmocka_unit_test(test_activate),
-        cmocka_unit_test(test_out_of_memory), cmocka_unit_test(test_every_status_seen),
+        cmocka_unit_test(test_description),
+        cmocka_unit_test(test_narrow_weights),
+        cmocka_unit_test(test_forests),
+        cmocka_unit_test(test_overflow),
+        cmocka_unit_test(test_instruction_sets),
+        cmocka_unit_test(test_queries),
+        cmocka_unit_test(test_other_versions),
+        cmocka_unit_test(test_forward),
+        cmocka_unit_test(test_route),
+        cmocka_unit_test(test_accumulate),
+        cmocka_unit_test(test_activate),
+        cmocka_unit_test(test_out_of_memory),
+        cmocka_unit_test(test_every_status_seen),
     };
     return cmocka_run_group_tests_name("errors", tests, NULL, NULL);
 }

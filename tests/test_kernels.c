@@ -308,6 +308,17 @@ static void check_accumulate(const struct subject *subject, enum fill kind, size
     unpack(&packed);
 }
 
+enum { ROOT_TOKENS_TESTED = 20 };
+
+/* The numbers below `count` in some order. */
+static void shuffle(uint32_t *order, size_t count, uint64_t *state) {
+    for (size_t i = 0; i < count; i++) {
+        size_t j = random_below(state, i + 1);
+        order[i] = order[j];
+        order[j] = (uint32_t)i;
+    }
+}
+
 static void check_roots(const struct subject *subject, enum fill kind, size_t width, uint64_t *state) {
     size_t trees = 1 + random_below(state, 8), levels = 1 + random_below(state, 3), count = 1 + random_below(state, 11);
     struct packed packed = pack_random(subject->type, kind, width, 1 + random_below(state, 40), trees, levels, state);
@@ -322,9 +333,11 @@ static void check_roots(const struct subject *subject, enum fill kind, size_t wi
     memset(expected, 0x5a, logit_bytes);
     struct tokens generic = tokens_for(subject, &fff_kernels_generic, input.data, count, input_stride, width);
     struct tokens tested = tokens_for(subject, subject->kernels, input.data, count, input_stride, width);
-    subject->generic->roots(&packed.trees, count, generic.inputs, generic.stride, false, expected, logit_stride);
-    subject->rows->roots(&packed.trees, count, tested.inputs, tested.stride, random_below(state, 2) != 0, logits.data,
-                         logit_stride);
+    uint32_t order[ROOT_TOKENS_TESTED];
+    shuffle(order, count, state);
+    subject->generic->roots(&packed.trees, count, order, generic.inputs, generic.stride, false, expected, logit_stride);
+    subject->rows->roots(&packed.trees, count, order, tested.inputs, tested.stride, random_below(state, 2) != 0,
+                         logits.data, logit_stride);
     free(generic.memory);
     free(tested.memory);
     assert_same_floats(logits.data, expected, logit_bytes / sizeof(float), "logits, and what is between them");
@@ -347,10 +360,12 @@ static void check_add_roots(const struct subject *subject, enum fill kind, size_
     memset(output.data, 0x5a, output_bytes);
     memset(expected, 0x5a, output_bytes);
     const unsigned hows[] = {0, FFF_WRITE_CONTINUE};
+    uint32_t order[ROOT_TOKENS_TESTED];
+    shuffle(order, count, state);
     for (int i = 0; i < 2; i++) {
-        subject->generic->add_roots(&packed.trees, count, activations.data, activation_stride, hows[i], expected,
+        subject->generic->add_roots(&packed.trees, count, order, activations.data, activation_stride, hows[i], expected,
                                     output_stride);
-        subject->rows->add_roots(&packed.trees, count, activations.data, activation_stride, hows[i], output.data,
+        subject->rows->add_roots(&packed.trees, count, order, activations.data, activation_stride, hows[i], output.data,
                                  output_stride);
         assert_same_floats(output.data, expected, output_bytes / sizeof(float), "outputs, and what is between them");
     }

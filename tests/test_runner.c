@@ -81,8 +81,8 @@ static struct subject make_subject(size_t depth, size_t trees, uint64_t *state) 
         .expected = make_results(path),
         .actual = make_results(path),
     };
-    s.layer->l2_bytes = 4 << 10;
-    fff_plan_layer(s.layer);
+    s.layer->parts[0].l2_bytes = 4 << 10;
+    fff_plan_part(&s.layer->parts[0]);
     assert_int_equal(fff_workspace_size(s.layer, BATCH, MOST_TASKS, &s.workspace_size), FFF_OK);
     s.workspace = test_allocate(s.workspace_size, 1);
     memset(s.workspace, 0xff, s.workspace_size);

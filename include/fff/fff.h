@@ -12,6 +12,15 @@
  *
  * Depth 0 makes every node a root: `trees` x 0 is an ordinary dense layer of `trees` neurons.
  *
+ * The other published layer is the leaf layer of "Fast Feedforward Networks" (arXiv 2308.14711): the nodes of `depth`
+ * levels only route, and a tree's sum is that of the leaf which the token reaches, a small dense layer of `leaf_width`
+ * neurons:
+ *
+ *     y += activation(x . leaf_weights[leaf][j] + leaf_biases[leaf][j]) * output_weights[leaf][j]      (for each j)
+ *     y += leaf_output_biases[leaf]
+ *
+ * A layer may have several parts, each of trees of one kind and shape; their sums are added in order.
+ *
  * Promise: for given weights and input, results have the same bits on every instruction set, for
  * every batch size and split, and for every number of threads (docs/numerics.md says how, and what
  * the promise does not cover: the sign and payload of a NaN).
@@ -39,7 +48,7 @@ extern "C" {
 #endif
 
 #define FFF_VERSION_MAJOR 0
-#define FFF_VERSION_MINOR 3
+#define FFF_VERSION_MINOR 4
 #define FFF_VERSION_PATCH 0
 
 #define FFF_API __attribute__((visibility("default")))
@@ -76,6 +85,8 @@ typedef enum fff_status {
     FFF_ERROR_SLEEF,             /* the SLEEF library that is loaded returns other bits than the recorded ones */
     FFF_ERROR_WEIGHT,            /* a weight does not fit the type that the layer is to store */
     FFF_ERROR_SCALE,             /* scales are missing where weights are int8, or one is not positive and finite */
+    FFF_ERROR_NUMBER,            /* a threshold or the part's factor is NaN or infinite */
+    FFF_ERROR_PARTS, /* parts of a layer disagree on what they have in common, or are more than FFF_MAX_PARTS */
 } fff_status;
 
 /* A sentence about a status, for people; never NULL, valid for ever. */
@@ -141,6 +152,7 @@ FFF_API fff_status fff_sleef_check(fff_isa isa);
 /* ---- A layer --------------------------------------------------------------------------------- */
 
 #define FFF_MAX_DEPTH 30
+#define FFF_MAX_PARTS 1024
 
 typedef enum fff_activation {
     FFF_ACTIVATION_GELU = 0,  /* z/2 (1 + erf(z / sqrt 2)) */
@@ -188,7 +200,7 @@ typedef enum fff_routes {
 
 /* Which weight was refused. */
 typedef struct fff_bad_weight {
-    int of_output; /* 0: of the input weights, or their scales; 1: of the output weights */
+    int of_output; /* 0: of the input weights, or their scales; 1: of the output weights; 2: of the leaf weights */
     size_t row, column;
 } fff_bad_weight;
 
@@ -216,7 +228,7 @@ typedef struct fff_layer_desc {
     size_t struct_size;
     size_t input_width;  /* 1 or more */
     size_t output_width; /* 1 or more */
-    size_t depth;        /* 0 to FFF_MAX_DEPTH; a tree has 2^(depth+1) - 1 nodes, in heap order */
+    size_t depth;        /* 0 to FFF_MAX_DEPTH; a tree has 2^(depth+1) - 1 nodes, in heap order; for leaves see below */
     size_t trees;        /* 1 or more; node j of tree k is row k * nodes + j of the weights */
     fff_activation activation;
     fff_routing routing;
@@ -237,6 +249,23 @@ typedef struct fff_layer_desc {
     const float *input_scales;  /* given int8 input weights: one a row; NULL for all others */
     const float *output_scales; /* likewise */
     fff_bad_weight *bad_weight; /* NULL, or what FFF_ERROR_WEIGHT and FFF_ERROR_SCALE fill in */
+    /* Since 0.4. A leaf layer, if leaf_width is not 0: a tree has 2^depth - 1 nodes, which only route, and 2^depth
+     * leaves of leaf_width neurons. input_weights, biases and input_scales are the nodes' (of depth 0, none);
+     * output_weights and output_scales have a row a neuron: neuron j of leaf l of tree k is row
+     * (k * leaves + l) * leaf_width + j. The stored types are those of the nodes and of the neurons alike. */
+    size_t leaf_width;
+    fff_weights leaf_weights; /* trees * leaves * leaf_width x input_width, of type weight_type */
+    size_t leaf_stride;       /* elements from a leaf's first neuron to the next leaf's; 0: leaf_width * node_stride */
+    const float *leaf_scales; /* given int8 leaf weights: one a neuron */
+    const float *leaf_biases; /* one a neuron, or NULL for zeros */
+    fff_weights leaf_output_biases; /* float32, trees * leaves x output_width; data NULL: none */
+    /* Of either layer. */
+    const float *thresholds;  /* one a node: what its logit is compared with; NULL: 0. Those of nodes that do not route,
+                               * the path sum's leaves, mean nothing, but must be numbers. */
+    const float *factor;      /* one number that multiplies all activations and leaf_output_biases; NULL: 1 */
+    const float *output_bias; /* output_width floats that outputs begin from, of the first part only; NULL: zeros */
+    const struct fff_layer_desc *next; /* NULL, or another part of the layer: its sums are added after this one's.
+                                        * Widths must be the same, and isa, sleef and allocator zero or the same. */
 } fff_layer_desc;
 
 typedef struct fff_layer fff_layer; /* opaque and immutable */
@@ -260,7 +289,8 @@ FFF_API void fff_layer_destroy(fff_layer *layer);
 /* The instruction set the layer runs on; FFF_ISA_AUTO for NULL. */
 FFF_API fff_isa fff_layer_isa(const fff_layer *layer);
 
-/* trees * (depth + 1): the number of nodes that a token visits; 0 for NULL. */
+/* The number of nodes that a token visits: trees * (depth + 1); of a leaf layer, with its neurons, trees * (depth +
+ * leaf_width); of several parts, their sum. 0 for NULL. */
 FFF_API size_t fff_layer_path_length(const fff_layer *layer);
 
 /* Bytes of memory that the layer holds; 0 for NULL. That is, of all trees * nodes, a bias and a row. A row has two
@@ -335,7 +365,9 @@ FFF_API fff_status fff_workspace_size_typed(const fff_layer *layer, size_t batch
 /* The routing half of fff_forward() alone: for each token the nodes visited and their logits.
  *
  * nodes   batch x path length: entry k * (depth + 1) + l is the index, within tree k, of the node
- *         visited at level l; row t at nodes + t * node_stride; node_stride >= path length
+ *         visited at level l; row t at nodes + t * node_stride; node_stride >= path length. Of a leaf layer, entry
+ *         k * (depth + leaf_width) + l: after the depth nodes come the neurons of the leaf, which are counted on from
+ *         the tree's last node, 2^depth - 1 + leaf * leaf_width + j. Several parts follow each other.
  * logits  likewise; the logit of that node, bias included, before the activation
  *
  * None of input, nodes, logits and workspace may share an element with another; rows may interleave. */
@@ -345,11 +377,32 @@ FFF_API fff_status fff_route(const fff_layer *layer, size_t batch, const float *
 
 /* The other half: output[t] = sum over entries e of activation(logits[t][e]) * output_weights[nodes[t][e]].
  * Given what fff_route() wrote, it completes fff_forward() to the same bits. The nodes need not form
- * paths: any index below fff_nodes_per_tree(depth) will do, others are FFF_ERROR_NODE. Neither
+ * paths: any index below fff_nodes_per_tree(depth) will do, others are FFF_ERROR_NODE. Of a leaf layer, a tree's nodes
+ * mean nothing, and its neurons must be those of one leaf, in order. Neither
  * output nor workspace may share an element with any other matrix; rows may interleave. */
 FFF_API fff_status fff_accumulate(const fff_layer *layer, size_t batch, const uint32_t *nodes, size_t node_stride,
                                   const float *logits, size_t logit_stride, float *output, size_t output_stride,
                                   void *workspace, size_t workspace_size, const fff_runner *runner);
+
+/* ---- Given rows ------------------------------------------------------------------------------- */
+
+/* For layers whose neurons something else selects (product keys, experts): the two halves for rows that the caller
+ * lists, `count` for each token, of a layer of one path-sum part. rows[t][e] = tree * nodes + node, else
+ * FFF_ERROR_NODE; a layer that is not such is FFF_ERROR_OPTION.
+ *
+ *     logits[t][e] = x[t] . input_weights[rows[t][e]] + biases[rows[t][e]]
+ *     output[t]    = sum over e of factors[t][e] * output_weights[rows[t][e]]
+ *
+ * Strides and what may overlap are as for fff_route() and fff_accumulate(). The second applies no activation: use
+ * fff_activate(), and multiply by whatever weighs the neurons. Of a layer that stores int8 input rows, inputs are
+ * quantised as in fff_forward(). fff_dot_rows() needs a workspace of fff_workspace_size(layer, 1, 1), both run on the
+ * calling thread, and tokens may be shared among threads by calls of their own. */
+FFF_API fff_status fff_dot_rows(const fff_layer *layer, size_t batch, size_t count, const float *input,
+                                size_t input_stride, const uint32_t *rows, size_t row_stride, float *logits,
+                                size_t logit_stride, void *workspace, size_t workspace_size);
+FFF_API fff_status fff_sum_rows(const fff_layer *layer, size_t batch, size_t count, const uint32_t *rows,
+                                size_t row_stride, const float *factors, size_t factor_stride, float *output,
+                                size_t output_stride);
 
 /* activations[i] = activation(logits[i]), with the same bits as inside a layer, for dense code that
  * wants to match. In place is allowed; any other overlap is FFF_ERROR_OVERLAP. FFF_SLEEF_RECORDED probes

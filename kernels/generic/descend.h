@@ -13,7 +13,7 @@ static void KERNEL(descend)(const struct fff_trees *trees, const void *input, bo
             float logit = row_logit(trees, row, input);
             nodes[tree * trees->level_count + level] = node;
             logits[tree * trees->level_count + level] = logit;
-            node = fff_child(node, logit, trees->threshold);
+            node = fff_child(node, logit, fff_threshold_of(trees, row));
         }
     }
 }

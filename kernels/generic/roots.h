@@ -3,13 +3,13 @@
 
 #include "kernels/generic/dot.h"
 
-static void KERNEL(roots)(const struct fff_trees *trees, size_t count, const void *inputs, size_t input_stride,
-                          bool fetch_output, float *logits, size_t logit_stride) {
+static void KERNEL(roots)(const struct fff_trees *trees, size_t count, const uint32_t *tokens, const void *inputs,
+                          size_t input_stride, bool fetch_output, float *logits, size_t logit_stride) {
     (void)fetch_output;
     for (size_t tree = 0; tree < trees->tree_count; tree++) {
-        for (size_t token = 0; token < count; token++) {
-            logits[token * logit_stride + tree * trees->level_count] =
-                row_logit(trees, tree * trees->node_count, token_at(inputs, input_stride, (uint32_t)token));
+        for (size_t i = 0; i < count; i++) {
+            logits[i * logit_stride + tree * trees->level_count] =
+                row_logit(trees, tree * trees->node_count, token_at(inputs, input_stride, tokens[i]));
         }
     }
 }

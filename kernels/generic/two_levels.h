@@ -11,7 +11,7 @@ static void KERNEL(two_levels)(const struct fff_trees *trees, size_t row, size_t
         const void *input = token_at(inputs, input_stride, tokens[i]);
         float *logit = logits + tokens[i] * logit_stride;
         logit[0] = row_logit(trees, row, input);
-        logit[1] = row_logit(trees, left_row + fff_goes_right(logit[0], trees->threshold), input);
+        logit[1] = row_logit(trees, left_row + fff_goes_right(logit[0], fff_threshold_of(trees, row)), input);
     }
 }
 

@@ -51,10 +51,10 @@ FFF_INLINE void sum_tile(const struct fff_trees *trees, const float *const *fact
     }
 }
 
-static void KERNEL(add_roots)(const struct fff_trees *trees, size_t count, const float *factors, size_t factor_stride,
-                              unsigned write, float *output, size_t output_stride) {
+static void KERNEL(add_roots)(const struct fff_trees *trees, size_t count, const uint32_t *tokens, const float *factors,
+                              size_t factor_stride, unsigned write, float *output, size_t output_stride) {
     const struct fff_sum_tile tile = {ROOT_TOKENS, 16, ROOT_VECTORS};
-    add_roots_by_tiles(trees, count, factors, factor_stride, write, output, output_stride, tile);
+    add_roots_by_tiles(trees, count, tokens, factors, factor_stride, write, output, output_stride, tile);
 }
 
 #endif

@@ -30,6 +30,8 @@ class Status(enum.IntEnum):
     SLEEF = 16
     WEIGHT = 17
     SCALE = 18
+    NUMBER = 19
+    PARTS = 20
 
 
 class Error(RuntimeError):

@@ -1,0 +1,165 @@
+/* fff_dot_rows() and fff_sum_rows(): the two halves of a layer for rows that the caller lists. */
+#include "dispatch/fp_environment.h"
+#include "layer/layer.h"
+#include "layer/plan.h"
+#include "layer/rows.h"
+#include "layer/size.h"
+
+enum { ROWS_AHEAD = 4 /* that are fetched while one is used */ };
+
+static const uint32_t ONLY = 0; /* the number of a token, each of which goes alone */
+
+/* Its one part, or NULL. */
+static const struct fff_part *path_sum_of(const fff_layer *layer) {
+    bool fits = layer->part_count == 1 && layer->output_bias == NULL && layer->parts[0].leaves.width == 0;
+    return fits ? &layer->parts[0] : NULL;
+}
+
+/* All rows as nodes of one tree, each visited at a level of its own. */
+static struct fff_trees listed_rows(const struct fff_part *part, size_t count) {
+    struct fff_trees all = part->trees;
+    all.node_count *= all.tree_count;
+    all.tree_count = 1;
+    all.level_count = count;
+    all.near_levels = 0;
+    return all;
+}
+
+static fff_status check_listed(const struct fff_part *part, size_t batch, size_t count, const uint32_t *rows,
+                               size_t row_stride) {
+    size_t all = part->trees.tree_count * part->trees.node_count;
+    for (size_t t = 0; t < batch; t++) {
+        for (size_t e = 0; e < count; e++) {
+            if (rows[t * row_stride + e] >= all) {
+                return FFF_ERROR_NODE;
+            }
+        }
+    }
+    return FFF_OK;
+}
+
+/* Whether the first, which is written, shares an element with one of the others. */
+static bool first_overlaps(const struct fff_rows *matrices, size_t count) {
+    for (size_t i = 1; i < count; i++) {
+        if (fff_rows_overlap(&matrices[0], &matrices[i])) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* One token's logits. */
+static void dot_listed(const struct fff_part *part, const struct fff_trees *all, const uint32_t *rows,
+                       const float *given, unsigned char *memory, float *logits) {
+    const void *input = given;
+    if (part->input_type == FFF_WEIGHT_I8) {
+        part->kernels->quantise(all->input_width, given, memory);
+        input = memory;
+    }
+    for (size_t e = 0; e < all->level_count; e++) {
+        if (e + ROWS_AHEAD < all->level_count) {
+            fff_fetch_l2(all->input_rows + rows[e + ROWS_AHEAD] * all->row_stride, all->input_bytes);
+        }
+        fff_input_kernels(part)->node_dot(all, rows[e], 1, &ONLY, input, 0, &logits[e], 1);
+    }
+}
+
+fff_status fff_dot_rows(const fff_layer *layer, size_t batch, size_t count, const float *input, size_t input_stride,
+                        const uint32_t *rows, size_t row_stride, float *logits, size_t logit_stride, void *workspace,
+                        size_t workspace_size) {
+    if (layer == NULL) {
+        return FFF_ERROR_NULL_POINTER;
+    }
+    const struct fff_part *part = path_sum_of(layer);
+    if (part == NULL) {
+        return FFF_ERROR_OPTION;
+    }
+    if (batch == 0 || count == 0) {
+        return FFF_OK;
+    }
+    struct fff_rows matrices[4];
+    struct fff_plan plan;
+    fff_status status = fff_check_rows(logits, batch, count, logit_stride, &matrices[0]);
+    status = status == FFF_OK ? fff_check_rows(rows, batch, count, row_stride, &matrices[1]) : status;
+    status = status == FFF_OK ? fff_check_rows(input, batch, layer->input_width, input_stride, &matrices[2]) : status;
+    if (status == FFF_OK && workspace == NULL) {
+        status = FFF_ERROR_NULL_POINTER;
+    }
+    if (status == FFF_OK && workspace_size < fff_plan_batch(part, 1, 1, &plan)) {
+        status = FFF_ERROR_WORKSPACE;
+    }
+    status = status == FFF_OK ? fff_check_bytes(workspace, workspace_size, &matrices[3]) : status;
+    if (status != FFF_OK) {
+        return status;
+    }
+    const struct fff_rows of_workspace[] = {matrices[3], matrices[1], matrices[2]};
+    if (first_overlaps(matrices, 4) || first_overlaps(of_workspace, 3)) {
+        return FFF_ERROR_OVERLAP;
+    }
+    status = check_listed(part, batch, count, rows, row_stride);
+    if (status != FFF_OK) {
+        return status;
+    }
+    size_t misaligned = (uintptr_t)workspace % FFF_WORKSPACE_ALIGNMENT;
+    unsigned char *memory = (unsigned char *)workspace + (misaligned == 0 ? 0 : FFF_WORKSPACE_ALIGNMENT - misaligned);
+    const struct fff_trees all = listed_rows(part, count);
+    fff_fp_environment callers = fff_fp_enter();
+    for (size_t t = 0; t < batch; t++) {
+        dot_listed(part, &all, rows + t * row_stride, input + t * input_stride, memory, logits + t * logit_stride);
+    }
+    fff_fp_leave(callers);
+    return FFF_OK;
+}
+
+/* Some factors of a token, which those of int8 rows are scaled in. */
+enum { FACTORS = 256 };
+
+static void sum_listed(const struct fff_part *part, size_t count, const uint32_t *rows, const float *factors,
+                       float *output) {
+    float scaled[FACTORS];
+    for (size_t first = 0, some; first < count; first += some) {
+        some = fff_min(count - first, FACTORS);
+        const struct fff_trees all = listed_rows(part, some);
+        for (size_t e = 0; e < some; e++) {
+            fff_fetch_l2(all.output_rows + rows[first + e] * all.row_stride, all.output_bytes);
+            bool integers = part->output_scales != NULL;
+            scaled[e] = integers ? factors[first + e] * part->output_scales[rows[first + e]] : factors[first + e];
+        }
+        fff_output_kernels(part)->accumulate(&all, 1, &ONLY, rows + first, scaled, first > 0 ? FFF_WRITE_CONTINUE : 0,
+                                             output, 0);
+    }
+}
+
+fff_status fff_sum_rows(const fff_layer *layer, size_t batch, size_t count, const uint32_t *rows, size_t row_stride,
+                        const float *factors, size_t factor_stride, float *output, size_t output_stride) {
+    if (layer == NULL) {
+        return FFF_ERROR_NULL_POINTER;
+    }
+    const struct fff_part *part = path_sum_of(layer);
+    if (part == NULL || count == 0) {
+        return FFF_ERROR_OPTION;
+    }
+    if (batch == 0) {
+        return FFF_OK;
+    }
+    struct fff_rows matrices[3];
+    fff_status status = fff_check_rows(output, batch, layer->output_width, output_stride, &matrices[0]);
+    status = status == FFF_OK ? fff_check_rows(rows, batch, count, row_stride, &matrices[1]) : status;
+    status = status == FFF_OK ? fff_check_rows(factors, batch, count, factor_stride, &matrices[2]) : status;
+    if (status != FFF_OK) {
+        return status;
+    }
+    if (first_overlaps(matrices, 3)) {
+        return FFF_ERROR_OVERLAP;
+    }
+    status = check_listed(part, batch, count, rows, row_stride);
+    if (status != FFF_OK) {
+        return status;
+    }
+    fff_fp_environment callers = fff_fp_enter();
+    for (size_t t = 0; t < batch; t++) {
+        sum_listed(part, count, rows + t * row_stride, factors + t * factor_stride, output + t * output_stride);
+    }
+    fff_fp_leave(callers);
+    return FFF_OK;
+}

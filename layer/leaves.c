@@ -1,0 +1,188 @@
+#include "layer/leaves.h"
+
+#include "layer/size.h"
+
+#include <string.h>
+
+enum {
+    FETCH_NEURONS = 8,      /* of a leaf to come, at most */
+    SUM_BY_ACCUMULATE = 32, /* neurons, at most: more are a matrix product */
+};
+
+struct fff_trees fff_leaf_neurons(const struct fff_part *part, size_t tree, size_t leaf, size_t first, size_t count) {
+    struct fff_trees some = part->leaves.neurons;
+    size_t rows = (tree * part->leaves.count + leaf) * part->leaves.width + first;
+    some.input_rows += rows * some.row_stride;
+    some.output_rows += rows * some.row_stride;
+    some.biases += rows;
+    if (some.input_scales != NULL) {
+        some.input_scales += rows;
+        some.input_sums += rows;
+    }
+    some.tree_count = count;
+    return some;
+}
+
+static const float *scales_of(const struct fff_part *part, size_t tree, size_t leaf, size_t first) {
+    size_t rows = (tree * part->leaves.count + leaf) * part->leaves.width + first;
+    return part->output_scales != NULL ? part->output_scales + rows : NULL;
+}
+
+/* The leaf of a token, when it is through the nodes of the walk's tree. */
+static size_t leaf_of(const struct fff_walk *walk, uint32_t token) {
+    return walk->nodes[token] - walk->trees.node_count;
+}
+
+/* How many tokens, from the first on, are at one leaf. */
+static size_t count_together(const struct fff_walk *walk, size_t count, const uint32_t *tokens) {
+    size_t together = 1;
+    while (together < count && walk->nodes[tokens[together]] == walk->nodes[tokens[0]]) {
+        together++;
+    }
+    return together;
+}
+
+static void fetch_leaf(const struct fff_walk *walk, size_t leaf) {
+    const struct fff_leaves *leaves = &walk->part->leaves;
+    if (leaves->neurons.near_levels > 0) {
+        return;
+    }
+    size_t some = fff_min(leaves->width, FETCH_NEURONS);
+    const struct fff_trees neurons = fff_leaf_neurons(walk->part, walk->first_tree, leaf, 0, some);
+    fff_fetch_l2(neurons.input_rows, some * neurons.row_stride);
+}
+
+void fff_leaf_logits(const struct fff_part *part, const struct fff_trees *neurons, size_t count, const uint32_t *tokens,
+                     const void *input, size_t input_stride, float *logits, uint32_t *zeros) {
+    const struct fff_row_kernels *kernels = fff_input_kernels(part);
+    if (count >= FFF_DOT_TILE_TOKENS) {
+        kernels->roots(neurons, count, tokens, input, input_stride, true, logits, neurons->tree_count);
+        return;
+    }
+    for (size_t i = 0; i < count; i++) {
+        kernels->descend(neurons, (const unsigned char *)input + tokens[i] * input_stride, true, zeros,
+                         logits + i * neurons->tree_count);
+    }
+}
+
+/* Adds what some neurons of a leaf contribute; `activations` are logits as yet. */
+static void add_neurons(const struct fff_walk *walk, const struct fff_trees *neurons, const float *output_scales,
+                        size_t count, const uint32_t *tokens, unsigned write, float *activations, uint32_t *zeros) {
+    const struct fff_part *part = walk->part;
+    const struct fff_row_kernels *kernels = fff_output_kernels(part);
+    size_t some = neurons->tree_count;
+    part->kernels->activate(part->activation, count * some, activations, activations);
+    memset(zeros, 0, count * some * sizeof *zeros);
+    for (size_t i = 0; i < count; i++) {
+        fff_scale_factors(part, neurons, output_scales, zeros, activations + i * some);
+    }
+    if (some <= SUM_BY_ACCUMULATE) {
+        kernels->accumulate(neurons, count, tokens, zeros, activations, write, walk->output, walk->output_stride);
+    } else {
+        kernels->add_roots(neurons, count, tokens, activations, some, write & FFF_WRITE_CONTINUE, walk->output,
+                           walk->output_stride);
+    }
+}
+
+/* Adds the leaf's output bias, if there is one. */
+static void add_bias(const struct fff_walk *walk, size_t leaf, size_t count, const uint32_t *tokens, float *factors,
+                     uint32_t *nodes) {
+    const struct fff_part *part = walk->part;
+    const struct fff_trees *biases = &part->leaves.biases;
+    if (biases->output_rows == NULL) {
+        return;
+    }
+    for (size_t i = 0; i < count; i++) {
+        nodes[i] = (uint32_t)(walk->first_tree * part->leaves.count + leaf);
+        factors[i] = part->factor;
+    }
+    part->kernels->rows[FFF_WEIGHT_F32]->accumulate(biases, count, tokens, nodes, factors, FFF_WRITE_CONTINUE,
+                                                    walk->output, walk->output_stride);
+}
+
+/* Neurons of a leaf, those that are computed at once, and how they add to outputs. */
+static struct fff_trees next_neurons(const struct fff_walk *walk, size_t leaf, size_t first, unsigned *write) {
+    const struct fff_leaves *leaves = &walk->part->leaves;
+    *write = first > 0 ? walk->write | FFF_WRITE_CONTINUE : walk->write;
+    return fff_leaf_neurons(walk->part, walk->first_tree, leaf, first, fff_min(leaves->width - first, leaves->at_once));
+}
+
+void fff_leaf_forward(const struct fff_walk *walk, size_t leaf, size_t count, const uint32_t *tokens,
+                      float *activations, uint32_t *zeros) {
+    unsigned write;
+    for (size_t first = 0; first < walk->part->leaves.width; first += walk->part->leaves.at_once) {
+        const struct fff_trees some = next_neurons(walk, leaf, first, &write);
+        fff_leaf_logits(walk->part, &some, count, tokens, walk->input, walk->input_stride, activations, zeros);
+        add_neurons(walk, &some, scales_of(walk->part, walk->first_tree, leaf, first), count, tokens, write,
+                    activations, zeros);
+    }
+    add_bias(walk, leaf, count, tokens, activations, zeros);
+}
+
+void fff_leaf_accumulate(const struct fff_walk *walk, size_t leaf, const float *logits, float *activations,
+                         uint32_t *zeros) {
+    static const uint32_t ONLY = 0;
+    unsigned write;
+    for (size_t first = 0; first < walk->part->leaves.width; first += walk->part->leaves.at_once) {
+        const struct fff_trees some = next_neurons(walk, leaf, first, &write);
+        memcpy(activations, logits + first, some.tree_count * sizeof *activations);
+        add_neurons(walk, &some, scales_of(walk->part, walk->first_tree, leaf, first), 1, &ONLY, write, activations,
+                    zeros);
+    }
+    add_bias(walk, leaf, 1, &ONLY, activations, zeros);
+}
+
+/* Settles the routes of tokens where they are exact: then some may be at another leaf, out of order. */
+static void settle_leaves(const struct fff_walk *walk, size_t count, const uint32_t *tokens, uint32_t *paths,
+                          size_t stride, bool by_token) {
+    size_t last = walk->trees.level_count - 1;
+    for (size_t i = 0; i < count && walk->trees.level_count > 0; i++) {
+        uint32_t node = paths[(by_token ? tokens[i] : i) * stride + last];
+        walk->nodes[tokens[i]] =
+            fff_child(node, walk->logits[tokens[i] * walk->logit_stride + last], fff_threshold_of(&walk->trees, node));
+    }
+}
+
+void fff_finish_leaves_forward(const struct fff_walk *walk, size_t count, const uint32_t *tokens, float *activations,
+                               uint32_t *paths) {
+    if (walk->tokens != NULL) {
+        size_t levels = walk->trees.level_count;
+        fff_find_paths(walk, count, tokens, paths, levels, false);
+        settle_leaves(walk, count, tokens, paths, levels, false);
+    }
+    for (size_t i = 0, together; i < count; i += together) {
+        together = count_together(walk, count - i, tokens + i);
+        if (i + together < count) {
+            fetch_leaf(walk, leaf_of(walk, tokens[i + together]));
+        }
+        fff_leaf_forward(walk, leaf_of(walk, tokens[i]), together, tokens + i, activations, paths);
+    }
+}
+
+void fff_finish_leaves_route(const struct fff_walk *walk, size_t count, const uint32_t *tokens, float *activations,
+                             uint32_t *paths) {
+    const struct fff_leaves *leaves = &walk->part->leaves;
+    size_t levels = walk->trees.level_count;
+    fff_find_paths(walk, count, tokens, walk->routed_nodes, walk->routed_stride, true);
+    if (walk->tokens != NULL) {
+        settle_leaves(walk, count, tokens, walk->routed_nodes, walk->routed_stride, true);
+    }
+    for (size_t i = 0, together; i < count; i += together) {
+        together = count_together(walk, count - i, tokens + i);
+        size_t leaf = leaf_of(walk, tokens[i]);
+        unsigned unused;
+        for (size_t first = 0; first < leaves->width; first += leaves->at_once) {
+            const struct fff_trees some = next_neurons(walk, leaf, first, &unused);
+            fff_leaf_logits(walk->part, &some, together, tokens + i, walk->input, walk->input_stride, activations,
+                            paths);
+            for (size_t t = i; t < i + together; t++) {
+                uint32_t *nodes = walk->routed_nodes + tokens[t] * walk->routed_stride + levels + first;
+                memcpy(walk->logits + tokens[t] * walk->logit_stride + levels + first,
+                       activations + (t - i) * some.tree_count, some.tree_count * sizeof(float));
+                for (size_t j = 0; j < some.tree_count; j++) {
+                    nodes[j] = (uint32_t)(walk->trees.node_count + leaf * leaves->width + first + j);
+                }
+            }
+        }
+    }
+}
