@@ -2,6 +2,7 @@
 
 #include "bert/reference_f64.h"
 #include "tools/best.h"
+#include "tools/model_store.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -220,7 +221,12 @@ static bool check_layer(const struct part *part, size_t layer) {
         double difference = largest_difference(part, record->outputs + layer * values, record->nodes + layer * entries,
                                                data.expected_output, nodes);
         sum->masked_difference = fmax(sum->masked_difference, difference);
-        data.expected_path = part->path > 0 ? (int32_t *)nodes : NULL; /* the same bits */
+        if (stored_input_type(&data) == FFF_WEIGHT_I8 || stored_output_type(&data) == FFF_WEIGHT_I8) {
+            free(data.expected_output); /* int8 has another definition than the masked layer's */
+            data.expected_output = NULL;
+        }
+        bool paths = part->path > 0 && data.expected_output != NULL;
+        data.expected_path = paths ? (int32_t *)nodes : NULL; /* the same bits */
         status =
             verify_layer(&data, part->verdict->isas, part->verdict->isa_count, VERIFY_FEW_SPLITS, verdicts, &store);
         data.expected_path = NULL;
@@ -538,6 +544,7 @@ static bool read_results(const struct model_input *input, const fff_bert_config 
 static bool prepare(const struct model_input_choice *choice, const fff_bert *masked, struct model_verdict *verdict,
                     struct model_input *input, struct file_results *file, char *error, size_t error_size) {
     verdict->config = *fff_bert_configuration(masked);
+    verdict->narrow = model_store_differs(masked);
     verdict->has_logits = verdict->config.labels > 0 || fff_bert_predicts_words(masked);
     if (!model_input_load(choice, &verdict->config, input, error, error_size)) {
         return false;
@@ -571,7 +578,7 @@ bool verify_model(const struct model_input_choice *choice, const struct model_ch
     struct model_input input = {0};
     struct file_results file = {0};
     const fff_bert_options options = options_of(check, check->isas[0], FFF_BERT_MASKED);
-    *verdict = (struct model_verdict){.isa_count = check->isa_count, .narrow = store_is_narrow(&check->store)};
+    *verdict = (struct model_verdict){.isa_count = check->isa_count};
     memcpy(verdict->isas, check->isas, check->isa_count * sizeof *check->isas);
     fff_bert *masked = fff_bert_open(choice->directory, &options, error, error_size);
     bool ok = masked != NULL && prepare(choice, masked, verdict, &input, &file, error, error_size);
