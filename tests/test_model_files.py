@@ -494,6 +494,29 @@ class Poolings(Files):
         self.assertEqual(self.embedding(copy), self.embedding(copy, "the cat sat and more"))
         self.assertNotEqual(self.embedding(copy), self.embedding(MASKED_LM))
 
+    def test_lower_case(self):
+        """Of texts, before the tokenizer, which is told here to leave case as it is."""
+        cased = {"tokenizer_config": {"do_lower_case": False}}
+        vectors = [self.embedding(self.model(MODULES[:2], POOLING, sentence_bert_config=setting, **cased), TEXT.upper())
+                   for setting in [{"do_lower_case": True}, {"do_lower_case": False}, {"do_lower_case": None}, {}]]
+        self.assertEqual(vectors[0], self.embedding(MASKED_LM))
+        self.assertNotEqual(vectors[1], vectors[0])
+        self.assertEqual(vectors[1:], vectors[1:2] * 3)
+        lower = self.model(MODULES[:2], POOLING, sentence_bert_config={"do_lower_case": True}, **cased)
+        answer = run("bert", str(lower), "--text", "the [MASK] sat")
+        self.assertEqual(len(answer.stdout.split()), 32, answer.stderr)  # an embedding: nothing is masked
+        results = []
+        for text in [TEXT, TEXT.upper()]:
+            (self.folder / "text").write_text(text + "\n")
+            answer = run("verify", str(lower), "--text", str(self.folder / "text"), "--json")
+            self.assertEqual(answer.returncode, 0, answer.stderr)
+            results.append(json.loads(answer.stdout)["files"][0]["end_to_end"])
+        self.assertEqual(*results)
+        for wrong, shown in [("true", '"true"'), (1, "1"), ([], "[]")]:
+            self.refused(run("bert", str(self.model(sentence_bert_config={"do_lower_case": wrong})), "--text", TEXT),
+                         "sentence_bert_config.json: ", f"'do_lower_case' is {shown} where true or false is expected")
+        self.refused(run("bert", str(self.model(sentence_bert_config=[])), "--text", TEXT), "no JSON object")
+
     def test_refused(self):
         dense = {"idx": 2, "name": "2", "path": "2_Dense", "type": "sentence_transformers.models.Dense"}
         own = {"idx": 1, "name": "1", "path": "1_Pooling", "type": "mine.Pooling"}
