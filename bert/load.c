@@ -39,10 +39,8 @@ static bool choose_isa(struct fff_bert *model, char *error, size_t error_size) {
 
 /* Nor is another SLEEF, whose bits would differ. */
 static bool check_sleef(const struct fff_bert *model, char *error, size_t error_size) {
-    fff_activation activation = model->config.activation;
-    bool used = model->options.sleef == FFF_SLEEF_RECORDED &&
-                (activation == FFF_ACTIVATION_GELU_TANH || activation == FFF_ACTIVATION_SILU);
-    fff_status status = used ? fff_sleef_check(model->options.isa) : FFF_OK;
+    const fff_bert_options *options = &model->options;
+    fff_status status = fff_activate(options->isa, model->config.activation, options->sleef, 0, NULL, NULL);
     const struct fff_report report = {fff_sleef_path() != NULL ? fff_sleef_path() : "SLEEF", error, error_size};
     return status == FFF_OK || FFF_FAIL(&report, "%s", fff_status_text(status));
 }

@@ -59,7 +59,7 @@ static int verify_layer_file(const char *path, const struct request *request) {
     data.store = request->stored;
     data.bad_weight = &bad;
     fff_status status = verify_layer(&data, request->isas, request->isa_count, VERIFY_ALL_SPLITS, verdicts, &store);
-    bool uses_sleef = activation_uses_sleef(data.activation), ok = false;
+    bool uses_sleef = fff_activation_uses_sleef(data.activation) != 0, ok = false;
     if (status == FFF_OK) {
         const struct layer_findings found = {verdicts, request->isa_count, &store};
         ok = layer_file_holds(&found);
