@@ -122,19 +122,35 @@ def check_narrow_layers(page, fff):
     page.expect("float32 rows read, of {} |", exact["deciding"])
 
 
+STORES = ["bf16", "f16", "i8", "bf16+i8"]
+
+
+def whole_run(model):
+    """Cells of a table: hidden states from float64's, best predictions that are float64's, sequences apart."""
+    way = model["end_to_end"][0]
+    assert model["ok"] and differing(model) == 0
+    return [short(way["hidden_error"]), way["top1"], way["predictions"], way["sequences_apart"], model["sequences"]]
+
+
+WHOLE_RUN = " {} | {} of {} | {} of {} |"
+
+
 def check_narrow_models(page, fff):
     page.command(f"OPENBLAS_CORETYPE={CORE} fff verify --store bf16 tests/data/bert_*")
-    rows = {"bert_fff_tiny": "1x5", "bert_fff_3x4_cls": "3x4, a classifier"}
-    figures, same, predictions = {name: [] for name in rows}, 0, 0
-    for store in [["bf16"], ["f16"], ["i8"], ["i8", "--exact-routes"]]:
-        for model in verify(fff, "--store", *store, *[ROOT / "tests" / "data" / name for name in rows]):
-            way = model["end_to_end"][0]
-            figures[pathlib.Path(model["path"]).name] += [short(way["hidden_error"]), way["sequences_apart"]]
-            same, predictions = same + way["top1"], predictions + way["predictions"]
-            assert model["sequences"] == 3
-    for name, shape in rows.items():
-        page.expect(f"| {name}, {shape} |" + " {} |" * 8, *figures[name])
-    page.expect("Best predictions are float64's in {} of {} cases.", same, predictions)
+    rows = {"bert_fff_tiny": "1x5", "bert_fff_3x4_cls": "3x4, a classifier", "bert_ff_tiny": "96x0", "bert_mlm_tiny": "48x0"}
+    paths = [ROOT / "tests" / "data" / name for name in rows]
+    for store in STORES:
+        found = zip(rows.items(), verify(fff, "--store", store, *paths),
+                    verify(fff, "--store", store, "--exact-routes", *paths))
+        for (name, shape), plain, exact in found:
+            cells = whole_run(plain)
+            if shape.endswith("x0"):  # no routes, and nothing to make exact
+                assert whole_run(exact) == cells
+                page.expect(f"| {name}, {shape} | {store} | – | {{}} | {{}} of {{}} | – | – | – | – |", *cells[:3])
+                continue
+            assert exact["store"]["nodes_apart"] == 0
+            page.expect(f"| {name}, {shape} | {store} | {{}} of {{}} |" + 2 * WHOLE_RUN, plain["store"]["tokens_apart"],
+                        plain["store"]["tokens"], *cells, *whole_run(exact))
 
 
 def check_minilm(page, fff):
@@ -149,13 +165,47 @@ def check_minilm(page, fff):
                 f"{100 * max(isa['bound_used'] for isa in model['isas']):.0f}")
 
 
+def check_narrow_minilm(page, fff):
+    expected = ["--expected", ROOT / "tests/data/minilm/sentences.safetensors", "--layer-tokens", "64"]
+    page.command(f"OPENBLAS_CORETYPE={CORE} fff verify build-minilm --expected tests/data/minilm/sentences.safetensors "
+                 "--layer-tokens 64 --store bf16")
+    for store in STORES:
+        (model,) = verify(fff, ROOT / "build-minilm", *expected, "--store", store)
+        way = model["end_to_end"][0]
+        page.expect(f"| MiniLM, {store} | 0 | {{}} | {{}} | {{}} |", short_fraction(model["store"]["difference_rms"]),
+                    short(way["hidden_error"]), short(way["file"]["embedding"]))
+        differing(model)
+
+
+def write_ids(path, sequences):
+    random.seed(1)
+    path.write_text("".join(" ".join(map(str, random.choices(range(32768), k=128))) + "\n" for _ in range(sequences)),
+                    encoding="utf-8")
+
+
+def check_narrow_shape(page, fff):
+    page.command(f"OPENBLAS_CORETYPE={CORE} fff verify model-bf16 --ids ids4.txt --layer-tokens 64")
+    with tempfile.TemporaryDirectory() as folder:
+        ids, name = pathlib.Path(folder, "ids4.txt"), pathlib.Path(folder, "model-bf16")
+        write_ids(ids, 4)
+        subprocess.run([fff, "make-checkpoint", name, "--untied", "--bf16"], check=True)
+        for store in ["bf16, as the file", *STORES[1:]]:
+            option = [] if "file" in store else ["--store", store]
+            (plain,) = verify(fff, name, "--ids", ids, "--layer-tokens", "64", *option)
+            cells = [plain["store"]["tokens_apart"], plain["store"]["tokens"], *whole_run(plain)]
+            if option == []:
+                page.expect(f"| {store} | {{}} of {{}} |" + WHOLE_RUN + " – | – | – |", *cells)
+                continue
+            (exact,) = verify(fff, name, "--ids", ids, "--layer-tokens", "64", *option, "--exact-routes")
+            assert exact["store"]["nodes_apart"] == 0
+            page.expect(f"| `--store {store}` | {{}} of {{}} |" + 2 * WHOLE_RUN, *cells, *whole_run(exact))
+
+
 def check_published_shape(page, fff):
     page.command(f"OPENBLAS_CORETYPE={CORE} fff verify model --ids ids.txt")
     with tempfile.TemporaryDirectory() as folder:
         ids, name = pathlib.Path(folder, "ids.txt"), pathlib.Path(folder, "model")
-        random.seed(1)
-        ids.write_text("".join(" ".join(map(str, random.choices(range(32768), k=128))) + "\n" for _ in range(128)),
-                       encoding="utf-8")
+        write_ids(ids, 128)
         subprocess.run([fff, "make-checkpoint", name, "--untied"], check=True)
         (model,) = verify(fff, name, "--ids", ids)
     kernels, masked = model["end_to_end"][0], model["end_to_end"][-1]
@@ -209,6 +259,8 @@ def main():
     if arguments.long:
         check_minilm(page, fff)
         check_published_shape(page, fff)
+        check_narrow_minilm(page, fff)
+        check_narrow_shape(page, fff)
     if arguments.update:
         PAGE.write_text(page.text, encoding="utf-8")
         return 0
