@@ -10,7 +10,7 @@
 #include <string.h>
 
 /* One matrix. */
-struct part {
+struct matrix {
     struct fff_found weight, scales; /* the latter's tensor is NULL where there are none */
     size_t rows, columns, neurons;
     bool of_output;
@@ -23,34 +23,34 @@ bool fff_bert_by_kernels(const fff_bert *model) {
 
 /* ---- Finding --------------------------------------------------------------------------------- */
 
-static bool is_i8(const struct part *part) {
-    return part->weight.tensor->type == FFF_TENSOR_I8;
+static bool is_i8(const struct matrix *matrix) {
+    return matrix->weight.tensor->type == FFF_TENSOR_I8;
 }
 
-static bool find_part(const struct fff_loading *loading, const char *prefix, struct part *part) {
+static bool find_matrix(const struct fff_loading *loading, const char *prefix, struct matrix *matrix) {
     char name[FFF_LONGEST_NAME], scales[FFF_LONGEST_NAME];
     fff_load_name(name, "%s.weight", prefix);
     fff_load_name(scales, "%s.weight_scales", prefix);
-    if (!fff_load_find(loading, name, part->rows, part->columns, &part->weight)) {
+    if (!fff_load_find(loading, name, matrix->rows, matrix->columns, &matrix->weight)) {
         return false;
     }
-    const struct fff_found *weight = &part->weight;
-    if (!is_i8(part) && !fff_tensor_has_floats(weight->tensor)) {
+    const struct fff_found *weight = &matrix->weight;
+    if (!is_i8(matrix) && !fff_tensor_has_floats(weight->tensor)) {
         return FFF_FAIL(&weight->report, "tensor '%s' has dtype %s where F32, BF16, F16, F64 or I8 is expected",
                         weight->name, weight->tensor->type_name);
     }
-    if (!is_i8(part)) {
-        part->scales.tensor = NULL;
+    if (!is_i8(matrix)) {
+        matrix->scales.tensor = NULL;
         return !fff_load_has(loading, scales) ||
                FFF_FAIL(&weight->report, "tensor '%s' has dtype %s, and scales ('%s'), which only I8 has", weight->name,
                         weight->tensor->type_name, scales);
     }
-    if (!fff_load_find(loading, scales, 0, part->neurons, &part->scales)) {
+    if (!fff_load_find(loading, scales, 0, matrix->neurons, &matrix->scales)) {
         return false;
     }
-    return part->scales.tensor->type == FFF_TENSOR_F32 ||
-           FFF_FAIL(&part->scales.report, "tensor '%s' has dtype %s where F32 is expected", part->scales.name,
-                    part->scales.tensor->type_name);
+    return matrix->scales.tensor->type == FFF_TENSOR_F32 ||
+           FFF_FAIL(&matrix->scales.report, "tensor '%s' has dtype %s where F32 is expected", matrix->scales.name,
+                    matrix->scales.tensor->type_name);
 }
 
 /* ---- Given weights --------------------------------------------------------------------------- */
@@ -65,37 +65,38 @@ static fff_weight_type type_of(const fff_tensor *tensor) {
 }
 
 /* What the library refuses of int8, so that all ways refuse it. */
-static bool check_i8(const struct part *part, const float *scales) {
-    const signed char *integers = part->weight.tensor->data;
-    for (size_t i = 0; i < part->neurons; i++) {
+static bool check_i8(const struct matrix *matrix, const float *scales) {
+    const signed char *integers = matrix->weight.tensor->data;
+    for (size_t i = 0; i < matrix->neurons; i++) {
         if (!(scales[i] > 0 && isfinite(scales[i]))) {
-            return FFF_FAIL(&part->scales.report, "tensor '%s', element %zu is %g where a positive number is expected",
-                            part->scales.name, i, (double)scales[i]);
+            return FFF_FAIL(&matrix->scales.report,
+                            "tensor '%s', element %zu is %g where a positive number is expected", matrix->scales.name,
+                            i, (double)scales[i]);
         }
     }
-    for (size_t i = 0; i < part->weight.tensor->count; i++) {
+    for (size_t i = 0; i < matrix->weight.tensor->count; i++) {
         if (integers[i] == -128) {
-            return FFF_FAIL(&part->weight.report, "tensor '%s', row %zu, column %zu is -128, below int8's -127",
-                            part->weight.name, i / part->columns, i % part->columns);
+            return FFF_FAIL(&matrix->weight.report, "tensor '%s', row %zu, column %zu is -128, below int8's -127",
+                            matrix->weight.name, i / matrix->columns, i % matrix->columns);
         }
     }
     return true;
 }
 
 /* Where the file has 16 bits at an odd place, which the format allows, they are copied. */
-static bool give(struct fff_loading *loading, const struct part *part, struct given *given) {
-    const fff_tensor *tensor = part->weight.tensor;
+static bool give(struct fff_loading *loading, const struct matrix *matrix, struct given *given) {
+    const fff_tensor *tensor = matrix->weight.tensor;
     bool is_short = tensor->type == FFF_TENSOR_BF16 || tensor->type == FFF_TENSOR_F16;
     given->data = tensor->data;
-    if (is_i8(part)) {
-        return fff_load_floats(loading, &part->scales, &given->scales) && check_i8(part, given->scales);
+    if (is_i8(matrix)) {
+        return fff_load_floats(loading, &matrix->scales, &given->scales) && check_i8(matrix, given->scales);
     }
     if (!is_short || (uintptr_t)tensor->data % _Alignof(uint16_t) == 0) {
         return true;
     }
     void *copy = malloc(tensor->bytes > 0 ? tensor->bytes : 1);
     if (copy == NULL) {
-        return FFF_FAIL(&part->weight.report, "tensor '%s': out of memory", part->weight.name);
+        return FFF_FAIL(&matrix->weight.report, "tensor '%s': out of memory", matrix->weight.name);
     }
     memcpy(copy, tensor->data, tensor->bytes);
     given->data = copy;
@@ -103,15 +104,16 @@ static bool give(struct fff_loading *loading, const struct part *part, struct gi
 }
 
 /* Integers times scales, each product rounded to float32. */
-static bool widen_i8(struct fff_loading *loading, const struct part *part, const float *scales, const float **values) {
-    const signed char *integers = part->weight.tensor->data;
-    size_t count = part->weight.tensor->count, bytes;
+static bool widen_i8(struct fff_loading *loading, const struct matrix *matrix, const float *scales,
+                     const float **values) {
+    const signed char *integers = matrix->weight.tensor->data;
+    size_t count = matrix->weight.tensor->count, bytes;
     float *widened = __builtin_mul_overflow(count, sizeof *widened, &bytes) ? NULL : malloc(bytes > 0 ? bytes : 1);
     if (widened == NULL) {
-        return FFF_FAIL(&part->weight.report, "tensor '%s': out of memory", part->weight.name);
+        return FFF_FAIL(&matrix->weight.report, "tensor '%s': out of memory", matrix->weight.name);
     }
     for (size_t i = 0; i < count; i++) {
-        widened[i] = (float)integers[i] * scales[part->of_output ? i % part->columns : i / part->columns];
+        widened[i] = (float)integers[i] * scales[matrix->of_output ? i % matrix->columns : i / matrix->columns];
     }
     *values = widened;
     return fff_load_own(loading, widened);
@@ -120,35 +122,35 @@ static bool widen_i8(struct fff_loading *loading, const struct part *part, const
 bool fff_load_feedforward(struct fff_loading *loading, const char *prefix, bool of_output, bool bias,
                           struct bert_layer *layer) {
     const fff_bert_config *config = &loading->model->config;
-    struct part part = {.rows = of_output ? config->hidden_size : config->neurons,
-                        .columns = of_output ? config->neurons : config->hidden_size,
-                        .neurons = config->neurons,
-                        .of_output = of_output};
+    struct matrix matrix = {.rows = of_output ? config->hidden_size : config->neurons,
+                            .columns = of_output ? config->neurons : config->hidden_size,
+                            .neurons = config->neurons,
+                            .of_output = of_output};
     struct linear *linear = of_output ? &layer->out : &layer->in;
     struct given *given = of_output ? &layer->given_out : &layer->given_in;
     char name[FFF_LONGEST_NAME];
-    if (!find_part(loading, prefix, &part)) {
+    if (!find_matrix(loading, prefix, &matrix)) {
         return false;
     }
-    *linear = (struct linear){.in = part.columns, .out = part.rows, .stored = part.weight.tensor};
-    *given = (struct given){.type = type_of(part.weight.tensor)};
-    if (bias && !fff_load(loading, fff_load_name(name, "%s.bias", prefix), 0, part.rows, &linear->bias)) {
+    *linear = (struct linear){.in = matrix.columns, .out = matrix.rows, .stored = matrix.weight.tensor};
+    *given = (struct given){.type = type_of(matrix.weight.tensor)};
+    if (bias && !fff_load(loading, fff_load_name(name, "%s.bias", prefix), 0, matrix.rows, &linear->bias)) {
         return false;
     }
     if (loading->checking) {
         return true;
     }
     if (given->type == FFF_WEIGHT_F32) {
-        bool ok = fff_load_floats(loading, &part.weight, &linear->weight);
+        bool ok = fff_load_floats(loading, &matrix.weight, &linear->weight);
         given->data = linear->weight;
         return ok;
     }
-    if (!give(loading, &part, given)) {
+    if (!give(loading, &matrix, given)) {
         return false;
     }
     return fff_bert_by_kernels(loading->model) ||
-           (is_i8(&part) ? widen_i8(loading, &part, given->scales, &linear->weight)
-                         : fff_load_floats(loading, &part.weight, &linear->weight));
+           (is_i8(&matrix) ? widen_i8(loading, &matrix, given->scales, &linear->weight)
+                           : fff_load_floats(loading, &matrix.weight, &linear->weight));
 }
 
 /* ---- Packing --------------------------------------------------------------------------------- */
