@@ -18,6 +18,7 @@ import os
 import pathlib
 import random
 import re
+import struct
 import subprocess
 import sys
 import tempfile
@@ -165,16 +166,39 @@ def check_minilm(page, fff):
                 f"{100 * max(isa['bound_used'] for isa in model['isas']):.0f}")
 
 
+def write_first_sentences(path, count):
+    """The first sequences of the recorded sentences and their embeddings, padded to the longest of them."""
+    content = (ROOT / "tests/data/minilm/sentences.safetensors").read_bytes()
+    begin = 8 + struct.unpack_from("<Q", content)[0]
+    tensors = json.loads(content[8:begin])
+
+    def rows(name):
+        (_, columns), (first, end) = tensors[name]["shape"], tensors[name]["data_offsets"]
+        data = content[begin + first : begin + end]
+        return [data[i * 4 * columns : (i + 1) * 4 * columns] for i in range(count)]
+
+    length = max(len(row.rstrip(b"\0")) + 3 for row in rows("attention_mask")) // 4
+    header, data = {}, b""
+    for name, columns in [("input_ids", length), ("attention_mask", length), ("embedding", tensors["embedding"]["shape"][1])]:
+        cut = b"".join(row[: 4 * columns] for row in rows(name))
+        header[name] = {"dtype": tensors[name]["dtype"], "shape": [count, columns],
+                        "data_offsets": [len(data), len(data) + len(cut)]}
+        data += cut
+    text = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + data)
+
+
 def check_narrow_minilm(page, fff):
-    expected = ["--expected", ROOT / "tests/data/minilm/sentences.safetensors", "--layer-tokens", "64"]
-    page.command(f"OPENBLAS_CORETYPE={CORE} fff verify build-minilm --expected tests/data/minilm/sentences.safetensors "
-                 "--layer-tokens 64 --store bf16")
-    for store in STORES:
-        (model,) = verify(fff, ROOT / "build-minilm", *expected, "--store", store)
-        way = model["end_to_end"][0]
-        page.expect(f"| MiniLM, {store} | 0 | {{}} | {{}} | {{}} |", short_fraction(model["store"]["difference_rms"]),
-                    short(way["hidden_error"]), short(way["file"]["embedding"]))
-        differing(model)
+    page.command(f"OPENBLAS_CORETYPE={CORE} fff verify build-minilm --expected first32.safetensors --layer-tokens 64 --store bf16")
+    with tempfile.TemporaryDirectory() as folder:
+        first = pathlib.Path(folder, "first32.safetensors")
+        write_first_sentences(first, 32)
+        for store in STORES:
+            (model,) = verify(fff, ROOT / "build-minilm", "--expected", first, "--layer-tokens", "64", "--store", store)
+            way = model["end_to_end"][0]
+            page.expect(f"| MiniLM, {store} | {{}} | {{}} | {{}} | {{}} |", differing(model),
+                        short_fraction(model["store"]["difference_rms"]), short(way["hidden_error"]),
+                        short(way["file"]["embedding"]))
 
 
 def write_ids(path, sequences):
@@ -189,16 +213,12 @@ def check_narrow_shape(page, fff):
         ids, name = pathlib.Path(folder, "ids4.txt"), pathlib.Path(folder, "model-bf16")
         write_ids(ids, 4)
         subprocess.run([fff, "make-checkpoint", name, "--untied", "--bf16"], check=True)
-        for store in ["bf16, as the file", *STORES[1:]]:
-            option = [] if "file" in store else ["--store", store]
-            (plain,) = verify(fff, name, "--ids", ids, "--layer-tokens", "64", *option)
-            cells = [plain["store"]["tokens_apart"], plain["store"]["tokens"], *whole_run(plain)]
-            if option == []:
-                page.expect(f"| {store} | {{}} of {{}} |" + WHOLE_RUN + " – | – | – |", *cells)
-                continue
-            (exact,) = verify(fff, name, "--ids", ids, "--layer-tokens", "64", *option, "--exact-routes")
-            assert exact["store"]["nodes_apart"] == 0
-            page.expect(f"| `--store {store}` | {{}} of {{}} |" + 2 * WHOLE_RUN, *cells, *whole_run(exact))
+        for store, exact in [([], False), (["--store", "bf16+i8"], False), (["--store", "i8"], False),
+                             (["--store", "i8", "--exact-routes"], True)]:
+            (model,) = verify(fff, name, "--ids", ids, "--layer-tokens", "64", *store)
+            assert model["store"]["nodes_apart"] == 0 or not exact
+            page.expect(f"| `{' '.join(store) or 'nothing, so bf16'}` | {{}} of {{}} |" + WHOLE_RUN,
+                        model["store"]["tokens_apart"], model["store"]["tokens"], *whole_run(model))
 
 
 def check_published_shape(page, fff):
