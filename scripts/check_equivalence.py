@@ -217,8 +217,10 @@ def check_narrow_shape(page, fff):
                              (["--store", "i8", "--exact-routes"], True)]:
             (model,) = verify(fff, name, "--ids", ids, "--layer-tokens", "64", *store)
             assert model["store"]["nodes_apart"] == 0 or not exact
-            page.expect(f"| `{' '.join(store) or 'nothing, so bf16'}` | {{}} of {{}} |" + WHOLE_RUN,
-                        model["store"]["tokens_apart"], model["store"]["tokens"], *whole_run(model))
+            layers = model["end_to_end"][0]["layers"]
+            page.expect(f"| {' '.join(store) or 'nothing, so bf16'} | {{}} of {{}} | {{}} of {{}} |" + WHOLE_RUN,
+                        model["store"]["tokens_apart"], model["store"]["tokens"],
+                        sum(layer["tokens_apart"] for layer in layers), model["tokens"] * len(layers), *whole_run(model))
 
 
 def check_published_shape(page, fff):
