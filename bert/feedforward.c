@@ -129,8 +129,8 @@ static fff_status run_dense(const fff_bert *model, const struct bert_layer *laye
 fff_status fff_bert_run_feedforward(const fff_bert *model, size_t layer, size_t tokens, const float *input,
                                     float *output, const struct feedforward_scratch *scratch) {
     const struct bert_layer *of = &model->layers[layer];
-    return of->trees != NULL ? run_trees(model, of->trees, tokens, input, output, scratch)
-                             : run_dense(model, of, tokens, input, output, scratch);
+    return scratch->dense == NULL ? run_trees(model, of->trees, tokens, input, output, scratch)
+                                  : run_dense(model, of, tokens, input, output, scratch);
 }
 
 fff_status fff_bert_feedforward_alone(const fff_bert *model, size_t layer, size_t tokens, const float *input,

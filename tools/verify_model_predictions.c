@@ -10,8 +10,10 @@ static void compare_prediction(const float *logits, const double *exact, size_t 
     size_t ours[BEST] = {0}, theirs[BEST] = {0}, most = count < BEST ? count : BEST, shared = 0;
     best_of(logits, count, ours);
     best_of_f64(exact, count, theirs);
-    for (size_t i = 0; i < most * most; i++) {
-        shared += ours[i / most] == theirs[i % most];
+    for (size_t i = 0; i < most; i++) {
+        for (size_t j = 0; j < most; j++) {
+            shared += ours[i] == theirs[j];
+        }
     }
     of->predictions++;
     of->top1 += ours[0] == theirs[0];
