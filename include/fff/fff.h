@@ -164,6 +164,9 @@ typedef enum fff_activation {
 } fff_activation;
 #define FFF_ACTIVATION_COUNT 6
 
+/* 1 if an activation is computed with SLEEF, 0 if not or if the value is none of them. Since 0.3. */
+FFF_API int fff_activation_uses_sleef(fff_activation activation);
+
 /* Where a logit of exactly 0 goes. A NaN logit always goes left. */
 typedef enum fff_routing {
     FFF_ROUTING_GREATER = 0,   /* right if logit > 0: the path-sum layer's rule */
