@@ -35,10 +35,10 @@ struct fff_ggml_operator {
     size_t workspace_size;
     void (*task)(void *argument, size_t index); /* of the step that is open */
     void *argument;
-    atomic_int status;                            /* the first failure */
-    _Alignas(CACHE_LINE) atomic_size_t open;      /* tasks to take, or OVER */
+    atomic_int status;                             /* the first failure */
+    _Alignas(CACHE_LINE) atomic_size_t open;       /* tasks to take, or OVER */
     _Alignas(CACHE_LINE) atomic_size_t unfinished; /* tasks of this step that have not returned */
-    atomic_int left;                              /* threads that are through with this node */
+    atomic_int left;                               /* threads that are through with this node */
 };
 
 static const size_t OVER = SIZE_MAX;
@@ -47,22 +47,14 @@ const char *fff_ggml_status_text(int status) {
     switch (status) {
     case FFF_GGML_ERROR_TYPE:
         return "a tensor has a type that its place cannot have, or the input another than the operator";
-    case FFF_GGML_ERROR_SHAPE:
-        return "the weights' shapes do not fit each other, or the depth and the number of trees";
-    case FFF_GGML_ERROR_WIDTH:
-        return "the input's ne0 is not the layer's input width";
-    case FFF_GGML_ERROR_STRIDE:
-        return "the elements or blocks of a row are not adjacent, or rows overlap";
-    case FFF_GGML_ERROR_DATA:
-        return "a weight tensor has no data, or has it where the CPU cannot read it";
-    case FFF_GGML_ERROR_BATCH:
-        return "the input has more tokens than the operator was made for";
-    case FFF_GGML_ERROR_COUNT:
-        return "the largest batch or the number of threads is below 1 or too large";
-    case FFF_GGML_ERROR_CONTEXT:
-        return "the ggml context has no room for another tensor";
-    default:
-        return fff_status_text((fff_status)status);
+    case FFF_GGML_ERROR_SHAPE: return "the weights' shapes do not fit each other, or the depth and the number of trees";
+    case FFF_GGML_ERROR_WIDTH: return "the input's ne0 is not the layer's input width";
+    case FFF_GGML_ERROR_STRIDE: return "the elements or blocks of a row are not adjacent, or rows overlap";
+    case FFF_GGML_ERROR_DATA: return "a weight tensor has no data, or has it where the CPU cannot read it";
+    case FFF_GGML_ERROR_BATCH: return "the input has more tokens than the operator was made for";
+    case FFF_GGML_ERROR_COUNT: return "the largest batch or the number of threads is below 1 or too large";
+    case FFF_GGML_ERROR_CONTEXT: return "the ggml context has no room for another tensor";
+    default: return fff_status_text((fff_status)status);
     }
 }
 
@@ -71,17 +63,10 @@ const char *fff_ggml_status_text(int status) {
 /* A ggml type as libfff's; false for those that it does not have. */
 static bool find_type(enum ggml_type type, fff_weight_type *found) {
     switch (type) {
-    case GGML_TYPE_F32:
-        *found = FFF_WEIGHT_F32;
-        return true;
-    case GGML_TYPE_F16:
-        *found = FFF_WEIGHT_F16;
-        return true;
-    case GGML_TYPE_BF16:
-        *found = FFF_WEIGHT_BF16;
-        return true;
-    default:
-        return false;
+    case GGML_TYPE_F32: *found = FFF_WEIGHT_F32; return true;
+    case GGML_TYPE_F16: *found = FFF_WEIGHT_F16; return true;
+    case GGML_TYPE_BF16: *found = FFF_WEIGHT_BF16; return true;
+    default: return false;
     }
 }
 
@@ -273,8 +258,7 @@ int fff_ggml_operator_create_typed(const fff_ggml_layer *layer, int64_t max_toke
         return FFF_GGML_ERROR_TYPE;
     }
     size_t size = 0;
-    int status =
-        (int)fff_workspace_size_typed(layer->layer, (size_t)max_tokens, (size_t)max_threads, from, to, &size);
+    int status = (int)fff_workspace_size_typed(layer->layer, (size_t)max_tokens, (size_t)max_threads, from, to, &size);
     if (status != FFF_OK) {
         return status;
     }
@@ -311,8 +295,8 @@ int fff_ggml_operator_status(fff_ggml_operator *op) {
 
 /* ---- What ggml's threads do ------------------------------------------------------------------ */
 
-/* Waits a moment, as ggml's barriers do; who has waited for long lets others have the core, should there be more threads
- * than cores. */
+/* Waits a moment, as ggml's barriers do; who has waited for long lets others have the core, should there be more
+ * threads than cores. */
 static void wait_a_moment(unsigned *waits) {
 #if defined(__x86_64__) || defined(__i386__)
     __builtin_ia32_pause();
@@ -464,7 +448,8 @@ int fff_ggml_forward(struct ggml_context *ctx, fff_ggml_operator *op, struct ggm
         return FFF_GGML_ERROR_STRIDE;
     }
     size_t bytes;
-    if (__builtin_mul_overflow((size_t)ggml_nrows(x), (size_t)op->layer->output_width * ggml_type_size(op->output_type), &bytes) ||
+    if (__builtin_mul_overflow((size_t)ggml_nrows(x), ggml_row_size(op->output_type, op->layer->output_width),
+                               &bytes) ||
         bytes > PTRDIFF_MAX) {
         return FFF_ERROR_OVERFLOW;
     }

@@ -25,14 +25,17 @@ extern "C" {
 #endif
 
 enum fff_ggml_status { /* beside those of fff_status, which are smaller */
-    FFF_GGML_ERROR_TYPE = 100, /* no weights or tokens can have this type, or it is not the operator's */
-    FFF_GGML_ERROR_SHAPE,      /* the weights' shapes do not fit each other, or depth and trees */
-    FFF_GGML_ERROR_WIDTH,      /* the input's ne0 is not the layer's input width */
-    FFF_GGML_ERROR_STRIDE,     /* the elements of a row, or a quantised row's blocks, are not adjacent, or rows overlap */
-    FFF_GGML_ERROR_DATA,       /* a weight tensor has no data yet, or has it where the CPU cannot read it */
-    FFF_GGML_ERROR_BATCH,      /* more tokens than the operator was made for */
-    FFF_GGML_ERROR_COUNT,      /* a largest batch or a number of threads below 1 or too large */
-    FFF_GGML_ERROR_CONTEXT,    /* the ggml context has no room for another tensor */
+                       FFF_GGML_ERROR_TYPE =
+                           100,               /* no weights or tokens can have this type, or it is not the operator's */
+                       FFF_GGML_ERROR_SHAPE,  /* the weights' shapes do not fit each other, or depth and trees */
+                       FFF_GGML_ERROR_WIDTH,  /* the input's ne0 is not the layer's input width */
+                       FFF_GGML_ERROR_STRIDE, /* the elements of a row, or its blocks, are not adjacent, or rows overlap
+                                               */
+                       FFF_GGML_ERROR_DATA,   /* a weight tensor has no data yet, or has it where the CPU cannot read it
+                                               */
+                       FFF_GGML_ERROR_BATCH,  /* more tokens than the operator was made for */
+                       FFF_GGML_ERROR_COUNT,  /* a largest batch or a number of threads below 1 or too large */
+                       FFF_GGML_ERROR_CONTEXT, /* the ggml context has no room for another tensor */
 };
 
 /* A sentence about a status of this file or of libfff; never NULL, valid for ever. */
@@ -49,7 +52,7 @@ typedef struct fff_ggml_weights {
     fff_activation activation;
     fff_routing routing;
     fff_isa isa;
-    fff_weight_choice store_input;  /* the stored input rows; default: as given if F32, F16 or BF16, int8 if quantised */
+    fff_weight_choice store_input;  /* the stored input rows; default: as given, or int8 if the tensor is quantised */
     fff_weight_choice store_output; /* the stored output rows; likewise */
     fff_routes routes;              /* FFF_ROUTES_EXACT: by the given input weights, as float32 */
     fff_bad_weight *bad_weight;     /* NULL, or which weight FFF_ERROR_WEIGHT means */
@@ -61,10 +64,9 @@ typedef struct fff_ggml_operator fff_ggml_operator;
 /* Packs a copy of the weights: the tensors may go afterwards. F32, F16 and BF16 are read where they lie, with any
  * strides (so ggml_transpose() of node-major output weights will do). What ggml has quantised (Q8_0, Q4_K, ...) is
  * dequantised by ggml's own to_float, since its scales belong to blocks of a row where libfff's int8 has one a row: so
- * int8, the default there, rounds once more. Its blocks lie along ne0, or, in a ggml_transpose(), along ne1; a square of
- * one block a side, which does not tell, is FFF_GGML_ERROR_STRIDE. Biases may have any of these types but the
- * quantised, and become float32. The caller owns *layer until fff_ggml_layer_destroy(), which must come after that of
- * its operators. */
+ * int8, the default there, rounds once more. Its blocks lie along ne0, or, in a ggml_transpose(), along ne1; a square
+ * of one block a side, which does not tell, is FFF_GGML_ERROR_STRIDE. Biases are F32, F16 or BF16, and become float32.
+ * The caller owns *layer until fff_ggml_layer_destroy(), which must come after that of its operators. */
 int fff_ggml_layer_create(const fff_ggml_weights *weights, fff_ggml_layer **layer);
 void fff_ggml_layer_destroy(fff_ggml_layer *layer); /* NULL is allowed */
 
@@ -84,8 +86,8 @@ void fff_ggml_operator_destroy(fff_ggml_operator *op); /* NULL is allowed */
 
 /* Adds a node to a graph: *y = layer(x), [output width, x->ne1, x->ne2, x->ne3], of the operator's output type.
  *
- * x   of its input type, [input width, any, any, any]; a view whose rows are contiguous may have any other strides. One whose rows do
- *     not follow at one distance is computed in as many calls as it has runs of rows that do.
+ * x   of its input type, [input width, any, any, any]; a view whose rows are contiguous may have any other strides.
+ *     One whose rows do not follow at one distance is computed in as many calls as it has runs of rows that do.
  *
  * An empty x gives an empty *y, and computes nothing. */
 int fff_ggml_forward(struct ggml_context *ctx, fff_ggml_operator *op, struct ggml_tensor *x, struct ggml_tensor **y);

@@ -1,5 +1,5 @@
-/* Tests of FFF nodes with other types than F32: the bits of a layer that libfff makes of the same stored values, for all
- * weights, and of fff_forward_typed(), for all tokens; and bad use. */
+/* Tests of FFF nodes with other types than F32: the bits of a layer that libfff makes of the same stored values, for
+ * all weights, and of fff_forward_typed(), for all tokens; and bad use. */
 #include "example.h"
 
 #include <math.h>

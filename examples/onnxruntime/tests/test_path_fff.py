@@ -187,13 +187,13 @@ class Types(unittest.TestCase):
                 x = as_type(self.random.standard_normal((batch, 48), np.float32), dtype)
                 with self.subTest(dtype=dtype, weights=of_weights, batch=batch):
                     if dtype is BFLOAT16:
-                        runs = session(path_fff_model(weights, cast_to=TensorProto.BFLOAT16, depth=6, trees=2), 1 + trial % 2)
-                        found = runs.run(None, {"x": widened(x)})[0]
-                        expected = widened(layer(x))
+                        model = path_fff_model(weights, cast_to=TensorProto.BFLOAT16, depth=6, trees=2)
+                        given, expected = widened(x), widened(layer(x))
                     else:
                         kind = TensorProto.FLOAT16 if dtype is np.float16 else TensorProto.FLOAT
-                        runs = session(path_fff_model(weights, x_type=kind, depth=6, trees=2), 1 + trial % 2)
-                        found, expected = runs.run(None, {"x": x})[0], layer(x)
+                        model = path_fff_model(weights, x_type=kind, depth=6, trees=2)
+                        given, expected = x, layer(x)
+                    found = session(model, 1 + trial % 2).run(None, {"x": given})[0]
                     self.assertTrue(same_bits(found, expected))
 
     def test_shape_that_is_not_known(self):
@@ -218,7 +218,8 @@ class Types(unittest.TestCase):
     def test_output_shape_is_inferred(self):
         runs = session(path_fff_model(self.weights, depth=6, trees=2, x_shape=("sequences", 9, None),
                                       x_type=TensorProto.FLOAT16))
-        self.assertEqual((runs.get_outputs()[0].shape, runs.get_outputs()[0].type), (["sequences", 9, 40], "tensor(float16)"))
+        self.assertEqual(runs.get_outputs()[0].shape, ["sequences", 9, 40])
+        self.assertEqual(runs.get_outputs()[0].type, "tensor(float16)")
 
     def test_biases_are_widened_exactly(self):
         """Every finite float16: where x is 0, each output is a bias."""
@@ -231,7 +232,8 @@ class Types(unittest.TestCase):
         for bias in (np.inf, -np.inf, np.nan):
             weights = Weights(*np.ones((2, 1, 1), np.float32), np.array([bias], np.float16))
             runs = session(path_fff_model(weights, depth=0, activation="identity"))
-            self.assertTrue(np.array_equal(runs.run(None, {"x": np.zeros((1, 1), np.float32)})[0], [[bias]], equal_nan=True))
+            found = runs.run(None, {"x": np.zeros((1, 1), np.float32)})[0]
+            self.assertTrue(np.array_equal(found, [[bias]], equal_nan=True))
 
 
 class Threads(unittest.TestCase):
@@ -317,7 +319,8 @@ class BadUse(unittest.TestCase):
         self.refuses(where + "weights: ", spoil(input_weight=np.zeros((30, 0), np.float32)))
         self.refuses(where + "weights: ", spoil(output_weight=np.zeros((0, 30), np.float32)))
         for name, value in self.weights._asdict().items():
-            self.refuses(where + name + " is not float32, float16 or bfloat16", spoil(**{name: value.astype(np.float64)}))
+            wide = spoil(**{name: value.astype(np.float64)})
+            self.refuses(where + name + " is not float32, float16 or bfloat16", wide)
         large = self.weights.output_weight.copy()
         large[5, 7] = 70000
         self.refuses(where + r"output_weight\[5, 7\]: .*does not fit", spoil(output_weight=large), store="f16")
@@ -350,7 +353,8 @@ class BadUse(unittest.TestCase):
         """The model says float32 where X is float16, or the other way about."""
         types = (TensorProto.FLOAT, TensorProto.FLOAT16)
         for x_type, y_type in (types, types[::-1]):
-            with self.subTest(x_type=x_type), self.assertRaisesRegex(Refused, "of output arg .* of node .ffn. does not match"):
+            refused = self.assertRaisesRegex(Refused, "of output arg .* of node .ffn. does not match")
+            with self.subTest(x_type=x_type), refused:
                 session(path_fff_model(self.weights, depth=3, trees=2, x_type=x_type, y_type=y_type))
 
     def test_changing_weights_that_do_not_fit(self):
