@@ -1,7 +1,10 @@
 #!/usr/bin/env python3
-"""fff.torch's forward() into fresh memory against forward_out() into kept memory, and fff.Layer likewise, in turn, one thread.
+"""fff.torch's forward() into fresh memory against forward_out() into kept memory, and fff.Layer likewise, in turn, on
+one thread.
 
-    FFF_LIBRARY=build/libfff.so PYTHONPATH=python python3 python/bench/bench_torch_out.py [BATCH [ROUNDS]]     16384 and 21
+    FFF_LIBRARY=build/libfff.so PYTHONPATH=python python3 python/bench/bench_torch_out.py [BATCH [ROUNDS]]
+
+BATCH is 16384 and ROUNDS 21 by default.
 
 Depth 11, 768 wide, one tree. Prints the median time a token of each, and the median over rounds of the ratio of the first
 to each, with its spread; exits with 1 if results differ in a bit.
@@ -20,7 +23,8 @@ WIDTH, DEPTH = 768, 11
 
 
 def main() -> int:
-    batch, rounds = (int(given) if given else usual for given, usual in zip((sys.argv[1:] + ["", ""])[:2], (16384, 21)))
+    batch = int(sys.argv[1]) if len(sys.argv) > 1 else 16384
+    rounds = int(sys.argv[2]) if len(sys.argv) > 2 else 21
     torch.set_num_threads(1)
     torch.manual_seed(1)
     module = fff.torch.FFF(WIDTH, WIDTH, DEPTH).eval()
@@ -48,8 +52,8 @@ def main() -> int:
     first = next(iter(times.values()))
     for name, own in times.items():
         ratios = [one / other for one, other in zip(first, own)]
-        print(f"  {name:32} {statistics.median(own):5.2f} us a token   {statistics.median(ratios):4.2f} times as fast as the first "
-              f"({min(ratios):.2f} to {max(ratios):.2f})")
+        print(f"  {name:32} {statistics.median(own):5.2f} us a token   {statistics.median(ratios):4.2f} times as fast as the "
+              f"first ({min(ratios):.2f} to {max(ratios):.2f})")
     return 0
 
 

@@ -136,7 +136,8 @@ class Refuses(unittest.TestCase):
 
     def test_types(self):
         for dtype in (torch.bfloat16, torch.float16):
-            self.refuses(TypeError, f"out has dtype {dtype}, where the results are torch.float32", torch.zeros(10, 24, dtype=dtype))
+            told = f"out has dtype {dtype}, where the results are torch.float32"
+            self.refuses(TypeError, told, torch.zeros(10, 24, dtype=dtype))
         for dtype in (torch.float64, torch.int32, torch.complex64):
             self.refuses(TypeError, f"out has dtype {dtype}", torch.zeros(10, 24, dtype=dtype))
 
