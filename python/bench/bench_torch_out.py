@@ -6,8 +6,8 @@ one thread.
 
 BATCH is 16384 and ROUNDS 21 by default.
 
-Depth 11, 768 wide, one tree. Prints the median time a token of each, and the median over rounds of the ratio of the first
-to each, with its spread; exits with 1 if results differ in a bit.
+Depth 11, 768 wide, one tree. Prints the median time a token of each, and the median over rounds of the ratio of the
+first to each, with its spread; exits with 1 if results differ.
 """
 
 import statistics

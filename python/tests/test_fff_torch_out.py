@@ -1,5 +1,5 @@
-"""fff.torch's forward_out() and the operator fff::forward.out: the bits of forward(), in memory of the caller's, and what bad
-memory gets.
+"""fff.torch's forward_out() and the operator fff::forward.out: the bits of forward(), in memory of the caller's, and
+what bad memory gets.
 
     FFF_LIBRARY=build/libfff.so PYTHONPATH=python python3 python/tests/test_fff_torch_out.py
 """
@@ -37,7 +37,8 @@ def filled(*shape, dtype=torch.float32):
 class SameBits(unittest.TestCase):
     @torch.no_grad()
     def test_shapes_and_types(self):
-        for dtype, shape in itertools.product(TYPES, ((), (1,), (7,), (0,), (3, 5), (2, 0, 4), (1, 2, 3, 4), (300,), (5000,))):
+        shapes = (), (1,), (7,), (0,), (3, 5), (2, 0, 4), (1, 2, 3, 4), (300,), (5000,)
+        for dtype, shape in itertools.product(TYPES, shapes):
             layer = made().to(dtype)
             x = torch.randn(*shape, 40).to(dtype)
             out = filled(*shape, 24, dtype=dtype)
@@ -213,8 +214,8 @@ class Compiled(unittest.TestCase):
     @torch.no_grad()
     def test_opcheck(self):
         layer, x = made(), torch.randn(10, 40)
-        torch.library.opcheck(torch.ops.fff.forward.out, (x, *(weight.detach() for weight in layer._weights()), *layer._plan),
-                              {"out": torch.zeros(10, 24)})
+        weights = [weight.detach() for weight in layer._weights()]
+        torch.library.opcheck(torch.ops.fff.forward.out, (x, *weights, *layer._plan), {"out": torch.zeros(10, 24)})
 
 
 if __name__ == "__main__":

@@ -61,9 +61,10 @@ class _Layer(nn.Module):
         return self._shaped(_operator.forward(x, *weights, *self._plan, *self._stored))
 
     def forward_out(self, x: torch.Tensor, *, out: torch.Tensor) -> torch.Tensor:
-        """forward() into memory of the caller's, by the kernels in either mode; returns `out`. It has the shape and type that
-        forward()'s result would have, and shares no memory with x. Its rows follow one another or, where there are 2
-        dimensions, lie any stride apart. No gradients: RuntimeError where one is wanted. Hooks do not run."""
+        """forward() into memory of the caller's, by the kernels in either mode; returns `out`. It has the shape and
+        type that forward()'s result would have, and shares no memory with x. Its rows follow one another or, where
+        there are 2 dimensions, lie any stride apart. No gradients: RuntimeError where one is wanted. Hooks do not
+        run."""
         weights = self._weights()
         if weights is None:
             raise ValueError("the weights are not plain parameters")

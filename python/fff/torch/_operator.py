@@ -13,7 +13,8 @@ for tracing, and gradients.
     routing        0: right if logit > 0; 1: right if logit >= 0
     store_input    what is stored of input rows: 0 as the weight is, 1 float32, 2 bfloat16, 3 float16, 4 int8; store_output likewise
     exact_routes   route by the weights as they are given
-    out            what y would be, in memory of the caller's that x does not share; rows any stride apart if there are 2 dimensions
+    out            what y would be, in memory of the caller's that x does not share; rows follow one another or, where
+                   there are 2 dimensions, lie any stride apart
     y              (..., output width), of x's type; nodes (int32) and logits (float32), both (..., trees, depth + 1)
 
 x and the weights are all float32, all bfloat16 or all float16; where store_input is not 0, x may be any of them. On the CPU.

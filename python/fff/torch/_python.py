@@ -158,8 +158,8 @@ def forward_out(x, input_weight, bias, output_weight, depth, trees=1, activation
     if out.shape != y.shape:
         raise ValueError(f"out has shape {list(out.shape)}, not {list(y.shape)}")
     if not (out.is_contiguous() or (out.dim() == 2 and out.stride(1) == 1 and out.stride(0) >= out.shape[1])):
-        raise ValueError(f"out has strides {list(out.stride())}, where its rows must be contiguous, and, but for 2 dimensions, "
-                         "follow one another")
+        raise ValueError(f"out has strides {list(out.stride())}, where its rows must be contiguous, and, but for 2 "
+                         "dimensions, follow one another")
     if np.shares_memory(_array(out.detach()), _array(x.detach())):
         raise ValueError("out shares memory with x")
     out.copy_(y)
