@@ -46,7 +46,7 @@ static const size_t OVER = SIZE_MAX;
 const char *fff_ggml_status_text(int status) {
     switch (status) {
     case FFF_GGML_ERROR_TYPE:
-        return "a tensor has a type that its place cannot have, or the input another than the operator";
+        return "a tensor has a type that is not taken there, or the input is not of the operator's type";
     case FFF_GGML_ERROR_SHAPE: return "the weights' shapes do not fit each other, or the depth and the number of trees";
     case FFF_GGML_ERROR_WIDTH: return "the input's ne0 is not the layer's input width";
     case FFF_GGML_ERROR_STRIDE: return "the elements or blocks of a row are not adjacent, or rows overlap";

@@ -24,11 +24,10 @@
 extern "C" {
 #endif
 
-enum fff_ggml_status { /* beside those of fff_status, which are smaller */
-                       FFF_GGML_ERROR_TYPE =
-                           100,               /* no weights or tokens can have this type, or it is not the operator's */
-                       FFF_GGML_ERROR_SHAPE,  /* the weights' shapes do not fit each other, or depth and trees */
-                       FFF_GGML_ERROR_WIDTH,  /* the input's ne0 is not the layer's input width */
+enum fff_ggml_status {                            /* beside those of fff_status, which are smaller */
+                       FFF_GGML_ERROR_TYPE = 100, /* a type that is not taken there, or not the operator's */
+                       FFF_GGML_ERROR_SHAPE,      /* the weights' shapes do not fit each other, or depth and trees */
+                       FFF_GGML_ERROR_WIDTH,      /* the input's ne0 is not the layer's input width */
                        FFF_GGML_ERROR_STRIDE, /* the elements of a row, or its blocks, are not adjacent, or rows overlap
                                                */
                        FFF_GGML_ERROR_DATA,   /* a weight tensor has no data yet, or has it where the CPU cannot read it
