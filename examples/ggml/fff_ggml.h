@@ -24,17 +24,16 @@
 extern "C" {
 #endif
 
-enum fff_ggml_status {                            /* beside those of fff_status, which are smaller */
-                       FFF_GGML_ERROR_TYPE = 100, /* a type that is not taken there, or not the operator's */
-                       FFF_GGML_ERROR_SHAPE,      /* the weights' shapes do not fit each other, or depth and trees */
-                       FFF_GGML_ERROR_WIDTH,      /* the input's ne0 is not the layer's input width */
-                       FFF_GGML_ERROR_STRIDE, /* the elements of a row, or its blocks, are not adjacent, or rows overlap
-                                               */
-                       FFF_GGML_ERROR_DATA,   /* a weight tensor has no data yet, or has it where the CPU cannot read it
-                                               */
-                       FFF_GGML_ERROR_BATCH,  /* more tokens than the operator was made for */
-                       FFF_GGML_ERROR_COUNT,  /* a largest batch or a number of threads below 1 or too large */
-                       FFF_GGML_ERROR_CONTEXT, /* the ggml context has no room for another tensor */
+/* Beside those of fff_status, which are smaller. */
+enum fff_ggml_status {
+    FFF_GGML_ERROR_TYPE = 100, /* a type that is not taken there, or not the operator's */
+    FFF_GGML_ERROR_SHAPE,      /* the weights' shapes do not fit each other, or depth and trees */
+    FFF_GGML_ERROR_WIDTH,      /* the input's ne0 is not the layer's input width */
+    FFF_GGML_ERROR_STRIDE,     /* the elements of a row, or its blocks, are not adjacent, or rows overlap */
+    FFF_GGML_ERROR_DATA,       /* a weight tensor has no data yet, or has it where the CPU cannot read it */
+    FFF_GGML_ERROR_BATCH,      /* more tokens than the operator was made for */
+    FFF_GGML_ERROR_COUNT,      /* a largest batch or a number of threads below 1 or too large */
+    FFF_GGML_ERROR_CONTEXT,    /* the ggml context has no room for another tensor */
 };
 
 /* A sentence about a status of this file or of libfff; never NULL, valid for ever. */
