@@ -189,7 +189,8 @@ bool shares_memory(const Tokens &x, size_t x_width, const at::Tensor &y, size_t 
     size_t x_step = x.stride * x_element, y_step = y_stride * y_element;
     size_t x_bytes = x_width * x_element, y_bytes = y_width * y_element;
     auto x_begin = reinterpret_cast<uintptr_t>(x.held.data_ptr()), y_begin = reinterpret_cast<uintptr_t>(y.data_ptr());
-    if (x_begin + (x.batch - 1) * x_step + x_bytes <= y_begin || y_begin + (x.batch - 1) * y_step + y_bytes <= x_begin) {
+    if (x_begin + (x.batch - 1) * x_step + x_bytes <= y_begin ||
+        y_begin + (x.batch - 1) * y_step + y_bytes <= x_begin) {
         return false;
     }
     if (x_step != y_step) {
@@ -218,9 +219,9 @@ void forward_out(const at::Tensor &x, const at::Tensor &input_weight, const c10:
     TORCH_CHECK_VALUE(rows || out.is_contiguous(), "out has strides ", out.strides(),
                       ", where its rows must be contiguous, and, but for 2 dimensions, follow one another");
     size_t stride = static_cast<size_t>(rows ? out.stride(0) : a.output_width());
-    TORCH_CHECK_VALUE(!shares_memory(in, static_cast<size_t>(a.input_width()), out, stride,
-                                     static_cast<size_t>(a.output_width())),
-                      "out shares memory with x");
+    TORCH_CHECK_VALUE(
+        !shares_memory(in, static_cast<size_t>(a.input_width()), out, stride, static_cast<size_t>(a.output_width())),
+        "out shares memory with x");
     forward_into(a, *layer, in, out, stride);
     if (!out.is_inference()) {
         out.unsafeGetTensorImpl()->bump_version(); /* as every operation that writes does */
