@@ -3,6 +3,7 @@ for tracing, and gradients.
 
     forward(x, input_weight, bias, output_weight, depth, trees=1, activation=0, routing=0, node_major=False,
             store_input=0, store_output=0, exact_routes=False) -> y
+    forward.out(the same, *, out) -> ()
     route(the same) -> (nodes, logits)
 
     x              (..., input width)
@@ -12,6 +13,8 @@ for tracing, and gradients.
     routing        0: right if logit > 0; 1: right if logit >= 0
     store_input    what is stored of input rows: 0 as the weight is, 1 float32, 2 bfloat16, 3 float16, 4 int8; store_output likewise
     exact_routes   route by the weights as they are given
+    out            what y would be, in memory of the caller's that x does not share; rows follow one another or, where
+                   there are 2 dimensions, lie any stride apart
     y              (..., output width), of x's type; nodes (int32) and logits (float32), both (..., trees, depth + 1)
 
 x and the weights are all float32, all bfloat16 or all float16; where store_input is not 0, x may be any of them. On the CPU.
@@ -31,7 +34,7 @@ import fff
 from . import _autocast, _autograd, _build
 
 _ARGUMENTS = ("(Tensor x, Tensor input_weight, Tensor? bias, Tensor output_weight, int depth, int trees=1, int activation=0, "
-              "int routing=0, bool node_major=False, int store_input=0, int store_output=0, bool exact_routes=False)")
+              "int routing=0, bool node_major=False, int store_input=0, int store_output=0, bool exact_routes=False")
 
 native = None  # the compiled module
 reason = ""  # why there is none
@@ -50,9 +53,11 @@ if native is None:
     from . import _python
 
     _library = torch.library.Library("fff", "DEF")
-    _library.define("forward" + _ARGUMENTS + " -> Tensor")
-    _library.define("route" + _ARGUMENTS + " -> (Tensor, Tensor)")
+    _library.define("forward" + _ARGUMENTS + ") -> Tensor")
+    _library.define("forward.out" + _ARGUMENTS + ", *, Tensor(a!) out) -> ()")
+    _library.define("route" + _ARGUMENTS + ") -> (Tensor, Tensor)")
     _library.impl("forward", _python.forward, "CPU")
+    _library.impl("forward.out", _python.forward_out, "CPU")
     _library.impl("route", _python.route, "CPU")
 else:
     _library = torch.library.Library("fff", "IMPL")
@@ -80,6 +85,15 @@ def _fake_forward(x, input_weight, bias, output_weight, depth, trees=1, activati
     return x.new_empty([*x.shape[:-1], output_weight.shape[1 if node_major else 0]])
 
 
+def _fake_forward_out(x, input_weight, bias, output_weight, depth, trees=1, activation=0, routing=0, node_major=False,
+                      store_input=0, store_output=0, exact_routes=False, *, out):
+    y = _fake_forward(x, input_weight, bias, output_weight, depth, trees, activation, routing, node_major, store_input)
+    if out.dtype != y.dtype:
+        raise TypeError(f"out has dtype {out.dtype}, where the results are {y.dtype}")
+    if out.shape != y.shape:
+        raise ValueError(f"out has shape {tuple(out.shape)}, not {tuple(y.shape)}")
+
+
 def _fake_route(x, input_weight, bias, output_weight, depth, trees=1, activation=0, routing=0, node_major=False,
                 store_input=0, store_output=0, exact_routes=False):
     _check(x, input_weight, store_input)
@@ -87,9 +101,9 @@ def _fake_route(x, input_weight, bias, output_weight, depth, trees=1, activation
     return x.new_empty(shape, dtype=torch.int32), x.new_empty(shape, dtype=torch.float32)
 
 
-def _refuse(x, input_weight, bias, output_weight, *plan, **named):
+def _refuse(x, input_weight, bias, output_weight, *plan, out=None, **more):
     """In place of PyTorch's dispatcher, which fills a screen."""
-    named = (("x", x), ("input_weight", input_weight), ("bias", bias), ("output_weight", output_weight))
+    named = (("x", x), ("input_weight", input_weight), ("bias", bias), ("output_weight", output_weight), ("out", out))
     kinds = [f"{name} is {'quantised' if tensor.is_quantized else tensor.layout} on {tensor.device}" for name, tensor in named
              if tensor is not None and (tensor.device.type != "cpu" or tensor.layout != torch.strided or tensor.is_quantized)]
     raise NotImplementedError(f"{', '.join(kinds)}, where fff's kernels take dense tensors on the CPU alone (the modules' method "
@@ -98,7 +112,7 @@ def _refuse(x, input_weight, bias, output_weight, *plan, **named):
 
 for _kind in ("CUDA", "HIP", "MPS", "XPU", "HPU", "XLA", "PrivateUse1", "SparseCPU", "SparseCUDA", "SparseCsrCPU",
               "SparseCsrCUDA", "QuantizedCPU", "QuantizedCUDA", "MkldnnCPU"):
-    for _name in ("forward", "route"):
+    for _name in ("forward", "forward.out", "route"):
         _library.impl(_name, _refuse, _kind)
 
 if hasattr(torch.library, "register_fake"):
@@ -107,8 +121,10 @@ if hasattr(torch.library, "register_fake"):
 else:
     _library.impl("forward", _fake_forward, "Meta")
     _library.impl("route", _fake_route, "Meta")
+_library.impl("forward.out", _fake_forward_out, "Meta")
 _autocast.register(_library)
 _autograd.register(_library, _fake_forward, _fake_route)
 
 forward = torch.ops.fff.forward.default
+forward_out = torch.ops.fff.forward.out
 route = torch.ops.fff.route.default
