@@ -11,7 +11,8 @@
 #include "kernels/accumulate.h"
 #include "kernels/half.h"
 
-/* The rows of a token's path down one tree in pairs; one that is left over comes twice, the second time with factor 0. */
+/* The rows of a token's path down one tree in pairs; one that is left over comes twice, the second time with factor 0.
+ */
 enum { FFF_PATH_ROWS = (FFF_MAX_DEPTH + 2) / 2 * 2 };
 struct fff_integer_path {
     const unsigned char *rows[FFF_PATH_ROWS];

@@ -96,8 +96,8 @@ FFF_INLINE void fff_pad_tail(const float *input, size_t width, float tail[FFF_PA
 
 /* ---- Integer sums ----------------------------------------------------------------------------- */
 
-/* I8 output rows of trees of so many levels are added up as integers, times factors that are quantised to 16 bits; those
- * of fewer levels as floats, in which they are as fast. */
+/* I8 output rows of trees of so many levels are added up as integers, times factors that are quantised to 16 bits;
+ * those of fewer levels as floats, in which they are as fast. */
 enum { FFF_INTEGER_LEVELS = 4, FFF_FACTOR_MOST = 32767 };
 
 FFF_INLINE bool fff_has_integer_sums(size_t level_count) {

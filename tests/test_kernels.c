@@ -279,8 +279,12 @@ static void check_streamed(const struct subject *subject, const struct sums *sum
 static void check_accumulate(const struct subject *subject, enum fill kind, size_t width, uint64_t *state) {
     enum { TOKENS = 11 };
     size_t trees = 1 + random_below(state, 3), levels = 1 + random_below(state, 5);
-    size_t count = random_below(state, TOKENS) + 1, path = trees * levels, entries = count * path;
     struct packed packed = pack_random(subject->type, kind, 1 + random_below(state, 40), width, trees, levels, state);
+    if (levels >= FFF_INTEGER_LEVELS && random_below(state, 2) == 0) { /* as of a deep tree that goes round in it */
+        levels += random_below(state, FFF_MAX_DEPTH + 2 - levels);
+        packed.trees.level_count = levels;
+    }
+    size_t count = random_below(state, TOKENS) + 1, path = trees * levels, entries = count * path;
     struct guarded nodes = guarded_allocate(entries * sizeof(uint32_t));
     struct guarded activations = guarded_allocate(entries * sizeof(float));
     struct guarded output = guarded_allocate(count * width * sizeof(float));

@@ -1,6 +1,6 @@
 /* Integer sums of the rows of a path, by multiplications of 16-bit words that add to 32 bits. A word holds two columns,
- * the upper byte with sign, the lower one without, so it is used twice: as it is, and shifted by a byte, which leaves the
- * upper column alone. In the end that is taken out of the first sum. 5 instructions for 16 columns of a row, where
+ * the upper byte with sign, the lower one without, so it is used twice: as it is, and shifted by a byte, which leaves
+ * the upper column alone. In the end that is taken out of the first sum. 5 instructions for 16 columns of a row, where
  * converting bytes to floats for FMAs took 14; 16 sums of 32 registers. */
 #ifndef FFF_KERNELS_ARM_NEON_INTEGER_SUMS_H
 #define FFF_KERNELS_ARM_NEON_INTEGER_SUMS_H

@@ -1,7 +1,7 @@
-/* Integer sums of the rows of a path, two rows at a time: their 16-bit words, side by side, times two factors, are added
- * by vpmaddwd and an addition, or by one VNNI instruction. A word holds two columns, the upper byte with sign, the
- * lower one without, so it is used twice: as it is, and shifted by a byte, which leaves the upper column alone. In the
- * end that is taken out of the first sum. 12 instructions (8) for 32 columns of two rows, where converting bytes to
+/* Integer sums of the rows of a path, two rows at a time: their 16-bit words, side by side, times two factors, are
+ * added by vpmaddwd and an addition, or by one VNNI instruction. A word holds two columns, the upper byte with sign,
+ * the lower one without, so it is used twice: as it is, and shifted by a byte, which leaves the upper column alone. In
+ * the end that is taken out of the first sum. 12 instructions (8) for 32 columns of two rows, where converting bytes to
  * floats for FMAs took 24; 8 sums of 16 registers. */
 #ifndef FFF_KERNELS_X86_AVX2_INTEGER_SUMS_H
 #define FFF_KERNELS_X86_AVX2_INTEGER_SUMS_H

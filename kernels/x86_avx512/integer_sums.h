@@ -1,6 +1,6 @@
-/* Integer sums of the rows of a path, two rows at a time: their 16-bit words, side by side, times two factors, are added
- * by one VNNI instruction. A word holds two columns, the upper byte with sign, the lower one without, so it is used
- * twice: as it is, and shifted by a byte, which leaves the upper column alone. In the end that is taken out of the
+/* Integer sums of the rows of a path, two rows at a time: their 16-bit words, side by side, times two factors, are
+ * added by one VNNI instruction. A word holds two columns, the upper byte with sign, the lower one without, so it is
+ * used twice: as it is, and shifted by a byte, which leaves the upper column alone. In the end that is taken out of the
  * first sum. 8 instructions for 64 columns of two rows, half of them multiplications, where converting bytes to floats
  * for FMAs took 24. */
 #ifndef FFF_KERNELS_X86_AVX512_INTEGER_SUMS_H
