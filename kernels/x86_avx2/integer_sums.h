@@ -20,7 +20,9 @@ FFF_INLINE __m256i add_words_x86_avx2(__m256i sum, __m256i words, __m256i factor
 #ifdef __AVXVNNI__
     return _mm256_dpwssd_avx_epi32(sum, words, factors);
 #else
-    return _mm256_add_epi32(sum, _mm256_madd_epi16(words, factors));
+    sum = _mm256_add_epi32(sum, _mm256_madd_epi16(words, factors));
+    __asm__("" : "+x"(sum)); /* or gcc mixes all eight, and moves them from register to register */
+    return sum;
 #endif
 }
 
