@@ -91,8 +91,9 @@ FFF_INLINE void fff_sum_path(const struct fff_integer_path *path, size_t width, 
 FFF_INLINE void fff_sum_integers(const struct fff_trees *trees, size_t count, const uint32_t *tokens,
                                  const uint32_t *nodes, const float *factors, unsigned write, float *output,
                                  size_t output_stride, int steps) {
-    struct fff_integer_path path = {.pairs = (trees->level_count + 1) / 2};
     size_t levels = trees->level_count;
+    struct fff_integer_path path;
+    path.pairs = (levels + 1) / 2;
     for (size_t i = 0; i < count; i++) {
         float *y = output + tokens[i] * output_stride;
         bool stream = trees->tree_count == 1 && fff_may_stream(write, y);
