@@ -1,8 +1,8 @@
 /* What the vector instruction sets share for the outputs of trees of int8 rows with integer sums: a token's factors as
  * integers, and the loops. They differ in integer_columns() and quantise_factors().
  *
- * One token at a time: what the rows of four could share is a load and two shuffles, and tells little beside that their
- * pairs of rows must be compared (docs/trials.md).
+ * One token at a time: what four tokens could share is two loads and four instructions of eight, for which they would
+ * have to be compared pair by pair, and it is no faster (docs/trials.md).
  *
  * Everything here is inlined into the functions that use it; no copy is left to the linker. */
 #ifndef FFF_KERNELS_INTEGER_SUMS_H
