@@ -455,6 +455,54 @@ static void check_listed(const struct subject *s, size_t count, size_t rows, uin
     free(ignored);
 }
 
+/* int8 rows: all instruction sets agree, and with fff_route() and fff_accumulate() of a list that is a path. */
+static void test_listed_integers(void **unused) {
+    (void)unused;
+    enum { IN = 70, OUT = 130, TREES = 40 };
+    uint64_t state = test_random("listed integers");
+    float in[TREES * IN], out[TREES * OUT], input[IN], logits[TREES], expected[TREES], sums[OUT], output[OUT];
+    uint32_t rows[TREES], nodes[TREES];
+    unsigned char workspace[1 << 16];
+    fill_floats(FILL_NORMAL, in, TREES * IN, &state);
+    fill_floats(FILL_NORMAL, out, TREES * OUT, &state);
+    fill_floats(FILL_NORMAL, input, IN, &state);
+    fff_layer_desc desc = {
+        .struct_size = sizeof desc,
+        .input_width = IN,
+        .output_width = OUT,
+        .trees = TREES,
+        .activation = FFF_ACTIVATION_IDENTITY,
+        .input_weights = {in, IN, 1},
+        .output_weights = {out, OUT, 1},
+        .store_input = FFF_CHOOSE_I8,
+        .store_output = FFF_CHOOSE_I8,
+    };
+    for (uint32_t i = 0; i < TREES; i++) {
+        rows[i] = i;
+    }
+    for (int isa = FFF_ISA_GENERIC; isa < FFF_ISA_COUNT; isa++) {
+        if (fff_isa_usable((fff_isa)isa) != FFF_OK) {
+            continue;
+        }
+        fff_layer *layer = test_create_layer(&desc, (fff_isa)isa);
+        assert_int_equal(
+            fff_route(layer, 1, input, IN, nodes, TREES, expected, TREES, workspace, sizeof workspace, NULL), FFF_OK);
+        assert_int_equal(fff_forward(layer, 1, input, IN, sums, OUT, workspace, sizeof workspace, NULL), FFF_OK);
+        assert_int_equal(
+            fff_dot_rows(layer, 1, TREES, input, IN, rows, TREES, logits, TREES, workspace, sizeof workspace), FFF_OK);
+        assert_same_floats(logits, expected, TREES, "logits");
+        assert_int_equal(fff_sum_rows(layer, 1, TREES, rows, TREES, logits, TREES, output, OUT), FFF_OK);
+        assert_same_floats(output, sums, OUT, "output");
+        fff_layer_destroy(layer);
+    }
+    desc.trees = 2;
+    desc.depth = 3;
+    fff_layer *deep = test_create_layer(&desc, FFF_ISA_GENERIC);
+    assert_int_equal(fff_sum_rows(deep, 1, 1, rows, 1, logits, 1, output, OUT), FFF_ERROR_OPTION);
+    assert_int_equal(fff_dot_rows(deep, 1, 1, input, IN, rows, 1, logits, 1, workspace, sizeof workspace), FFF_OK);
+    fff_layer_destroy(deep);
+}
+
 static void test_listed_rows(void **unused) {
     (void)unused;
     uint64_t state = test_random("listed rows");
@@ -485,7 +533,7 @@ int main(void) {
     test_start("forest");
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_definition), cmocka_unit_test(test_halves),      cmocka_unit_test(test_exact_routes),
-        cmocka_unit_test(test_zero_nodes), cmocka_unit_test(test_listed_rows),
+        cmocka_unit_test(test_zero_nodes), cmocka_unit_test(test_listed_rows), cmocka_unit_test(test_listed_integers),
     };
     return cmocka_run_group_tests_name("forest", tests, NULL, NULL);
 }
