@@ -17,9 +17,9 @@ static const float LARGEST_INTEGER = 127, LEAST_QUANTISED = 0x1p-100f; /* docs/n
 struct term {
     const float *weights; /* of column 0; the next column's is `stride` further on */
     size_t stride;
-    double scale;         /* that the weights are multiplied by, where they are integers */
-    double number, bound; /* an activation times the part's factor, and the bound of its float32 value's error */
-    double underflow;     /* how many times UNDERFLOW_ERROR such products may be off, as a multiple of the weight, */
+    double scale;          /* that the weights are multiplied by, where they are integers */
+    double number, bound;  /* an activation times the part's factor, and the bound of its float32 value's error */
+    double underflow;      /* how many times UNDERFLOW_ERROR such products may be off, as a multiple of the weight, */
     double more_underflow; /* and besides */
 };
 

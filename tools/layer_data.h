@@ -30,13 +30,13 @@ struct layer_data {
     size_t rows; /* of input_weights: trees * nodes per tree; of a leaf layer after them trees * leaves * leaf_width */
     fff_activation activation;
     fff_routing routing;
-    fff_sleef sleef;       /* what is accepted of layers made of this */
-    float *input_weights;  /* rows x input_width: float32, whatever was given */
-    float *biases;         /* rows, or NULL */
-    float *output_weights; /* output_width x output_rows(), likewise */
-    float *thresholds;     /* one a node, or NULL */
-    float *factor;         /* one number, or NULL */
-    float *output_bias;    /* of the first part: output_width, or NULL */
+    fff_sleef sleef;           /* what is accepted of layers made of this */
+    float *input_weights;      /* rows x input_width: float32, whatever was given */
+    float *biases;             /* rows, or NULL */
+    float *output_weights;     /* output_width x output_rows(), likewise */
+    float *thresholds;         /* one a node, or NULL */
+    float *factor;             /* one number, or NULL */
+    float *output_bias;        /* of the first part: output_width, or NULL */
     float *leaf_output_biases; /* trees * leaves x output_width, or NULL */
     struct given_weights given_input, given_output;
     struct store store;
@@ -46,10 +46,10 @@ struct layer_data {
      * a node (tools/stored_numbers.h). With scales of input weights, tokens are quantised, too. */
     float *integer_input_scales, *integer_output_scales;
     size_t batch;
-    float *input;           /* batch x input_width */
-    float *expected_output; /* batch x output_width, or NULL */
+    float *input;            /* batch x input_width */
+    float *expected_output;  /* batch x output_width, or NULL */
     float *expected_with_b2; /* likewise, of a leaf layer: with leaf_output_biases, which expected_output is without */
-    int32_t *expected_path; /* batch x trees x (depth + 1), or NULL; of a single path sum only */
+    int32_t *expected_path;  /* batch x trees x (depth + 1), or NULL; of a single path sum only */
     struct layer_data *next; /* the layer's next part, or NULL. Input and expected results are the first one's. */
 };
 
@@ -58,7 +58,8 @@ struct layer_data {
 size_t nodes_of_tree(const struct layer_data *part);
 size_t entries_of_tree(const struct layer_data *part);
 size_t output_rows(const struct layer_data *part);
-/* The row of input_weights that entry `entry` of a tree's path stands for, whose node is `node`, as fff_route() has it. */
+/* The row of input_weights that entry `entry` of a tree's path stands for, whose node is `node`, as fff_route() has it.
+ */
 size_t row_of_entry(const struct layer_data *part, size_t tree, size_t entry, uint32_t node);
 
 /* Entries of a path, of all parts. */
@@ -70,8 +71,8 @@ bool activation_by_name(const char *name, fff_activation *activation);
 const char *activation_name(fff_activation activation);
 
 /* Reads a layer file: a path sum (linear_in.weight, linear_in.bias, linear_out.weight), a leaf layer (depth,
- * node_weights, node_biases, w1s, b1s, w2s, b2s) or several parts; docs/demo.md has all tensors and metadata. Without an
- * input, a seeded one of 64 tokens is made. Returns 0, or -1 with one line in `error` and nothing to free. */
+ * node_weights, node_biases, w1s, b1s, w2s, b2s) or several parts; docs/demo.md has all tensors and metadata. Without
+ * an input, a seeded one of 64 tokens is made. Returns 0, or -1 with one line in `error` and nothing to free. */
 int layer_data_load(const char *path, struct layer_data *data, char *error, size_t error_size);
 
 /* rows * columns floats for free(), at least one byte; NULL if that is too much. */

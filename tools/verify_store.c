@@ -201,8 +201,8 @@ static void settle_token(const struct store_check *check, const struct settled *
  * for a token. `zeros` are output weights, one a row. */
 static fff_status make_roots(const struct settled *of, bool as_integers, const float *zeros, struct made *made) {
     const struct layer_data *part = of->part;
-    fff_layer_desc desc = as_integers ? layer_data_desc(part, FFF_ISA_GENERIC)
-                                      : layer_data_float32_desc(of->stored, FFF_ISA_GENERIC);
+    fff_layer_desc desc =
+        as_integers ? layer_data_desc(part, FFF_ISA_GENERIC) : layer_data_float32_desc(of->stored, FFF_ISA_GENERIC);
     desc.depth = desc.leaf_width = 0;
     desc.trees = part->rows;
     desc.routes = FFF_ROUTES_STORED;
