@@ -153,6 +153,121 @@ static void test_size_of_ties(void **unused) {
     free_result(&r);
 }
 
+/* ---- Leaf layers, and several parts ---------------------------------------------------------- */
+
+/* The file's layer: 6 roots, 2 trees of 3 levels, and 2 of 3 levels and a leaf of 4 neurons. */
+enum { FIRST_TREE = 6, FIRST_LEAF_TREE = FIRST_TREE + 2 * 3, LEAF = 7, LEAF_NEURONS = 4 };
+
+static void make_forest(struct result *r) {
+    char error[512];
+    size_t size = 0;
+    assert_int_equal(layer_data_load(FFF_TEST_DATA "/forest_3_parts.safetensors", &r->data, error, sizeof error), 0);
+    r->dense = dense_f64_create(&r->data);
+    fff_layer *layer;
+    assert_int_equal(layer_data_create(&r->data, FFF_ISA_GENERIC, layer_data_desc, &layer), FFF_OK);
+    assert_int_equal(fff_workspace_size(layer, 1, 1, &size), FFF_OK);
+    void *workspace = test_allocate(size, 1);
+    const float *input = r->data.input;
+    size_t path = layer_path_length(&r->data), in = r->data.input_width;
+    assert_int_equal(fff_route(layer, 1, input, in, r->nodes, path, r->logits, path, workspace, size, NULL), FFF_OK);
+    assert_int_equal(fff_forward(layer, 1, input, in, r->output, 9, workspace, size, NULL), FFF_OK);
+    free(workspace);
+    fff_layer_destroy(layer);
+    dense_f64_evaluate(r->dense, 0);
+}
+
+static void expect_wrong_way(const struct result *right, size_t entry, uint32_t node) {
+    struct result spoilt = *right;
+    spoilt.nodes[entry] = node;
+    struct agreement agreement = check(&spoilt);
+    assert_int_equal(agreement.route_mismatches, 1);
+    assert_false(agreement_holds(&agreement));
+}
+
+static void test_forest(void **unused) {
+    (void)unused;
+    struct result r, spoilt;
+    make_forest(&r);
+    struct agreement agreement = check(&r);
+    assert_true(agreement_holds(&agreement) && agreement.bound_used > 0 && agreement.bound_used < 1);
+    size_t path = layer_path_length(&r.data);
+    for (size_t entry = 0; entry < path; entry++) { /* every logit of every part is checked, */
+        spoilt = r;
+        spoilt.logits[entry] += 1e-4f;
+        assert_int_equal(check(&spoilt).logit_errors, 1);
+    }
+    for (size_t level = 1; level < 3; level++) { /* and every turn; the last one leads to a leaf, */
+        for (size_t entry = FIRST_TREE + level; entry <= FIRST_LEAF_TREE + level; entry += 6) {
+            expect_wrong_way(&r, entry, r.nodes[entry] % 2 ? r.nodes[entry] + 1 : r.nodes[entry] - 1);
+        }
+    }
+    for (size_t tree = 0; tree < 2; tree++) {
+        size_t first = FIRST_LEAF_TREE + tree * LEAF + 3, leaf = (r.nodes[first] - 7) / LEAF_NEURONS;
+        spoilt = r; /* whose neighbour is a leaf, but not the token's, */
+        for (size_t j = 0; j < LEAF_NEURONS; j++) {
+            spoilt.nodes[first + j] = (uint32_t)(7 + (leaf ^ 1) * LEAF_NEURONS + j);
+        }
+        assert_int_equal(check(&spoilt).route_mismatches, 1);
+        expect_wrong_way(&r, first, r.nodes[first] + 1); /* and whose neurons stand in order. */
+        expect_wrong_way(&r, first + 2, r.nodes[first]);
+        expect_wrong_way(&r, first, 6);
+        expect_wrong_way(&r, first, 7 + 8 * LEAF_NEURONS);
+        expect_wrong_way(&r, first, UINT32_MAX);
+    }
+    free_result(&r);
+}
+
+/* What else a sum has: all of it matters. */
+static void test_terms_of_a_forest(void **unused) {
+    (void)unused;
+    for (int which = 0; which < 4; which++) {
+        struct result r;
+        make_forest(&r);
+        struct layer_data *leaves = r.data.next->next;
+        float *const changed[] = {r.data.output_bias, r.data.factor, leaves->factor, leaves->leaf_output_biases};
+        size_t count = which == 3 ? 2 * 8 * 9 : 1; /* of which the token has two rows */
+        for (size_t i = 0; i < count; i++) {
+            changed[which][i] += 1e-3f;
+        }
+        struct agreement agreement = check(&r);
+        assert_true(agreement.output_errors > 0);
+        assert_int_equal(agreement.logit_errors + agreement.route_mismatches, 0);
+        *leaves->factor = FLT_MAX; /* times an activation it is more than a float32 can be */
+        assert_int_equal(check(&r).unbounded, 1);
+        free_result(&r);
+    }
+}
+
+/* A threshold that is the computed logit: either turn is right, and the wrong one a tie. A little farther, it is not.
+ */
+static void test_thresholds(void **unused) {
+    (void)unused;
+    struct result r;
+    make_forest(&r);
+    struct layer_data *leaves = r.data.next->next;
+    uint32_t *path = r.nodes + FIRST_LEAF_TREE, node = path[2];
+    float logit = r.logits[FIRST_LEAF_TREE + 2];
+    for (int step = -1; step <= 1; step++) {
+        size_t ties = 0, mismatches = 0;
+        leaves->thresholds[node] = logit + (float)step * 1e-3f;
+        for (uint32_t child = 0; child < 2; child++) {
+            for (uint32_t j = 0; j < LEAF_NEURONS; j++) {
+                path[3 + j] = 7 + (2 * node + 1 + child - 7) * LEAF_NEURONS + j;
+            }
+            struct agreement agreement = {0};
+            dense_f64_check(r.dense, roundings_of_library(&r.data), r.nodes, NULL, NULL, &agreement);
+            ties += agreement.ties;
+            mismatches += agreement.route_mismatches;
+            if (step != 0) {
+                assert_int_equal(agreement.route_mismatches, child == (step > 0));
+            }
+        }
+        assert_int_equal(ties, step == 0);
+        assert_int_equal(mismatches, step != 0);
+    }
+    free_result(&r);
+}
+
 static void test_says_what_it_cannot_prove(void **unused) {
     (void)unused;
     struct result r;
@@ -211,6 +326,9 @@ int main(void) {
         cmocka_unit_test(test_finds_what_is_wrong),
         cmocka_unit_test(test_counts_ties),
         cmocka_unit_test(test_size_of_ties),
+        cmocka_unit_test(test_forest),
+        cmocka_unit_test(test_terms_of_a_forest),
+        cmocka_unit_test(test_thresholds),
         cmocka_unit_test(test_says_what_it_cannot_prove),
         cmocka_unit_test(test_activation_bounds),
     };
