@@ -122,11 +122,14 @@ static bool read_parts(const struct loading *whole, struct layer_data *data) {
         return FFF_FAIL(&whole->report, "tensor '%s' stands beside those of parts ('%s')",
                         of_path != NULL ? of_path : of_leaf, first_of_parts(whole));
     }
-    if (!read_count(whole, "parts", FFF_MAX_PARTS, &parts) || !check_numbers(whole, parts)) {
+    if (!read_count(whole, "parts", FFF_MAX_PARTS, &parts)) {
         return false;
     }
     if (parts == 0) {
         return FFF_FAIL(&whole->report, "metadata 'parts' is 0: a layer has at least one part");
+    }
+    if (!check_numbers(whole, parts)) {
+        return false;
     }
     struct layer_data *part = data;
     for (size_t i = 0; i < parts; i++) {
