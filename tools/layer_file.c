@@ -136,7 +136,7 @@ static bool read_parts(const struct loading *whole, struct layer_data *data) {
         struct loading loading = *whole;
         snprintf(loading.prefix, sizeof loading.prefix, "%s%zu.", PARTS, i);
         if (i > 0) {
-            part->next = calloc(1, sizeof *part->next);
+            part->next = part->next != NULL ? part->next : calloc(1, sizeof *part->next);
             part = part->next;
         }
         if (part == NULL) {
@@ -165,6 +165,9 @@ static bool check_variant(const struct loading *loading, const char *found) {
 
 static bool make_input(const struct loading *loading, struct layer_data *data) {
     uint64_t state = DEFAULT_SEED;
+    if (!loading->copying) {
+        return true;
+    }
     data->batch = DEFAULT_BATCH;
     data->input = allocate_matrix(data->batch, data->input_width);
     if (data->input == NULL) {
@@ -218,8 +221,10 @@ int layer_data_load(const char *path, struct layer_data *data, char *error, size
     if (file == NULL) {
         return -1;
     }
-    struct loading loading = {file, {path, error, error_size}, ""};
+    struct loading loading = {.file = file, .report = {path, error, error_size}};
     bool ok = read_layer(&loading, data);
+    loading.copying = true;
+    ok = ok && read_layer(&loading, data);
     if (ok && (data->given_input.data != NULL || data->given_output.data != NULL)) {
         data->file = file; /* which the weights stay in */
     } else {

@@ -81,7 +81,7 @@ static bool read_weights(const struct loading *loading, size_t nodes, struct lay
     };
     size_t count = sizeof wanted / sizeof *wanted;
     bool ok = check_tensors(loading, wanted, count) && copy_tensors(loading, wanted, count);
-    if (ok) {
+    if (ok && loading->copying) {
         ok = (join_inputs(&from, nodes, part) && join_outputs(&from, part)) ||
              FFF_FAIL(&loading->report, "out of memory");
     }

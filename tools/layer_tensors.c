@@ -104,7 +104,7 @@ static bool copy_tensor(const struct loading *loading, const struct wanted *want
 }
 
 bool copy_tensors(const struct loading *loading, const struct wanted *wanted, size_t count) {
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < count && loading->copying; i++) {
         if (!copy_tensor(loading, &wanted[i])) {
             return false;
         }

@@ -6,10 +6,12 @@
 #include "bert/report.h"
 #include "tools/layer_data.h"
 
-/* `prefix` stands before every name: that of a part, "parts.3.", or nothing. */
+/* A file is read twice: first all of it is checked, then it is copied, so that nothing is copied of a file that is
+ * refused. `prefix` stands before every name: that of a part, "parts.3.", or nothing. */
 struct loading {
     const fff_safetensors *file;
     struct fff_report report;
+    bool copying;
     char prefix[32];
 };
 
@@ -32,6 +34,7 @@ const fff_tensor *find_tensor(const struct loading *loading, const char *name);
 const char *find_metadata(const struct loading *loading, const char *key);
 
 bool check_tensors(const struct loading *loading, const struct wanted *wanted, size_t count);
+/* Nothing, before everything has been checked. */
 bool copy_tensors(const struct loading *loading, const struct wanted *wanted, size_t count);
 /* A tensor that a layer's shape is read from: present, of that rank, with elements. */
 const fff_tensor *find_shaped(const struct loading *loading, const char *name, size_t rank);
