@@ -564,6 +564,17 @@ class LeafAndForestFiles(unittest.TestCase):
             self.assertEqual(answer.returncode, 1, name)
             self.assertIn("the file differs, not the library", answer.stdout)
 
+    def test_one_part(self):
+        """A leaf layer that is a file's one part is the whole of it: its output has b2s."""
+        self.read(LEAVES[0])
+        results = {"input", "output", "output_with_b2"}
+        whole = {"input": self.tensors["input"], "output": self.tensors["output_with_b2"]}
+        self.tensors = whole | {"parts.0." + name: tensor for name, tensor in self.tensors.items() if name not in results}
+        self.metadata = {"parts": "1", "parts.0.activation": "ReLU"}
+        self.write()
+        (file,) = self.verified(self.path)
+        self.assertEqual((file["layer"], file["b2s"], file["file"]["agrees"]), ("1x3 with leaves of 8", None, True))
+
     def test_extras_of_a_path_sum(self):
         """Thresholds, a factor and an output bias without parts; 16 bits are widened where there are leaves."""
         self.read(GOLDEN[0])

@@ -142,6 +142,7 @@ static bool read_parts(const struct loading *whole, struct layer_data *data) {
         if (part == NULL) {
             return FFF_FAIL(&whole->report, "out of memory");
         }
+        part->is_part = true;
         if (!read_part(&loading, part)) {
             return false;
         }
@@ -180,7 +181,7 @@ static bool make_input(const struct loading *loading, struct layer_data *data) {
 /* Results of no input mean nothing. */
 static bool read_results(const struct loading *loading, struct layer_data *data) {
     const fff_tensor *input = find_tensor(loading, "input");
-    bool one_part = data->next == NULL, has_leaves = data->leaf_width > 0;
+    bool has_leaves = data->leaf_width > 0;
     data->batch = input != NULL && input->rank > 0 ? input->shape[0] : 0;
     const struct wanted bias = {"output_bias", false, FLOAT32, 1, {data->output_width}, &data->output_bias, NULL};
     const struct wanted wanted[] = {
@@ -196,10 +197,10 @@ static bool read_results(const struct loading *loading, struct layer_data *data)
     if (input == NULL) {
         return make_input(loading, data);
     }
-    if (find_tensor(loading, "path") != NULL && (!one_part || has_leaves)) {
+    if (find_tensor(loading, "path") != NULL && (data->is_part || has_leaves)) {
         return FFF_FAIL(&loading->report, "tensor 'path' is there, which only a single path sum may have");
     }
-    if (find_tensor(loading, "output_with_b2") != NULL && (!one_part || data->leaf_output_biases == NULL)) {
+    if (find_tensor(loading, "output_with_b2") != NULL && find_tensor(loading, "b2s") == NULL) {
         return FFF_FAIL(&loading->report,
                         "tensor 'output_with_b2' is there, which only a single leaf layer with 'b2s' may have");
     }

@@ -91,7 +91,7 @@ static int verify_layer_file(const char *path, const struct request *request) {
     if (layer_data_load(path, &data, error, sizeof error) != 0) {
         return report_failure(path, error, request->files, EXIT_BAD_INPUT);
     }
-    bool both = data.next == NULL && data.leaf_output_biases != NULL;
+    bool both = !data.is_part && data.leaf_output_biases != NULL;
     int status =
         both ? verify_both_ways(path, &data, request) : verify_layer_data(path, &data, ALL_BIASES_GIVEN, request);
     layer_data_free(&data);
