@@ -94,7 +94,7 @@ static bool read_depth(const struct loading *loading, size_t *depth) {
     const fff_tensor *tensor = find_tensor(loading, "depth");
     const struct wanted wanted = {"depth", true, INT64, tensor != NULL && tensor->rank == 1, {1}, NULL, NULL};
     int64_t value;
-    if (!check_tensors(loading, &wanted, 1)) {
+    if (!check_tensors(loading, &wanted, 1) || tensor == NULL) {
         return false;
     }
     memcpy(&value, tensor->data, sizeof value);
