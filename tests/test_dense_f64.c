@@ -268,6 +268,83 @@ static void test_thresholds(void **unused) {
     free_result(&r);
 }
 
+/* ---- Random layers --------------------------------------------------------------------------- */
+
+static float *random_floats(enum fill kind, size_t count, uint64_t *state) {
+    float *values = test_allocate(count + 1, sizeof *values);
+    fill_floats(kind, values, count, state);
+    return values;
+}
+
+static void fill_part(struct layer_data *part, enum fill kind, uint64_t *state) {
+    part->input_width = 41;
+    part->output_width = 5;
+    part->depth = random_below(state, 4);
+    part->trees = 1 + random_below(state, 3);
+    part->leaf_width = random_below(state, 2) * (1 + random_below(state, 5));
+    size_t leaves = part->trees << part->depth, nodes = part->trees * nodes_of_tree(part);
+    part->rows = nodes + leaves * part->leaf_width;
+    part->activation = (fff_activation)random_below(state, FFF_ACTIVATION_COUNT);
+    part->routing = (fff_routing)random_below(state, 2);
+    part->input_weights = random_floats(kind, part->rows * part->input_width, state);
+    part->biases = random_below(state, 2) ? random_floats(kind, part->rows, state) : NULL;
+    part->output_weights = random_floats(kind, output_rows(part) * part->output_width, state);
+    part->thresholds = random_below(state, 2) ? random_floats(FILL_FEW_VALUES, nodes, state) : NULL;
+    part->factor = random_below(state, 2) ? random_floats(kind, 1, state) : NULL;
+    if (part->leaf_width > 0 && random_below(state, 2)) {
+        part->leaf_output_biases = random_floats(kind, leaves * part->output_width, state);
+    }
+}
+
+static struct layer_data make_random_layer(enum fill kind, uint64_t *state) {
+    struct layer_data data = {.batch = 6};
+    fill_part(&data, kind, state);
+    if (random_below(state, 2)) {
+        data.next = test_allocate(1, sizeof *data.next);
+        fill_part(data.next, kind, state);
+    }
+    data.output_bias = random_below(state, 2) ? random_floats(kind, data.output_width, state) : NULL;
+    data.input = random_floats(kind, data.batch * data.input_width, state);
+    const struct store stored = {(fff_weight_choice)random_below(state, 5), (fff_weight_choice)random_below(state, 5),
+                                 (fff_routes)random_below(state, 2)};
+    layer_data_demand(&data, stored, FFF_SLEEF_ANY, NULL);
+    return data;
+}
+
+/* Whatever the numbers are, tiny, huge or both: what the library computes lies within the bounds, where any is
+ * claimed. */
+static void test_bounds_of_random_layers(void **unused) {
+    (void)unused;
+    uint64_t state = test_random("bounds");
+    struct agreement all = {0};
+    size_t rounds = getenv("FFF_TEST_SHORT") != NULL ? 100 : 3000;
+    for (size_t round = 0; round < rounds; round++) {
+        enum fill kind = (enum fill)(round % FILL_KINDS);
+        if (kind == FILL_ANY_BITS) { /* NaNs and infinities have a test of their own */
+            continue;
+        }
+        struct layer_data data = make_random_layer(kind, &state);
+        struct verdict verdict;
+        struct store_verdict store;
+        const fff_isa isa = FFF_ISA_GENERIC;
+        fff_status status = verify_layer(&data, &isa, 1, VERIFY_FEW_SPLITS, &verdict, &store);
+        if (status != FFF_ERROR_WEIGHT) { /* what float16 cannot hold */
+            const struct agreement *found = &verdict.dense;
+            assert_int_equal(status, FFF_OK);
+            if (found->logit_errors + found->output_errors + found->route_mismatches > 0) {
+                fail_msg("round %zu, %s: %zu logits, %zu outputs, %zu routes", round, fill_name(kind),
+                         found->logit_errors, found->output_errors, found->route_mismatches);
+            }
+            assert_true(store_verdict_holds(&store) && verdict.differing_values == 0);
+            agreement_add(&all, found);
+        }
+        layer_data_free(&data);
+    }
+    print_message("%zu tokens, %zu not to be proven, %zu ties; worst error %.1f%% of its bound\n", all.tokens,
+                  all.unbounded, all.ties, 100 * all.bound_used);
+    assert_true(all.unbounded < all.tokens / 2 && all.bound_used > 0.1);
+}
+
 static void test_says_what_it_cannot_prove(void **unused) {
     (void)unused;
     struct result r;
@@ -321,6 +398,7 @@ static void test_activation_bounds(void **unused) {
 }
 
 int main(void) {
+    test_start("test_dense_f64");
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_accepts_what_is_right),
         cmocka_unit_test(test_finds_what_is_wrong),
@@ -329,6 +407,7 @@ int main(void) {
         cmocka_unit_test(test_forest),
         cmocka_unit_test(test_terms_of_a_forest),
         cmocka_unit_test(test_thresholds),
+        cmocka_unit_test(test_bounds_of_random_layers),
         cmocka_unit_test(test_says_what_it_cannot_prove),
         cmocka_unit_test(test_activation_bounds),
     };

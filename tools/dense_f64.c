@@ -291,7 +291,8 @@ static double factor_of(const struct layer_data *part) {
     return part->factor != NULL ? (double)*part->factor : 1;
 }
 
-/* The activation of a logit times a row of output weights. False where a product may overflow. */
+/* The activation of a logit times a row of output weights. False where the activation, a square, say, or its product
+ * may overflow. */
 static bool add_neuron(struct dense_f64 *dense, const struct layer_data *part, size_t row, double exact, double bound) {
     double factor = fabs(factor_of(part));
     struct term term = {
@@ -307,11 +308,11 @@ static bool add_neuron(struct dense_f64 *dense, const struct layer_data *part, s
         term.more_underflow += (double)LARGEST_INTEGER * (part->factor != NULL ? 1 + factor : 1);
     }
     dense->terms[dense->term_count++] = term;
-    if (part->factor == NULL && part->integer_output_scales == NULL) {
-        return true;
-    }
     double largest =
         fabs(activation_f64(part->activation, exact)) + activation_error_bound(part->activation, exact, bound);
+    if (part->factor == NULL && part->integer_output_scales == NULL) {
+        return largest <= (double)FLT_MAX;
+    }
     return largest * fmax(1, factor) * fmax(1, term.scale) <= (double)FLT_MAX / 2;
 }
 
