@@ -444,8 +444,8 @@ def rows_of_forests(harness, forest, isa, names, repetitions, processes):
         layer, beside = merged[width, batch, "layer"], merged[width, batch, other]
         row = {
             "model": forest, "isa": isa, "batch": batch, "threads": 1, "weights": "warm", "routes": "uniform",
-            "fff_us_per_token": median_us(layer), "dense_best_us_per_token": None, "dense_best_peer": None, "speedup": None,
-            "speedup_spread": None, "limit_us_per_token": None, "percent_of_limit": None, "width": width,
+            "fff_us_per_token": median_us(layer), "dense_best_us_per_token": None, "dense_best_peer": None,
+            "speedup": None, "speedup_spread": None, "limit_us_per_token": None, "percent_of_limit": None, "width": width,
             "beside": other, "beside_us_per_token": median_us(beside),
         }
         summarize(row, "times_beside", ratios(beside, layer))
@@ -636,9 +636,10 @@ def markdown(context, notes, rows, stored_rows, thread_rows, forest_rows, kernel
         lines += threads_table(thread_rows) + [""]
     if forest_rows:
         lines += ["## Leaf layers and forests", "",
-                  "leaf_KxD_wN: K trees of depth D, which only route, with leaves of N neurons. Beside it a path sum whose tokens visit "
-                  "as many rows of input weights, D + N a tree; of output weights a leaf layer visits N, a path sum all. A forest of "
-                  "several parts stands beside its parts as layers of their own, whose outputs are summed.", ""]
+                  "leaf_KxD_wN: K trees of depth D, which only route, with leaves of N neurons. Beside it a path sum whose "
+                  "tokens visit as many rows of input weights, D + N a tree; of output weights a leaf layer visits N, a path "
+                  "sum all. A forest of several parts stands beside its parts as layers of their own, whose outputs are "
+                  "summed.", ""]
         lines += forest_table(forest_rows) + [""]
     if pytorch:
         lines += ["## PyTorch", "", f"The layer by batched matrix products in PyTorch {pytorch['torch']}, one thread, in one process "
@@ -729,7 +730,8 @@ def main():
         allow_for_other_runs(thread_rows, "times_one_thread")
         for (forest, isa), of_case in forests.items():
             print(f"[{time.time() - began:4.0f} s] {forest}", flush=True)
-            forest_rows += rows_of_forests(harness, forest, isa, of_case, arguments.repetitions, min(2, arguments.processes))
+            forest_rows += rows_of_forests(harness, forest, isa, of_case, arguments.repetitions,
+                                           min(2, arguments.processes))
         mark_noisy(forest_rows, "times_beside")
         allow_for_other_runs(forest_rows, "times_beside")
         if others:
