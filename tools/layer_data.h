@@ -103,6 +103,12 @@ fff_status layer_data_create(const struct layer_data *data, fff_isa isa, layer_d
 /* Says of all parts what layers made of them store and accept, and where they tell what they refused. */
 void layer_data_demand(struct layer_data *data, struct store store, fff_sleef sleef, fff_bad_weight *bad_weight);
 
+/* What is stored where that is chosen, or left open. */
+fff_weight_type stored_type(fff_weight_choice choice, fff_weight_type given);
+/* Whether a layer that stores such weights computes another function than the float32 layer of the given ones: by
+ * rounded weights, or, of int8, otherwise. */
+bool stored_differs(fff_weight_type given, fff_weight_type stored);
+
 /* The types that such a layer stores. */
 fff_weight_type stored_input_type(const struct layer_data *data);
 fff_weight_type stored_output_type(const struct layer_data *data);

@@ -30,7 +30,7 @@ bool layer_file_holds(const struct layer_findings *found) {
 bool layer_uses_sleef(const struct layer_data *data) {
     bool uses = false;
     for (; data != NULL; data = data->next) {
-        uses = uses || activation_uses_sleef(data->activation);
+        uses = uses || fff_activation_uses_sleef(data->activation) != 0;
     }
     return uses;
 }
