@@ -100,6 +100,7 @@ template <class Function> void add(const std::string &name, Function function) {
 void register_kernels();
 void register_layers();
 void register_limits();
+void register_forests();
 
 } // namespace bench
 

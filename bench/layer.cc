@@ -26,16 +26,6 @@
 namespace bench {
 namespace {
 
-// Which tokens and which layer come next: all in turn.
-struct Turn {
-    const size_t tokens, layers, batch;
-    size_t first = 0, layer = 0;
-    void next() {
-        first = first + 2 * batch <= tokens ? first + batch : 0;
-        layer = layer + 1 < layers ? layer + 1 : 0;
-    }
-};
-
 // Tokens in turn, all of the setting's; layers in turn. What `run` computed is checked afterwards.
 template <class Run>
 void time_fff(benchmark::State &state, Setting &setting, size_t layers, size_t batch, float tolerance, Run run,

@@ -41,6 +41,8 @@ void explain_names() {
                  "  limit/SHAPE/{plain,avx2,avx512,avx512_ahead,avx512_meanwhile}/hWIDTH/bBATCH/TEMPERATURE/ROUTES\n"
                  "  layer_threads/SHAPE/ISA/h768/bBATCH/warm/ROUTES/{t1,t2,t4...}\n"
                  "  fff_by_blas/{openblas,mkl}/SHAPE/hWIDTH/bBATCH/warm/ROUTES\n"
+                 "  forest/leaf_TREESxDEPTH_wWIDTH/{layer,path_TREESxDEPTH}/ISA/h768/bBATCH\n"
+                 "  forest/32x0+4x8/{layer,apart}/ISA/h768/bBATCH\n"
                  "  dense_NEURONS/PEER/hWIDTH/bBATCH/TEMPERATURE\n"
                  "  dense_{bf16,i8}_NEURONS/PEER/hWIDTH/bBATCH/TEMPERATURE\n"
                  "  node_dot/TYPE/ISA/hWIDTH/{t1,t4,t16}/{L1,L2,L3,DRAM}\n"
@@ -81,6 +83,7 @@ int main(int argc, char **argv) {
         bench::register_kernels();
         bench::register_layers();
         bench::register_limits();
+        bench::register_forests();
         // All, said so that Google Benchmark 1.7 does not take a time quadratic in their number.
         std::string filter = benchmark::GetBenchmarkFilter();
         if (benchmark::RunSpecifiedBenchmarks(filter.empty() || filter == "all" ? "^" : filter) == 0) {

@@ -49,6 +49,8 @@ DEFAULT = [
     r"layer/path_\w+/FAST/h768/b(1|64|4096)/warm/recorded",
     # What else can be stored.
     r"layer_stored/path_1x11/[\w+-]+/FAST/h768/b(1|8|64|512|4096|16384)/warm/uniform",
+    # Leaf layers and layers of several parts.
+    r"forest/[\w+]+/\w+/BEST/h768/b\d+",
     # Every entry of the kernel tables for float32; for other types what depends on them most.
     rf"({ROW_KERNELS})/f32/\w+/h768/.*",
     r"(node_dot|descend|accumulate)/(bf16|f16|i8)/FAST/h768/(t1/|t4/)?(L2|DRAM)",
@@ -73,6 +75,7 @@ MEDIAN_VARIANCE = {2: 0.455, 3: 0.693, 4: 0.789, 5: 0.839}  # of so many normal 
 LAYER = re.compile(r"layer/path_(\d+)x(\d+)/(\w+)/h(\d+)/b(\d+)/(hot|warm|cold)/(\w+)")
 THREADS = re.compile(r"layer_threads/path_(\d+)x(\d+)/(\w+)/h(\d+)/b(\d+)/(warm|cold)/(\w+)/t(\d+)")
 STORED = re.compile(r"layer_stored/path_(\d+)x(\d+)/([\w+-]+)/(\w+)/h(\d+)/b(\d+)/(warm|cold)/(\w+)")
+FOREST = re.compile(r"forest/([\w+]+)/(\w+)/(\w+)/h(\d+)/b(\d+)")
 KERNEL = re.compile(rf"({ROW_KERNELS}|activate)/(f32|bf16|f16|i8)/")
 # Dense layers of a stored type; of two types, of the faster one. float16 has none.
 OWN_DENSE = {"bf16": ["bf16"], "i8": ["i8"], "bf16+i8-exact": ["bf16", "i8"]}
@@ -181,9 +184,10 @@ def default_selection(usable):
 
 
 def select(names, wanted, isas):
-    """The layer cases with their instruction sets, the same by numbers of threads, the other names, and what else than
-    float32 is stored in which case, as (kind, instruction set), that `wanted` (of a name) tells."""
-    cases, threads, others, stored = {}, {}, [], {}
+    """The layer cases with their instruction sets, the same by numbers of threads, the other names, what else than
+    float32 is stored in which case, as (kind, instruction set), and the names of leaf layers and forests, by layer and
+    instruction set, that `wanted` (of a name) tells."""
+    cases, threads, others, stored, forests = {}, {}, [], {}, {}
     for name in names:
         if not wanted(name):
             continue
@@ -204,11 +208,15 @@ def select(names, wanted, isas):
             if not isas or isa in isas:
                 case = Case(int(trees), int(depth), int(width), int(batch), weights, routes)
                 threads.setdefault((case, isa), []).append(name)
+        elif FOREST.fullmatch(name):
+            forest, _, isa, _, _ = FOREST.fullmatch(name).groups()
+            if not isas or isa in isas:
+                forests.setdefault((forest, isa), []).append(name)
         elif not isas or any("/" + isa + "/" in name + "/" for isa in isas):
             others.append(name)
-    if cases or threads:  # what they are compared with is run anyway
+    if cases or threads or forests:  # what they are compared with is run anyway
         others = [name for name in others if KERNEL.match(name)]
-    return cases, threads, others, stored
+    return cases, threads, others, stored, forests
 
 
 def dense_names(names, neurons, case):
@@ -422,6 +430,29 @@ def rows_of_threads(harness, case, isa, names, repetitions, processes):
     return rows
 
 
+def rows_of_forests(harness, forest, isa, names, repetitions, processes):
+    """The rows of summary.json for a leaf layer or a forest: against what stands beside it, not against a dense layer."""
+    merged = collections.defaultdict(list)
+    for process in range(processes):
+        for name, runs in harness.run(names, repetitions, process=process, case=f"forest/{forest}").items():
+            _, way, _, width, batch = FOREST.fullmatch(name).groups()
+            merged[int(width), int(batch), way].append(runs)
+    rows = []
+    for width, batch, other in sorted(merged):
+        if other == "layer" or (width, batch, "layer") not in merged:
+            continue
+        layer, beside = merged[width, batch, "layer"], merged[width, batch, other]
+        row = {
+            "model": forest, "isa": isa, "batch": batch, "threads": 1, "weights": "warm", "routes": "uniform",
+            "fff_us_per_token": median_us(layer), "dense_best_us_per_token": None, "dense_best_peer": None,
+            "speedup": None, "speedup_spread": None, "limit_us_per_token": None, "percent_of_limit": None, "width": width,
+            "beside": other, "beside_us_per_token": median_us(beside),
+        }
+        summarize(row, "times_beside", ratios(beside, layer))
+        rows.append(row)
+    return rows
+
+
 # ---- What to be told ------------------------------------------------------------------------------------------------
 
 
@@ -487,6 +518,16 @@ def threads_table(rows):
                      f"{number(r['fff_us_per_token'])} | {number(r['one_thread_us_per_token'])} | "
                      f"{number(r['times_one_thread'])}{' (noisy)' if r['noisy'] else ''} | "
                      f"{number(r['times_one_thread_spread'][0])} to {number(r['times_one_thread_spread'][1])} |")
+    return lines
+
+
+def forest_table(rows):
+    lines = ["| Layer | Batch | Instruction set | µs/token | Beside it | µs/token | Times as fast | Spread |",
+             "|--|--:|--|--:|--|--:|--:|--|"]
+    for r in rows:
+        lines.append(f"| {r['model']} | {r['batch']} | {r['isa']} | {number(r['fff_us_per_token'])} | {r['beside']} | "
+                     f"{number(r['beside_us_per_token'])} | {number(r['times_beside'])}{' (noisy)' if r['noisy'] else ''} | "
+                     f"{number(r['times_beside_spread'][0])} to {number(r['times_beside_spread'][1])} |")
     return lines
 
 
@@ -563,7 +604,7 @@ def stored_section(context, rows, float32_rows):
         stored_table(rows, float32_rows) + [""]
 
 
-def markdown(context, notes, rows, stored_rows, thread_rows, kernels, pictures, pytorch, seconds):
+def markdown(context, notes, rows, stored_rows, thread_rows, forest_rows, kernels, pictures, pytorch, seconds):
     lines = ["# Benchmark results", "",
              f"{context.get('cpu', 'unknown CPU')}, {context['date'][:10]}, one thread on one core; instruction sets: "
              f"{context.get('instruction_sets')}. Compiler {context.get('compiler')}, libfff {context.get('libfff')}, "
@@ -593,6 +634,13 @@ def markdown(context, notes, rows, stored_rows, thread_rows, kernels, pictures, 
     if thread_rows:
         lines += ["## Threads", "", "The threads of a pool share each batch; every other figure here is of one thread on one core.", ""]
         lines += threads_table(thread_rows) + [""]
+    if forest_rows:
+        lines += ["## Leaf layers and forests", "",
+                  "leaf_KxD_wN: K trees of depth D, which only route, with leaves of N neurons. Beside it a path sum whose "
+                  "tokens visit as many rows of input weights, D + N a tree; of output weights a leaf layer visits N, a path "
+                  "sum all. A forest of several parts stands beside its parts as layers of their own, whose outputs are "
+                  "summed.", ""]
+        lines += forest_table(forest_rows) + [""]
     if pytorch:
         lines += ["## PyTorch", "", f"The layer by batched matrix products in PyTorch {pytorch['torch']}, one thread, in one process "
                   "with libfff, in turn:", "", "| Batch | PyTorch µs/token | libfff µs/token | Times faster | Spread |",
@@ -652,14 +700,14 @@ def main():
             return refuse(f"instruction set '{isa}' is not usable here; these are: {', '.join(usable)}")
     try:
         wanted = re.compile(arguments.filter).search if arguments.filter else default_selection(isas or usable).fullmatch
-        cases, threads, others, stored = select(names, wanted, isas)
+        cases, threads, others, stored, forests = select(names, wanted, isas)
     except re.error as error:
         return refuse(f"'{arguments.filter}' is no regular expression: {error}")
-    if not cases and not threads and not others:
+    if not cases and not threads and not others and not forests:
         harness.explain(arguments.filter)
         return 2
 
-    rows, stored_rows, thread_rows, kernels, pytorch = [], [], [], {}, None
+    rows, stored_rows, thread_rows, forest_rows, kernels, pytorch = [], [], [], [], {}, None
     trials = Trials(harness, names)
     try:
         measured = {case: collections.defaultdict(list) for case in cases}
@@ -680,6 +728,12 @@ def main():
             thread_rows += rows_of_threads(harness, case, isa, of_case, arguments.repetitions, arguments.processes)
         mark_noisy(thread_rows, "times_one_thread")
         allow_for_other_runs(thread_rows, "times_one_thread")
+        for (forest, isa), of_case in forests.items():
+            print(f"[{time.time() - began:4.0f} s] {forest}", flush=True)
+            forest_rows += rows_of_forests(harness, forest, isa, of_case, arguments.repetitions,
+                                           min(2, arguments.processes))
+        mark_noisy(forest_rows, "times_beside")
+        allow_for_other_runs(forest_rows, "times_beside")
         if others:
             print(f"[{time.time() - began:4.0f} s] {len(others)} kernels", flush=True)
             kernels = harness.run(others, arguments.repetitions, interleave=False)
@@ -705,9 +759,10 @@ def main():
         with open(os.path.join(arguments.out, name), "w", encoding="utf-8") as file:
             file.write(text)
 
-    report = markdown(harness.context, notes, rows, stored_rows, thread_rows, kernels, pictures, pytorch, time.time() - began)
+    report = markdown(harness.context, notes, rows, stored_rows, thread_rows, forest_rows, kernels, pictures, pytorch,
+                      time.time() - began)
     write("benchmark.json", json.dumps({"context": harness.context, "benchmarks": harness.runs}, indent=1))
-    write("summary.json", json.dumps(rows + stored_rows + thread_rows, indent=1))
+    write("summary.json", json.dumps(rows + stored_rows + thread_rows + forest_rows, indent=1))
     write("report.md", report)
     if pytorch:
         write("pytorch.json", json.dumps(pytorch, indent=1))
@@ -717,6 +772,8 @@ def main():
         print("\n".join(stored_table(stored_rows, rows)))
     elif thread_rows and not rows:
         print("\n".join(threads_table(thread_rows)))
+    elif forest_rows and not rows:
+        print("\n".join(forest_table(forest_rows)))
     else:
         print("\n".join(layer_table(main_rows(rows) or rows)))
     print(f"\nWritten to {arguments.out}: report.md, summary.json, benchmark.json" +

@@ -12,6 +12,16 @@ const size_t MOST_TOKENS = 16384;
 // Come in turn, for FFF layers and dense ones; more only for a larger batch.
 const size_t TURN_TOKENS = MOST_TOKENS / 4;
 
+// Which tokens and which layer come next: all in turn.
+struct Turn {
+    const size_t tokens, layers, batch;
+    size_t first = 0, layer = 0;
+    void next() {
+        first = first + 2 * batch <= tokens ? first + batch : 0;
+        layer = layer + 1 < layers ? layer + 1 : 0;
+    }
+};
+
 struct Shape {
     size_t trees, depth, width;
     std::string name() const; // e.g. "path_1x11"

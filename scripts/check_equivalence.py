@@ -100,6 +100,29 @@ def check_authors_models(page, fff):
             assert every["top1"] == every["top5"] == every["predictions"]
 
 
+def expect_layer(page, row, layer):
+    """A row of a layer file: figures of all instruction sets, whose bits are the same."""
+    isas = layer["isas"]
+    assert layer["file"]["agrees"] and all(isa["bit_identical"] for isa in isas)
+    page.expect(row + " {} | {} | {} % | {} | agree |", 0, short(max(isa["max_abs_error"] for isa in isas)),
+                percent(max(isa["bound_used"] for isa in isas)), max(isa["ties"] for isa in isas))
+
+
+def check_leaves_and_forests(page, fff):
+    data = ROOT / "tests" / "data"
+    page.command("fff verify tests/data/leaf_*.safetensors")
+    page.command("fff verify tests/data/forest_3_parts.safetensors")
+    rows = {("leaf_d3_w8", "left out"): "leaf_d3_w8: depth 3, leaves of 8, ReLU", ("leaf_d3_w8", "added"): "leaf_d3_w8",
+            ("leaf_d5_w1_gelu", "left out"): "leaf_d5_w1_gelu: depth 5, leaves of 1, GELU",
+            ("leaf_d5_w1_gelu", "added"): "leaf_d5_w1_gelu"}
+    layers = verify(fff, *sorted(data.glob("leaf_*.safetensors")))
+    assert len(layers) == len(rows)
+    for layer in layers:
+        expect_layer(page, f"| {rows[pathlib.Path(layer['path']).stem, layer['b2s']]} | {layer['b2s']} |", layer)
+    (forest,) = verify(fff, data / "forest_3_parts.safetensors")
+    expect_layer(page, f"| {forest['layer']} |", forest)
+
+
 def short_fraction(value):
     """0.0024, as printf's %.2g has it."""
     return f"{value:.2g}"
@@ -275,6 +298,7 @@ def main():
     if why is not None:
         print(why)
         return 77
+    check_leaves_and_forests(page, fff)
     check_authors_models(page, fff)
     check_narrow_layers(page, fff)
     check_narrow_models(page, fff)

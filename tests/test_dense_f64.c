@@ -153,6 +153,198 @@ static void test_size_of_ties(void **unused) {
     free_result(&r);
 }
 
+/* ---- Leaf layers, and several parts ---------------------------------------------------------- */
+
+/* The file's layer: 6 roots, 2 trees of 3 levels, and 2 of 3 levels and a leaf of 4 neurons. */
+enum { FIRST_TREE = 6, FIRST_LEAF_TREE = FIRST_TREE + 2 * 3, LEAF = 7, LEAF_NEURONS = 4 };
+
+static void make_forest(struct result *r) {
+    char error[512];
+    size_t size = 0;
+    assert_int_equal(layer_data_load(FFF_TEST_DATA "/forest_3_parts.safetensors", &r->data, error, sizeof error), 0);
+    r->dense = dense_f64_create(&r->data);
+    fff_layer *layer;
+    assert_int_equal(layer_data_create(&r->data, FFF_ISA_GENERIC, layer_data_desc, &layer), FFF_OK);
+    assert_int_equal(fff_workspace_size(layer, 1, 1, &size), FFF_OK);
+    void *workspace = test_allocate(size, 1);
+    const float *input = r->data.input;
+    size_t path = layer_path_length(&r->data), in = r->data.input_width;
+    assert_int_equal(fff_route(layer, 1, input, in, r->nodes, path, r->logits, path, workspace, size, NULL), FFF_OK);
+    assert_int_equal(fff_forward(layer, 1, input, in, r->output, 9, workspace, size, NULL), FFF_OK);
+    free(workspace);
+    fff_layer_destroy(layer);
+    dense_f64_evaluate(r->dense, 0);
+}
+
+static void expect_wrong_way(const struct result *right, size_t entry, uint32_t node) {
+    struct result spoilt = *right;
+    spoilt.nodes[entry] = node;
+    struct agreement agreement = check(&spoilt);
+    assert_int_equal(agreement.route_mismatches, 1);
+    assert_false(agreement_holds(&agreement));
+}
+
+static void test_forest(void **unused) {
+    (void)unused;
+    struct result r, spoilt;
+    make_forest(&r);
+    struct agreement agreement = check(&r);
+    assert_true(agreement_holds(&agreement) && agreement.bound_used > 0 && agreement.bound_used < 1);
+    size_t path = layer_path_length(&r.data);
+    for (size_t entry = 0; entry < path; entry++) { /* every logit of every part is checked, */
+        spoilt = r;
+        spoilt.logits[entry] += 1e-4f;
+        assert_int_equal(check(&spoilt).logit_errors, 1);
+    }
+    for (size_t level = 1; level < 3; level++) { /* and every turn; the last one leads to a leaf, */
+        for (size_t entry = FIRST_TREE + level; entry <= FIRST_LEAF_TREE + level; entry += 6) {
+            expect_wrong_way(&r, entry, r.nodes[entry] % 2 ? r.nodes[entry] + 1 : r.nodes[entry] - 1);
+        }
+    }
+    for (size_t tree = 0; tree < 2; tree++) {
+        size_t first = FIRST_LEAF_TREE + tree * LEAF + 3, leaf = (r.nodes[first] - 7) / LEAF_NEURONS;
+        spoilt = r; /* whose neighbour is a leaf, but not the token's, */
+        for (size_t j = 0; j < LEAF_NEURONS; j++) {
+            spoilt.nodes[first + j] = (uint32_t)(7 + (leaf ^ 1) * LEAF_NEURONS + j);
+        }
+        assert_int_equal(check(&spoilt).route_mismatches, 1);
+        expect_wrong_way(&r, first, r.nodes[first] + 1); /* and whose neurons stand in order. */
+        expect_wrong_way(&r, first + 2, r.nodes[first]);
+        expect_wrong_way(&r, first, 6);
+        expect_wrong_way(&r, first, 7 + 8 * LEAF_NEURONS);
+        expect_wrong_way(&r, first, UINT32_MAX);
+    }
+    free_result(&r);
+}
+
+/* What else a sum has: all of it matters. */
+static void test_terms_of_a_forest(void **unused) {
+    (void)unused;
+    for (int which = 0; which < 4; which++) {
+        struct result r;
+        make_forest(&r);
+        struct layer_data *leaves = r.data.next->next;
+        float *const changed[] = {r.data.output_bias, r.data.factor, leaves->factor, leaves->leaf_output_biases};
+        size_t count = which == 3 ? 2 * 8 * 9 : 1; /* of which the token has two rows */
+        for (size_t i = 0; i < count; i++) {
+            changed[which][i] += 1e-3f;
+        }
+        struct agreement agreement = check(&r);
+        assert_true(agreement.output_errors > 0);
+        assert_int_equal(agreement.logit_errors + agreement.route_mismatches, 0);
+        *leaves->factor = FLT_MAX; /* times an activation it is more than a float32 can be */
+        assert_int_equal(check(&r).unbounded, 1);
+        free_result(&r);
+    }
+}
+
+/* A threshold that is the computed logit: either turn is right, and the wrong one a tie. A little farther, it is not.
+ */
+static void test_thresholds(void **unused) {
+    (void)unused;
+    struct result r;
+    make_forest(&r);
+    struct layer_data *leaves = r.data.next->next;
+    uint32_t *path = r.nodes + FIRST_LEAF_TREE, node = path[2];
+    float logit = r.logits[FIRST_LEAF_TREE + 2];
+    for (int step = -1; step <= 1; step++) {
+        size_t ties = 0, mismatches = 0;
+        leaves->thresholds[node] = logit + (float)step * 1e-3f;
+        for (uint32_t child = 0; child < 2; child++) {
+            for (uint32_t j = 0; j < LEAF_NEURONS; j++) {
+                path[3 + j] = 7 + (2 * node + 1 + child - 7) * LEAF_NEURONS + j;
+            }
+            struct agreement agreement = {0};
+            dense_f64_check(r.dense, roundings_of_library(&r.data), r.nodes, NULL, NULL, &agreement);
+            ties += agreement.ties;
+            mismatches += agreement.route_mismatches;
+            if (step != 0) {
+                assert_int_equal(agreement.route_mismatches, child == (step > 0));
+            }
+        }
+        assert_int_equal(ties, step == 0);
+        assert_int_equal(mismatches, step != 0);
+    }
+    free_result(&r);
+}
+
+/* ---- Random layers --------------------------------------------------------------------------- */
+
+static float *random_floats(enum fill kind, size_t count, uint64_t *state) {
+    float *values = test_allocate(count + 1, sizeof *values);
+    fill_floats(kind, values, count, state);
+    return values;
+}
+
+static void fill_part(struct layer_data *part, enum fill kind, uint64_t *state) {
+    part->input_width = 41;
+    part->output_width = 5;
+    part->depth = random_below(state, 4);
+    part->trees = 1 + random_below(state, 3);
+    part->leaf_width = random_below(state, 2) * (1 + random_below(state, 5));
+    size_t leaves = part->trees << part->depth, nodes = part->trees * nodes_of_tree(part);
+    part->rows = nodes + leaves * part->leaf_width;
+    part->activation = (fff_activation)random_below(state, FFF_ACTIVATION_COUNT);
+    part->routing = (fff_routing)random_below(state, 2);
+    part->input_weights = random_floats(kind, part->rows * part->input_width, state);
+    part->biases = random_below(state, 2) ? random_floats(kind, part->rows, state) : NULL;
+    part->output_weights = random_floats(kind, output_rows(part) * part->output_width, state);
+    part->thresholds = random_below(state, 2) ? random_floats(FILL_FEW_VALUES, nodes, state) : NULL;
+    part->factor = random_below(state, 2) ? random_floats(kind, 1, state) : NULL;
+    if (part->leaf_width > 0 && random_below(state, 2)) {
+        part->leaf_output_biases = random_floats(kind, leaves * part->output_width, state);
+    }
+}
+
+static struct layer_data make_random_layer(enum fill kind, uint64_t *state) {
+    struct layer_data data = {.batch = 6};
+    fill_part(&data, kind, state);
+    if (random_below(state, 2)) {
+        data.next = test_allocate(1, sizeof *data.next);
+        fill_part(data.next, kind, state);
+    }
+    data.output_bias = random_below(state, 2) ? random_floats(kind, data.output_width, state) : NULL;
+    data.input = random_floats(kind, data.batch * data.input_width, state);
+    const struct store stored = {(fff_weight_choice)random_below(state, 5), (fff_weight_choice)random_below(state, 5),
+                                 (fff_routes)random_below(state, 2)};
+    layer_data_demand(&data, stored, FFF_SLEEF_ANY, NULL);
+    return data;
+}
+
+/* Whatever the numbers are, tiny, huge or both: what the library computes lies within the bounds, where any is
+ * claimed. */
+static void test_bounds_of_random_layers(void **unused) {
+    (void)unused;
+    uint64_t state = test_random("bounds");
+    struct agreement all = {0};
+    size_t rounds = getenv("FFF_TEST_SHORT") != NULL ? 100 : 3000;
+    for (size_t round = 0; round < rounds; round++) {
+        enum fill kind = (enum fill)(round % FILL_KINDS);
+        if (kind == FILL_ANY_BITS) { /* NaNs and infinities have a test of their own */
+            continue;
+        }
+        struct layer_data data = make_random_layer(kind, &state);
+        struct verdict verdict;
+        struct store_verdict store;
+        const fff_isa isa = FFF_ISA_GENERIC;
+        fff_status status = verify_layer(&data, &isa, 1, VERIFY_FEW_SPLITS, &verdict, &store);
+        if (status != FFF_ERROR_WEIGHT) { /* what float16 cannot hold */
+            const struct agreement *found = &verdict.dense;
+            assert_int_equal(status, FFF_OK);
+            if (found->logit_errors + found->output_errors + found->route_mismatches > 0) {
+                fail_msg("round %zu, %s: %zu logits, %zu outputs, %zu routes", round, fill_name(kind),
+                         found->logit_errors, found->output_errors, found->route_mismatches);
+            }
+            assert_true(store_verdict_holds(&store) && verdict.differing_values == 0);
+            agreement_add(&all, found);
+        }
+        layer_data_free(&data);
+    }
+    print_message("%zu tokens, %zu not to be proven, %zu ties; worst error %.1f%% of its bound\n", all.tokens,
+                  all.unbounded, all.ties, 100 * all.bound_used);
+    assert_true(all.unbounded < all.tokens / 2 && all.bound_used > 0.1);
+}
+
 static void test_says_what_it_cannot_prove(void **unused) {
     (void)unused;
     struct result r;
@@ -206,11 +398,16 @@ static void test_activation_bounds(void **unused) {
 }
 
 int main(void) {
+    test_start("test_dense_f64");
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_accepts_what_is_right),
         cmocka_unit_test(test_finds_what_is_wrong),
         cmocka_unit_test(test_counts_ties),
         cmocka_unit_test(test_size_of_ties),
+        cmocka_unit_test(test_forest),
+        cmocka_unit_test(test_terms_of_a_forest),
+        cmocka_unit_test(test_thresholds),
+        cmocka_unit_test(test_bounds_of_random_layers),
         cmocka_unit_test(test_says_what_it_cannot_prove),
         cmocka_unit_test(test_activation_bounds),
     };

@@ -46,13 +46,13 @@ def write_tensors(path, tensors):
 
 
 def write_sparse(path, tensors, metadata=None):
-    """Tensors of zeros, of any size: a hole in the file."""
+    """Tensors of zeros, of any size: a hole in the file. A depth is I64, all others are F32."""
     header, end = {"__metadata__": metadata or {}}, 0
     for name, shape in tensors.items():
-        size = 4
+        dtype, size = ("I64", 8) if name.endswith("depth") else ("F32", 4)
         for n in shape:
             size *= n
-        header[name] = {"dtype": "F32", "shape": shape, "data_offsets": [end, end + size]}
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [end, end + size]}
         end += size
     text = json.dumps(header).encode()
     with open(path, "wb") as file:
@@ -262,6 +262,19 @@ class Cost(Files):
             write_sparse(path, good | {name: shape}, metadata)
             before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
             self.refused(run_limited(1600, "verify", str(path)), f"tensor '{name}'")
+            self.assertLess(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, max(before, 300 << 10))
+
+    def test_wide_leaves(self):
+        path = self.folder / "layer"
+        metadata = {"parts": "2", "trees": "1024", "depth": "0", "activation": "ReLU"}
+        wide = 1 << 18
+        good = {"parts.0.linear_in.weight": [1024, wide], "parts.0.linear_out.weight": [3, 1024], "parts.1.depth": [],
+                "parts.1.w1s": [1024, wide, 1], "parts.1.w2s": [1024, 1, 3], "input": [2, wide]}
+        for name, shape in [("parts.1.w2s", [1024, 2, 3]), ("parts.1.b1s", [1024]), ("input", [2, 5]), ("output", [2, 4]),
+                            ("parts.1.thresholds", [1]), ("output_bias", [4])]:
+            write_sparse(path, good | {name: shape}, metadata)
+            before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+            self.refused(run_limited(2700, "verify", str(path)), f"tensor '{name}'")
             self.assertLess(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, max(before, 300 << 10))
 
     def header(self, text):

@@ -152,6 +152,29 @@ class Report(unittest.TestCase):
         self.assertIsNone(rows[2]["speedup"])
         self.assertIn("## Threads", self.result("report.md"))
 
+    def test_leaf_layers_are_compared_with_what_stands_beside(self):
+        name = "forest/{}/{}/x86_avx2/h768/b{}"
+        times = {name.format("leaf_1x8_w8", "layer", 8): [1e-6, 2e-6, 4e-6],
+                 name.format("leaf_1x8_w8", "path_2x7", 8): [1.5e-6, 3e-6, 6e-6],
+                 name.format("32x0+4x8", "apart", 64): [3e-6], name.format("32x0+4x8", "layer", 64): [2e-6],
+                 name.format("32x0+4x8", "apart", 512): [2e-6]}
+        answer = self.report("--filter", "^forest/", "--processes", "3", times=times)
+        self.assertEqual(answer.returncode, 0, answer.stdout + answer.stderr)
+        rows = self.result()
+        self.assertEqual([(row["model"], row["beside"], row["batch"]) for row in rows],
+                         [("leaf_1x8_w8", "path_2x7", 8), ("32x0+4x8", "apart", 64)])
+        for row in rows:
+            self.assertAlmostEqual(row["times_beside"], 1.5)
+            self.assertEqual(len(row["times_beside_by_process"]), 2)
+            self.assertIsNone(row["speedup"])
+            self.assertIs(row["noisy"], False)
+        self.assertIn("| 32x0+4x8 | 64 | x86_avx2 | 2.00 | apart | 3.00 | 1.50 | 1.50 to 1.50 |", self.result("report.md"))
+        answer = self.report("--filter", "^forest/", times=times, wrong=[name.format("32x0+4x8", "apart", 64)])
+        self.assertEqual(answer.returncode, 1)
+        names = list(times) + [name.replace("x86_avx2", "generic") for name in times]
+        _, _, _, _, forests = report.select(names, report.default_selection(["generic", "x86_avx2"]).fullmatch, None)
+        self.assertEqual(set(forests), {("leaf_1x8_w8", "x86_avx2"), ("32x0+4x8", "x86_avx2")})
+
     def test_stored_types_are_compared_with_float32_and_their_own(self):
         name = "layer_stored/path_1x11/{}/x86_avx2" + REST
         limit = "limit_stored/path_1x11/i8/avx2" + REST
@@ -253,11 +276,11 @@ class Selection(unittest.TestCase):
     def test_default_leaves_the_generic_set_out_of_the_long_runs(self):
         names = [f"layer/path_{model}/{isa}/h768/b1/warm/uniform" for model in ("1x11", "3072x0")
                  for isa in ("generic", "x86_avx2")] + ["node_dot/f32/generic/h768/t1/L1", "limit/path_1x11/x/y"]
-        cases, _, others, _ = report.select(names, report.default_selection(["generic", "x86_avx2"]).fullmatch, None)
+        cases, _, others, _, _ = report.select(names, report.default_selection(["generic", "x86_avx2"]).fullmatch, None)
         self.assertEqual({report.model_of(case): isas for case, isas in cases.items()},
                          {"1x11": ["generic", "x86_avx2"], "3072x0": ["x86_avx2"]})
         self.assertEqual(others, ["node_dot/f32/generic/h768/t1/L1"])
-        cases, _, _, _ = report.select(names, report.default_selection(["generic"]).fullmatch, None)
+        cases, _, _, _, _ = report.select(names, report.default_selection(["generic"]).fullmatch, None)
         self.assertEqual(len(cases), 2)
 
     def test_candidates_are_close_to_the_fastest(self):

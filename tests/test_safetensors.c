@@ -350,11 +350,10 @@ static void test_layer_files(void **unused) {
 
 /* A real file damaged in every way a byte or a length can be: cut short anywhere in the header and at
  * many places behind it, and every byte of the header replaced. */
-static void test_damaged_files(void **unused) {
-    (void)unused;
+static void damage(const char *name) {
     unsigned char *bytes = malloc(1 << 20);
     assert_non_null(bytes);
-    FILE *file = fopen(FFF_TEST_DATA "/path_2x4_h17_relu.safetensors", "rb");
+    FILE *file = fopen(name, "rb");
     assert_non_null(file);
     size_t size = fread(bytes, 1, 1 << 20, file);
     fclose(file);
@@ -388,6 +387,13 @@ static void test_damaged_files(void **unused) {
     print_message("%zu damaged headers refused, %zu harmless\n", refused, accepted);
     assert_true(refused > accepted);
     free(bytes);
+}
+
+static void test_damaged_files(void **unused) {
+    (void)unused;
+    damage(FFF_TEST_DATA "/path_2x4_h17_relu.safetensors");
+    damage(FFF_TEST_DATA "/leaf_d3_w8.safetensors");
+    damage(FFF_TEST_DATA "/forest_3_parts.safetensors");
 }
 
 int main(void) {

@@ -97,6 +97,71 @@ static void test_accepts_what_is_right(void **unused) {
     }
 }
 
+/* Leaves and several parts, and that what is stored of neurons is checked as that of nodes. */
+static void test_forest(void **unused) {
+    (void)unused;
+    char error[512];
+    struct layer_data data;
+    fff_isa isas[FFF_ISA_COUNT];
+    size_t count = usable_isas(isas);
+    assert_int_equal(layer_data_load(FFF_TEST_DATA "/forest_3_parts.safetensors", &data, error, sizeof error), 0);
+    for (int types = 0; types < 4 * 4 * 2; types++) {
+        struct verdict verdicts[FFF_ISA_COUNT];
+        struct store_verdict store;
+        const struct store stored = {(fff_weight_choice)(1 + types % 4), (fff_weight_choice)(1 + types / 4 % 4),
+                                     (fff_routes)(types / 16)};
+        layer_data_demand(&data, stored, FFF_SLEEF_RECORDED, NULL);
+        assert_int_equal(verify_layer(&data, isas, count, VERIFY_ALL_SPLITS, verdicts, &store), FFF_OK);
+        assert_true(verdicts_hold(verdicts, count) && store_verdict_holds(&store));
+        assert_int_equal(verdicts[0].dense.tokens, data.batch);
+        if (stores_narrow(&store) && store.exact_routes) {
+            assert_int_equal(store.deciding, data.batch * (2 * 2 + 2 * 3));
+        }
+        assert_int_equal(store.difference_worst > 0, stores_narrow(&store));
+    }
+    layer_data_free(&data);
+}
+
+/* A neuron's logit is never the float32 row's, and a node's must be one of the two. */
+static void test_finds_wrong_logits_of_leaves(void **unused) {
+    (void)unused;
+    char error[512];
+    struct layer_data data;
+    assert_int_equal(layer_data_load(FFF_TEST_DATA "/leaf_d3_w8.safetensors", &data, error, sizeof error), 0);
+    layer_data_demand(&data, (struct store){FFF_CHOOSE_I8, FFF_CHOOSE_I8, FFF_ROUTES_EXACT}, FFF_SLEEF_RECORDED, NULL);
+    size_t path = layer_path_length(&data), size = 0, entries = data.batch * path;
+    struct layer_results results = {test_allocate(entries, sizeof(uint32_t)), test_allocate(entries, sizeof(float)),
+                                    test_allocate(data.batch * data.output_width, sizeof(float))};
+    fff_layer *layer;
+    assert_int_equal(layer_data_create(&data, FFF_ISA_GENERIC, layer_data_desc, &layer), FFF_OK);
+    assert_int_equal(fff_workspace_size(layer, data.batch, 1, &size), FFF_OK);
+    void *workspace = test_allocate(size, 1);
+    assert_int_equal(fff_route(layer, data.batch, data.input, data.input_width, results.nodes, path, results.logits,
+                               path, workspace, size, NULL),
+                     FFF_OK);
+    for (size_t entry = 0; entry <= path; entry++) { /* of the last token; at the end none */
+        float *logit = &results.logits[entries - path + entry], kept = entry < path ? *logit : 0;
+        if (entry < path) {
+            *logit = nextafterf(kept, INFINITY);
+        }
+        struct store_check check;
+        struct store_verdict found;
+        assert_int_equal(store_check_open(&check, &data), FFF_OK);
+        assert_int_equal(store_check_run(&check, &results, &found), FFF_OK);
+        store_check_close(&check);
+        assert_int_equal(found.other_logits, entry < path);
+        if (entry < path) {
+            *logit = kept;
+        }
+    }
+    free(workspace);
+    fff_layer_destroy(layer);
+    free(results.nodes);
+    free(results.logits);
+    free(results.output);
+    layer_data_free(&data);
+}
+
 /* Spoilt results are noticed, each by what it is. */
 static void test_finds_what_is_wrong(void **unused) {
     (void)unused;
@@ -215,6 +280,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_rounding),
         cmocka_unit_test(test_accepts_what_is_right),
+        cmocka_unit_test(test_forest),
+        cmocka_unit_test(test_finds_wrong_logits_of_leaves),
         cmocka_unit_test(test_finds_what_is_wrong),
         cmocka_unit_test(test_differences_of_no_numbers),
         cmocka_unit_test(test_finds_wrong_exact_routes),

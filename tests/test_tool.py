@@ -25,6 +25,8 @@ FAKE_SLEEF = os.environ.get("FFF_FAKE_SLEEF", "")  # a library whose exp and tan
 # A run under an emulator or a sanitizer measures their memory.
 MEASURES_MEMORY = not WRAPPER and os.environ.get("FFF_MEASURES_MEMORY") == "1"
 GOLDEN = sorted(str(path) for path in DATA.glob("path_*.safetensors"))
+LEAVES = sorted(str(path) for path in DATA.glob("leaf_*.safetensors"))
+FOREST = str(DATA / "forest_3_parts.safetensors")
 ISAS = ["generic", "x86_avx2", "x86_avx512", "arm_neon"]
 COMMANDS = ["cpu", "verify", "bert", "make-checkpoint", "demo", "help"]
 MAN_PAGE = pathlib.Path(__file__).resolve().parent.parent / "docs" / "fff.1"
@@ -454,6 +456,227 @@ def to_bf16(values):
 
 def to_f16(values):
     return struct.pack(f"<{len(values)}e", *values)
+
+
+class LeafAndForestFiles(unittest.TestCase):
+    """Leaf layers and layers of several parts: what is verified, and one line for each file that is not right."""
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.path = str(pathlib.Path(folder.name) / "copy.safetensors")
+
+    def read(self, path):
+        header, data = read_safetensors(path)
+        self.metadata = header.pop("__metadata__")
+        self.tensors = {name: (entry["dtype"], entry["shape"], bytes(data[slice(*entry["data_offsets"])]))
+                        for name, entry in header.items()}
+
+    def write(self):
+        header, data = {"__metadata__": self.metadata}, b""
+        for name, (dtype, shape, content) in self.tensors.items():
+            header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [len(data), len(data) + len(content)]}
+            data += content
+        write_safetensors(self.path, header, data)
+
+    def refused(self, source, /, *words, metadata=None, without=(), **tensors):
+        """With these tensors in place of the file's, or beside them, and without those."""
+        self.read(source)
+        self.metadata |= metadata or {}
+        for name, tensor in tensors.items():
+            self.tensors[name] = tensor
+        for name in without:
+            self.tensors.pop(name, self.metadata.pop(name, None))
+        self.write()
+        answer = run("verify", self.path)
+        self.assertEqual((answer.returncode, answer.stdout, answer.stderr.count("\n")), (2, "", 1), answer.stderr)
+        for word in (self.path, *words):
+            self.assertIn(word, answer.stderr)
+
+    def verified(self, *arguments):
+        answer = run("verify", "--json", *arguments)
+        self.assertEqual(answer.returncode, 0, answer.stdout + answer.stderr)
+        return read_json(answer.stdout)["files"]
+
+    @staticmethod
+    def f32(shape, *values):
+        count = 1
+        for size in shape:
+            count *= size
+        return "F32", list(shape), struct.pack(f"<{count}f", *(values or [0.25] * count))
+
+    def test_leaf_layers(self):
+        self.assertEqual(len(LEAVES), 2)
+        answer = run("verify", *LEAVES)
+        self.assertEqual(answer.returncode, 0, answer.stdout + answer.stderr)
+        self.assertEqual(answer.stdout.count("ok: the same bits everywhere"), 4)
+        self.assertIn("1x3 with leaves of 8, 24 wide in, 10 out, 20 tokens, b2s left out, with output to compare\n",
+                      answer.stdout)
+        self.assertIn("20 tokens, b2s added, with output_with_b2 to compare\n", answer.stdout)
+        files = self.verified(*LEAVES)
+        self.assertEqual([file["b2s"] for file in files], ["left out", "added"] * 2)
+        self.assertEqual([file["layer"] for file in files][2:], ["1x5 with leaves of 1"] * 2)
+        for file in files:
+            self.assertIs(file["file"]["agrees"], True)
+            for isa in file["isas"]:
+                self.assertIs(isa["bit_identical"], True)
+                self.assertTrue(0 < isa["bound_used"] < 1)
+                self.assertEqual((isa["route_mismatches"], isa["ties"]), (0, 0))
+
+    def test_wrong_results_of_leaves(self):
+        """Each of the two outputs is held against its own layer."""
+        for wrong, right in [("output", "output_with_b2"), ("output_with_b2", "output")]:
+            self.read(LEAVES[0])
+            self.tensors[wrong] = self.tensors[right]
+            self.write()
+            answer = run("verify", "--json", self.path)
+            self.assertEqual(answer.returncode, 1)
+            found = {file["b2s"]: file["file"] for file in read_json(answer.stdout)["files"]}
+            self.assertEqual([found[b2s]["agrees"] for b2s in ["left out", "added"]],
+                             [wrong != "output", wrong == "output"])
+            self.assertIn("the file differs, not the library", run("verify", self.path).stdout)
+
+    def test_stored(self):
+        for path in [*LEAVES, FOREST]:
+            for types in ["bf16", "f16", "i8", "bf16+i8", "i8+f16"]:
+                for exact in [[], ["--exact-routes"]]:
+                    for file in self.verified("--store", types, *exact, path):
+                        store = file["store"]
+                        self.assertIs(store["ok"], True)
+                        self.assertIsNone(file["file"])
+                        self.assertTrue(0 < store["difference_rms"] <= store["difference_worst"])
+                        if exact:
+                            self.assertEqual((store["nodes_apart"], store["other_logits"]), (0, 0))
+
+    def test_forest(self):
+        """The file is what its script makes, and its layer is what the script computed."""
+        script = pathlib.Path(__file__).resolve().parent / "reference" / "forest.py"
+        subprocess.run([sys.executable, str(script), self.path], check=True)
+        self.assertEqual(pathlib.Path(self.path).read_bytes(), pathlib.Path(FOREST).read_bytes())
+        (file,) = self.verified(FOREST)
+        self.assertEqual((file["layer"], file["b2s"]), ("6x0 + 2x2 + 2x3 with leaves of 4", None))
+        self.assertIs(file["file"]["agrees"], True)
+        for name in ["output_bias", "parts.0.factor", "parts.1.thresholds", "parts.2.b2s", "parts.2.b1s"]:
+            self.read(FOREST)
+            del self.tensors[name]
+            self.write()
+            answer = run("verify", self.path)
+            self.assertEqual(answer.returncode, 1, name)
+            self.assertIn("the file differs, not the library", answer.stdout)
+
+    def test_one_part(self):
+        """A leaf layer that is a file's one part is the whole of it: its output has b2s."""
+        self.read(LEAVES[0])
+        results = {"input", "output", "output_with_b2"}
+        whole = {"input": self.tensors["input"], "output": self.tensors["output_with_b2"]}
+        self.tensors = whole | {"parts.0." + name: tensor for name, tensor in self.tensors.items() if name not in results}
+        self.metadata = {"parts": "1", "parts.0.activation": "ReLU"}
+        self.write()
+        (file,) = self.verified(self.path)
+        self.assertEqual((file["layer"], file["b2s"], file["file"]["agrees"]), ("1x3 with leaves of 8", None, True))
+
+    def test_extras_of_a_path_sum(self):
+        """Thresholds, a factor and an output bias without parts; 16 bits are widened where there are leaves."""
+        self.read(GOLDEN[0])
+        del self.tensors["output"], self.tensors["path"]
+        self.write()
+        (plain,) = self.verified(self.path)
+        self.tensors |= {"thresholds": self.f32([15]), "factor": self.f32([1], -2.0), "output_bias": self.f32([32])}
+        self.write()
+        (file,) = self.verified(self.path)
+        self.assertNotEqual(file["isas"][0]["max_abs_error"], plain["isas"][0]["max_abs_error"])
+        self.read(LEAVES[0])
+        _, shape, content = self.tensors["w1s"]
+        self.tensors["w1s"] = ("BF16", shape, to_bf16(struct.unpack(f"<{len(content) // 4}f", content)))
+        del self.tensors["output"], self.tensors["output_with_b2"]
+        self.write()
+        self.assertIsNone(self.verified(self.path)[0]["store"])
+
+    def test_shapes_that_disagree(self):
+        leaf = LEAVES[0]  # depth 3, leaves of 8, 24 wide in, 10 out
+        depth = lambda value: ("I64", [], struct.pack("<q", value))
+        for value in [-1, 31, 2**62, -(2**63)]:
+            self.refused(leaf, f"tensor 'depth' is {value}, which is not from 0 to 30", depth=depth(value))
+        for value in [2, 4, 30]:
+            self.refused(leaf, f"tensor 'w1s' has 8 leaves where 1 trees of depth {value}", depth=depth(value))
+        self.refused(leaf, "tensor 'depth' has dtype F32 where I64", depth=self.f32([]))
+        self.refused(leaf, "tensor 'depth': dimension 0 is 2", depth=("I64", [2], bytes(16)))
+        self.refused(leaf, "tensor 'depth' has 2 dimensions", depth=("I64", [1, 1], bytes(8)))
+        for name, shape, wrong in [
+                ("node_weights", [8, 24], "dimension 0 is 8 where 7"), ("node_weights", [7, 23], "dimension 1 is 23"),
+                ("node_weights", [7, 24, 1], "3 dimensions where 2"), ("node_biases", [8, 1], "dimension 0 is 8 where 7"),
+                ("node_biases", [8], "dimension 0 is 8 where 7"), ("node_biases", [7, 2], "dimension 1 is 2 where 1"),
+                ("b1s", [8, 7], "dimension 1 is 7 where 8"), ("b1s", [7, 8], "dimension 0 is 7 where 8"),
+                ("b1s", [64], "1 dimensions where 2"), ("w2s", [7, 8, 10], "dimension 0 is 7 where 8"),
+                ("w2s", [8, 7, 10], "dimension 1 is 7 where 8"), ("w2s", [8, 80], "2 dimensions and 640 elements"),
+                ("b2s", [8, 9], "dimension 1 is 9 where 10"), ("b2s", [9, 10], "dimension 0 is 9 where 8"),
+                ("w1s", [7, 24, 8], "has 7 leaves where"), ("w1s", [8, 24, 0], "3 dimensions and 0 elements"),
+                ("w1s", [0, 24, 8], "3 dimensions and 0 elements"), ("input", [20, 23], "dimension 1 is 23 where 24"),
+                ("output", [19, 10], "dimension 0 is 19 where 20"), ("output_with_b2", [20, 9], "dimension 1 is 9")]:
+            self.refused(leaf, f"tensor '{name}'", wrong, **{name: self.f32(shape)})
+        self.refused(leaf, "tensor 'b1s': dimension 1 is 8 where 9",
+                     w1s=self.f32([8, 24, 9]))
+        for trees in ["0", "2", "4294967295"]:
+            self.refused(leaf, f"tensor 'w1s' has 8 leaves where {trees} trees", metadata={"trees": trees})
+        self.refused(leaf, "metadata 'trees' is not a number from 0 to", metadata={"trees": "4294967296"})
+
+    def test_refused_leaf_layers(self):
+        leaf = LEAVES[0]
+        for name in ["depth", "node_weights", "w1s", "w2s"]:
+            self.refused(leaf, f"tensor '{name}' is missing", without=[name])
+        self.refused(leaf, "tensor 'output_with_b2' is there", without=["b2s"])
+        self.refused(leaf, "lack 'activation'", without=["activation"])
+        self.refused(leaf, "'variant' is 'path'", "variant 'leaf'", metadata={"variant": "path"})
+        self.refused(leaf, "'linear_in.weight' is a path sum's", "'w1s' a leaf layer's",
+                     **{"linear_in.weight": self.f32([15, 24])})
+        self.refused(leaf, "tensor 'path' is there", path=("I32", [20, 1, 4], bytes(320)))
+        for name in ["node_weights", "node_biases", "w1s", "b1s", "w2s", "b2s"]:
+            self.read(leaf)
+            shape = self.tensors[name][1]
+            count = len(self.tensors[name][2]) // 4
+            self.refused(leaf, f"tensor '{name}' has dtype I8", **{name: ("I8", shape, bytes(count))})
+        self.refused(GOLDEN[0], "'variant' is 'leaf'", "variant 'path'", metadata={"variant": "leaf"})
+        self.refused(GOLDEN[0], "tensor 'output_with_b2' is there", output_with_b2=self.f32([16, 32]))
+
+    def test_refused_thresholds_and_factors(self):
+        nodes = 7
+        for bad in [float("nan"), float("inf"), -float("inf")]:
+            self.refused(LEAVES[0], "tensor 'thresholds': element 2 is", "a finite number is expected",
+                         thresholds=self.f32([nodes], 0, 1, bad, 3, 4, 5, 6))
+            self.refused(LEAVES[0], "tensor 'factor': element 0 is", factor=self.f32([], bad))
+            self.refused(FOREST, "tensor 'parts.2.factor': element 0 is", **{"parts.2.factor": self.f32([1], bad)})
+        self.refused(LEAVES[0], "tensor 'thresholds': dimension 0 is 8 where 7", thresholds=self.f32([8]))
+        self.refused(LEAVES[0], "tensor 'thresholds' has dtype F16", thresholds=("F16", [nodes], bytes(14)))
+        self.refused(LEAVES[0], "tensor 'factor' has 2 dimensions", factor=self.f32([1, 1]))
+        self.refused(LEAVES[0], "tensor 'factor': dimension 0 is 2 where 1", factor=self.f32([2]))
+        self.refused(LEAVES[0], "tensor 'output_bias': dimension 0 is 9 where 10", output_bias=self.f32([9]))
+        self.refused(GOLDEN[0], "tensor 'thresholds': dimension 0 is 7 where 15", thresholds=self.f32([7]))
+
+    def test_refused_forests(self):
+        part = "tensor 'parts.1.linear_in.weight'"
+        self.refused(FOREST, "the metadata lack 'parts'", without=["parts"])
+        for count in ["0", "1025", "three", "", "-1", "3 "]:
+            self.refused(FOREST, "metadata 'parts' is", metadata={"parts": count})
+        self.refused(FOREST, "is of no part: the metadata have 2 of them", metadata={"parts": "2"})
+        self.refused(FOREST, "tensor 'parts.3.linear_in.weight' is missing", metadata={"parts": "4"})
+        for name in ["parts.x.w1s", "parts.-1.w1s", "parts. 1.w1s", "parts.01.w1s", "parts.", "parts.1w1s",
+                     "parts.18446744073709551617.w1s"]:
+            self.refused(FOREST, f"tensor '{name}' is of no part", **{name: self.f32([1])})
+        self.refused(FOREST, "tensor 'w1s' stands beside those of parts", w1s=self.f32([1]))
+        self.refused(FOREST, "tensor 'linear_out.weight' stands beside", **{"linear_out.weight": self.f32([1])})
+        self.refused(FOREST, "'parts.1.linear_in.weight' is a path sum's, and 'parts.1.w1s'",
+                     **{"parts.1.w1s": self.f32([1])})
+        self.refused(FOREST, "'output_bias' is the whole layer's", **{"parts.1.output_bias": self.f32([9])})
+        self.refused(FOREST, part + " is missing", without=["parts.1.linear_in.weight"])
+        self.refused(FOREST, part + " has dtype I8", **{"parts.1.linear_in.weight": ("I8", [14, 37], bytes(14 * 37))})
+        self.refused(FOREST, part + " has 13 rows", **{"parts.1.linear_in.weight": self.f32([13, 37])})
+        self.refused(FOREST, "tensors 'parts.1.*' are 36 wide in and 9 out, those of part 0 37 and 9",
+                     **{"parts.1.linear_in.weight": self.f32([14, 36])})
+        self.refused(FOREST, "'parts.1.depth'", without=["parts.1.depth"])
+        self.refused(FOREST, "the metadata lack 'activation'", without=["parts.2.activation"])
+        self.refused(FOREST, "'variant' is 'leaf'", metadata={"variant": "leaf"})
+        self.refused(FOREST, "tensor 'path' is there", path=("I32", [24, 26, 1], bytes(24 * 26 * 4)))
+        self.refused(FOREST, "tensor 'output_with_b2' is there", output_with_b2=self.f32([24, 9]))
 
 
 class NarrowLayers(unittest.TestCase):

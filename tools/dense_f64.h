@@ -43,11 +43,11 @@ struct dense_f64;
 struct dense_f64 *dense_f64_create(const struct layer_data *data); /* NULL when out of memory */
 void dense_f64_destroy(struct dense_f64 *dense);
 
-/* Evaluates all nodes of all trees for token `token` of the data's input: dense_f64_check() refers to
+/* Evaluates all nodes and neurons of all trees for token `token` of the data's input: dense_f64_check() refers to
  * the token evaluated last. */
 void dense_f64_evaluate(struct dense_f64 *dense, size_t token);
 
-/* Checks one token's float32 result: the path (trees x (depth + 1) nodes), its logits (or NULL: not
+/* Checks one token's float32 result: the path (layer_path_length() nodes and neurons), its logits (or NULL: not
  * known) and the output (or NULL), against the dense definition masked to that path. */
 void dense_f64_check(struct dense_f64 *dense, struct roundings roundings, const uint32_t *path, const float *logits,
                      const float *output, struct agreement *agreement);

@@ -103,7 +103,7 @@ static void compare_outputs(const struct layer_data *data, const struct token_re
 
 bool compare_file_results(const struct layer_data *data, struct dense_f64 *dense, const struct token_results *kernels,
                           struct agreement *expected, struct file_comparison *comparison) {
-    size_t path_length = data->trees * (data->depth + 1);
+    size_t path_length = layer_path_length(data);
     const uint32_t *path = kernels->path;
     bool wrong_way = false;
     if (data->expected_path != NULL) {

@@ -21,6 +21,36 @@ void fill_normal(float *values, size_t count, float scale, uint64_t *state) {
     }
 }
 
+/* ---- Shapes ---------------------------------------------------------------------------------- */
+
+size_t nodes_of_tree(const struct layer_data *part) {
+    return part->leaf_width > 0 ? ((size_t)1 << part->depth) - 1 : fff_nodes_per_tree(part->depth);
+}
+
+size_t entries_of_tree(const struct layer_data *part) {
+    return part->depth + (part->leaf_width > 0 ? part->leaf_width : 1);
+}
+
+size_t output_rows(const struct layer_data *part) {
+    return part->leaf_width > 0 ? part->rows - part->trees * nodes_of_tree(part) : part->rows;
+}
+
+size_t row_of_entry(const struct layer_data *part, size_t tree, size_t entry, uint32_t node) {
+    size_t nodes = nodes_of_tree(part);
+    if (part->leaf_width == 0 || entry < part->depth) {
+        return tree * nodes + node;
+    }
+    return part->trees * nodes + (tree << part->depth) * part->leaf_width + (node - nodes);
+}
+
+size_t layer_path_length(const struct layer_data *data) {
+    size_t length = 0;
+    for (; data != NULL; data = data->next) {
+        length += data->trees * entries_of_tree(data);
+    }
+    return length;
+}
+
 /* ---- Activations ----------------------------------------------------------------------------- */
 
 static const char *const activations[FFF_ACTIVATION_COUNT] = {
@@ -166,12 +196,21 @@ int layer_data_make(struct layer_data *data, size_t input_width, size_t output_w
 }
 
 void layer_data_free(struct layer_data *data) {
+    if (data->next != NULL) {
+        layer_data_free(data->next);
+        free(data->next);
+    }
     free(data->input_weights);
     free(data->biases);
     free(data->output_weights);
     free(data->input);
     free(data->expected_output);
+    free(data->expected_with_b2);
     free(data->expected_path);
+    free(data->thresholds);
+    free(data->factor);
+    free(data->output_bias);
+    free(data->leaf_output_biases);
     free(data->given_input.scales);
     free(data->given_input.aligned);
     free(data->given_output.scales);
@@ -219,7 +258,7 @@ fff_layer_desc layer_data_desc(const struct layer_data *data, fff_isa isa) {
 }
 
 fff_layer_desc layer_data_float32_desc(const struct layer_data *data, fff_isa isa) {
-    return (fff_layer_desc){
+    fff_layer_desc desc = {
         .struct_size = sizeof(fff_layer_desc),
         .input_width = data->input_width,
         .output_width = data->output_width,
@@ -231,6 +270,44 @@ fff_layer_desc layer_data_float32_desc(const struct layer_data *data, fff_isa is
         .sleef = data->sleef,
         .input_weights = {data->input_weights, data->input_width, 1},
         .biases = data->biases,
-        .output_weights = {data->output_weights, 1, data->rows},
+        .output_weights = {data->output_weights, 1, output_rows(data)},
+        .thresholds = data->thresholds,
+        .factor = data->factor,
+        .output_bias = data->output_bias,
     };
+    if (data->leaf_width > 0) {
+        size_t nodes = data->trees * nodes_of_tree(data);
+        desc.leaf_width = data->leaf_width;
+        desc.leaf_weights = (fff_weights){data->input_weights + nodes * data->input_width, data->input_width, 1};
+        desc.leaf_biases = data->biases != NULL ? data->biases + nodes : NULL;
+        desc.leaf_output_biases = (fff_weights){data->leaf_output_biases, data->output_width, 1};
+    }
+    return desc;
+}
+
+fff_status layer_data_create(const struct layer_data *data, fff_isa isa, layer_data_describe *describe,
+                             fff_layer **layer) {
+    size_t parts = 0;
+    for (const struct layer_data *part = data; part != NULL; part = part->next) {
+        parts++;
+    }
+    fff_layer_desc *descs = calloc(parts, sizeof *descs);
+    if (descs == NULL) {
+        return FFF_ERROR_OUT_OF_MEMORY;
+    }
+    for (size_t i = 0; i < parts; i++, data = data->next) {
+        descs[i] = describe(data, isa);
+        descs[i].next = i + 1 < parts ? &descs[i + 1] : NULL;
+    }
+    fff_status status = fff_layer_create(descs, layer);
+    free(descs);
+    return status;
+}
+
+void layer_data_demand(struct layer_data *data, struct store store, fff_sleef sleef, fff_bad_weight *bad_weight) {
+    for (; data != NULL; data = data->next) {
+        data->store = store;
+        data->sleef = sleef;
+        data->bad_weight = bad_weight;
+    }
 }

@@ -1,5 +1,5 @@
 /* A layer's numbers as the tools hold them: the weights as PyTorch stores them, some input, and what
- * another program computed from it, if known. */
+ * another program computed from it, if known. A layer of several parts is a list of them. */
 #ifndef FFF_TOOLS_LAYER_DATA_H
 #define FFF_TOOLS_LAYER_DATA_H
 
@@ -26,13 +26,18 @@ bool store_is_narrow(const struct store *store); /* of float32 weights, that is 
 
 struct layer_data {
     size_t input_width, output_width, depth, trees;
-    size_t rows; /* trees * nodes per tree */
+    size_t leaf_width; /* 0: a path sum; else a leaf layer, of leaves of so many neurons */
+    size_t rows; /* of input_weights: trees * nodes per tree; of a leaf layer after them trees * leaves * leaf_width */
     fff_activation activation;
     fff_routing routing;
-    fff_sleef sleef;       /* what is accepted of layers made of this */
-    float *input_weights;  /* rows x input_width: float32, whatever was given */
-    float *biases;         /* rows, or NULL */
-    float *output_weights; /* output_width x rows, likewise */
+    fff_sleef sleef;           /* what is accepted of layers made of this */
+    float *input_weights;      /* rows x input_width: float32, whatever was given */
+    float *biases;             /* rows, or NULL */
+    float *output_weights;     /* output_width x output_rows(), likewise */
+    float *thresholds;         /* one a node, or NULL */
+    float *factor;             /* one number, or NULL */
+    float *output_bias;        /* of the first part: output_width, or NULL */
+    float *leaf_output_biases; /* trees * leaves x output_width, or NULL */
     struct given_weights given_input, given_output;
     struct store store;
     fff_bad_weight *bad_weight; /* NULL, or where it is told which weight a layer refused */
@@ -41,20 +46,34 @@ struct layer_data {
      * a node (tools/stored_numbers.h). With scales of input weights, tokens are quantised, too. */
     float *integer_input_scales, *integer_output_scales;
     size_t batch;
-    float *input;           /* batch x input_width */
-    float *expected_output; /* batch x output_width, or NULL */
-    int32_t *expected_path; /* batch x trees x (depth + 1), or NULL */
+    float *input;            /* batch x input_width */
+    float *expected_output;  /* batch x output_width, or NULL */
+    float *expected_with_b2; /* likewise, of a leaf layer: with leaf_output_biases, which expected_output is without */
+    int32_t *expected_path;  /* batch x trees x (depth + 1), or NULL; of a single path sum only */
+    bool is_part;            /* its file has parts, be it one */
+    struct layer_data *next; /* the layer's next part, or NULL. Input and expected results are the first one's. */
 };
+
+/* Of one part. A tree's nodes; those of a leaf layer only route. A tree's entries in a path. Rows of output weights:
+ * all nodes, or all neurons. */
+size_t nodes_of_tree(const struct layer_data *part);
+size_t entries_of_tree(const struct layer_data *part);
+size_t output_rows(const struct layer_data *part);
+/* The row of input_weights that entry `entry` of a tree's path stands for, whose node is `node`, as fff_route() has it.
+ */
+size_t row_of_entry(const struct layer_data *part, size_t tree, size_t entry, uint32_t node);
+
+/* Entries of a path, of all parts. */
+size_t layer_path_length(const struct layer_data *data);
 
 /* An activation's name in a layer file, in any case; *activation is untouched where it is none. */
 #define ACTIVATION_NAMES "GELU, GELU_tanh, ReLU, ReLU2, SiLU, identity"
 bool activation_by_name(const char *name, fff_activation *activation);
 const char *activation_name(fff_activation activation);
 
-/* Reads a layer file (path_*.safetensors: linear_in.weight, linear_in.bias, linear_out.weight, and
- * optionally input, output, path). Weights are F32, BF16, F16 or I8, each matrix for itself; those of I8 have scales in
- * F32, linear_in.weight_scales and linear_out.weight_scales, one a node. Biases are F32, BF16 or F16. Without an input,
- * a seeded one of 64 tokens is made. Returns 0, or -1 with one line in `error` and nothing to free. */
+/* Reads a layer file: a path sum (linear_in.weight, linear_in.bias, linear_out.weight), a leaf layer (depth,
+ * node_weights, node_biases, w1s, b1s, w2s, b2s) or several parts; docs/demo.md has all tensors and metadata. Without
+ * an input, a seeded one of 64 tokens is made. Returns 0, or -1 with one line in `error` and nothing to free. */
 int layer_data_load(const char *path, struct layer_data *data, char *error, size_t error_size);
 
 /* rows * columns floats for free(), at least one byte; NULL if that is too much. */
@@ -71,10 +90,18 @@ int layer_data_copy(struct layer_data *data, const fff_layer_desc *desc, size_t 
 
 void layer_data_free(struct layer_data *data);
 
-/* The description that makes a layer of it: of the given weights in their types, stored as `store` says; and one that
- * makes the float32 layer of the same numbers. */
-fff_layer_desc layer_data_desc(const struct layer_data *data, fff_isa isa);
-fff_layer_desc layer_data_float32_desc(const struct layer_data *data, fff_isa isa);
+/* The description that makes a layer of one part: of the given weights in their types, stored as `store` says; and one
+ * that makes the float32 layer of the same numbers. */
+fff_layer_desc layer_data_desc(const struct layer_data *part, fff_isa isa);
+fff_layer_desc layer_data_float32_desc(const struct layer_data *part, fff_isa isa);
+
+/* Makes the layer of all parts by one of these. *layer is untouched on failure. */
+typedef fff_layer_desc layer_data_describe(const struct layer_data *part, fff_isa isa);
+fff_status layer_data_create(const struct layer_data *data, fff_isa isa, layer_data_describe *describe,
+                             fff_layer **layer);
+
+/* Says of all parts what layers made of them store and accept, and where they tell what they refused. */
+void layer_data_demand(struct layer_data *data, struct store store, fff_sleef sleef, fff_bad_weight *bad_weight);
 
 /* What is stored where that is chosen, or left open. */
 fff_weight_type stored_type(fff_weight_choice choice, fff_weight_type given);

@@ -1,166 +1,174 @@
-/* Reading a layer file. */
-#include "bert/report.h"
-#include "bert/safetensors.h"
-#include "tools/layer_data.h"
+/* Reading a layer file: of what kind it is, its parts, and the results that it has. */
+#include "tools/layer_tensors.h"
 
+#include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 static const size_t DEFAULT_BATCH = 64;
 static const uint64_t DEFAULT_SEED = 1;
+static const char PARTS[] = "parts.";
 
-struct loading {
-    const fff_safetensors *file;
-    struct fff_report report;
-};
+/* ---- Parts ----------------------------------------------------------------------------------- */
 
-/* What a tensor may hold. */
-enum content { FLOAT32, HALVES_TOO, WEIGHTS, INT32 };
-static const struct {
-    const char *names; /* of dtypes */
-    unsigned types;    /* a bit each */
-} contents[] = {
-    [FLOAT32] = {"F32", 1u << FFF_TENSOR_F32},
-    [HALVES_TOO] = {"F32, BF16 or F16", 1u << FFF_TENSOR_F32 | 1u << FFF_TENSOR_BF16 | 1u << FFF_TENSOR_F16},
-    [WEIGHTS] = {"F32, BF16, F16 or I8",
-                 1u << FFF_TENSOR_F32 | 1u << FFF_TENSOR_BF16 | 1u << FFF_TENSOR_F16 | 1u << FFF_TENSOR_I8},
-    [INT32] = {"I32", 1u << FFF_TENSOR_I32},
-};
-
-/* A tensor, the shape that it must have, and where a copy of it goes. */
-struct wanted {
-    const char *name;
-    bool required;
-    enum content content;
-    size_t rank, shape[3];
-    float **floats;     /* as float32, of I8 the integers, */
-    int32_t **integers; /* or for INT32; stays NULL for a tensor that is absent */
-};
-
-static bool check_tensor(const struct loading *loading, const struct wanted *wanted) {
-    const fff_tensor *tensor = fff_safetensors_find(loading->file, wanted->name);
-    if (tensor == NULL) {
-        return !wanted->required || FFF_FAIL(&loading->report, "tensor '%s' is missing", wanted->name);
-    }
-    if ((contents[wanted->content].types >> tensor->type & 1) == 0) {
-        return FFF_FAIL(&loading->report, "tensor '%s' has dtype %s where %s is expected", wanted->name,
-                        tensor->type_name, contents[wanted->content].names);
-    }
-    if (tensor->rank != wanted->rank) {
-        return FFF_FAIL(&loading->report, "tensor '%s' has %zu dimensions where %zu are expected", wanted->name,
-                        tensor->rank, wanted->rank);
-    }
-    for (size_t i = 0; i < wanted->rank; i++) {
-        if (tensor->shape[i] != wanted->shape[i]) {
-            return FFF_FAIL(&loading->report, "tensor '%s': dimension %zu is %zu where %zu is expected", wanted->name,
-                            i, tensor->shape[i], wanted->shape[i]);
-        }
-    }
-    return true;
-}
-
-/* The elements in memory of their own: numbers of 4 bytes as they are, others as float32. NULL when out of memory. */
-static void *copy_elements(const fff_tensor *tensor) {
-    fff_floats floats = {0};
-    if (tensor->type == FFF_TENSOR_BF16 || tensor->type == FFF_TENSOR_F16) {
-        (void)fff_tensor_floats(tensor, &floats);
-        return floats.owned;
-    }
-    float *values = allocate_matrix(tensor->count, 1);
-    for (size_t i = 0; i < tensor->count && values != NULL && tensor->type == FFF_TENSOR_I8; i++) {
-        values[i] = fff_tensor_element(tensor, i);
-    }
-    if (values != NULL && tensor->type != FFF_TENSOR_I8) {
-        memcpy(values, tensor->data, tensor->bytes);
-    }
-    return values;
-}
-
-static bool copy_tensor(const struct loading *loading, const struct wanted *wanted) {
-    const fff_tensor *tensor = fff_safetensors_find(loading->file, wanted->name);
-    if (tensor == NULL) {
-        return true;
-    }
-    void *values = copy_elements(tensor);
-    if (values == NULL) {
-        return FFF_FAIL(&loading->report, "tensor '%s': out of memory", wanted->name);
-    }
-    if (wanted->floats != NULL) {
-        *wanted->floats = values;
-    } else {
-        *wanted->integers = values;
-    }
-    return true;
-}
-
-/* A file without a layer's first tensor: often it holds a whole model. */
-static bool fail_without(const struct loading *loading, const char *name) {
-    static const char *const parts[] = {"embedding", "layer.", "layers.", "wte.", "lm_head."};
-    for (size_t i = 0; i < fff_safetensors_count(loading->file); i++) {
-        const char *other = fff_safetensors_at(loading->file, i)->name;
-        for (size_t part = 0; part < sizeof parts / sizeof *parts; part++) {
-            if (strstr(other, parts[part]) != NULL) {
-                return FFF_FAIL(&loading->report,
-                                "holds a model (tensor '%s') where a layer's '%s' is expected: give the model's folder",
-                                other, name);
-            }
-        }
-    }
-    return FFF_FAIL(&loading->report, "tensor '%s' is missing", name);
-}
-
-/* The shape of a matrix that the layer's own shape is read from. */
-static bool find_matrix(const struct loading *loading, const char *name, const fff_tensor **tensor) {
-    *tensor = fff_safetensors_find(loading->file, name);
-    if (*tensor == NULL) {
-        return fail_without(loading, name);
-    }
-    if ((*tensor)->rank != 2 || (*tensor)->count == 0) {
-        return FFF_FAIL(&loading->report, "tensor '%s' has %zu dimensions and %zu elements where a matrix is expected",
-                        name, (*tensor)->rank, (*tensor)->count);
-    }
-    return true;
-}
-
-static bool read_count(const struct loading *loading, const char *key, size_t largest, size_t *count) {
-    const char *text = fff_safetensors_metadata(loading->file, key);
-    if (text == NULL) {
-        return FFF_FAIL(&loading->report, "the metadata lack '%s'", key);
-    }
-    char *end;
-    unsigned long long value = strtoull(text, &end, 10);
-    if (text[0] < '0' || text[0] > '9' || *end != '\0' || value > largest) {
-        return FFF_FAIL(&loading->report, "metadata '%s' is not a number from 0 to %zu, but '%s'", key, largest, text);
-    }
-    *count = (size_t)value;
-    return true;
-}
-
-static bool read_options(const struct loading *loading, struct layer_data *data) {
-    const char *variant = fff_safetensors_metadata(loading->file, "variant");
-    if (variant != NULL && strcmp(variant, "path") != 0) {
-        return FFF_FAIL(&loading->report, "metadata 'variant' is '%s'; only 'path' is supported", variant);
-    }
-    const char *name = fff_safetensors_metadata(loading->file, "activation");
-    const char *route = fff_safetensors_metadata(loading->file, "route");
+static bool read_options(const struct loading *loading, bool has_leaves, struct layer_data *part) {
+    const char *name = find_metadata(loading, "activation");
+    const char *route = find_metadata(loading, "route");
     if (name == NULL) {
         return FFF_FAIL(&loading->report, "the metadata lack 'activation': one of " ACTIVATION_NAMES);
     }
-    if (!activation_by_name(name, &data->activation)) {
+    if (!activation_by_name(name, &part->activation)) {
         return FFF_FAIL(&loading->report, "metadata 'activation' is '%s', none of " ACTIVATION_NAMES, name);
     }
-    if (route == NULL || strstr(route, "> 0") != NULL) {
-        data->routing = FFF_ROUTING_GREATER;
+    if (route == NULL) {
+        part->routing = has_leaves ? FFF_ROUTING_GREATER_EQUAL : FFF_ROUTING_GREATER;
+    } else if (strstr(route, "> 0") != NULL) {
+        part->routing = FFF_ROUTING_GREATER;
     } else if (strstr(route, ">= 0") != NULL) {
-        data->routing = FFF_ROUTING_GREATER_EQUAL;
+        part->routing = FFF_ROUTING_GREATER_EQUAL;
     } else {
         return FFF_FAIL(&loading->report, "metadata 'route' is '%s', which says neither '> 0' nor '>= 0'", route);
     }
     return true;
 }
 
+static bool check_finite(const struct loading *loading, const char *name, const float *values, size_t count) {
+    for (size_t i = 0; i < count && values != NULL; i++) {
+        if (!isfinite(values[i])) {
+            return FFF_FAIL(&loading->report, "tensor '%s%s': element %zu is %g where a finite number is expected",
+                            loading->prefix, name, i, (double)values[i]);
+        }
+    }
+    return true;
+}
+
+/* What either kind may have. */
+static bool read_extras(const struct loading *loading, struct layer_data *part) {
+    const fff_tensor *factor = find_tensor(loading, "factor");
+    size_t nodes = part->trees * nodes_of_tree(part);
+    const struct wanted wanted[] = {
+        {"thresholds", false, FLOAT32, 1, {nodes}, &part->thresholds, NULL},
+        {"factor", false, FLOAT32, factor != NULL && factor->rank == 1, {1}, &part->factor, NULL},
+    };
+    return check_tensors(loading, wanted, 2) && copy_tensors(loading, wanted, 2) &&
+           check_finite(loading, "thresholds", part->thresholds, nodes) &&
+           check_finite(loading, "factor", part->factor, 1);
+}
+
+/* The first of some tensors that is there, or NULL. */
+static const char *first_of(const struct loading *loading, const char *const *names) {
+    while (*names != NULL && find_tensor(loading, *names) == NULL) {
+        names++;
+    }
+    return *names;
+}
+static const char *const path_names[] = {"linear_in.weight", "linear_in.bias", "linear_out.weight", NULL};
+static const char *const leaf_names[] = {"w1s", "w2s", "node_weights", "node_biases", "b1s", "b2s", NULL};
+
+static bool read_part(const struct loading *loading, struct layer_data *part) {
+    const char *of_path = first_of(loading, path_names), *of_leaf = first_of(loading, leaf_names);
+    if (of_path != NULL && of_leaf != NULL) {
+        return FFF_FAIL(&loading->report,
+                        "tensor '%s%s' is a path sum's, and '%s%s' a leaf layer's: a part has one kind",
+                        loading->prefix, of_path, loading->prefix, of_leaf);
+    }
+    bool has_leaves = of_leaf != NULL;
+    if (!(has_leaves ? read_leaf_layer(loading, part) : read_path_sum(loading, part))) {
+        return false;
+    }
+    return read_options(loading, has_leaves, part) && read_extras(loading, part);
+}
+
+/* ---- The whole ------------------------------------------------------------------------------- */
+
+/* The first tensor of any part, or NULL. */
+static const char *first_of_parts(const struct loading *loading) {
+    for (size_t i = 0; i < fff_safetensors_count(loading->file); i++) {
+        const char *name = fff_tensor_plain_name(fff_safetensors_at(loading->file, i)->name);
+        if (strncmp(name, PARTS, sizeof PARTS - 1) == 0) {
+            return name;
+        }
+    }
+    return NULL;
+}
+
+/* That every tensor of a part is of one that there is. */
+static bool check_numbers(const struct loading *loading, size_t parts) {
+    for (size_t i = 0; i < fff_safetensors_count(loading->file); i++) {
+        const char *name = fff_tensor_plain_name(fff_safetensors_at(loading->file, i)->name);
+        if (strncmp(name, PARTS, sizeof PARTS - 1) != 0) {
+            continue;
+        }
+        const char *digits = name + sizeof PARTS - 1;
+        char *end, again[32];
+        unsigned long long number = strtoull(digits, &end, 10);
+        int length = snprintf(again, sizeof again, "%llu.", number);
+        if (number >= parts || strncmp(digits, again, (size_t)length) != 0) {
+            return FFF_FAIL(&loading->report, "tensor '%s' is of no part: the metadata have %zu of them, from 0 on",
+                            name, parts);
+        }
+        if (strcmp(digits + length, "output_bias") == 0) {
+            return FFF_FAIL(&loading->report, "tensor '%s' is a part's; 'output_bias' is the whole layer's", name);
+        }
+    }
+    return true;
+}
+
+static bool read_parts(const struct loading *whole, struct layer_data *data) {
+    size_t parts;
+    const char *of_path = first_of(whole, path_names), *of_leaf = first_of(whole, leaf_names);
+    if (of_path != NULL || of_leaf != NULL) {
+        return FFF_FAIL(&whole->report, "tensor '%s' stands beside those of parts ('%s')",
+                        of_path != NULL ? of_path : of_leaf, first_of_parts(whole));
+    }
+    if (!read_count(whole, "parts", FFF_MAX_PARTS, &parts)) {
+        return false;
+    }
+    if (parts == 0) {
+        return FFF_FAIL(&whole->report, "metadata 'parts' is 0: a layer has at least one part");
+    }
+    if (!check_numbers(whole, parts)) {
+        return false;
+    }
+    struct layer_data *part = data;
+    for (size_t i = 0; i < parts; i++) {
+        struct loading loading = *whole;
+        snprintf(loading.prefix, sizeof loading.prefix, "%s%zu.", PARTS, i);
+        if (i > 0) {
+            part->next = part->next != NULL ? part->next : calloc(1, sizeof *part->next);
+            part = part->next;
+        }
+        if (part == NULL) {
+            return FFF_FAIL(&whole->report, "out of memory");
+        }
+        part->is_part = true;
+        if (!read_part(&loading, part)) {
+            return false;
+        }
+        if (part->input_width != data->input_width || part->output_width != data->output_width) {
+            return FFF_FAIL(&whole->report, "tensors '%s*' are %zu wide in and %zu out, those of part 0 %zu and %zu",
+                            loading.prefix, part->input_width, part->output_width, data->input_width,
+                            data->output_width);
+        }
+    }
+    return true;
+}
+
+static bool check_variant(const struct loading *loading, const char *found) {
+    const char *variant = find_metadata(loading, "variant");
+    return variant == NULL || strcmp(variant, found) == 0 ||
+           FFF_FAIL(&loading->report, "metadata 'variant' is '%s', but the tensors are those of variant '%s'", variant,
+                    found);
+}
+
+/* ---- Input and results ----------------------------------------------------------------------- */
+
 static bool make_input(const struct loading *loading, struct layer_data *data) {
     uint64_t state = DEFAULT_SEED;
+    if (!loading->copying) {
+        return true;
+    }
     data->batch = DEFAULT_BATCH;
     data->input = allocate_matrix(data->batch, data->input_width);
     if (data->input == NULL) {
@@ -170,107 +178,42 @@ static bool make_input(const struct loading *loading, struct layer_data *data) {
     return true;
 }
 
-/* A weight matrix's own type, and where it lies. The library wants 16 bits aligned; a file may have them anywhere. */
-static bool give_weights(const struct loading *loading, const char *name, const char *scales_name,
-                         struct given_weights *given) {
-    const fff_tensor *tensor = fff_safetensors_find(loading->file, name);
-    switch (tensor->type) {
-    case FFF_TENSOR_BF16: given->type = FFF_WEIGHT_BF16; break;
-    case FFF_TENSOR_F16: given->type = FFF_WEIGHT_F16; break;
-    case FFF_TENSOR_I8: given->type = FFF_WEIGHT_I8; break;
-    default: given->type = FFF_WEIGHT_F32; break;
-    }
-    if (given->type != FFF_WEIGHT_I8 && fff_safetensors_find(loading->file, scales_name) != NULL) {
-        return FFF_FAIL(&loading->report, "tensor '%s' is there, but '%s' has dtype %s and no scales", scales_name,
-                        name, tensor->type_name);
-    }
-    if (given->type == FFF_WEIGHT_F32) {
-        return true;
-    }
-    given->data = tensor->data;
-    if (given->type != FFF_WEIGHT_I8 && (uintptr_t)tensor->data % _Alignof(uint16_t) != 0) {
-        given->data = given->aligned = malloc(tensor->bytes);
-        if (given->aligned == NULL) {
-            return FFF_FAIL(&loading->report, "tensor '%s': out of memory", name);
-        }
-        memcpy(given->aligned, tensor->data, tensor->bytes);
-    }
-    return true;
-}
-
-static bool is_i8(const struct loading *loading, const char *name) {
-    const fff_tensor *tensor = fff_safetensors_find(loading->file, name);
-    return tensor != NULL && tensor->type == FFF_TENSOR_I8;
-}
-
-/* Integers become float32 numbers. */
-static void apply_scales(const struct layer_data *data) {
-    const float *input_scales = data->given_input.scales, *output_scales = data->given_output.scales;
-    for (size_t row = 0; row < data->rows && input_scales != NULL; row++) {
-        for (size_t column = 0; column < data->input_width; column++) {
-            data->input_weights[row * data->input_width + column] *= input_scales[row];
-        }
-    }
-    for (size_t column = 0; column < data->output_width && output_scales != NULL; column++) {
-        for (size_t row = 0; row < data->rows; row++) {
-            data->output_weights[column * data->rows + row] *= output_scales[row];
-        }
-    }
-}
-
-/* All of them, once all are found right. */
-static bool copy_tensors(const struct loading *loading, struct layer_data *data) {
-    static const char IN[] = "linear_in.weight", OUT[] = "linear_out.weight";
-    static const char IN_SCALES[] = "linear_in.weight_scales", OUT_SCALES[] = "linear_out.weight_scales";
-    const fff_tensor *input = fff_safetensors_find(loading->file, "input");
+/* Results of no input mean nothing. */
+static bool read_results(const struct loading *loading, struct layer_data *data) {
+    const fff_tensor *input = find_tensor(loading, "input");
+    bool has_leaves = data->leaf_width > 0;
     data->batch = input != NULL && input->rank > 0 ? input->shape[0] : 0;
+    const struct wanted bias = {"output_bias", false, FLOAT32, 1, {data->output_width}, &data->output_bias, NULL};
     const struct wanted wanted[] = {
-        {IN, true, WEIGHTS, 2, {data->rows, data->input_width}, &data->input_weights, NULL},
-        {"linear_in.bias", false, HALVES_TOO, 1, {data->rows}, &data->biases, NULL},
-        {OUT, true, WEIGHTS, 2, {data->output_width, data->rows}, &data->output_weights, NULL},
-        {IN_SCALES, is_i8(loading, IN), FLOAT32, 1, {data->rows}, &data->given_input.scales, NULL},
-        {OUT_SCALES, is_i8(loading, OUT), FLOAT32, 1, {data->rows}, &data->given_output.scales, NULL},
         {"input", false, FLOAT32, 2, {data->batch, data->input_width}, &data->input, NULL},
         {"output", false, FLOAT32, 2, {data->batch, data->output_width}, &data->expected_output, NULL},
+        {"output_with_b2", false, FLOAT32, 2, {data->batch, data->output_width}, &data->expected_with_b2, NULL},
         {"path", false, INT32, 3, {data->batch, data->trees, data->depth + 1}, NULL, &data->expected_path},
     };
-    size_t count = input != NULL ? sizeof wanted / sizeof *wanted : 5; /* results of no input mean nothing */
-    for (size_t i = 0; i < count; i++) {
-        if (!check_tensor(loading, &wanted[i])) {
-            return false;
-        }
-    }
-    if (!give_weights(loading, IN, IN_SCALES, &data->given_input) ||
-        !give_weights(loading, OUT, OUT_SCALES, &data->given_output)) {
+    size_t count = sizeof wanted / sizeof *wanted;
+    if (!check_tensors(loading, &bias, 1) || !copy_tensors(loading, &bias, 1)) {
         return false;
     }
-    for (size_t i = 0; i < count; i++) {
-        if (!copy_tensor(loading, &wanted[i])) {
-            return false;
-        }
+    if (input == NULL) {
+        return make_input(loading, data);
     }
-    apply_scales(data);
-    return input != NULL || make_input(loading, data);
+    if (find_tensor(loading, "path") != NULL && (data->is_part || has_leaves)) {
+        return FFF_FAIL(&loading->report, "tensor 'path' is there, which only a single path sum may have");
+    }
+    if (find_tensor(loading, "output_with_b2") != NULL && find_tensor(loading, "b2s") == NULL) {
+        return FFF_FAIL(&loading->report,
+                        "tensor 'output_with_b2' is there, which only a single leaf layer with 'b2s' may have");
+    }
+    return check_tensors(loading, wanted, count) && copy_tensors(loading, wanted, count);
 }
 
 static bool read_layer(const struct loading *loading, struct layer_data *data) {
-    const fff_tensor *in, *out;
-    if (!find_matrix(loading, "linear_in.weight", &in) || !find_matrix(loading, "linear_out.weight", &out) ||
-        !read_count(loading, "depth", FFF_MAX_DEPTH, &data->depth) ||
-        !read_count(loading, "trees", UINT32_MAX, &data->trees) || !read_options(loading, data)) {
+    bool has_parts = first_of_parts(loading) != NULL || find_metadata(loading, "parts") != NULL;
+    if (!(has_parts ? read_parts(loading, data) : read_part(loading, data))) {
         return false;
     }
-    data->input_width = in->shape[1];
-    data->output_width = out->shape[0];
-    data->rows = in->shape[0];
-    size_t rows;
-    if (data->trees == 0 || __builtin_mul_overflow(data->trees, fff_nodes_per_tree(data->depth), &rows) ||
-        rows != data->rows) {
-        return FFF_FAIL(&loading->report,
-                        "tensor 'linear_in.weight' has %zu rows where %zu trees of depth %zu have %zu each", data->rows,
-                        data->trees, data->depth, fff_nodes_per_tree(data->depth));
-    }
-    return copy_tensors(loading, data);
+    const char *variant = data->leaf_width > 0 ? "leaf" : "path";
+    return check_variant(loading, has_parts ? "parts" : variant) && read_results(loading, data);
 }
 
 int layer_data_load(const char *path, struct layer_data *data, char *error, size_t error_size) {
@@ -279,8 +222,10 @@ int layer_data_load(const char *path, struct layer_data *data, char *error, size
     if (file == NULL) {
         return -1;
     }
-    struct loading loading = {file, {path, error, error_size}};
+    struct loading loading = {.file = file, .report = {path, error, error_size}};
     bool ok = read_layer(&loading, data);
+    loading.copying = true;
+    ok = ok && read_layer(&loading, data);
     if (ok && (data->given_input.data != NULL || data->given_output.data != NULL)) {
         data->file = file; /* which the weights stay in */
     } else {

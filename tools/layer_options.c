@@ -42,7 +42,8 @@ const char *describe_store(fff_weight_type input, fff_weight_type output, bool e
 }
 
 const char *describe_refusal(fff_status status, const fff_bad_weight *bad, char text[REFUSAL_TEXT]) {
-    const char *matrix = bad->of_output ? "output" : "input";
+    static const char *const matrices[] = {"input", "output", "leaf"};
+    const char *matrix = matrices[bad->of_output];
     if (status == FFF_ERROR_WEIGHT) {
         snprintf(text, REFUSAL_TEXT, "%s weights, row %zu, column %zu: %s", matrix, bad->row, bad->column,
                  fff_status_text(status));

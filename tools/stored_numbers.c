@@ -77,24 +77,45 @@ static bool store_matrix(const struct matrix *matrix, fff_weight_type type, floa
     return true;
 }
 
-int stored_numbers_make(struct layer_data *stored, const struct layer_data *data) {
+/* One part; false when out of memory. */
+static bool store_part(struct layer_data *stored, const struct layer_data *data) {
+    size_t outputs = output_rows(data);
     const struct matrix in = {data->input_weights, &data->given_input, data->rows,
                               data->input_width,   data->input_width,  1};
-    const struct matrix out = {
-        data->output_weights, &data->given_output, data->rows, data->output_width, 1, data->rows};
+    const struct matrix out = {data->output_weights, &data->given_output, outputs, data->output_width, 1, outputs};
     *stored = *data;
     stored->given_input = stored->given_output = (struct given_weights){FFF_WEIGHT_F32, NULL, NULL, NULL};
     stored->store = (struct store){FFF_CHOOSE_DEFAULT, FFF_CHOOSE_DEFAULT, FFF_ROUTES_STORED};
     stored->input_weights = stored->output_weights = NULL;
-    if (!store_matrix(&in, stored_input_type(data), &stored->input_weights, &stored->integer_input_scales) ||
-        !store_matrix(&out, stored_output_type(data), &stored->output_weights, &stored->integer_output_scales)) {
-        stored_numbers_free(stored);
-        return -1;
+    stored->next = NULL;
+    return store_matrix(&in, stored_input_type(data), &stored->input_weights, &stored->integer_input_scales) &&
+           store_matrix(&out, stored_output_type(data), &stored->output_weights, &stored->integer_output_scales);
+}
+
+int stored_numbers_make(struct layer_data *stored, const struct layer_data *data) {
+    struct layer_data *part = stored;
+    for (;; data = data->next) {
+        if (!store_part(part, data)) {
+            break;
+        }
+        if (data->next == NULL) {
+            return 0;
+        }
+        part->next = calloc(1, sizeof *part->next);
+        if (part->next == NULL) {
+            break;
+        }
+        part = part->next;
     }
-    return 0;
+    stored_numbers_free(stored);
+    return -1;
 }
 
 void stored_numbers_free(struct layer_data *stored) {
+    if (stored->next != NULL) {
+        stored_numbers_free(stored->next);
+        free(stored->next);
+    }
     free(stored->input_weights);
     free(stored->output_weights);
     free(stored->integer_input_scales);

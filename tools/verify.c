@@ -46,32 +46,15 @@ static int report_sleef(const char *path, const char *user, json_t *files) {
     return report_failure(path, error, files, EXIT_FAILS);
 }
 
-static int verify_layer_file(const char *path, const struct request *request) {
+/* Verifies the layer that a file has, once its data say which of the file's results are this layer's. */
+static int verify_layer_data(const char *path, struct layer_data *data, enum leaf_biases biases,
+                             const struct request *request) {
     char error[LONGEST_ERROR];
-    struct layer_data data;
     struct verdict verdicts[FFF_ISA_COUNT];
     struct store_verdict store;
     fff_bad_weight bad = {0};
-    if (layer_data_load(path, &data, error, sizeof error) != 0) {
-        return report_failure(path, error, request->files, EXIT_BAD_INPUT);
-    }
-    data.sleef = request->any_sleef ? FFF_SLEEF_ANY : FFF_SLEEF_RECORDED;
-    data.store = request->stored;
-    data.bad_weight = &bad;
-    fff_status status = verify_layer(&data, request->isas, request->isa_count, VERIFY_ALL_SPLITS, verdicts, &store);
-    bool uses_sleef = fff_activation_uses_sleef(data.activation) != 0, ok = false;
-    if (status == FFF_OK) {
-        const struct layer_findings found = {verdicts, request->isa_count, &store};
-        ok = layer_file_holds(&found);
-        if (request->files == NULL) {
-            print_layer_file(path, &data, &found, uses_sleef && !request->sleef_recorded);
-        } else {
-            json_t *file = layer_file_json(path, &found);
-            json_object_set_new(file, "sleef", sleef_json(uses_sleef, request->sleef_recorded));
-            json_array_append_new(request->files, file);
-        }
-    }
-    layer_data_free(&data);
+    layer_data_demand(data, request->stored, request->any_sleef ? FFF_SLEEF_ANY : FFF_SLEEF_RECORDED, &bad);
+    fff_status status = verify_layer(data, request->isas, request->isa_count, VERIFY_ALL_SPLITS, verdicts, &store);
     if (status == FFF_ERROR_SLEEF) {
         return report_sleef(path, "its activation", request->files);
     }
@@ -80,7 +63,39 @@ static int verify_layer_file(const char *path, const struct request *request) {
         fff_report(&(struct fff_report){path, error, sizeof error}, "%s", describe_refusal(status, &bad, why));
         return report_failure(path, error, request->files, EXIT_BAD_INPUT);
     }
-    return ok ? EXIT_HOLDS : EXIT_FAILS;
+    const struct layer_findings found = {data, biases, verdicts, request->isa_count, &store};
+    bool uses_sleef = layer_uses_sleef(data);
+    if (request->files == NULL) {
+        print_layer_file(path, &found, uses_sleef && !request->sleef_recorded);
+    } else {
+        json_t *file = layer_file_json(path, &found);
+        json_object_set_new(file, "sleef", sleef_json(uses_sleef, request->sleef_recorded));
+        json_array_append_new(request->files, file);
+    }
+    return layer_file_holds(&found) ? EXIT_HOLDS : EXIT_FAILS;
+}
+
+/* A single leaf layer with biases of its leaves is verified without them, as it was published, and with them. */
+static int verify_both_ways(const char *path, struct layer_data *data, const struct request *request) {
+    struct layer_data without = *data, with = *data;
+    without.leaf_output_biases = NULL;
+    with.expected_output = data->expected_with_b2;
+    int status = verify_layer_data(path, &without, WITHOUT_LEAF_BIASES, request);
+    int other = status == EXIT_BAD_INPUT ? status : verify_layer_data(path, &with, WITH_LEAF_BIASES, request);
+    return other > status ? other : status;
+}
+
+static int verify_layer_file(const char *path, const struct request *request) {
+    char error[LONGEST_ERROR];
+    struct layer_data data;
+    if (layer_data_load(path, &data, error, sizeof error) != 0) {
+        return report_failure(path, error, request->files, EXIT_BAD_INPUT);
+    }
+    bool both = !data.is_part && data.leaf_output_biases != NULL;
+    int status =
+        both ? verify_both_ways(path, &data, request) : verify_layer_data(path, &data, ALL_BIASES_GIVEN, request);
+    layer_data_free(&data);
+    return status;
 }
 
 static int verify_directory(const char *path, const struct request *request) {
@@ -211,9 +226,14 @@ const struct command verify_command = {
     .text =
         "Checks layer files and models on every usable instruction set: the same bits on all, every logit and output "
         "within its proven bound of the exact value, every turn by the sign of the exact logit.\n\n"
-        "A PATH is a safetensors file with linear_in.weight, linear_in.bias and linear_out.weight, or a model's "
-        "directory. A layer's weights, and those of a model's feedforward, may be F32, BF16, F16, or I8 with "
-        "linear_in.weight_scales and linear_out.weight_scales (in a model likewise, after each matrix's own name).\n\n"
+        "A PATH is a model's directory, or a safetensors file with a layer: a path sum (linear_in.weight, "
+        "linear_in.bias and linear_out.weight), a leaf layer (depth, node_weights, node_biases, w1s, b1s, w2s and "
+        "b2s), "
+        "or several parts, each one of these, whose names begin with 'parts.0.', 'parts.1.' and so on. A path sum's "
+        "weights, and those of a model's feedforward, may be F32, BF16, F16, or I8 with linear_in.weight_scales and "
+        "linear_out.weight_scales (in a model likewise, after each matrix's own name). A leaf layer "
+        "is verified without b2s, as its published code evaluates it (the file's output), and with them (its "
+        "output_with_b2).\n\n"
         "--store makes a file's layer, or a model's layers, store their weights in other types. The proof is then "
         "about the stored numbers, "
         "and "

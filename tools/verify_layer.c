@@ -88,7 +88,7 @@ static fff_status run_all_ways(const struct layer_data *data, enum verify_splits
                                void *workspace, size_t workspace_size, size_t *differing) {
     static const size_t pieces[] = {1, 7, 2, 3, 4, 5, 8, 13, 16, 32, 61, 64, 128, 500};
     size_t piece_count = splits == VERIFY_FEW_SPLITS ? 2 : sizeof pieces / sizeof *pieces;
-    size_t path_length = data->trees * (data->depth + 1), outputs = data->batch * data->output_width;
+    size_t path_length = layer_path_length(data), outputs = data->batch * data->output_width;
     fff_status status = forward_in_pieces(data, run->layer, data->batch, NULL, run->output, workspace, workspace_size);
     if (status == FFF_OK) {
         status = fff_route(run->layer, data->batch, data->input, data->input_width, run->nodes, path_length,
@@ -119,9 +119,8 @@ static fff_status run_all_ways(const struct layer_data *data, enum verify_splits
 
 static fff_status make_run(const struct layer_data *data, fff_isa isa, enum verify_splits splits, struct run *run,
                            size_t *differing) {
-    size_t path_length = data->trees * (data->depth + 1);
-    fff_layer_desc desc = layer_data_desc(data, isa);
-    fff_status status = fff_layer_create(&desc, &run->layer);
+    size_t path_length = layer_path_length(data);
+    fff_status status = layer_data_create(data, isa, layer_data_desc, &run->layer);
     size_t workspace_size = 0;
     if (status == FFF_OK) {
         status = fff_workspace_size(run->layer, data->batch, backwards.concurrency, &workspace_size);
@@ -144,7 +143,7 @@ static fff_status make_run(const struct layer_data *data, fff_isa isa, enum veri
 
 static void check_token(const struct layer_data *data, struct dense_f64 *dense, size_t token, const struct run *run,
                         struct verdict *verdict) {
-    size_t path_length = data->trees * (data->depth + 1);
+    size_t path_length = layer_path_length(data);
     dense_f64_check(dense, roundings_of_library(data), run->nodes + token * path_length,
                     run->logits + token * path_length, run->output + token * data->output_width, &verdict->dense);
     if (data->expected_output != NULL || data->expected_path != NULL) {
@@ -156,7 +155,7 @@ static void check_token(const struct layer_data *data, struct dense_f64 *dense, 
 }
 
 static size_t differing_values(const struct layer_data *data, const struct run *run, const struct run *reference) {
-    size_t entries = data->batch * data->trees * (data->depth + 1);
+    size_t entries = data->batch * layer_path_length(data);
     size_t differing = differing_floats(run->output, reference->output, data->batch * data->output_width) +
                        differing_floats(run->logits, reference->logits, entries);
     for (size_t e = 0; e < entries; e++) {

@@ -27,14 +27,50 @@ bool layer_file_holds(const struct layer_findings *found) {
     return verdicts_hold(found->verdicts, found->count) && store_verdict_holds(found->store);
 }
 
-void print_layer_file(const char *path, const struct layer_data *data, const struct layer_findings *found,
-                      bool other_sleef) {
+bool layer_uses_sleef(const struct layer_data *data) {
+    bool uses = false;
+    for (; data != NULL; data = data->next) {
+        uses = uses || fff_activation_uses_sleef(data->activation) != 0;
+    }
+    return uses;
+}
+
+/* "1x11"; "1x3 with leaves of 8"; " + " between parts. What does not fit is cut off. */
+static void describe_layer(const struct layer_data *data, char *text, size_t size) {
+    size_t used = 0;
+    for (const struct layer_data *part = data; part != NULL && used < size; part = part->next) {
+        used += (size_t)snprintf(text + used, size - used, "%s%zux%zu", part != data ? " + " : "", part->trees,
+                                 part->depth);
+        if (part->leaf_width > 0 && used < size) {
+            used += (size_t)snprintf(text + used, size - used, " with leaves of %zu", part->leaf_width);
+        }
+    }
+}
+
+static const char *const biases_texts[] = {NULL, "left out", "added"};
+
+static void print_heading(const char *path, const struct layer_findings *found) {
+    const struct layer_data *data = found->data;
+    char layer[LONGEST_TEXT];
+    describe_layer(data, layer, sizeof layer);
+    print_escaped(path);
+    printf(": %s, %zu wide in, %zu out, %zu tokens", layer, data->input_width, data->output_width, data->batch);
+    if (found->biases != ALL_BIASES_GIVEN) {
+        printf(", b2s %s", biases_texts[found->biases]);
+    }
+    if (found->biases == WITH_LEAF_BIASES && data->expected_output != NULL) {
+        puts(", with output_with_b2 to compare");
+    } else if (found->biases == WITHOUT_LEAF_BIASES && data->expected_output != NULL) {
+        puts(", with output to compare");
+    } else {
+        puts(data->expected_output != NULL || data->expected_path != NULL ? ", with results to compare" : "");
+    }
+}
+
+void print_layer_file(const char *path, const struct layer_findings *found, bool other_sleef) {
     const struct verdict *verdicts = found->verdicts;
     size_t count = found->count;
-    print_escaped(path);
-    printf(": %zux%zu, %zu wide in, %zu out, %zu tokens%s\n", data->trees, data->depth, data->input_width,
-           data->output_width, data->batch,
-           data->expected_output != NULL || data->expected_path != NULL ? ", with results to compare" : "");
+    print_heading(path, found);
     printf("  %-12s %15s %14s %11s %16s %6s %14s\n", "", "differing bits", "max abs error", "of bound",
            "route mismatches", "ties", "file's results");
     for (size_t i = 0; i < count; i++) {
@@ -163,7 +199,10 @@ json_t *isas_json(const struct verdict *verdicts, size_t count) {
 json_t *layer_file_json(const char *path, const struct layer_findings *found) {
     const struct verdict *verdicts = found->verdicts;
     size_t count = found->count;
-    return json_pack("{s:o, s:b, s:o, s:o, s:o, s:o}", "path", json_text(path), "ok", layer_file_holds(found), "why",
-                     layer_file_why(verdicts, count), "file", file_json(verdicts, count), "store",
-                     store_json(found->store), "isas", isas_json(verdicts, count));
+    char layer[LONGEST_TEXT];
+    describe_layer(found->data, layer, sizeof layer);
+    return json_pack("{s:o, s:s, s:s?, s:b, s:o, s:o, s:o, s:o}", "path", json_text(path), "layer", layer, "b2s",
+                     biases_texts[found->biases], "ok", layer_file_holds(found), "why", layer_file_why(verdicts, count),
+                     "file", file_json(verdicts, count), "store", store_json(found->store), "isas",
+                     isas_json(verdicts, count));
 }

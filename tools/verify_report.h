@@ -6,8 +6,13 @@
 
 #include <jansson.h>
 
+/* Which b2s a layer had of those that its file has. */
+enum leaf_biases { ALL_BIASES_GIVEN, WITHOUT_LEAF_BIASES, WITH_LEAF_BIASES };
+
 /* What was found of a layer file: on each instruction set, and of what the layer stores. */
 struct layer_findings {
+    const struct layer_data *data;
+    enum leaf_biases biases;
     const struct verdict *verdicts;
     size_t count;
     const struct store_verdict *store;
@@ -15,16 +20,18 @@ struct layer_findings {
 bool layer_file_holds(const struct layer_findings *found);
 
 /* `other_sleef`: what is reported used a SLEEF that returns other bits than the recorded ones. */
-void print_layer_file(const char *path, const struct layer_data *data, const struct layer_findings *found,
-                      bool other_sleef);
+void print_layer_file(const char *path, const struct layer_findings *found, bool other_sleef);
 void print_model(const char *path, const struct model_verdict *verdict, bool other_sleef);
 
-/* {"path", "ok", "why": [...], "store", "isas": [...]}, "store" being what is stored and how that compares with
+/* {"path", "ok", "why": [...], "store", "isas": [...]}; a layer's "layer" says what it is, and "b2s" whether they were
+ * "left out" or "added", null if there are none to choose; "store" is what is stored and how that compares with
  * float32, null for float32; a layer's has "file": how its results differ, null if it has none; a model's has "layers"
  * and "end_to_end", and its "store" and "isas" sum up all layers. */
 json_t *layer_file_json(const char *path, const struct layer_findings *found);
 json_t *model_json(const char *path, const struct model_verdict *verdict);
 
+/* Whether the activation of any part is SLEEF's. */
+bool layer_uses_sleef(const struct layer_data *data);
 /* The SLEEF that is loaded, {"loaded", "recorded_bits"}; null if what was verified does not use it. */
 json_t *sleef_json(bool used, bool as_recorded);
 

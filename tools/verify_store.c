@@ -34,10 +34,6 @@ void store_verdict_add(struct store_verdict *sum, const struct store_verdict *mo
     sum->other_logits += more->other_logits;
 }
 
-static size_t path_length(const struct layer_data *data) {
-    return data->trees * (data->depth + 1);
-}
-
 /* ---- Layers to compare with ------------------------------------------------------------------ */
 
 /* A layer and its workspace. */
@@ -47,9 +43,7 @@ struct made {
     size_t size;
 };
 
-static fff_status make(const fff_layer_desc *desc, size_t batch, struct made *made) {
-    *made = (struct made){NULL, NULL, 0};
-    fff_status status = fff_layer_create(desc, &made->layer);
+static fff_status give_workspace(fff_status status, size_t batch, struct made *made) {
     if (status == FFF_OK) {
         status = fff_workspace_size(made->layer, batch, 1, &made->size);
     }
@@ -58,6 +52,12 @@ static fff_status make(const fff_layer_desc *desc, size_t batch, struct made *ma
         status = made->workspace != NULL ? FFF_OK : FFF_ERROR_OUT_OF_MEMORY;
     }
     return status;
+}
+
+/* A layer of float32. */
+static fff_status make(const struct layer_data *data, size_t batch, struct made *made) {
+    *made = (struct made){NULL, NULL, 0};
+    return give_workspace(layer_data_create(data, FFF_ISA_GENERIC, layer_data_float32_desc, &made->layer), batch, made);
 }
 
 static void unmake(struct made *made) {
@@ -73,7 +73,7 @@ static void free_results(struct layer_results *results) {
 }
 
 static bool allocate_results(const struct layer_data *data, struct layer_results *results) {
-    size_t entries = data->batch * path_length(data);
+    size_t entries = data->batch * layer_path_length(data);
     results->nodes = calloc(entries + 1, sizeof *results->nodes);
     results->logits = calloc(entries + 1, sizeof *results->logits);
     results->output = calloc(data->batch * data->output_width + 1, sizeof *results->output);
@@ -82,16 +82,16 @@ static bool allocate_results(const struct layer_data *data, struct layer_results
 
 static fff_status accumulate(const struct layer_data *data, const struct made *made, const struct layer_results *from,
                              float *output) {
-    size_t path = path_length(data);
+    size_t path = layer_path_length(data);
     return fff_accumulate(made->layer, data->batch, from->nodes, path, from->logits, path, output, data->output_width,
                           made->workspace, made->size, NULL);
 }
 
-/* The whole batch by a layer of that description. */
-static fff_status compute(const struct layer_data *data, const fff_layer_desc *desc, struct layer_results *results) {
+/* The whole batch by the float32 layer. */
+static fff_status compute(const struct layer_data *data, struct layer_results *results) {
     struct made made;
-    size_t path = path_length(data);
-    fff_status status = make(desc, data->batch, &made);
+    size_t path = layer_path_length(data);
+    fff_status status = make(data, data->batch, &made);
     if (status == FFF_OK && !allocate_results(data, results)) {
         status = FFF_ERROR_OUT_OF_MEMORY;
     }
@@ -110,10 +110,8 @@ static fff_status compute(const struct layer_data *data, const fff_layer_desc *d
 
 static fff_status compare_routes(const struct store_check *check, const struct layer_results *results,
                                  struct store_verdict *verdict) {
-    const struct layer_data *data = check->data;
-    const fff_layer_desc desc = layer_data_float32_desc(&check->stored, FFF_ISA_GENERIC);
     struct layer_results widened = {NULL, NULL, NULL};
-    fff_status status = compute(data, &desc, &widened);
+    fff_status status = compute(&check->stored, &widened);
     for (size_t entry = 0; entry < verdict->nodes && status == FFF_OK; entry++) {
         verdict->differing_routes += results->nodes[entry] != widened.nodes[entry];
         verdict->differing_routes += !same_float(results->logits[entry], widened.logits[entry]);
@@ -125,11 +123,10 @@ static fff_status compare_routes(const struct store_check *check, const struct l
 static fff_status compare_outputs(const struct store_check *check, const struct layer_results *results,
                                   struct store_verdict *verdict) {
     const struct layer_data *data = check->data;
-    const fff_layer_desc desc = layer_data_float32_desc(&check->stored, FFF_ISA_GENERIC);
     struct made made;
     size_t values = data->batch * data->output_width;
     float *output = calloc(values + 1, sizeof *output);
-    fff_status status = make(&desc, data->batch, &made);
+    fff_status status = make(&check->stored, data->batch, &made);
     status = output == NULL ? FFF_ERROR_OUT_OF_MEMORY : status;
     if (status == FFF_OK) {
         status = accumulate(data, &made, results, output);
@@ -154,7 +151,7 @@ static void measure_distance(const struct store_check *check, const struct layer
                              struct store_verdict *verdict) {
     const struct layer_data *data = check->data;
     const struct layer_results *wide = &check->wide;
-    size_t path = path_length(data), values = data->batch * data->output_width;
+    size_t path = layer_path_length(data), values = data->batch * data->output_width;
     for (size_t token = 0; token < data->batch; token++) {
         size_t apart = 0;
         for (size_t entry = token * path; entry < (token + 1) * path; entry++) {
@@ -175,15 +172,21 @@ static void measure_distance(const struct store_check *check, const struct layer
 
 /* ---- Exact routes ---------------------------------------------------------------------------- */
 
-/* The logits of a token's path entries, `all` being those of all stored rows. */
-static void settle_token(const struct store_check *check, const struct layer_results *results, size_t token,
-                         const float *all, struct store_verdict *verdict) {
-    const struct layer_data *data = check->data;
-    size_t levels = data->depth + 1, path = path_length(data), nodes = fff_nodes_per_tree(data->depth);
-    for (size_t i = 0; i < path; i++) {
-        size_t entry = token * path + i, row = i / levels * nodes + results->nodes[entry];
+/* A part of the layer, the stored numbers of it, and where its entries begin in a token's path. */
+struct settled {
+    const struct layer_data *part, *stored;
+    size_t first_entry;
+};
+
+/* The logits of a token's path entries in a part, `all` being those of all its stored rows. */
+static void settle_token(const struct store_check *check, const struct settled *of, const struct layer_results *results,
+                         size_t token, const float *all, struct store_verdict *verdict) {
+    const struct layer_data *part = of->part;
+    size_t of_tree = entries_of_tree(part), first = token * layer_path_length(check->data) + of->first_entry;
+    for (size_t i = 0; i < part->trees * of_tree; i++) {
+        size_t entry = first + i, row = row_of_entry(part, i / of_tree, i % of_tree, results->nodes[entry]);
         float logit = results->logits[entry];
-        bool decides = i % levels < data->depth, same_node = results->nodes[entry] == check->wide.nodes[entry];
+        bool decides = i % of_tree < part->depth, same_node = results->nodes[entry] == check->wide.nodes[entry];
         verdict->deciding += decides;
         if (!same_float(logit, all[row])) {
             bool wide = decides && same_node && same_float(logit, check->wide.logits[entry]);
@@ -194,33 +197,60 @@ static void settle_token(const struct store_check *check, const struct layer_res
     }
 }
 
-/* Depth 0 makes a root of every node, so that all stored rows give their logits for a token. */
-static fff_status settle_all(struct store_check *check, const struct layer_results *results,
-                             struct store_verdict *verdict) {
-    const struct layer_data *data = check->data;
-    fff_layer_desc desc = verdict->input == FFF_WEIGHT_I8 ? layer_data_desc(data, FFF_ISA_GENERIC)
-                                                          : layer_data_float32_desc(&check->stored, FFF_ISA_GENERIC);
-    desc.depth = 0;
-    desc.trees = data->rows;
+/* Depth 0 makes a root of every node, so that all stored rows of a part, neurons of leaves included, give their logits
+ * for a token. `zeros` are output weights, one a row. */
+static fff_status make_roots(const struct settled *of, bool as_integers, const float *zeros, struct made *made) {
+    const struct layer_data *part = of->part;
+    fff_layer_desc desc =
+        as_integers ? layer_data_desc(part, FFF_ISA_GENERIC) : layer_data_float32_desc(of->stored, FFF_ISA_GENERIC);
+    desc.depth = desc.leaf_width = 0;
+    desc.trees = part->rows;
     desc.routes = FFF_ROUTES_STORED;
-    struct made made;
-    fff_status status = make(&desc, 1, &made);
-    uint32_t *roots = calloc(data->rows, sizeof *roots);
-    float *logits = calloc(data->rows, sizeof *logits);
-    check->wide_entries = calloc(verdict->nodes + 1, sizeof *check->wide_entries);
-    if (status == FFF_OK && (roots == NULL || logits == NULL || check->wide_entries == NULL)) {
-        status = FFF_ERROR_OUT_OF_MEMORY;
+    desc.thresholds = desc.factor = desc.output_bias = desc.output_scales = desc.leaf_biases = NULL;
+    desc.leaf_weights = desc.leaf_output_biases = (fff_weights){NULL, 0, 0};
+    desc.output_width = 1;
+    desc.output_weights = (fff_weights){zeros, 1, 1};
+    desc.output_weight_type = desc.store_output = FFF_CHOOSE_F32;
+    *made = (struct made){NULL, NULL, 0};
+    return give_workspace(fff_layer_create(&desc, &made->layer), 1, made);
+}
+
+static fff_status settle_part(const struct store_check *check, const struct settled *of,
+                              const struct layer_results *results, struct store_verdict *verdict) {
+    const struct layer_data *data = check->data;
+    size_t rows = of->part->rows;
+    uint32_t *roots = calloc(rows, sizeof *roots);
+    float *logits = calloc(rows, sizeof *logits), *zeros = calloc(rows, sizeof *zeros);
+    struct made made = {NULL, NULL, 0};
+    fff_status status = FFF_ERROR_OUT_OF_MEMORY;
+    if (roots != NULL && logits != NULL && zeros != NULL) {
+        status = make_roots(of, verdict->input == FFF_WEIGHT_I8, zeros, &made);
     }
     for (size_t token = 0; token < data->batch && status == FFF_OK; token++) {
-        status = fff_route(made.layer, 1, data->input + token * data->input_width, data->input_width, roots, data->rows,
-                           logits, data->rows, made.workspace, made.size, NULL);
+        status = fff_route(made.layer, 1, data->input + token * data->input_width, data->input_width, roots, rows,
+                           logits, rows, made.workspace, made.size, NULL);
         if (status == FFF_OK) {
-            settle_token(check, results, token, logits, verdict);
+            settle_token(check, of, results, token, logits, verdict);
         }
     }
     unmake(&made);
     free(roots);
     free(logits);
+    free(zeros);
+    return status;
+}
+
+static fff_status settle_all(struct store_check *check, const struct layer_results *results,
+                             struct store_verdict *verdict) {
+    check->wide_entries = calloc(verdict->nodes + 1, sizeof *check->wide_entries);
+    fff_status status = check->wide_entries != NULL ? FFF_OK : FFF_ERROR_OUT_OF_MEMORY;
+    struct settled of = {check->data, &check->stored, 0};
+    while (of.part != NULL && status == FFF_OK) {
+        status = settle_part(check, &of, results, verdict);
+        of.first_entry += of.part->trees * entries_of_tree(of.part);
+        of.part = of.part->next;
+        of.stored = of.stored->next;
+    }
     return status;
 }
 
@@ -251,13 +281,12 @@ fff_status store_check_run(struct store_check *check, const struct layer_results
         .output = stored_output_type(data),
         .exact_routes = data->store.routes == FFF_ROUTES_EXACT,
         .tokens = data->batch,
-        .nodes = data->batch * path_length(data),
+        .nodes = data->batch * layer_path_length(data),
     };
     if (check->reference == data || data->batch == 0) {
         return FFF_OK;
     }
-    const fff_layer_desc wide = layer_data_float32_desc(data, FFF_ISA_GENERIC);
-    fff_status status = compute(data, &wide, &check->wide);
+    fff_status status = compute(data, &check->wide);
     if (status == FFF_OK) {
         measure_distance(check, results, verdict);
     }
@@ -273,7 +302,7 @@ fff_status store_check_run(struct store_check *check, const struct layer_results
 }
 
 const bool *store_check_wide_entries(const struct store_check *check, size_t token) {
-    return check->wide_entries != NULL ? check->wide_entries + token * path_length(check->data) : NULL;
+    return check->wide_entries != NULL ? check->wide_entries + token * layer_path_length(check->data) : NULL;
 }
 
 void store_check_close(struct store_check *check) {
