@@ -125,7 +125,7 @@ UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 ASAN_OPTIONS=detect_leaks=1 sui
 
 echo "Thread sanitizer"
 build build-tsan -Db_sanitize=thread -Dbuildtype=debugoptimized
-FFF_TEST_SHORT=1 suite "thread sanitizer" build-tsan layer batch runner
+FFF_TEST_SHORT=1 suite "thread sanitizer" build-tsan layer batch forest runner
 
 if [ "$machine" = x86_64 ]; then
     echo "Older CPUs, the same binaries (QEMU)"
