@@ -33,7 +33,7 @@ if tuple(int(_part) for _part in _torch.__version__.split(".")[:2]) < (1, 13):
     raise ImportError(f"fff.torch needs PyTorch 1.13 or later, and this is {_torch.__version__} ({_torch.__file__}): "
                       'pip install --upgrade "libfff[torch]"')
 
-from .. import _layer as _numpy_layer
+from .. import _parts as _numpy_parts
 from . import _operator
 from ._convert import from_module, replace_ffn
 from ._dense import SquaredReLU
@@ -71,7 +71,7 @@ def quantize(model: _torch.nn.Module, store: Optional[str], *, exact_routes: boo
 
     Parameters and state_dict stay as they are. Training mode does not look at it, and gradients are those of the parameters,
     along the routes taken. Copies and pickles of a module keep it; state_dict does not hold it."""
-    choices = _numpy_layer.stores(store)
+    choices = _numpy_parts.stores(store)
     found = [module for module in model.modules() if isinstance(module, _Layer)]
     if not found:
         raise ValueError(f"there is no FFF in this {type(model).__name__}: replace_ffn() makes them")
