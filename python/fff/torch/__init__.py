@@ -37,9 +37,10 @@ from .. import _parts as _numpy_parts
 from . import _operator
 from ._convert import from_module, replace_ffn
 from ._dense import SquaredReLU
-from ._modules import FFF, BenchmarkFFF, NodeMajorFFF, _Layer
+from ._leaves import Forest, LeafFFF, MasterLeafFFF, balance_loss
+from ._modules import FFF, BenchmarkFFF, NodeMajorFFF, _Evaluated
 
-__all__ = ["FFF", "BenchmarkFFF", "NodeMajorFFF", "SquaredReLU", "backend", "from_module", "packed", "quantize", "refresh",
+__all__ = ["FFF", "BenchmarkFFF", "Forest", "LeafFFF", "MasterLeafFFF", "NodeMajorFFF", "SquaredReLU", "backend", "balance_loss", "from_module", "packed", "quantize", "refresh",
            "release", "replace_ffn", "watch"]
 
 _WATCHES = ("count", "sample", "all")
@@ -72,7 +73,7 @@ def quantize(model: _torch.nn.Module, store: Optional[str], *, exact_routes: boo
     Parameters and state_dict stay as they are. Training mode does not look at it, and gradients are those of the parameters,
     along the routes taken. Copies and pickles of a module keep it; state_dict does not hold it."""
     choices = _numpy_parts.stores(store)
-    found = [module for module in model.modules() if isinstance(module, _Layer)]
+    found = [module for module in model.modules() if isinstance(module, _Evaluated)]
     if not found:
         raise ValueError(f"there is no FFF in this {type(model).__name__}: replace_ffn() makes them")
     for module in found:
@@ -83,7 +84,7 @@ def quantize(model: _torch.nn.Module, store: Optional[str], *, exact_routes: boo
 def refresh(model: _torch.nn.Module) -> None:
     """Every FFF in `model` packs its weights anew at its next call, whatever watch() noticed."""
     for module in model.modules():
-        if isinstance(module, _Layer):
+        if isinstance(module, _Evaluated):
             module.repack()
 
 

@@ -11,78 +11,37 @@ from torch.nn import functional
 
 import fff
 
-from . import _dense, _operator, _script
+from . import _dense, _forest, _operator, _script
 
 _ACTIVATIONS = {nn.ReLU: 2, _dense.SquaredReLU: 3, nn.SiLU: 4, nn.Identity: 5}  # GELU has two; as in fff_activation
+_FUNCTIONS = {functional.gelu: 0, functional.relu: 2, torch.relu: 2, functional.silu: 4}
 _call = _operator.call
 _is_compiling: Callable[[], bool] = getattr(getattr(torch, "compiler", None), "is_compiling", lambda: False)
 
 
-def _activation_number(activation: nn.Module) -> int:
+def _activation_number(activation: Callable) -> int:
     if type(activation) is nn.GELU:
         return 1 if activation.approximate == "tanh" else 0
+    for function, number in _FUNCTIONS.items():
+        if activation is function:
+            return number
     if type(activation) not in _ACTIVATIONS:
         raise ValueError(f"activation {activation!r}: the kernels have nn.GELU, nn.ReLU, fff.torch.SquaredReLU, nn.SiLU and "
                          "nn.Identity")
     return _ACTIVATIONS[type(activation)]
 
 
-class _Layer(nn.Module):
-    """What both modules share. `_plan` is what the operator is told beside the tensors: depth, trees, activation, routing,
-    node_major; and `_stored`, by quantize(): store_input, store_output, exact_routes. Nothing packed hangs on a module, so that it can be copied and pickled."""
+class _Evaluated(nn.Module):
+    """What all modules share. `_stored` is what quantize() sets: store_input, store_output, exact_routes. Nothing packed hangs on a
+    module, so that it can be copied and pickled."""
 
-    _plan: tuple
     _stored: tuple = (0, 0, False)
     input_width: int
     output_width: int
-    depth: int
-    parallel_size: int
-    routing: str
-    _node_major = False
-
-    def __setattr__(self, name: str, value) -> None:
-        if name == "activation":  # may be exchanged, as in theirs
-            self.__dict__["_plan"] = (self.depth, self.parallel_size, _activation_number(value),
-                                      fff.ROUTINGS.index(self.routing), self._node_major)
-        super().__setattr__(name, value)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(..., input width) -> (..., output width).
-
-        In evaluation mode by the kernels: float32, bfloat16 or float16 tensors on the CPU, of the weights' type; TypeError or
-        ValueError for others. In training mode by dense()."""
-        if _call is not None and not _is_compiling():
-            y = _call(self, x)
-            if y is not NotImplemented:
-                return y
-        weights = None if self.training else self._weights()
-        if weights is None:
-            return self.dense(x)
-        return self._shaped(_operator.forward(x, *weights, *self._plan, *self._stored))
-
-    def _shaped(self, y: torch.Tensor) -> torch.Tensor:
-        """The operator's output as the module gives it."""
-        return y
-
-    def __prepare_scriptable__(self) -> nn.Module:  # torch.jit.script asks for it
-        return _script.scriptable(self)
-
-    def _weights(self) -> Optional[tuple]:
-        """Input weight, bias, output weight; None where something has been put around them (a parametrization, an
-        adapter, quantised weights) that only dense() computes."""
-        raise NotImplementedError
 
     def dense(self, x: torch.Tensor) -> torch.Tensor:
-        """The same by the definition: all neurons, those off the paths set to 0. Any floating type, any device."""
+        """What evaluation computes, by the definition: all neurons, those off the paths set to 0. Any floating type, any device."""
         raise NotImplementedError
-
-    def route(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The visited nodes (int32) and their logits, both (..., trees, depth + 1), by the kernels. Without gradients."""
-        weights = self._weights()
-        if weights is None:
-            raise ValueError("the weights are not plain parameters")
-        with torch.no_grad():
-            return _operator.route(x, *weights, *self._plan, *self._stored)
 
     @property
     def store(self) -> Optional[str]:
@@ -112,6 +71,9 @@ class _Layer(nn.Module):
             raise ValueError(f"x has shape {tuple(x.shape)}, not (..., {self.input_width})")
         return x.reshape(-1, self.input_width)
 
+    def __prepare_scriptable__(self) -> nn.Module:  # torch.jit.script asks for it
+        return _script.scriptable(self)
+
     def train(self, mode: bool = True):
         if mode != self.training:
             self.repack()  # memory back while training, and whatever training wrote is seen
@@ -124,6 +86,65 @@ class _Layer(nn.Module):
     def _load_from_state_dict(self, *args, **kwargs):
         self.repack()
         return super()._load_from_state_dict(*args, **kwargs)
+
+
+class _Layer(_Evaluated):
+    """Modules of path sums alone. `_plan` is what the operator is told beside the tensors: depth, trees, activation, routing,
+    node_major."""
+
+    _plan: tuple
+    depth: int
+    parallel_size: int
+    routing: str
+    _node_major = False
+
+    def __setattr__(self, name: str, value) -> None:
+        if name == "activation":  # may be exchanged, as in theirs
+            self.__dict__["_plan"] = (self.depth, self.parallel_size, _activation_number(value),
+                                      fff.ROUTINGS.index(self.routing), self._node_major)
+        super().__setattr__(name, value)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(..., input width) -> (..., output width).
+
+        In evaluation mode by the kernels: float32, bfloat16 or float16 tensors on the CPU, of the weights' type; TypeError or
+        ValueError for others. In training mode by dense()."""
+        if _call is not None and not _is_compiling():
+            y = _call(self, x)
+            if y is not NotImplemented:
+                return y
+        weights = None if self.training else self._weights()
+        if weights is None:
+            return self.dense(x)
+        return self._shaped(_operator.forward(x, *weights, *self._plan, *self._stored))
+
+    def _shaped(self, y: torch.Tensor) -> torch.Tensor:
+        """The operator's output as the module gives it."""
+        return y
+
+    def _weights(self) -> Optional[tuple]:
+        """Input weight, bias, output weight; None where something has been put around them (a parametrization, an
+        adapter, quantised weights) that only dense() computes."""
+        raise NotImplementedError
+
+    def route(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The visited nodes (int32) and their logits, both (..., trees, depth + 1), by the kernels. Without gradients."""
+        weights = self._weights()
+        if weights is None:
+            raise ValueError("the weights are not plain parameters")
+        with torch.no_grad():
+            return _operator.route(x, *weights, *self._plan, *self._stored)
+
+    def _given(self) -> Optional[tuple]:
+        """The layer as a part of fff::forest: weights and numbers; None as _weights()."""
+        weights = self._weights()
+        if weights is None:
+            return None
+        return [weights[0], weights[1], None, None, weights[2], None, None, None], [*map(int, self._plan), 0, _forest.PLAIN]
+
+    def _probed(self) -> torch.Tensor:
+        """Rows of input weights, for those that try a module out."""
+        raise NotImplementedError
 
 
 class FFF(_Layer):
@@ -167,6 +188,9 @@ class FFF(_Layer):
             return None
         return into["weight"], into["bias"], out["weight"]
 
+    def _probed(self) -> torch.Tensor:
+        return self.linear_in.weight
+
     def dense(self, x: torch.Tensor) -> torch.Tensor:
         logits = self.linear_in(self._tokens(x))
         activations = _dense.on_paths(logits, self.activation(logits), self.depth, self.parallel_size,
@@ -209,6 +233,9 @@ class NodeMajorFFF(_Layer):
 
     def _shaped(self, y: torch.Tensor) -> torch.Tensor:
         return y.unsqueeze(-2) if self.unsqueeze else y
+
+    def _probed(self) -> torch.Tensor:
+        return getattr(self, self._names[0])
 
     def dense(self, x: torch.Tensor) -> torch.Tensor:
         into, bias, out = (None if name is None else getattr(self, name) for name in self._names)

@@ -12,6 +12,7 @@
 #include <tuple>
 #include <vector>
 
+#include "forest.h"
 #include "half.h"
 #include "packed.h"
 
@@ -133,12 +134,8 @@ template <typename Call> void for_chunks(const Tokens &in, size_t width, const C
     }
 }
 
-at::Tensor forward(const at::Tensor &x, const at::Tensor &input_weight, const c10::optional<at::Tensor> &bias,
-                   const at::Tensor &output_weight, int64_t depth, int64_t trees, int64_t activation, int64_t routing,
-                   bool node_major, int64_t store_input, int64_t store_output, bool exact_routes) {
-    Arguments a{input_weight, bias,       output_weight, depth,        trees,       activation,
-                routing,      node_major, store_input,   store_output, exact_routes};
-    std::shared_ptr<const Layer> layer = packed().find(a, token_count(x));
+template <typename Given> at::Tensor forward_of(const Given &a, const at::Tensor &x) {
+    std::shared_ptr<const Layer> layer = packed<Given>().find(a, token_count(x));
     Tokens in = tokens(x, a.input_width());
     check_types(a, x);
     size_t in_width = static_cast<size_t>(a.input_width()), out_width = static_cast<size_t>(a.output_width());
@@ -166,19 +163,15 @@ at::Tensor forward(const at::Tensor &x, const at::Tensor &input_weight, const c1
     return y;
 }
 
-std::tuple<at::Tensor, at::Tensor> route(const at::Tensor &x, const at::Tensor &input_weight,
-                                         const c10::optional<at::Tensor> &bias, const at::Tensor &output_weight,
-                                         int64_t depth, int64_t trees, int64_t activation, int64_t routing,
-                                         bool node_major, int64_t store_input, int64_t store_output,
-                                         bool exact_routes) {
-    Arguments a{input_weight, bias,       output_weight, depth,        trees,       activation,
-                routing,      node_major, store_input,   store_output, exact_routes};
-    std::shared_ptr<const Layer> layer = packed().find(a, token_count(x));
+/* Nodes and logits of x's leading dimensions and `last`, which multiply to the path length. */
+template <typename Given>
+std::tuple<at::Tensor, at::Tensor> route_of(const Given &a, const at::Tensor &x, std::initializer_list<int64_t> last) {
+    std::shared_ptr<const Layer> layer = packed<Given>().find(a, token_count(x));
     Tokens in = tokens(x, a.input_width());
     check_types(a, x);
-    std::vector<int64_t> sizes = shape(x, {trees, depth + 1});
-    at::Tensor nodes = new_tensor(sizes, at::kInt), logits = new_tensor(sizes);
     size_t in_width = static_cast<size_t>(a.input_width()), length = layer->path_length;
+    std::vector<int64_t> sizes = last.size() > 0 ? shape(x, last) : shape(x, {static_cast<int64_t>(length)});
+    at::Tensor nodes = new_tensor(sizes, at::kInt), logits = new_tensor(sizes);
     for_chunks(in, in_width, [&](size_t first, size_t rows, const float *data, size_t stride) {
         /* below 2^31: depth is at most 30 */
         auto *node = reinterpret_cast<uint32_t *>(nodes.data_ptr<int32_t>()) + first * length;
@@ -189,6 +182,38 @@ std::tuple<at::Tensor, at::Tensor> route(const at::Tensor &x, const at::Tensor &
         });
     });
     return {nodes, logits};
+}
+
+at::Tensor forward(const at::Tensor &x, const at::Tensor &input_weight, const c10::optional<at::Tensor> &bias,
+                   const at::Tensor &output_weight, int64_t depth, int64_t trees, int64_t activation, int64_t routing,
+                   bool node_major, int64_t store_input, int64_t store_output, bool exact_routes) {
+    return forward_of(Arguments{input_weight, bias, output_weight, depth, trees, activation, routing, node_major,
+                                store_input, store_output, exact_routes},
+                      x);
+}
+
+std::tuple<at::Tensor, at::Tensor> route(const at::Tensor &x, const at::Tensor &input_weight,
+                                         const c10::optional<at::Tensor> &bias, const at::Tensor &output_weight,
+                                         int64_t depth, int64_t trees, int64_t activation, int64_t routing,
+                                         bool node_major, int64_t store_input, int64_t store_output,
+                                         bool exact_routes) {
+    return route_of(Arguments{input_weight, bias, output_weight, depth, trees, activation, routing, node_major,
+                              store_input, store_output, exact_routes},
+                    x, {trees, depth + 1});
+}
+
+using WeightList = c10::List<c10::optional<at::Tensor>>;
+
+at::Tensor forest(const at::Tensor &x, const WeightList &weights, at::IntArrayRef plan,
+                  const c10::optional<at::Tensor> &output_bias, int64_t store_input, int64_t store_output,
+                  bool exact_routes) {
+    return forward_of(Forest(weights, plan, output_bias, store_input, store_output, exact_routes), x);
+}
+
+std::tuple<at::Tensor, at::Tensor> forest_route(const at::Tensor &x, const WeightList &weights, at::IntArrayRef plan,
+                                                const c10::optional<at::Tensor> &output_bias, int64_t store_input,
+                                                int64_t store_output, bool exact_routes) {
+    return route_of(Forest(weights, plan, output_bias, store_input, store_output, exact_routes), x, {});
 }
 
 } // namespace

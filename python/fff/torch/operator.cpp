@@ -1,4 +1,4 @@
-/* The operators fff::forward and fff::route for PyTorch 1.13 and later, and the short way to them from Python.
+/* The operators fff::forward and fff::route, and fff::forest and fff::forest_route for layers of any parts, for PyTorch 1.13 and later, and the short way to them from Python.
  *
  * An operator is given the weights as tensors, so that exported and compiled programs are self-contained. The layers
  * packed from them are cached (packed.h): a call packs only if it has not seen these weights, or if they have changed.
@@ -29,14 +29,22 @@ namespace {
     "(Tensor x, Tensor input_weight, Tensor? bias, Tensor output_weight, int depth, int trees=1, int activation=0, "   \
     "int routing=0, bool node_major=False, int store_input=0, int store_output=0, bool exact_routes=False)"
 
+#define FFF_FOREST                                                                                                     \
+    "(Tensor x, Tensor?[] weights, int[] plan, Tensor? output_bias=None, int store_input=0, int store_output=0, "      \
+    "bool exact_routes=False)"
+
 TORCH_LIBRARY(fff, m) {
     m.def("forward" FFF_ARGUMENTS " -> Tensor");
     m.def("route" FFF_ARGUMENTS " -> (Tensor, Tensor)");
+    m.def("forest" FFF_FOREST " -> Tensor");
+    m.def("forest_route" FFF_FOREST " -> (Tensor, Tensor)");
 }
 
 TORCH_LIBRARY_IMPL(fff, CPU, m) {
     m.impl("forward", TORCH_FN(forward));
     m.impl("route", TORCH_FN(route));
+    m.impl("forest", TORCH_FN(forest));
+    m.impl("forest_route", TORCH_FN(forest_route));
 }
 
 /* ---- Python ---------------------------------------------------------------------------------- */
@@ -255,9 +263,12 @@ PyObject *release(PyObject *, PyObject *tensor) {
     HANDLE_TH_ERRORS
     TORCH_CHECK_TYPE(tensor == Py_None || THPVariable_Check(tensor), "release(tensor or None)");
     if (tensor == Py_None) {
-        packed().release_all();
+        packed<Arguments>().release_all();
+        packed<Forest>().release_all();
     } else if (THPVariable_Unpack(tensor).has_storage()) {
-        packed().release(THPVariable_Unpack(tensor).storage().unsafeGetStorageImpl());
+        const c10::StorageImpl *storage = THPVariable_Unpack(tensor).storage().unsafeGetStorageImpl();
+        packed<Arguments>().release(storage);
+        packed<Forest>().release(storage);
     }
     Py_RETURN_NONE;
     END_HANDLE_TH_ERRORS
@@ -266,8 +277,9 @@ PyObject *release(PyObject *, PyObject *tensor) {
 /* packed(): how many layers are held, and their bytes. */
 PyObject *count_and_bytes(PyObject *, PyObject *) {
     HANDLE_TH_ERRORS
-    std::pair<size_t, size_t> held = packed().count_and_bytes();
-    return Py_BuildValue("(nn)", static_cast<Py_ssize_t>(held.first), static_cast<Py_ssize_t>(held.second));
+    std::pair<size_t, size_t> trees = packed<Arguments>().count_and_bytes(), forests = packed<Forest>().count_and_bytes();
+    return Py_BuildValue("(nn)", static_cast<Py_ssize_t>(trees.first + forests.first),
+                         static_cast<Py_ssize_t>(trees.second + forests.second));
     END_HANDLE_TH_ERRORS
 }
 
