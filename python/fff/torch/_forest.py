@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from . import _dense
 
-SLOTS, NUMBERS = 8, 7  # weights and numbers of a part
+SLOTS, NUMBERS = 8, 8  # weights (at most) and numbers of a part
 PLAIN, SIGMOID, ONE_MINUS_SIGMOID = range(3)  # what `factor` is: the factor itself, or what it is computed from
 
 _Weight = Optional[torch.Tensor]
@@ -33,6 +33,7 @@ class Part(NamedTuple):
     node_major: int
     leaf_width: int
     factor_is: int
+    present: int  # a bit for each of the weights
 
     @property
     def node_count(self) -> int:
@@ -98,16 +99,33 @@ class Part(NamedTuple):
         return torch.cat(path, 2).flatten(1)
 
 
-def parts(weights: Sequence[_Weight], plan: Sequence[int]) -> list[Part]:
+def given(weights: Sequence[_Weight], numbers: Sequence[int]) -> tuple[list[torch.Tensor], list[int]]:
+    """The operator's two lists of one part, from its weights and numbers but `present`."""
+    present = sum(1 << slot for slot, weight in enumerate(weights) if weight is not None)
+    return [weight for weight in weights if weight is not None], [*numbers, present]
+
+
+def parts(weights: Sequence[torch.Tensor], plan: Sequence[int]) -> list[Part]:
     """The operator's two lists, part by part."""
-    count = len(plan) // NUMBERS
-    if count < 1 or len(plan) % NUMBERS or len(weights) != count * SLOTS:
-        raise ValueError(f"a part has {SLOTS} weights and {NUMBERS} numbers, and there are {len(weights)} and {len(plan)}")
-    return [Part(*weights[i * SLOTS:(i + 1) * SLOTS], *plan[i * NUMBERS:(i + 1) * NUMBERS]) for i in range(count)]
+    if not plan or len(plan) % NUMBERS:
+        raise ValueError(f"a part has {NUMBERS} numbers, and there are {len(plan)}")
+    found, taken = [], 0
+    for first in range(0, len(plan), NUMBERS):
+        numbers = plan[first:first + NUMBERS]
+        slots: list[_Weight] = [None] * SLOTS
+        for slot in range(SLOTS):
+            if numbers[-1] >> slot & 1:
+                slots[slot] = weights[taken] if taken < len(weights) else None
+                taken += 1
+        found.append(Part(*slots, *numbers))
+    if taken != len(weights):
+        raise ValueError(f"there are {len(weights)} weights, and the plan names others")
+    return found
 
 
 def path_length(plan: Sequence[int]) -> int:
-    return sum(part.trees * part.tree_entries for part in parts([None] * (len(plan) // NUMBERS * SLOTS), plan))
+    lengths = (Part(*[None] * SLOTS, *plan[first:first + NUMBERS]) for first in range(0, len(plan), NUMBERS))
+    return sum(part.trees * part.tree_entries for part in lengths)
 
 
 def _split(all_parts: list[Part], entries: torch.Tensor) -> Sequence[torch.Tensor]:
@@ -193,5 +211,5 @@ def gradients(grad: torch.Tensor, x: torch.Tensor, weights, plan, output_bias: _
                 share = torch.sigmoid(part.factor.reshape(()))
                 of_scale = of_scale * share * (1 - share) * (1 if part.factor_is == SIGMOID else -1)
             found[7] = of_scale.reshape(part.factor.shape)
-        of_weights += found
+        of_weights += [of for slot, of in enumerate(found) if part.present >> slot & 1]
     return of_x.reshape(x.shape), of_weights, None if output_bias is None else grad.sum(0)

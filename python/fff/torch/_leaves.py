@@ -116,7 +116,7 @@ class LeafFFF(_Parts):
 
     # ---- Evaluation ----
 
-    def _weights(self, get: Callable) -> list:
+    def _leaf_weights(self, get: Callable) -> list:
         weights = [get(name) for name in self._names]
         if not self.eval_b2s:
             weights[5] = None
@@ -126,7 +126,7 @@ class LeafFFF(_Parts):
         return [self._levels, 1, self._number, fff.ROUTINGS.index(self.routing), 0, self.leaf_width, _forest.PLAIN]
 
     def _parts_by(self, get: Callable) -> tuple[list, list]:
-        return self._weights(get), self._numbers()
+        return _forest.given(self._leaf_weights(get), self._numbers())
 
     def _plain_names(self) -> tuple[str, ...]:
         return self._names
@@ -205,9 +205,9 @@ class LeafFFF(_Parts):
         return (y, _entropies(right)) if return_entropies else y
 
     def _mixed(self, tokens: torch.Tensor, mixture: torch.Tensor) -> torch.Tensor:
-        logits = torch.einsum("bi,liw->blw", tokens, self.w1s) + self.b1s
+        logits = (tokens @ self.w1s.transpose(0, 1).flatten(1)).unflatten(1, self.b1s.shape) + self.b1s
         activations = self.leaf_dropout(self.activation(logits)) * mixture.unsqueeze(2)
-        return torch.einsum("blw,lwo->bo", activations, self.w2s) + mixture @ self.b2s
+        return activations.flatten(1) @ self.w2s.flatten(0, 1) + mixture @ self.b2s
 
     def get_node_param_group(self) -> dict:
         """For optimizers that look at how much nodes have been used."""
@@ -253,16 +253,18 @@ class MasterLeafFFF(LeafFFF):
         return self._names + self._master
 
     def _parts_by(self, get: Callable) -> tuple[list, list]:
-        weights, numbers = self._weights(get), self._numbers()
+        weights, numbers = self._leaf_weights(get), self._numbers()
         w1, b1, w2, b2, k = map(get, self._master)
         weights[7], numbers[6] = k, _forest.SIGMOID
-        return ([*weights, None, None, w1, b1, w2, b2, None, k],
-                [*numbers, 0, 1, self._number, 0, 0, self.magic_w1.shape[2], _forest.ONE_MINUS_SIGMOID])
+        tree = _forest.given(weights, numbers)
+        master = _forest.given([None, None, w1, b1, w2, b2, None, k],
+                               [0, 1, self._number, 0, 0, w1.shape[2], _forest.ONE_MINUS_SIGMOID])
+        return tree[0] + master[0], tree[1] + master[1]
 
     def _mixed(self, tokens: torch.Tensor, mixture: torch.Tensor) -> torch.Tensor:
         hidden = self.leaf_dropout(self.activation(tokens @ self.magic_w1[0] + self.magic_b1[0]))
-        share = torch.sigmoid(self.k)
-        return share * super()._mixed(tokens, mixture) + (1 - share) * (hidden @ self.magic_w2[0] + self.magic_b2[0])
+        share, y = torch.sigmoid(self.k), super()._mixed(tokens, mixture)
+        return share * y + (1 - share) * (hidden @ self.magic_w2[0] + self.magic_b2[0].to(y.dtype))
 
 
 def _entropies(right: torch.Tensor) -> torch.Tensor:
@@ -342,7 +344,7 @@ class Forest(_Parts):
 
     def _sum(self, outputs) -> torch.Tensor:
         y = sum(outputs)
-        return y if self.output_bias is None else y + self.output_bias
+        return y if self.output_bias is None else y + self.output_bias.to(y.dtype)
 
     def extra_repr(self) -> str:
         return f"{self.input_width} -> {self.output_width}{self._stored_repr()}"

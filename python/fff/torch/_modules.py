@@ -136,11 +136,12 @@ class _Layer(_Evaluated):
             return _operator.route(x, *weights, *self._plan, *self._stored)
 
     def _given(self) -> Optional[tuple]:
-        """The layer as a part of fff::forest: weights and numbers; None as _weights()."""
+        """The layer as a part of fff::forest; None as _weights()."""
         weights = self._weights()
         if weights is None:
             return None
-        return [weights[0], weights[1], None, None, weights[2], None, None, None], [*map(int, self._plan), 0, _forest.PLAIN]
+        return _forest.given([weights[0], weights[1], None, None, weights[2], None, None, None],
+                             [*map(int, self._plan), 0, _forest.PLAIN])
 
     def _probed(self) -> torch.Tensor:
         """Rows of input weights, for those that try a module out."""

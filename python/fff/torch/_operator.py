@@ -17,10 +17,10 @@ for tracing, and gradients.
     forest(x, weights, plan, output_bias=None, store_input=0, store_output=0, exact_routes=False) -> y
     forest_route(the same) -> (nodes, logits), both (..., path length)
 
-of a layer of several parts. `weights` has eight entries a part (tensors or None), and `plan` seven numbers, as Part in _forest.py names
-them: of path sums input_weight, bias, None, None, output_weight, None, thresholds, factor; of leaves node_weights, node_biases, w1s, b1s,
-w2s, b2s, thresholds, factor; and depth, trees, activation, routing, node_major, leaf width (0: path sums), what `factor` is (0: the
-factor, 1: its sigmoid is, 2: 1 minus that).
+of a layer of several parts. `plan` has eight numbers a part: depth, trees, activation, routing, node_major, leaf width (0: path sums),
+what `factor` is (0: the factor, 1: its sigmoid is, 2: 1 minus that), and a bit for each weight that `weights` has of the part, the
+lowest one for the first of these: of path sums input_weight, bias, two without, output_weight, one without, thresholds, factor; of leaves
+node_weights, node_biases, w1s, b1s, w2s, b2s, thresholds, factor.
 
 x and the weights are all float32, all bfloat16 or all float16; where store_input is not 0, x may be any of them. On the CPU.
 Anything else is a TypeError, ValueError or (CUDA, sparse) NotImplementedError.
@@ -41,7 +41,7 @@ from . import _autocast, _autograd, _build, _forest
 _ARGUMENTS = ("(Tensor x, Tensor input_weight, Tensor? bias, Tensor output_weight, int depth, int trees=1, int activation=0, "
               "int routing=0, bool node_major=False, int store_input=0, int store_output=0, bool exact_routes=False)")
 
-_FOREST = ("(Tensor x, Tensor?[] weights, int[] plan, Tensor? output_bias=None, int store_input=0, int store_output=0, "
+_FOREST = ("(Tensor x, Tensor[] weights, int[] plan, Tensor? output_bias=None, int store_input=0, int store_output=0, "
            "bool exact_routes=False)")
 
 native = None  # the compiled module
@@ -123,8 +123,7 @@ def _refuse(x, input_weight, bias, output_weight, *plan, **more):
 
 
 def _refuse_forest(x, weights, plan, output_bias=None, *stored, **more):
-    names = _forest.Part._fields[:_forest.SLOTS]
-    _refuse_named(("x", x), ("output_bias", output_bias), *((names[i % len(names)], weight) for i, weight in enumerate(weights)))
+    _refuse_named(("x", x), ("output_bias", output_bias), *((f"weight {i}", weight) for i, weight in enumerate(weights)))
 
 
 def _refuse_named(*named):

@@ -162,8 +162,9 @@ def _part(part: _forest.Part, options: dict):
 def _forest_layer(x, weights, plan, output_bias, store_input, store_output, exact_routes) -> fff.Layer:
     """As _layer()."""
     all_parts = _forest.parts(weights, plan)
-    names = [*_forest.Part._fields[:_forest.SLOTS]] * len(all_parts) + ["output_bias"]
-    named = [(name, weight) for name, weight in zip(names, [*weights, output_bias]) if weight is not None]
+    names = _forest.Part._fields[:_forest.SLOTS]
+    named = [(name, weight) for part in all_parts for name, weight in zip(names, part) if weight is not None]
+    named += [] if output_bias is None else [("output_bias", output_bias)]
     held = [weight for _, weight in named]
     plain = [_tensor(weight, name) for name, weight in named]
     dtype = all_parts[0].outputs.dtype
@@ -171,7 +172,7 @@ def _forest_layer(x, weights, plan, output_bias, store_input, store_output, exac
         if name not in ("thresholds", "factor") and weight.dtype != dtype and (name != "x" or store_input == 0):
             raise TypeError(f"{name} has dtype {weight.dtype}, where the weights are {dtype} (the modules' method dense() takes any "
                             "floating type)")
-    key = (*(None if weight is None else id(weight) for weight in (*weights, output_bias)), *plan, store_input, store_output, exact_routes)
+    key = (len(held), output_bias is None, *map(id, held), *plan, store_input, store_output, exact_routes)
 
     def make() -> fff.Layer:
         options = {"store": _store(store_input, store_output), "exact_routes": exact_routes}

@@ -202,15 +202,13 @@ std::tuple<at::Tensor, at::Tensor> route(const at::Tensor &x, const at::Tensor &
                     x, {trees, depth + 1});
 }
 
-using WeightList = c10::List<c10::optional<at::Tensor>>;
-
-at::Tensor forest(const at::Tensor &x, const WeightList &weights, at::IntArrayRef plan,
+at::Tensor forest(const at::Tensor &x, at::TensorList weights, at::IntArrayRef plan,
                   const c10::optional<at::Tensor> &output_bias, int64_t store_input, int64_t store_output,
                   bool exact_routes) {
     return forward_of(Forest(weights, plan, output_bias, store_input, store_output, exact_routes), x);
 }
 
-std::tuple<at::Tensor, at::Tensor> forest_route(const at::Tensor &x, const WeightList &weights, at::IntArrayRef plan,
+std::tuple<at::Tensor, at::Tensor> forest_route(const at::Tensor &x, at::TensorList weights, at::IntArrayRef plan,
                                                 const c10::optional<at::Tensor> &output_bias, int64_t store_input,
                                                 int64_t store_output, bool exact_routes) {
     return route_of(Forest(weights, plan, output_bias, store_input, store_output, exact_routes), x, {});

@@ -14,14 +14,15 @@
 
 namespace {
 
-/* A part's weights in the operator's list. Path sums have no leaves. */
+/* A part's weights in the operator's list, which holds those that are there. Path sums have no leaves. */
 enum Slot { NODES, NODE_BIASES, LEAVES, LEAF_BIASES, OUTPUTS, OUTPUT_BIASES, THRESHOLDS, FACTOR, SLOTS };
 const char *const path_names[SLOTS] = {"input_weight", "bias", "leaf weights", "leaf biases", "output_weight",
                                        "leaf output biases", "thresholds", "factor"};
 const char *const leaf_names[SLOTS] = {"node_weights", "node_biases", "w1s", "b1s", "w2s", "b2s", "thresholds", "factor"};
 
-/* A part's numbers in the operator's plan. */
-enum Number { DEPTH, TREES, ACTIVATION, ROUTING, NODE_MAJOR, LEAF_WIDTH, FACTOR_IS, NUMBERS };
+/* A part's numbers in the operator's plan. PRESENT has a bit for each slot: whether there is a weight. (A list of
+ * tensors and nothings would do without, but PyTorch 1.13 cannot trace it.) */
+enum Number { DEPTH, TREES, ACTIVATION, ROUTING, NODE_MAJOR, LEAF_WIDTH, FACTOR_IS, PRESENT, NUMBERS };
 enum FactorIs { PLAIN, SIGMOID, ONE_MINUS_SIGMOID, FACTOR_KINDS }; /* of the tensor in FACTOR */
 
 struct PartGiven {
@@ -54,24 +55,25 @@ struct Forest {
     int64_t store_input, store_output;
     bool exact_routes;
 
-    Forest(const c10::List<c10::optional<at::Tensor>> &weights, at::IntArrayRef given_plan,
-           const c10::optional<at::Tensor> &bias, int64_t input, int64_t output, bool exact)
+    Forest(at::TensorList weights, at::IntArrayRef given_plan, const c10::optional<at::Tensor> &bias, int64_t input,
+           int64_t output, bool exact)
         : plan(given_plan), store_input(input), store_output(output), exact_routes(exact) {
-        TORCH_CHECK_VALUE(!plan.empty() && plan.size() % NUMBERS == 0 && weights.size() / SLOTS == plan.size() / NUMBERS &&
-                              weights.size() % SLOTS == 0,
-                          "a part has ", static_cast<int>(SLOTS), " weights and ", static_cast<int>(NUMBERS),
-                          " numbers, and there are ", weights.size(), " and ", plan.size());
+        TORCH_CHECK_VALUE(!plan.empty() && plan.size() % NUMBERS == 0, "a part has ", static_cast<int>(NUMBERS),
+                          " numbers, and there are ", plan.size());
         parts.resize(plan.size() / NUMBERS);
+        size_t taken = 0;
         for (size_t part = 0; part < parts.size(); part++) {
             parts[part].numbers = plan.data() + part * NUMBERS;
-            for (size_t slot = 0; slot < SLOTS; slot++) {
-                c10::optional<at::Tensor> weight = weights.get(part * SLOTS + slot);
-                if (weight.has_value() && weight->defined()) {
-                    parts[part].weights[slot] = *weight;
+            for (int slot = 0; slot < SLOTS; slot++) {
+                if ((parts[part][PRESENT] >> slot & 1) != 0 && taken < weights.size()) {
+                    parts[part].weights[slot] = weights[taken++];
+                } else if ((parts[part][PRESENT] >> slot & 1) != 0) {
+                    taken = weights.size() + 1;
                 }
             }
             check_dimensions(parts[part]);
         }
+        TORCH_CHECK_VALUE(taken == weights.size(), "there are ", weights.size(), " weights, and the plan names others");
         if (bias.has_value() && bias->defined()) {
             output_bias = *bias;
         }

@@ -30,7 +30,7 @@ namespace {
     "int routing=0, bool node_major=False, int store_input=0, int store_output=0, bool exact_routes=False)"
 
 #define FFF_FOREST                                                                                                     \
-    "(Tensor x, Tensor?[] weights, int[] plan, Tensor? output_bias=None, int store_input=0, int store_output=0, "      \
+    "(Tensor x, Tensor[] weights, int[] plan, Tensor? output_bias=None, int store_input=0, int store_output=0, "       \
     "bool exact_routes=False)"
 
 TORCH_LIBRARY(fff, m) {
