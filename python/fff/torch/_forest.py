@@ -117,7 +117,12 @@ def parts(weights: Sequence[torch.Tensor], plan: Sequence[int]) -> list[Part]:
             if numbers[-1] >> slot & 1:
                 slots[slot] = weights[taken] if taken < len(weights) else None
                 taken += 1
-        found.append(Part(*slots, *numbers))
+        part = Part(*slots, *numbers)
+        dimensions, into, out = (3, "w1s", "w2s") if part.leaf_width else (2, "input_weight", "output_weight")
+        for name, weight in ((into, part.leaves if part.leaf_width else part.nodes), (out, part.outputs)):
+            if weight is None or weight.dim() != dimensions:
+                raise ValueError(f"{name} is missing, or has not {dimensions} dimensions")
+        found.append(part)
     if taken != len(weights):
         raise ValueError(f"there are {len(weights)} weights, and the plan names others")
     return found

@@ -142,6 +142,10 @@ def _part(part: _forest.Part, options: dict):
     """As fff.Layer.forest() takes it."""
     if not 0 <= part.activation < len(fff.ACTIVATIONS) or not 0 <= part.routing < len(fff.ROUTINGS):
         raise ValueError(f"activation {part.activation} or routing {part.routing}")
+    if part.factor_is not in (_forest.PLAIN, _forest.SIGMOID, _forest.ONE_MINUS_SIGMOID):
+        raise ValueError(f"factor kind {part.factor_is}")
+    if part.leaf_width and part.leaves.shape[2] != part.leaf_width:
+        raise ValueError(f"w1s has shape {tuple(part.leaves.shape)}, where leaves are {part.leaf_width} wide")
 
     def array(weight):
         return None if weight is None else _array(weight.detach())
