@@ -4,6 +4,7 @@ definitions, token by token in float64.
     FFF_LIBRARY=build/libfff.so PYTHONPATH=python python3 python/tests/test_fff_torch_leaves.py
 """
 
+import concurrent.futures
 import copy
 import io
 import json
@@ -633,6 +634,63 @@ class Modules(unittest.TestCase):
         theirs = fff.torch.replace_ffn(nn.Sequential(forest()))
         self.assertIsInstance(theirs[0], Forest)
 
+    def test_attributes_exchanged(self):
+        """The short way to the kernels sees them, too."""
+        x = torch.randn(20, 12)
+        for module in (leaf(), leaf(kind=MasterLeafFFF)):
+            changes = [("eval_b2s", False), ("activation", nn.GELU()), ("thresholds", torch.linspace(-1, 1, 7)), ("eval_b2s", True),
+                       ("thresholds", None), ("routing", ">")]
+            seen = set()
+            for name, value in changes:
+                setattr(module, name, value)
+                for whole in (module, Forest([module]).eval()):
+                    with torch.no_grad():
+                        self.assertEqual(bits(whole(x)), numpy_layer(module)(x.numpy()).tobytes(), name)
+                        seen.add(bits(whole(x)))
+            self.assertEqual(len(seen), 5)  # `routing` alone makes no difference
+            module.register_buffer("thresholds", torch.linspace(-1, 1, 7))
+            with torch.no_grad():
+                self.assertEqual(bits(module(x)), numpy_layer(module)(x.numpy()).tobytes())
+            module.thresholds = None
+            module.w1s = nn.Parameter(module.w1s.detach() * 2)
+            with torch.no_grad():
+                self.assertEqual(bits(module(x)), numpy_layer(module)(x.numpy()).tobytes())
+        master = leaf(kind=MasterLeafFFF)
+        for name, size in (("magic_w1", (1, 12, 5)), ("magic_b1", (1, 5)), ("magic_w2", (1, 5, 9))):
+            setattr(master, name, nn.Parameter(torch.randn(size)))
+        with torch.no_grad():
+            self.assertEqual(bits(master(x)), numpy_layer(master)(x.numpy()).tobytes())
+
+    def test_hooks_and_subclasses(self):
+        for module in layers():
+            calls, x = [], torch.randn(3, 12)
+            with torch.no_grad():
+                expected = bits(module(x))
+                handle = module.register_forward_hook(lambda *_, calls=calls: calls.append(1))
+                self.assertEqual(bits(module(x)), expected)
+                handle.remove()
+                module(x)
+                self.assertEqual(len(calls), 1)
+                module.forward = lambda x: "mine"
+                self.assertEqual(module(x), "mine")
+                del module.forward
+                self.assertEqual(bits(module(x)), expected)
+
+        class Doubled(LeafFFF):
+            def forward(self, x):
+                return 2 * super().forward(x)
+
+        with torch.no_grad():
+            torch.testing.assert_close(leaf(kind=Doubled)(x), 2 * leaf()(x))
+
+    def test_threads(self):
+        for module in (leaf(6, 8), forest()):
+            x = torch.randn(400, 12)
+            with torch.no_grad(), concurrent.futures.ThreadPoolExecutor(4) as pool:
+                expected = bits(module(x))
+                found = list(pool.map(lambda _, m=module: bits(m(x)), range(40)))
+                self.assertEqual(set(found), {expected})
+
     def test_refuses(self):
         module, x = leaf(), torch.randn(4, 12)
         for error, wrong in ((ValueError, torch.randn(4, 11)), (ValueError, torch.tensor(1.0)), (TypeError, x.double()), (TypeError, x.long())):
@@ -694,12 +752,14 @@ class Traced(unittest.TestCase):
 
 @unittest.skipUnless(MODERN, "PyTorch before 2.5 is not asked to compile")
 class Compiled(unittest.TestCase):
+    layers = staticmethod(lambda: layers()[2:7:2])  # some of them: it takes long
+
     def model(self, layer):
         return nn.Sequential(nn.Linear(12, 12), layer).eval()
 
     def test_compile(self):
         for backend in ("eager", "aot_eager") + (("inductor",) if os.environ.get("FFF_TEST_INDUCTOR") else ()):
-            for layer in layers():
+            for layer in self.layers():
                 torch._dynamo.reset()
                 model = self.model(layer)
                 for gradients in (False, True):
@@ -715,7 +775,7 @@ class Compiled(unittest.TestCase):
                                 self.assertEqual(bits(compiled(x)), bits(expected))
 
     def test_compiled_gradients(self):
-        for layer in layers():
+        for layer in self.layers():
             torch._dynamo.reset()
             model, x, found = self.model(layer), torch.randn(5, 12), []
             for call in (model, torch.compile(model, backend="aot_eager", fullgraph=True)):
@@ -727,13 +787,13 @@ class Compiled(unittest.TestCase):
                 torch.testing.assert_close(one, other)
 
     def test_compiled_training(self):
-        for layer in layers():
+        for layer in self.layers():
             torch._dynamo.reset()
             model, x = self.model(layer).train(), torch.randn(5, 12)
             torch.testing.assert_close(torch.compile(model, backend="aot_eager", fullgraph=True)(x), model(x))
 
     def test_export(self):
-        for layer in layers():
+        for layer in self.layers():
             for gradients in (False, True):
                 for dynamic in (None, ({0: torch.export.Dim("batch", min=1)},)):
                     model, x = self.model(layer), torch.randn(6, 12)
@@ -755,7 +815,7 @@ class Compiled(unittest.TestCase):
                             self.assertEqual(bits(loaded(x)), bits(model(x)))
 
     def test_opcheck(self):
-        for layer in layers():
+        for layer in self.layers():
             weights, plan = layer._given()
             weights = [weight.detach() for weight in weights]
             x = torch.randn(2, 3, 12)

@@ -12,7 +12,7 @@ from torch.nn import functional
 import fff
 
 from . import _forest, _operator
-from ._modules import NodeMajorFFF, _activation_number, _Evaluated, _Layer
+from ._modules import FFF, BenchmarkFFF, NodeMajorFFF, _activation_number, _call, _Evaluated, _is_compiling, _Layer
 
 _USAGES = ("none", "hard", "soft")
 
@@ -30,10 +30,17 @@ class _Parts(_Evaluated):
 
     def eval_forward(self, x: torch.Tensor) -> torch.Tensor:
         """(..., input width) -> (..., output width) by the kernels, whatever the mode."""
+        if _call is not None and not _is_compiling():
+            y = _call(self, x)
+            if y is not NotImplemented:
+                return y
         given = self._given()
         if given is None:
-            return self.dense(x)
+            return self._without_kernels(x)
         return _operator.forest(x, *given, self._bias(), *self._stored)
+
+    def _without_kernels(self, x: torch.Tensor) -> torch.Tensor:
+        return self.dense(x)
 
     def route(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """What each token visits, by the kernels: entries (int32) and logits (float32), both (..., path length). Tree after tree come
@@ -64,6 +71,7 @@ class LeafFFF(_Parts):
     """
 
     _names = ("node_weights", "node_biases", "w1s", "b1s", "w2s", "b2s")
+    _master: tuple[str, ...] = ()
     thresholds: Optional[torch.Tensor]
 
     def __init__(self, input_width: int, leaf_width: int, output_width: int, depth: int,
@@ -102,17 +110,23 @@ class LeafFFF(_Parts):
         self.n_leaves, self.input_width, self.leaf_width = self.w1s.shape
         self.output_width, self.n_nodes = self.w2s.shape[2], self.n_leaves - 1
         self._levels = self.n_leaves.bit_length() - 1
-        self.routing, self.eval_b2s = routing, bool(eval_b2s)
         self.train_hardened, self.region_leak, self.usage_mode = train_hardened, region_leak, usage_mode
-        self.activation = activation
         self.leaf_dropout, self.dropout = leaf_dropout, leaf_dropout.p
-        if "thresholds" not in self._buffers:
-            self.register_buffer("thresholds", None)
+        self.register_buffer("thresholds", None)
+        self.activation, self.routing, self.eval_b2s = activation, routing, bool(eval_b2s)
 
     def __setattr__(self, name: str, value) -> None:
         if name == "activation":  # may be exchanged
             self.__dict__["_number"] = _activation_number(value)
         super().__setattr__(name, value)
+        if name in ("activation", "eval_b2s", "routing", "thresholds", *self._master):
+            self._list()
+
+    def _list(self) -> None:
+        """Keeps what the short way in operator.cpp reads: names of parameters, and the plan; None where there is no such way."""
+        if {"_number", "eval_b2s", "routing", "_levels"} <= set(self.__dict__) and all(map(self._parameters.__contains__, self._master)):
+            named, plan = self._parts_by(lambda name: name)
+            self.__dict__["_listed"] = (tuple(named), tuple(plan)) if self.thresholds is None else None
 
     # ---- Evaluation ----
 
@@ -128,11 +142,8 @@ class LeafFFF(_Parts):
     def _parts_by(self, get: Callable) -> tuple[list, list]:
         return _forest.given(self._leaf_weights(get), self._numbers())
 
-    def _plain_names(self) -> tuple[str, ...]:
-        return self._names
-
     def _given(self) -> Optional[tuple[list, list]]:
-        if any(self._parameters.get(name) is None for name in self._plain_names()):
+        if any(self._parameters.get(name) is None for name in self._names + self._master):
             return None
         return self._parts_by(self._parameters.get)
 
@@ -249,16 +260,13 @@ class MasterLeafFFF(LeafFFF):
         self.magic_b2 = nn.Parameter(torch.empty(1, self.output_width, **kind).uniform_(-out, out))
         self.k = nn.Parameter(torch.tensor(0.5, **kind))
 
-    def _plain_names(self) -> tuple[str, ...]:
-        return self._names + self._master
-
     def _parts_by(self, get: Callable) -> tuple[list, list]:
         weights, numbers = self._leaf_weights(get), self._numbers()
         w1, b1, w2, b2, k = map(get, self._master)
         weights[7], numbers[6] = k, _forest.SIGMOID
         tree = _forest.given(weights, numbers)
         master = _forest.given([None, None, w1, b1, w2, b2, None, k],
-                               [0, 1, self._number, 0, 0, w1.shape[2], _forest.ONE_MINUS_SIGMOID])
+                               [0, 1, self._number, 0, 0, self.magic_w1.shape[2], _forest.ONE_MINUS_SIGMOID])
         return tree[0] + master[0], tree[1] + master[1]
 
     def _mixed(self, tokens: torch.Tensor, mixture: torch.Tensor) -> torch.Tensor:
@@ -313,6 +321,7 @@ class Forest(_Parts):
                 raise ValueError(f"part {index} is {widths[0]} -> {widths[1]}, where part 0 is {first[0]} -> {first[1]}")
         self.input_width, self.output_width = modules[0].input_width, modules[0].output_width
         self.parts = nn.ModuleList(modules)
+        self._listed = ()  # the short way in operator.cpp asks the parts
         weight = next(modules[0].parameters(), None)
         kind = {} if weight is None else {"device": weight.device}
         weights = [weight for weight in modules[0].parameters() if weight.is_floating_point()]
@@ -334,9 +343,9 @@ class Forest(_Parts):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(..., input width) -> (..., output width)."""
-        given = None if self.training else self._given()
-        if given is not None:
-            return _operator.forest(x, *given, self._bias(), *self._stored)
+        return self._sum(part(x) for part in self.parts) if self.training else self.eval_forward(x)
+
+    def _without_kernels(self, x: torch.Tensor) -> torch.Tensor:
         return self._sum(part(x) for part in self.parts)
 
     def dense(self, x: torch.Tensor) -> torch.Tensor:
@@ -348,3 +357,7 @@ class Forest(_Parts):
 
     def extra_repr(self) -> str:
         return f"{self.input_width} -> {self.output_width}{self._stored_repr()}"
+
+
+if _operator.native is not None:
+    _operator.native.know(nn.Linear, vars(nn.modules.module), FFF, NodeMajorFFF, BenchmarkFFF, LeafFFF, MasterLeafFFF, Forest)

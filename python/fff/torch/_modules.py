@@ -262,7 +262,3 @@ class BenchmarkFFF(NodeMajorFFF):
         self.w1s = nn.Parameter(torch.empty(nodes, input_width).uniform_(-into, into))
         self.w2s = nn.Parameter(torch.empty(nodes, output_width).uniform_(-out, out))
         self._set(self, ("w1s", None, "w2s"), depth, nn.GELU(), ">=", True)
-
-
-if _operator.native is not None:
-    _operator.native.know(nn.Linear, vars(nn.modules.module), FFF, NodeMajorFFF, BenchmarkFFF)
