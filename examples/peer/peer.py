@@ -1,16 +1,15 @@
 #!/usr/bin/env python3
-"""A PEER layer (arXiv 2407.04153), a mixture of very many experts of one neuron each, in PyTorch and by fff's listed rows.
+"""A PEER layer (arXiv 2407.04153), a mixture of very many experts of one neuron each, in PyTorch and by fff's listed
+rows.
 
     FFF_LIBRARY=build/libfff.so PYTHONPATH=python python3 examples/peer/peer.py [KEYS [WIDTH [TOKENS [ROUNDS]]]]
-
-KEYS * KEYS experts; 1024 keys make a million. A token asks HEADS times: its query is cut in halves, each half is compared with KEYS
-keys, and of all pairs of keys the TOP best ones name the experts. What these compute,
+ KEYS * KEYS experts; 1024 keys make a million. A token asks HEADS times: its query is cut in halves, each half is
+compared with KEYS keys, and of all pairs of keys the TOP best ones name the experts. What these compute,
 
     y = sum over heads and experts of softmax(scores)[e] * gelu(x . down[e]) * up[e]
-
-is computed twice: by PyTorch, which gathers the rows of both matrices and multiplies, and by fff.Layer.dot_rows() and sum_rows(),
-which read the rows where they lie. Both are compared with float64; exits with 1 if either is off. Prints the time of that part, and
-of the selection, which is the same for both.
+ is computed twice: by PyTorch, which gathers the rows of both matrices and multiplies, and by fff.Layer.dot_rows()
+and sum_rows(), which read the rows where they lie. Both are compared with float64; exits with 1 if either is off.
+Prints the time of that part, and of the selection, which is the same for both.
 """
 
 import statistics
@@ -40,15 +39,16 @@ class Peer(nn.Module):
         nn.init.normal_(self.down.weight, std=width ** -0.5)
 
     def select(self, x: torch.Tensor):
-        """Experts (tokens, HEADS * TOP), and what each is weighed with. A pair's score is the sum of its halves', so that the best pairs
-        are among those of the TOP best halves."""
+        """Experts (tokens, HEADS * TOP), and what each is weighed with. A pair's score is the sum of its halves', so
+        that the best pairs are among those of the TOP best halves."""
         queries = self.query(x).view(-1, HEADS, 2, KEY_WIDTH)
-        best = [torch.einsum("thd,hkd->thk", queries[:, :, half], self.halves[half]).topk(min(TOP, self.keys)) for half in (0, 1)]
+        scores = [torch.einsum("thd,hkd->thk", queries[:, :, half], self.halves[half]) for half in (0, 1)]
+        best = [of_half.topk(min(TOP, self.keys)) for of_half in scores]
         pairs = (best[0].values.unsqueeze(-1) + best[1].values.unsqueeze(-2)).flatten(2)
-        scores, at = pairs.topk(TOP)
+        weights, at = pairs.topk(TOP)
         few = best[1].values.shape[-1]
         experts = best[0].indices.gather(-1, at // few) * self.keys + best[1].indices.gather(-1, at % few)
-        return experts.flatten(1), torch.softmax(scores, -1).flatten(1)
+        return experts.flatten(1), torch.softmax(weights, -1).flatten(1)
 
     def experts(self, x: torch.Tensor, experts: torch.Tensor, gates: torch.Tensor) -> torch.Tensor:
         logits = torch.bmm(self.down(experts), x.unsqueeze(2)).squeeze(2)
@@ -108,7 +108,8 @@ def main() -> int:
             wrong += not error <= TOLERANCE * expected.abs().max().item()
             found[name].append(seconds(call, x, *chosen))
     took = {name: statistics.median(times[1:]) / tokens * 1e6 for name, times in found.items()}
-    print(f"{keys * keys} experts, {width} wide, {HEADS * TOP} of them a token, {tokens} tokens at once, one thread; microseconds a token:")
+    print(f"{keys * keys} experts, {width} wide, {HEADS * TOP} of them a token, {tokens} tokens at once, one thread; "
+          "microseconds a token:")
     print(f"selection {took['select']:.1f}; experts by PyTorch {took['PyTorch']:.1f}, by fff {took['fff']:.1f}: "
           f"{took['PyTorch'] / took['fff']:.2f} times as fast")
     if wrong:

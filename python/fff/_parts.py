@@ -92,14 +92,14 @@ class Trees(Part):
 class Leaves(Part):
     """Trees whose nodes route only, with a small dense layer at each leaf: a part of a layer.
 
-    Arrays are as the fastfeedforward package has them; N = 2 ** depth - 1 nodes and L = 2 ** depth leaves of `leaf width`
-    neurons, both of which the shape of w1s tells. Of several trees, one after the other: (trees * L, ...) with trees=, or
-    (trees, L, ...).
+    Arrays are as the fastfeedforward package has them; N = 2 ** depth - 1 nodes and L = 2 ** depth leaves of `leaf
+    width` neurons, both of which the shape of w1s tells. Of several trees, one after the other: (trees * L, ...) with
+    trees=, or (trees, L, ...).
 
     node_weights    (N, input width);  node_biases  (N, 1) or (N,), or None
     w1s             (L, input width, leaf width);  b1s  (L, leaf width), or None
-    w2s             (L, leaf width, output width);  b2s  (L, output width), or None: without, as the package's eval_forward()
-                    leaves them out, while its training_forward() adds them. Must be given, as one or the other
+    w2s             (L, leaf width, output width);  b2s  (L, output width), or None: without, as the package's
+                    eval_forward() leaves them out, while its training_forward() adds them. One or the other must be given
     depth           what the checkpoint says; checked
     activation      gelu, gelu_tanh, relu, relu2, silu, identity
     routing         ">=": right if logit >= 0, as theirs; ">": right if logit > 0
@@ -107,7 +107,8 @@ class Leaves(Part):
     factor          a number that multiplies what the part adds
     store           f32, bf16, f16 or i8: what the layer stores; or two, for nodes and w1s, and for w2s, as bf16+i8
     exact_routes    route by the weights as they are given, not as they are stored
-    node_scales     (N,), float32, for int8 weights; leaf_scales (L, leaf width) of w1s, output_scales (L, leaf width) of w2s
+    node_scales     (N,), float32, for int8 weights
+    leaf_scales     (L, leaf width), of w1s;  output_scales  (L, leaf width), of w2s
     """
 
     _names = ("node_weights", "w2s", "w1s")
@@ -159,8 +160,9 @@ class Leaves(Part):
         first_biases = numbers(b1s, "b1s", leaves, width)
         second_biases = numbers(b2s, "b2s", leaves, self.output_width)
         scales = []
-        for array, what, of, last in ((node_scales, "node_scales", 1, (nodes,)), (leaf_scales, "leaf_scales", 1, (leaves, width)),
-                                      (output_scales, "output_scales", 2, (leaves, width))):
+        for array, what, of, last in (
+                (node_scales, "node_scales", 1, (nodes,)), (leaf_scales, "leaf_scales", 1, (leaves, width)),
+                (output_scales, "output_scales", 2, (leaves, width))):
             if array is not None and types[of] != STORES.index("i8"):
                 raise ValueError(f"{what} are for int8 weights, and {('w1s', 'w2s')[of - 1]} is {STORES[types[of]]}")
             scales.append(numbers(array, what, *last, types=("float32",)))
@@ -235,8 +237,8 @@ def _scales(scales: Optional[np.ndarray], side: str, weight_type: int, rows: int
 
 
 def linked(parts: tuple[Part, ...], isa: int, sleef: str, output_bias: Optional[np.ndarray]) -> tuple[list, list]:
-    """The descriptions of a layer's parts, each pointing to the next, and what the library says of bad weights. What they
-    point into must be kept while they are used: the parts, and output_bias."""
+    """The descriptions of a layer's parts, each pointing to the next, and what the library says of bad weights. What
+    they point into must be kept while they are used: the parts, and output_bias."""
     descs = [_c.LayerDesc.from_buffer_copy(part._desc) for part in parts]
     bads = [_c.BadWeight(of_output=-1) for _ in parts]
     for desc, bad, following in zip(descs, bads, [*descs[1:], None]):

@@ -77,6 +77,8 @@ assert fff.__file__.startswith("'"$folder"'") and fff.torch.backend() == "native
 layer = fff.torch.FFF(64, 64, 5, 2).eval()
 x = torch.randn(9, 64)
 with torch.no_grad():
+    assert torch.allclose(layer(x), layer.dense(x), atol=1e-5)
+    layer = fff.torch.LeafFFF(64, 8, 64, 3).eval()
     assert torch.allclose(layer(x), layer.dense(x), atol=1e-5)'
 )
 check "installed from a wheel" wheel

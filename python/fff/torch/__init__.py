@@ -7,6 +7,7 @@
         y = model(x)
 
     layer = fff.torch.FFF(768, 768, depth=11, parallel_size=1)   # their constructor and state_dict
+    layer = fff.torch.LeafFFF(768, 8, 768, depth=6)              # of the package fastfeedforward
 
 In evaluation mode the modules call the operator torch.ops.fff.forward, which torch.compile and torch.export see as one
 node: the kernels, with the same bits as the C library's, on PyTorch's threads, for any leading dimensions. It has gradients
@@ -40,8 +41,8 @@ from ._dense import SquaredReLU
 from ._leaves import Forest, LeafFFF, MasterLeafFFF, balance_loss
 from ._modules import FFF, BenchmarkFFF, NodeMajorFFF, _Evaluated
 
-__all__ = ["FFF", "BenchmarkFFF", "Forest", "LeafFFF", "MasterLeafFFF", "NodeMajorFFF", "SquaredReLU", "backend", "balance_loss", "from_module", "packed", "quantize", "refresh",
-           "release", "replace_ffn", "watch"]
+__all__ = ["FFF", "BenchmarkFFF", "Forest", "LeafFFF", "MasterLeafFFF", "NodeMajorFFF", "SquaredReLU", "backend",
+           "balance_loss", "from_module", "packed", "quantize", "refresh", "release", "replace_ffn", "watch"]
 
 _WATCHES = ("count", "sample", "all")
 _watch = "sample"

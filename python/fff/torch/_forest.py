@@ -16,7 +16,8 @@ _Weight = Optional[torch.Tensor]
 
 
 class Part(NamedTuple):
-    """One part. Of path sums `nodes` and `outputs` are fff::forward's input and output weights, and there are no leaves."""
+    """One part. Of path sums `nodes` and `outputs` are fff::forward's input and output weights, and there are no
+    leaves."""
 
     nodes: _Weight  # (trees * N, input width)
     node_biases: _Weight  # (trees * N,), or (trees * N, 1)
@@ -155,7 +156,8 @@ def logits_at(x: torch.Tensor, weights, plan, entries: torch.Tensor) -> torch.Te
             bias = None if part.node_biases is None else part.node_biases.reshape(-1)
             first = torch.arange(part.trees, device=x.device).unsqueeze(1) * part.node_count
             nodes = of_part.reshape(-1, part.trees, part.tree_entries)[:, :, :part.depth].long() + first
-            routers = functional.linear(tokens, part.nodes, bias).gather(1, nodes.flatten(1)).reshape(-1, part.trees, part.depth)
+            routers = functional.linear(tokens, part.nodes, bias).gather(1, nodes.flatten(1))
+            routers = routers.reshape(-1, part.trees, part.depth)
             chosen = torch.cat([routers, chosen.reshape(-1, part.trees, part.leaf_width)], 2).flatten(1)
         found.append(chosen)
     return torch.cat(found, 1)
@@ -181,8 +183,8 @@ def along(x: torch.Tensor, weights, plan, output_bias: _Weight, entries: torch.T
 
 
 def gradients(grad: torch.Tensor, x: torch.Tensor, weights, plan, output_bias: _Weight, entries: torch.Tensor) -> tuple:
-    """Of x, the weights and output_bias, given that of the output and the entries that the forward pass visited. Nodes that only
-    route have none. Differentiable in turn, along the same paths."""
+    """Of x, the weights and output_bias, given that of the output and the entries that the forward pass visited.
+    Nodes that only route have none. Differentiable in turn, along the same paths."""
     tokens, grad = x.reshape(-1, x.shape[-1]), grad.reshape(-1, grad.shape[-1])
     of_x, of_weights = torch.zeros_like(tokens), []
     all_parts = parts(weights, plan)

@@ -21,8 +21,8 @@ class _Parts(_Evaluated):
     """Modules that fff::forest evaluates."""
 
     def _given(self) -> Optional[tuple[list, list]]:
-        """Weights and numbers of all parts as the operator takes them; None where something has been put around a weight (a
-        parametrization) that only dense() computes."""
+        """Weights and numbers of all parts as the operator takes them; None where something has been put around a
+        weight (a parametrization) that only dense() computes."""
         raise NotImplementedError
 
     def _bias(self) -> Optional[torch.Tensor]:
@@ -43,8 +43,9 @@ class _Parts(_Evaluated):
         return self.dense(x)
 
     def route(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """What each token visits, by the kernels: entries (int32) and logits (float32), both (..., path length). Tree after tree come
-        the nodes; and after the depth nodes of a tree of leaves the neurons of the leaf, N + leaf * leaf width + j. No gradients."""
+        """What each token visits, by the kernels: entries (int32) and logits (float32), both (..., path length). Tree
+        after tree come the nodes; and after the depth nodes of a tree of leaves the neurons of the leaf, N + leaf *
+        leaf width + j. No gradients."""
         given = self._given()
         if given is None:
             raise ValueError("the weights are not plain parameters")
@@ -53,9 +54,9 @@ class _Parts(_Evaluated):
 
 
 class LeafFFF(_Parts):
-    """A fast feedforward layer with a small dense layer at each leaf (arXiv 2308.14711): the module FFF of the fastfeedforward
-    package, by its arguments, methods and state_dict. In evaluation mode libfff's kernels compute the leaf that each token reaches; in
-    training mode PyTorch computes all of them, mixed as theirs.
+    """A fast feedforward layer with a small dense layer at each leaf (arXiv 2308.14711): the module FFF of the
+    fastfeedforward package, by its arguments, methods and state_dict. In evaluation mode libfff's kernels compute the
+    leaf that each token reaches; in training mode PyTorch computes all of them, mixed as theirs.
 
     input_width, leaf_width, output_width   of tokens, of each leaf's hidden layer, of results
     depth           a tree has 2 ** depth leaves
@@ -76,8 +77,8 @@ class LeafFFF(_Parts):
 
     def __init__(self, input_width: int, leaf_width: int, output_width: int, depth: int,
                  activation: Optional[Callable] = None, dropout: float = 0.0, train_hardened: bool = False,
-                 region_leak: float = 0.0, usage_mode: str = "none", *, eval_b2s: bool = True, routing: str = ">=", device=None,
-                 dtype=None):
+                 region_leak: float = 0.0, usage_mode: str = "none", *, eval_b2s: bool = True, routing: str = ">=",
+                 device=None, dtype=None):
         super().__init__()
         if min(input_width, leaf_width, output_width) < 1 or not 0 <= depth <= 30:
             raise ValueError(f"widths {input_width}, {leaf_width} and {output_width}, depth {depth}")
@@ -94,14 +95,14 @@ class LeafFFF(_Parts):
         self.w1s, self.b1s = drawn(into, leaves, input_width, leaf_width), drawn(into, leaves, leaf_width)
         self.w2s, self.b2s = drawn(out, leaves, leaf_width, output_width), drawn(out, leaves, output_width)
         activation = nn.ReLU() if activation is None else activation
-        self._set(activation() if isinstance(activation, type) else activation, nn.Dropout(dropout), bool(train_hardened), region_leak,
-                  usage_mode, eval_b2s, routing)
+        self._set(activation() if isinstance(activation, type) else activation, nn.Dropout(dropout),
+                  bool(train_hardened), region_leak, usage_mode, eval_b2s, routing)
         if usage_mode != "none":
             self.node_usage = nn.Parameter(torch.zeros(nodes, device=device, dtype=dtype), requires_grad=False)
             self.leaf_usage = nn.Parameter(torch.zeros(leaves, device=device, dtype=dtype), requires_grad=False)
 
-    def _set(self, activation, leaf_dropout: nn.Module, train_hardened: bool, region_leak: float, usage_mode: str, eval_b2s: bool,
-             routing: str = ">=") -> None:
+    def _set(self, activation, leaf_dropout: nn.Module, train_hardened: bool, region_leak: float, usage_mode: str,
+             eval_b2s: bool, routing: str = ">=") -> None:
         """All but the parameters, which are there."""
         if usage_mode not in _USAGES:
             raise ValueError(f"usage_mode {usage_mode!r}: one of {', '.join(_USAGES)}")
@@ -123,8 +124,10 @@ class LeafFFF(_Parts):
             self._list()
 
     def _list(self) -> None:
-        """Keeps what the short way in operator.cpp reads: names of parameters, and the plan; None where there is no such way."""
-        if {"_number", "eval_b2s", "routing", "_levels"} <= set(self.__dict__) and all(map(self._parameters.__contains__, self._master)):
+        """Keeps what the short way in operator.cpp reads: names of parameters, and the plan; None where there is no
+        such way."""
+        ready = {"_number", "eval_b2s", "routing", "_levels"} <= set(self.__dict__)
+        if ready and all(name in self._parameters for name in self._master):
             named, plan = self._parts_by(lambda name: name)
             self.__dict__["_listed"] = (tuple(named), tuple(plan)) if self.thresholds is None else None
 
@@ -163,8 +166,8 @@ class LeafFFF(_Parts):
     def forward(self, x: torch.Tensor, return_entropies: bool = False, use_hard_decisions: Optional[bool] = None):
         """(..., input width) -> (..., output width).
 
-        In evaluation mode by the kernels: float32, bfloat16 or float16 tensors on the CPU, of the weights' type. In training mode by
-        training_forward(). With return_entropies a pair, as there."""
+        In evaluation mode by the kernels: float32, bfloat16 or float16 tensors on the CPU, of the weights' type. In
+        training mode by training_forward(). With return_entropies a pair, as there."""
         if self.training:
             return self.training_forward(x, return_entropies, bool(use_hard_decisions))
         if return_entropies:
@@ -204,7 +207,8 @@ class LeafFFF(_Parts):
         usage[first:first + shares.shape[1]] += shares.sum(0)
 
     def training_forward(self, x: torch.Tensor, return_entropies: bool = False, use_hard_decisions: bool = False):
-        """All leaves, each weighed by the decisions on the way to it. With return_entropies also each node's mean entropy (nodes,)."""
+        """All leaves, each weighed by the decisions on the way to it. With return_entropies also each node's mean
+        entropy (nodes,)."""
         tokens, record = self._tokens(x), self.usage_mode != "none"
         if record and self._levels > 0:
             with torch.no_grad():
@@ -230,18 +234,20 @@ class LeafFFF(_Parts):
 
     def _load_from_state_dict(self, state_dict, prefix, *args, **kwargs):
         depth, errors = state_dict.get(f"{prefix}depth"), args[-1] if args else kwargs["error_msgs"]
-        if isinstance(depth, torch.Tensor) and depth.numel() == 1 and depth.device.type != "meta" and int(depth) != self._levels:
+        known = isinstance(depth, torch.Tensor) and depth.numel() == 1 and depth.device.type != "meta"
+        if known and int(depth) != self._levels:
             errors.append(f"{prefix}depth is {int(depth)}, where this layer's is {self._levels}")
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
     def extra_repr(self) -> str:
-        return (f"depth {self._levels}, {self.input_width} -> {self.leaf_width} -> {self.output_width}, routing {self.routing}"
-                f"{'' if self.eval_b2s else ', evaluated without b2s'}{self._stored_repr()}")
+        return (f"depth {self._levels}, {self.input_width} -> {self.leaf_width} -> {self.output_width}, "
+                f"routing {self.routing}{'' if self.eval_b2s else ', evaluated without b2s'}{self._stored_repr()}")
 
 
 class MasterLeafFFF(LeafFFF):
-    """A LeafFFF and a small dense layer that every token takes (arXiv 2405.16836): s * tree + (1 - s) * master leaf, where s is
-    sigmoid(k), by one call of the kernels. Its state_dict is that of the authors' module: magic_w1, magic_b1, magic_w2, magic_b2, k.
+    """A LeafFFF and a small dense layer that every token takes (arXiv 2405.16836): s * tree + (1 - s) * master leaf,
+    where s is sigmoid(k), by one call of the kernels. Its state_dict is that of the authors' module: magic_w1,
+    magic_b1, magic_w2, magic_b2, k.
 
     master_width    of the master leaf's hidden layer; other arguments as LeafFFF's
     """
@@ -282,9 +288,9 @@ def _entropies(right: torch.Tensor) -> torch.Tensor:
 
 
 def balance_loss(layer: LeafFFF, x: torch.Tensor) -> torch.Tensor:
-    """How unevenly tokens use the leaves, as arXiv 2405.16836 has it: leaves * sum over leaves of (mean weight of the leaf in the soft
-    mixture) * (share of tokens whose hard decisions reach it). It is 1 where both are even and at most the number of leaves, and has
-    gradients by the mean weights. No region leaks."""
+    """How unevenly tokens use the leaves, as arXiv 2405.16836 has it: leaves * sum over leaves of (mean weight of the
+    leaf in the soft mixture) * (share of tokens whose hard decisions reach it). It is 1 where both are even and at
+    most the number of leaves, and has gradients by the mean weights. No region leaks."""
     right = layer.decisions(x)
     with torch.no_grad():
         hard = _mixture((right >= 0.5).to(right.dtype), layer._levels).mean(0)
@@ -300,8 +306,8 @@ def _mixture(right: torch.Tensor, levels: int) -> torch.Tensor:
 
 
 class Forest(_Parts):
-    """The sum of several fast feedforward layers of the same widths: FFF, NodeMajorFFF, LeafFFF, MasterLeafFFF, of any depths. In
-    evaluation mode one call of the kernels; in training mode the sum of what the parts compute.
+    """The sum of several fast feedforward layers of the same widths: FFF, NodeMajorFFF, LeafFFF, MasterLeafFFF, of
+    any depths. In evaluation mode one call of the kernels; in training mode the sum of what the parts compute.
 
     output_bias     True: a parameter of that name, zeros at first, is added, too
     """
@@ -313,20 +319,21 @@ class Forest(_Parts):
             raise ValueError("a forest has at least one part")
         for index, part in enumerate(modules):
             if not isinstance(part, (_Layer, LeafFFF)):
-                raise TypeError(f"part {index} is a {type(part).__name__}, and none of fff.torch's layers (from_module() makes them)")
+                raise TypeError(f"part {index} is a {type(part).__name__}, and none of fff.torch's layers "
+                                "(from_module() makes them)")
             if isinstance(part, NodeMajorFFF) and part.unsqueeze:
                 raise ValueError(f"part {index}, a {type(part).__name__}, has results of (..., 1, output width)")
             widths, first = (part.input_width, part.output_width), (modules[0].input_width, modules[0].output_width)
             if widths != first:
-                raise ValueError(f"part {index} is {widths[0]} -> {widths[1]}, where part 0 is {first[0]} -> {first[1]}")
+                raise ValueError(f"part {index} is {widths[0]} -> {widths[1]}, where part 0 is {first[0]} -> "
+                                 f"{first[1]}")
         self.input_width, self.output_width = modules[0].input_width, modules[0].output_width
         self.parts = nn.ModuleList(modules)
         self._listed = ()  # the short way in operator.cpp asks the parts
-        weight = next(modules[0].parameters(), None)
-        kind = {} if weight is None else {"device": weight.device}
-        weights = [weight for weight in modules[0].parameters() if weight.is_floating_point()]
-        kind["dtype"] = weights[0].dtype if weights else None
-        self.register_parameter("output_bias", nn.Parameter(torch.zeros(self.output_width, **kind)) if output_bias else None)
+        self.register_parameter("output_bias", None)
+        if output_bias:
+            like = modules[0]._probed()
+            self.output_bias = nn.Parameter(torch.zeros(self.output_width, device=like.device, dtype=like.dtype))
 
     def _bias(self) -> Optional[torch.Tensor]:
         return self.output_bias
@@ -360,4 +367,5 @@ class Forest(_Parts):
 
 
 if _operator.native is not None:
-    _operator.native.know(nn.Linear, vars(nn.modules.module), FFF, NodeMajorFFF, BenchmarkFFF, LeafFFF, MasterLeafFFF, Forest)
+    _operator.native.know(nn.Linear, vars(nn.modules.module), FFF, NodeMajorFFF, BenchmarkFFF, LeafFFF, MasterLeafFFF,
+                          Forest)

@@ -16,9 +16,11 @@ namespace {
 
 /* A part's weights in the operator's list, which holds those that are there. Path sums have no leaves. */
 enum Slot { NODES, NODE_BIASES, LEAVES, LEAF_BIASES, OUTPUTS, OUTPUT_BIASES, THRESHOLDS, FACTOR, SLOTS };
-const char *const path_names[SLOTS] = {"input_weight", "bias", "leaf weights", "leaf biases", "output_weight",
-                                       "leaf output biases", "thresholds", "factor"};
-const char *const leaf_names[SLOTS] = {"node_weights", "node_biases", "w1s", "b1s", "w2s", "b2s", "thresholds", "factor"};
+const char *const path_names[SLOTS] = {"input_weight", "bias",          "leaf weights",
+                                       "leaf biases",  "output_weight", "leaf output biases",
+                                       "thresholds",   "factor"};
+const char *const leaf_names[SLOTS] = {"node_weights", "node_biases", "w1s",        "b1s",
+                                       "w2s",          "b2s",         "thresholds", "factor"};
 
 /* A part's numbers in the operator's plan. PRESENT has a bit for each slot: whether there is a weight. (A list of
  * tensors and nothings would do without, but PyTorch 1.13 cannot trace it.) */
@@ -158,7 +160,8 @@ void check_arguments(const Forest &a) {
             check_shape(part, OUTPUTS, {leaves, width, out});
             check_shape(part, OUTPUT_BIASES, {leaves, out});
         } else {
-            check_shape(part, OUTPUTS, part[NODE_MAJOR] != 0 ? std::vector<int64_t>{nodes, out} : std::vector<int64_t>{out, nodes});
+            check_shape(part, OUTPUTS,
+                        part[NODE_MAJOR] != 0 ? std::vector<int64_t>{nodes, out} : std::vector<int64_t>{out, nodes});
             for (int slot : {LEAVES, LEAF_BIASES, OUTPUT_BIASES}) {
                 TORCH_CHECK_VALUE(!part.weights[slot].defined(), "path sums have no ", part.name(slot));
             }
@@ -195,8 +198,9 @@ class Descriptions {
             size_t row = bad_[i].row, width = static_cast<size_t>(part[LEAF_WIDTH]);
             if (bad_[i].of_output >= 0) {
                 bool neuron = bad_[i].of_output > 0 && part.is_leaf();
-                std::string at = neuron ? "leaf " + std::to_string(row / width) + ", neuron " + std::to_string(row % width)
-                                        : "neuron " + std::to_string(row);
+                std::string at = neuron
+                                     ? "leaf " + std::to_string(row / width) + ", neuron " + std::to_string(row % width)
+                                     : "neuron " + std::to_string(row);
                 int slot = bad_[i].of_output == 0 ? NODES : bad_[i].of_output == 1 ? OUTPUTS : LEAVES;
                 TORCH_CHECK(false, "fff_layer_create: ", library.status_text(status), " (part ", i, ": ",
                             part.name(slot), ", ", at, ", column ", bad_[i].column, ")");

@@ -1,4 +1,5 @@
-/* The operators fff::forward and fff::route, and fff::forest and fff::forest_route for layers of any parts, for PyTorch 1.13 and later, and the short way to them from Python.
+/* The operators fff::forward and fff::route, and fff::forest and fff::forest_route for layers of any parts, for PyTorch
+ * 1.13 and later, and the short way to them from Python.
  *
  * An operator is given the weights as tensors, so that exported and compiled programs are self-contained. The layers
  * packed from them are cached (packed.h): a call packs only if it has not seen these weights, or if they have changed.

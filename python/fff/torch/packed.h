@@ -1,4 +1,5 @@
-/* The layers packed from weights, cached. Of what kind, the operator's arguments say: `Given` is Arguments or Forest. */
+/* The layers packed from weights, cached. Of what kind, the operator's arguments say: `Given` is Arguments or Forest.
+ */
 #ifndef FFF_TORCH_PACKED_H
 #define FFF_TORCH_PACKED_H
 
@@ -77,7 +78,8 @@ std::shared_ptr<const Layer> pack(const Arguments &a) {
     return result;
 }
 
-/* Where weights lie: of path sums, always in the order of visit_weights(), with nothing for a bias that is not there. */
+/* Where weights lie: of path sums, always in the order of visit_weights(), with nothing for a bias that is not there.
+ */
 std::array<Place, 3> places_of(const Arguments &a) {
     return {Place(a.input_weight), a.has_bias() ? Place(*a.bias) : Place(), Place(a.output_weight)};
 }
