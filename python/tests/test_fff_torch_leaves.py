@@ -364,7 +364,6 @@ class Definition(unittest.TestCase):
         with torch.no_grad():
             module.node_biases.fill_(100.0)
         self.assertAlmostEqual(fff.torch.balance_loss(module, x).item(), 8, places=3)
-        optimizer = torch.optim.SGD(module.parameters(), 0.5)
         module = leaf(3, seed=6)
         with torch.no_grad():
             module.node_biases.add_(1.0)
