@@ -35,7 +35,8 @@ typedef struct fff_bert_options {
     fff_bert_feedforward feedforward;
     fff_sleef sleef; /* of activations that use it; bert/ takes any for its own exp and tanh */
     size_t neurons;  /* FFF_BERT_DENSE: of the first so many only; 0: of all */
-    /* What the kernels' layers store of their weights, which are float32 by then, as fff_layer_desc has it. */
+    /* What the kernels' layers store of their weights, as fff_layer_desc has it; the default: what the file has, with
+     * float64 as float32. */
     fff_weight_choice store_input, store_output;
     fff_routes routes;
     const fff_runner *runner; /* for the kernels, or NULL; must outlive the model. CBLAS has its own threads. */

@@ -13,10 +13,22 @@ static size_t neurons_used(const fff_bert *model) {
     return model->options.neurons != 0 ? model->options.neurons : model->config.neurons;
 }
 
+/* What the layer that needs most of it needs: the types of their rows may differ. */
+static bool find_workspace_size(const fff_bert *model, size_t tokens, size_t *size) {
+    size_t tasks = model->options.runner != NULL ? model->options.runner->concurrency : 1, of_layer;
+    *size = 0;
+    for (size_t i = 0; i < model->config.layers; i++) {
+        if (fff_workspace_size(model->layers[i].trees, tokens, tasks, &of_layer) != FFF_OK) {
+            return false;
+        }
+        *size = of_layer > *size ? of_layer : *size;
+    }
+    return true;
+}
+
 bool fff_bert_scratch_create(const fff_bert *model, size_t tokens, bool routes, struct feedforward_scratch *scratch) {
     *scratch = (struct feedforward_scratch){0};
     size_t path = model->config.trees * (model->config.depth + 1);
-    const fff_runner *runner = model->options.runner;
     routes = routes && (by_kernels(model) || model->options.feedforward == FFF_BERT_MASKED);
     bool ok = true;
     if (routes) {
@@ -25,8 +37,7 @@ bool fff_bert_scratch_create(const fff_bert *model, size_t tokens, bool routes, 
         ok = scratch->nodes != NULL && scratch->logits != NULL;
     }
     if (by_kernels(model)) {
-        size_t tasks = runner != NULL ? runner->concurrency : 1;
-        ok = ok && fff_workspace_size(model->layers[0].trees, tokens, tasks, &scratch->workspace_size) == FFF_OK;
+        ok = ok && find_workspace_size(model, tokens, &scratch->workspace_size);
         scratch->workspace = malloc(scratch->workspace_size + 1);
         ok = ok && scratch->workspace != NULL;
     } else {
@@ -118,8 +129,8 @@ static fff_status run_dense(const fff_bert *model, const struct bert_layer *laye
 fff_status fff_bert_run_feedforward(const fff_bert *model, size_t layer, size_t tokens, const float *input,
                                     float *output, const struct feedforward_scratch *scratch) {
     const struct bert_layer *of = &model->layers[layer];
-    return of->trees != NULL ? run_trees(model, of->trees, tokens, input, output, scratch)
-                             : run_dense(model, of, tokens, input, output, scratch);
+    return scratch->dense == NULL ? run_trees(model, of->trees, tokens, input, output, scratch)
+                                  : run_dense(model, of, tokens, input, output, scratch);
 }
 
 fff_status fff_bert_feedforward_alone(const fff_bert *model, size_t layer, size_t tokens, const float *input,

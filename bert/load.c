@@ -1,4 +1,4 @@
-/* Opening a model: the folder, its files, and the feedforward layers packed. */
+/* Opening a model: the folder and its files. */
 #include "bert/load.h"
 
 #include "bert/blas.h"
@@ -6,73 +6,10 @@
 #include "bert/sentence.h"
 
 #include <errno.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-
-/* ---- Feedforward layers ---------------------------------------------------------------------- */
-
-fff_layer_desc fff_bert_layer_desc(const fff_bert *model, size_t layer) {
-    const fff_bert_config *config = &model->config;
-    const struct bert_layer *of = &model->layers[layer];
-    return (fff_layer_desc){
-        .struct_size = sizeof(fff_layer_desc),
-        .input_width = config->hidden_size,
-        .output_width = config->hidden_size,
-        .depth = config->depth,
-        .trees = config->trees,
-        .activation = config->activation,
-        .isa = model->options.isa,
-        .sleef = model->options.sleef,
-        .input_weights = {of->in.weight, config->hidden_size, 1},
-        .biases = of->in.bias,
-        .output_weights = {of->out.weight, 1, config->neurons},
-        .store_input = model->options.store_input,
-        .store_output = model->options.store_output,
-        .routes = model->options.routes,
-    };
-}
-
-/* Packs one layer, and gives back the pages of the mapping that it was read from. */
-static bool pack(struct fff_loading *loading, size_t index) {
-    struct fff_bert *model = loading->model;
-    fff_layer_desc desc = fff_bert_layer_desc(model, index);
-    fff_bad_weight bad = {0};
-    desc.bad_weight = &bad;
-    fff_status status = fff_layer_create(&desc, &model->layers[index].trees);
-    if (status == FFF_ERROR_WEIGHT) {
-        return FFF_FAIL(&loading->report, "layer %zu, %s weights, row %zu, column %zu: %s", index,
-                        bad.of_output ? "output" : "input", bad.row, bad.column, fff_status_text(status));
-    }
-    if (status != FFF_OK) {
-        return FFF_FAIL(&loading->report, "layer %zu: %s", index, fff_status_text(status));
-    }
-    fff_tensor_release(model->layers[index].in.stored);
-    fff_tensor_release(model->layers[index].out.stored);
-    return true;
-}
-
-static bool prepare_feedforward(struct fff_loading *loading) {
-    struct fff_bert *model = loading->model;
-    fff_bert_config *config = &model->config;
-    fff_bert_feedforward way = model->options.feedforward;
-    bool kernels = way == FFF_BERT_TREES || (way == FFF_BERT_AS_STORED && config->fast_feedforward);
-    if (model->options.neurons > config->neurons) {
-        return FFF_FAIL(&loading->report, "%zu neurons are asked for where a layer has %zu", model->options.neurons,
-                        config->neurons);
-    }
-    if (!kernels && config->neurons > INT_MAX) {
-        return FFF_FAIL(&loading->report, "%zu neurons are more than CBLAS can count", config->neurons);
-    }
-    for (size_t i = 0; i < config->layers && kernels; i++) {
-        if (!pack(loading, i)) {
-            return false;
-        }
-    }
-    return true;
-}
 
 /* ---- What it runs on ------------------------------------------------------------------------- */
 
@@ -102,10 +39,8 @@ static bool choose_isa(struct fff_bert *model, char *error, size_t error_size) {
 
 /* Nor is another SLEEF, whose bits would differ. */
 static bool check_sleef(const struct fff_bert *model, char *error, size_t error_size) {
-    fff_activation activation = model->config.activation;
-    bool used = model->options.sleef == FFF_SLEEF_RECORDED &&
-                (activation == FFF_ACTIVATION_GELU_TANH || activation == FFF_ACTIVATION_SILU);
-    fff_status status = used ? fff_sleef_check(model->options.isa) : FFF_OK;
+    const fff_bert_options *options = &model->options;
+    fff_status status = fff_activate(options->isa, model->config.activation, options->sleef, 0, NULL, NULL);
     const struct fff_report report = {fff_sleef_path() != NULL ? fff_sleef_path() : "SLEEF", error, error_size};
     return status == FFF_OK || FFF_FAIL(&report, "%s", fff_status_text(status));
 }
@@ -156,6 +91,7 @@ static bool open_sentence(struct fff_bert *model, const char *directory, char *e
         return false;
     }
     size_t length = model->sentence.text_length;
+    config->lower_case = model->sentence.lower_case;
     config->text_length = length > 0 && length < config->max_length ? length : config->max_length;
     return true;
 }
@@ -173,7 +109,7 @@ static bool load(struct fff_bert *model, char *error, size_t error_size) {
     if (model->layers == NULL) {
         return FFF_FAIL(&loading.report, "out of memory");
     }
-    return family(&loading) && prepare_feedforward(&loading);
+    return family(&loading) && fff_load_pack(&loading);
 }
 
 static bool open_model(struct fff_bert *model, const char *directory, char *error, size_t error_size) {

@@ -27,7 +27,21 @@ const char *fff_load_name(char name[FFF_LONGEST_NAME], const char *format, ...) 
 /* Whether there is a tensor of that name. */
 bool fff_load_has(const struct fff_loading *loading, const char *name);
 
-/* A tensor of rows x columns; rows 0: a vector; columns 0 too: a single number. */
+/* A tensor, and whom to blame for it. */
+struct fff_found {
+    char name[FFF_LONGEST_PREFIX + FFF_LONGEST_NAME]; /* in full */
+    struct fff_report report;                         /* of its file */
+    const fff_tensor *tensor;
+};
+
+/* Looks a tensor of rows x columns up; rows 0: a vector; columns 0 too: a single number. Its dtype may be any. */
+bool fff_load_find(const struct fff_loading *loading, const char *name, size_t rows, size_t columns,
+                   struct fff_found *found);
+
+/* The elements of one of floating point as float32. */
+bool fff_load_floats(struct fff_loading *loading, const struct fff_found *found, const float **values);
+
+/* Both at once; *values is NULL while checking. */
 bool fff_load(struct fff_loading *loading, const char *name, size_t rows, size_t columns, const float **values);
 
 /* `prefix`.weight and `prefix`.bias; norms may call them gamma and beta. */
@@ -35,11 +49,19 @@ bool fff_load_norm(struct fff_loading *loading, const char *prefix, struct norm 
 bool fff_load_linear(struct fff_loading *loading, const char *prefix, size_t out, size_t in, bool bias,
                      struct linear *linear);
 
+/* `prefix`.weight, and its bias if it has one, of a layer's feedforward: its first matrix, or the one `of_output`. The
+ * weights may be int8, too, with `prefix`.weight_scales, one a neuron. */
+bool fff_load_feedforward(struct fff_loading *loading, const char *prefix, bool of_output, bool bias,
+                          struct bert_layer *layer);
+
+/* Packs the feedforward layers if the kernels compute them. */
+bool fff_load_pack(struct fff_loading *loading);
+
 /* Where layer `index` goes. */
 struct bert_layer *fff_load_layer(struct fff_loading *loading, size_t index);
 
 /* The model frees `memory` when it is closed; so does this on failure. */
-bool fff_load_own(struct fff_loading *loading, float *memory);
+bool fff_load_own(struct fff_loading *loading, void *memory);
 
 /* All tensors of a family. */
 bool fff_load_crammed(struct fff_loading *loading);

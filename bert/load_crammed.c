@@ -33,7 +33,7 @@ static const char *of_layer(char name[FFF_LONGEST_NAME], size_t index, const cha
 static bool load_layer(struct fff_loading *loading, size_t index) {
     const fff_bert_config *config = &loading->model->config;
     struct bert_layer *layer = fff_load_layer(loading, index);
-    size_t width = config->hidden_size, neurons = config->neurons;
+    size_t width = config->hidden_size;
     const char *in = config->fast_feedforward ? "ffn.linear_in" : "ffn.dense_in";
     const char *out = config->fast_feedforward ? "ffn.linear_out" : "ffn.dense_out";
     const float *norm_factor = NULL;
@@ -45,8 +45,8 @@ static bool load_layer(struct fff_loading *loading, size_t index) {
         fff_load_linear(loading, of_layer(name, index, "attn.self_attention.query_key_value"), 3 * width, width, false,
                         &layer->projections[0]) &&
         fff_load_linear(loading, of_layer(name, index, "attn.dense"), width, width, false, &layer->attention_out) &&
-        fff_load_linear(loading, of_layer(name, index, in), neurons, width, config->fast_feedforward, &layer->in) &&
-        fff_load_linear(loading, of_layer(name, index, out), width, neurons, false, &layer->out);
+        fff_load_feedforward(loading, of_layer(name, index, in), false, config->fast_feedforward, layer) &&
+        fff_load_feedforward(loading, of_layer(name, index, out), true, false, layer);
     layer->score_scale = ok && norm_factor != NULL ? *norm_factor : 0;
     return ok;
 }

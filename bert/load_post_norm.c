@@ -12,7 +12,7 @@ static bool load_layer(struct fff_loading *loading, size_t index) {
     static const char *const projections[] = {"attention.self.query", "attention.self.key", "attention.self.value"};
     const fff_bert_config *config = &loading->model->config;
     struct bert_layer *layer = fff_load_layer(loading, index);
-    size_t width = config->hidden_size, neurons = config->neurons, head_width = width / config->heads;
+    size_t width = config->hidden_size, head_width = width / config->heads;
     char name[FFF_LONGEST_NAME];
     bool ok = true;
     for (size_t i = 0; i < 3 && ok; i++) {
@@ -24,8 +24,8 @@ static bool load_layer(struct fff_loading *loading, size_t index) {
            fff_load_linear(loading, of_layer(name, index, "attention.output.dense"), width, width, true,
                            &layer->attention_out) &&
            fff_load_norm(loading, of_layer(name, index, "attention.output.LayerNorm"), &layer->norm1) &&
-           fff_load_linear(loading, of_layer(name, index, "intermediate.dense"), neurons, width, true, &layer->in) &&
-           fff_load_linear(loading, of_layer(name, index, "output.dense"), width, neurons, true, &layer->out) &&
+           fff_load_feedforward(loading, of_layer(name, index, "intermediate.dense"), false, true, layer) &&
+           fff_load_feedforward(loading, of_layer(name, index, "output.dense"), true, true, layer) &&
            fff_load_norm(loading, of_layer(name, index, "output.LayerNorm"), &layer->norm2);
 }
 

@@ -79,12 +79,12 @@ bool fff_load_has(const struct fff_loading *loading, const char *name) {
 
 /* ---- Tensors --------------------------------------------------------------------------------- */
 
-bool fff_load_own(struct fff_loading *loading, float *memory) {
+bool fff_load_own(struct fff_loading *loading, void *memory) {
     struct fff_bert *model = loading->model;
     if (memory == NULL) {
         return true;
     }
-    float **owned = realloc(model->owned, (model->owned_count + 1) * sizeof *owned);
+    void **owned = realloc(model->owned, (model->owned_count + 1) * sizeof *owned);
     if (owned == NULL) {
         free(memory);
         return FFF_FAIL(&loading->report, "out of memory");
@@ -105,12 +105,13 @@ static bool fail_missing(const struct fff_loading *loading, const char *name) {
     return FFF_FAIL(&loading->report, "tensor '%s' is missing", name);
 }
 
-static bool check_shape(const struct fff_report *report, const char *name, const fff_tensor *tensor, size_t rows,
-                        size_t columns) {
+static bool check_shape(const struct fff_found *found, size_t rows, size_t columns) {
+    const fff_tensor *tensor = found->tensor;
     size_t rank = rows > 0 ? 2 : 1;
     const size_t shape[2] = {rows > 0 ? rows : columns, columns};
     if (columns == 0 ? tensor->count != 1 : tensor->rank != rank) {
-        return FFF_FAIL(report, "tensor '%s' has %zu dimensions and %zu elements where %zu and %zu are expected", name,
+        return FFF_FAIL(&found->report,
+                        "tensor '%s' has %zu dimensions and %zu elements where %zu and %zu are expected", found->name,
                         tensor->rank, tensor->count, columns == 0 ? 0 : rank,
                         columns == 0 ? 1
                         : rows > 0   ? rows * columns
@@ -118,37 +119,47 @@ static bool check_shape(const struct fff_report *report, const char *name, const
     }
     for (size_t i = 0; i < rank && columns > 0; i++) {
         if (tensor->shape[i] != shape[i]) {
-            return FFF_FAIL(report, "tensor '%s': dimension %zu is %zu where %zu is expected", name, i,
+            return FFF_FAIL(&found->report, "tensor '%s': dimension %zu is %zu where %zu is expected", found->name, i,
                             tensor->shape[i], shape[i]);
         }
     }
-    return fff_tensor_has_floats(tensor) ||
-           FFF_FAIL(report, "tensor '%s' has dtype %s where floating point (F32, F16, BF16, F64) is expected", name,
-                    tensor->type_name);
+    return true;
+}
+
+bool fff_load_find(const struct fff_loading *loading, const char *name, size_t rows, size_t columns,
+                   struct fff_found *found) {
+    found->report = loading->report;
+    found->tensor = find(loading, name, found->name, &found->report.path); /* of the shard */
+    return found->tensor != NULL ? check_shape(found, rows, columns) : fail_missing(loading, found->name);
+}
+
+bool fff_load_floats(struct fff_loading *loading, const struct fff_found *found, const float **values) {
+    fff_floats floats;
+    if (!fff_tensor_floats(found->tensor, &floats)) {
+        return FFF_FAIL(&found->report, "tensor '%s': out of memory", found->name);
+    }
+    if (floats.owned != NULL) {
+        fff_tensor_release(found->tensor);
+    }
+    *values = floats.values;
+    return fff_load_own(loading, floats.owned);
 }
 
 static bool load(struct fff_loading *loading, const char *name, size_t rows, size_t columns, const float **values,
                  const fff_tensor **stored) {
-    char full[FFF_LONGEST_PREFIX + FFF_LONGEST_NAME];
-    struct fff_report report = loading->report; /* of the shard */
-    const fff_tensor *tensor = find(loading, name, full, &report.path);
+    struct fff_found found;
     *values = NULL;
-    *stored = tensor;
-    if (tensor == NULL) {
-        return fail_missing(loading, full);
-    }
-    if (!check_shape(&report, full, tensor, rows, columns)) {
+    *stored = NULL;
+    if (!fff_load_find(loading, name, rows, columns, &found)) {
         return false;
     }
-    if (loading->checking) {
-        return true;
+    if (!fff_tensor_has_floats(found.tensor)) {
+        return FFF_FAIL(&found.report,
+                        "tensor '%s' has dtype %s where floating point (F32, F16, BF16, F64) is expected", found.name,
+                        found.tensor->type_name);
     }
-    fff_floats floats;
-    if (!fff_tensor_floats(tensor, &floats)) {
-        return FFF_FAIL(&report, "tensor '%s': out of memory", full);
-    }
-    *values = floats.values;
-    return fff_load_own(loading, floats.owned);
+    *stored = found.tensor;
+    return loading->checking || fff_load_floats(loading, &found, values);
 }
 
 bool fff_load(struct fff_loading *loading, const char *name, size_t rows, size_t columns, const float **values) {

@@ -15,6 +15,13 @@ struct linear {
     const fff_tensor *stored; /* the weight */
 };
 
+/* A feedforward's weight matrix as layers are made of it: in the type that the file has it in. */
+struct given {
+    fff_weight_type type;
+    const void *data;    /* aligned for its type; in the file's mapping where it is aligned there */
+    const float *scales; /* of int8: one a neuron */
+};
+
 struct norm {
     const float *weight, *bias; /* hidden_size */
 };
@@ -25,8 +32,11 @@ struct bert_layer {
     struct linear projections[3]; /* query, key and value; or all three in the first, head by head */
     float score_scale;
     struct linear attention_out;
-    struct linear in, out; /* of the feedforward: neurons x hidden_size, hidden_size x neurons */
-    fff_layer *trees;      /* where the kernels compute it; without the bias of `out` */
+    /* Of the feedforward: neurons x hidden_size, hidden_size x neurons. Their float32 weights are NULL where the
+     * kernels compute it and the file has another type. */
+    struct linear in, out;
+    struct given given_in, given_out;
+    fff_layer *trees; /* where the kernels compute it; without the bias of `out` */
 };
 
 struct fff_bert {
@@ -45,9 +55,12 @@ struct fff_bert {
     struct norm transform_norm;
     struct linear decoder; /* vocabulary x hidden_size; its weight is NULL if the model is none */
     struct linear pooler, head;
-    float **owned; /* what is not in the files' mappings */
+    void **owned; /* what is not in the files' mappings */
     size_t owned_count;
 };
+
+/* Whether feedforward layers are computed by the kernels, in the way that the options ask for. */
+bool fff_bert_by_kernels(const fff_bert *model);
 
 /* Whether a batch can be run: lengths and ids. */
 bool fff_bert_check_batch(const fff_bert *model, const fff_bert_batch *batch, const struct fff_report *report);

@@ -221,6 +221,11 @@ bool fff_bert_encode_f64(const fff_bert *model, const fff_bert_batch *batch, dou
     if (!fff_bert_check_batch(model, batch, &report)) {
         return false;
     }
+    for (size_t i = 0; i < config->layers; i++) {
+        if (model->layers[i].in.weight == NULL || model->layers[i].out.weight == NULL) {
+            return FFF_FAIL(&report, "a model runs in float64 only if it was opened to be computed densely");
+        }
+    }
     struct reference r = {
         .model = model,
         .length = length,

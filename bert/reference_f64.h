@@ -15,7 +15,8 @@ typedef struct fff_bert_seen_f64 {
     const uint32_t *nodes; /* tokens x path length; NULL for dense layers */
 } fff_bert_seen_f64;
 
-/* As fff_bert_encode(), one sequence at a time. `seen` may be NULL. */
+/* As fff_bert_encode(), one sequence at a time. `seen` may be NULL. The model is one whose feedforward is computed
+ * densely, or has float32 weights. */
 bool fff_bert_encode_f64(const fff_bert *model, const fff_bert_batch *batch, double *hidden,
                          void (*seen)(void *context, const fff_bert_seen_f64 *), void *context, char *error,
                          size_t error_size);

@@ -69,6 +69,9 @@ const fff_tensor *fff_safetensors_at(const fff_safetensors *file, size_t index);
 /* Whether a tensor is of F32, F16, BF16 or F64. */
 bool fff_tensor_has_floats(const fff_tensor *tensor);
 
+/* One element of a tensor of F32, F16, BF16, F64 or I8, the integer, as float32; of others 0. */
+float fff_tensor_element(const fff_tensor *tensor, size_t index);
+
 /* The elements of a tensor of F32, F16, BF16 or F64 as float32: a view where the file holds aligned F32, else a copy.
  * False when out of memory or, with *floats zeroed all the same, if it is of another type. */
 bool fff_tensor_floats(const fff_tensor *tensor, fff_floats *floats);

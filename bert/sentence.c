@@ -163,6 +163,22 @@ static bool read_text_length(const struct fff_report *report, const json_t *root
     return true;
 }
 
+static bool read_lower_case(const struct fff_report *report, const json_t *root, fff_sentence *sentence) {
+    const json_t *value = json_object_get(root, "do_lower_case");
+    if (value != NULL && !json_is_boolean(value) && !json_is_null(value)) {
+        char text[64];
+        fff_json_describe(value, text, sizeof text);
+        return FFF_FAIL(report, "setting 'do_lower_case' is %s where true or false is expected", text);
+    }
+    sentence->lower_case = json_is_true(value);
+    return true;
+}
+
+static bool read_text_settings(const struct fff_report *report, const json_t *root, fff_sentence *sentence) {
+    return (json_is_object(root) || FFF_FAIL(report, "the file is no JSON object")) &&
+           read_text_length(report, root, sentence) && read_lower_case(report, root, sentence);
+}
+
 /* A prompt that is put before each text. */
 static bool refuse_prompt(const struct fff_report *report, const json_t *root, fff_sentence *sentence) {
     (void)sentence;
@@ -220,7 +236,8 @@ bool fff_sentence_open(const char *directory, size_t hidden_size, fff_sentence *
     static const struct {
         const char *name;
         bool (*read)(const struct fff_report *report, const json_t *root, fff_sentence *sentence);
-    } files[] = {{"sentence_bert_config.json", read_text_length}, {"config_sentence_transformers.json", refuse_prompt}};
+    } files[] = {{"sentence_bert_config.json", read_text_settings},
+                 {"config_sentence_transformers.json", refuse_prompt}};
     *sentence = (fff_sentence){0};
     bool ok = open_pooling(directory, hidden_size, sentence, error, error_size);
     for (size_t i = 0; i < sizeof files / sizeof *files && ok; i++) {

@@ -22,6 +22,7 @@ typedef struct fff_sentence {
     fff_pooling pooling;
     bool normalize;     /* to length 1 */
     size_t text_length; /* tokens that a text is cut to; 0: nothing is said */
+    bool lower_case;    /* texts, before they are tokenized */
 } fff_sentence;
 
 /* Reads what there is of it in a model's folder, whose hidden states are `hidden_size` wide. False with one line in

@@ -26,7 +26,7 @@ static float float_of_f16(uint16_t half) {
     return float_of_bits(sign | (exponent + 127 - 15) << 23 | fraction << 13);
 }
 
-static float element(const fff_tensor *tensor, size_t index) {
+float fff_tensor_element(const fff_tensor *tensor, size_t index) {
     const unsigned char *data = tensor->data;
     uint16_t half;
     float single;
@@ -38,7 +38,8 @@ static float element(const fff_tensor *tensor, size_t index) {
     case FFF_TENSOR_BF16:
         memcpy(&half, data + index * sizeof half, sizeof half);
         return float_of_bits((uint32_t)half << 16);
-    default: return 0; /* not called for these */
+    case FFF_TENSOR_I8: return (float)((const signed char *)data)[index];
+    default: return 0;
     }
 }
 
@@ -62,7 +63,7 @@ bool fff_tensor_floats(const fff_tensor *tensor, fff_floats *floats) {
     }
     floats->owned = malloc(bytes > 0 ? bytes : 1);
     for (size_t i = 0; i < tensor->count && floats->owned != NULL; i++) {
-        floats->owned[i] = element(tensor, i);
+        floats->owned[i] = fff_tensor_element(tensor, i);
     }
     floats->values = floats->owned;
     return floats->owned != NULL;

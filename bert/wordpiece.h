@@ -16,7 +16,7 @@
 extern "C" {
 #endif
 
-typedef struct fff_tokenizer fff_tokenizer; /* immutable: any number of threads may use one */
+typedef struct fff_tokenizer fff_tokenizer; /* not changed by use: any number of threads may use one */
 
 /* A tokenizer.json or vocab.txt, and tokenizer_config.json, special_tokens_map.json and added_tokens.json in its folder
  * as far as they are there. NULL with one line in `error`. */
@@ -25,6 +25,10 @@ fff_tokenizer *fff_tokenizer_open(const char *path, char *error, size_t error_si
 /* A file's bytes alone. `name` stands in messages. */
 fff_tokenizer *fff_tokenizer_read(const char *name, const char *bytes, size_t length, char *error, size_t error_size);
 void fff_tokenizer_close(fff_tokenizer *tokenizer);
+
+/* From now on each text becomes lower case before all else, special tokens in it too: what sentence-transformers does
+ * where a model's do_lower_case is true. To be called before the tokenizer is shared among threads. */
+void fff_tokenizer_lower_texts(fff_tokenizer *tokenizer);
 
 /* *ids, to free(), becomes the ids of a text in UTF-8 with the special tokens around it; at most max_ids, nor more than
  * the model's files allow: what the text has too many is cut from its end. Bytes that are no UTF-8 count as U+FFFD.

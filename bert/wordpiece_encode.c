@@ -186,6 +186,18 @@ static bool emit_all(struct encoding *encoding, const int32_t *ids, size_t count
     return true;
 }
 
+void fff_tokenizer_lower_texts(fff_tokenizer *tokenizer) {
+    tokenizer->lower_texts = true;
+}
+
+/* The characters that are encoded. */
+static bool read_text(const fff_tokenizer *tokenizer, const char *text, size_t length, struct fff_text *points,
+                      const struct fff_report *report) {
+    static const struct fff_normalize_step lower = {.kind = FFF_NORMALIZE_LOWER};
+    return (fff_text_append_utf8(points, text, length) || FFF_FAIL(report, "out of memory")) &&
+           (!tokenizer->lower_texts || fff_normalize(points, &lower, 1, report));
+}
+
 bool fff_tokenizer_try_encode(const fff_tokenizer *tokenizer, const char *text, size_t length, size_t max_ids,
                               int32_t **ids, size_t *count, char *error, size_t error_size) {
     const struct fff_report report = {"tokenizer", error, error_size};
@@ -194,7 +206,7 @@ bool fff_tokenizer_try_encode(const fff_tokenizer *tokenizer, const char *text, 
     struct encoding encoding = {.tokenizer = tokenizer, .report = &report, .most = most > around ? most - around : 0};
     struct fff_text points = {0};
     encoding.most += tokenizer->before_count;
-    bool ok = fff_text_append_utf8(&points, text, length) || FFF_FAIL(&report, "out of memory");
+    bool ok = read_text(tokenizer, text, length, &points, &report);
     ok = ok && emit_all(&encoding, tokenizer->before, tokenizer->before_count) &&
          find_tokens(&encoding, &tokenizer->raw, points.data, points.count, encode_raw);
     encoding.most += tokenizer->after_count;

@@ -41,6 +41,7 @@ struct fff_tokenizer {
     size_t most_ids;        /* that the model's files allow for a text; SIZE_MAX unless they say */
     int32_t unknown, mask, pad;
     struct fff_matcher first, inside; /* pieces that a word begins with, or goes on with; values are ids */
+    bool lower_texts;                 /* before added tokens are looked for */
     struct fff_normalize_step steps[FFF_TOKENIZER_MAX_STEPS];
     size_t step_count;
     enum fff_split split;

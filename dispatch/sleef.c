@@ -40,8 +40,18 @@ static const struct probe SILU[] = {
 
 enum { MOST_PROBES = 32 };
 
-static bool as_recorded(const struct fff_kernels *kernels, fff_activation activation, const struct probe *probes,
-                        size_t count) {
+/* Of the activations that are computed with SLEEF; the one place that knows which. */
+static const struct {
+    const struct probe *probes;
+    size_t count;
+} PROBES[FFF_ACTIVATION_COUNT] = {
+    [FFF_ACTIVATION_GELU_TANH] = {GELU_TANH, sizeof GELU_TANH / sizeof *GELU_TANH},
+    [FFF_ACTIVATION_SILU] = {SILU, sizeof SILU / sizeof *SILU},
+};
+
+static bool as_recorded(const struct fff_kernels *kernels, fff_activation activation) {
+    const struct probe *probes = PROBES[activation].probes;
+    size_t count = PROBES[activation].count;
     float logits[MOST_PROBES], found[MOST_PROBES];
     for (size_t i = 0; i < count; i++) {
         logits[i] = probes[i].logit;
@@ -57,15 +67,16 @@ static bool as_recorded(const struct fff_kernels *kernels, fff_activation activa
 _Static_assert(sizeof GELU_TANH / sizeof *GELU_TANH <= MOST_PROBES && sizeof SILU / sizeof *SILU <= MOST_PROBES,
                "more probes than as_recorded() has room for");
 
+int fff_activation_uses_sleef(fff_activation activation) {
+    return (unsigned)activation < FFF_ACTIVATION_COUNT && PROBES[activation].count > 0;
+}
+
 fff_status fff_sleef_check_activation(fff_isa isa, fff_activation activation) {
-    const struct fff_kernels *kernels = fff_kernels_of(isa);
-    bool right = true;
-    fff_fp_environment callers = fff_fp_enter();
-    if (activation == FFF_ACTIVATION_GELU_TANH) {
-        right = as_recorded(kernels, activation, GELU_TANH, sizeof GELU_TANH / sizeof *GELU_TANH);
-    } else if (activation == FFF_ACTIVATION_SILU) {
-        right = as_recorded(kernels, activation, SILU, sizeof SILU / sizeof *SILU);
+    if (!fff_activation_uses_sleef(activation)) {
+        return FFF_OK;
     }
+    fff_fp_environment callers = fff_fp_enter();
+    bool right = as_recorded(fff_kernels_of(isa), activation);
     fff_fp_leave(callers);
     return right ? FFF_OK : FFF_ERROR_SLEEF;
 }

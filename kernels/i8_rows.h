@@ -1,5 +1,6 @@
 /* What the vector instruction sets share for I8 input rows: exact integer dot products in blocks that 32 bits can hold,
- * and from those to logits. They differ in integer_dots() and in how far their tokens' integers are offset.
+ * and from those to logits. They differ in the registers and instructions that integer_dots.h has, and in how far
+ * their tokens' integers are offset.
  *
  * Everything here is inlined into the functions that use it; no copy is left to the linker. */
 #ifndef FFF_KERNELS_I8_ROWS_H
@@ -12,12 +13,77 @@ enum { INTEGER_BLOCK = 1 << 16 };
 
 enum { INTEGER_TOKENS = 4 /* against a row of their own */ };
 
-/* The folder's: dots[r * tokens + t] is the sum of products of weights[r] and input[t], `bytes` of each, which are at
- * most INTEGER_BLOCK and a multiple of FFF_QUANTISED_STEP. `rows` by `tokens` is 1 by 1, 1 by INTEGER_TOKENS or a dot
- * tile, constants wherever this is inlined. The inputs are aligned to 64 bytes. `ahead` as for a dot tile. */
+/* The most registers of sums: those of a dot tile, or several for each dot product, so that no addition waits for the
+ * one before. */
+enum { MOST_CHAINS = FFF_DOT_TILE_ROWS * FFF_DOT_TILE_TOKENS };
+
+/* Of the folder are the types, dot_register, of 32-bit sums, and byte_register, of BYTES_AT_ONCE bytes, ready to be
+ * multiplied; and: */
+
+FFF_INLINE dot_register zero_dots(void);
+FFF_INLINE byte_register load_token(const unsigned char *at); /* which is aligned to 64 bytes, and */
+FFF_INLINE byte_register load_weights(const unsigned char *at);
+FFF_INLINE dot_register add_products(dot_register dots, byte_register token, byte_register weights);
+FFF_INLINE dot_register add_dots(dot_register a, dot_register b);
+/* dots[i] = the sum of the lanes of registers[i]; `count` is 1 or a multiple of 4. */
+FFF_INLINE void store_dots(const dot_register *registers, int count, int32_t *dots);
+
+/* Adds the products of BYTES_AT_ONCE bytes of each row and each token. */
+FFF_INLINE void add_tile(int rows, int tokens, const unsigned char *const *weights, const unsigned char *const *input,
+                         size_t at, dot_register *dots) {
+    byte_register row[FFF_DOT_TILE_ROWS];
+    FFF_UNROLL
+    for (int r = 0; r < rows; r++) {
+        row[r] = load_weights(weights[r] + at);
+    }
+    FFF_UNROLL
+    for (int t = 0; t < tokens; t++) {
+        byte_register token = load_token(input[t] + at);
+        FFF_UNROLL
+        for (int r = 0; r < rows; r++) {
+            dots[r * tokens + t] = add_products(dots[r * tokens + t], token, row[r]);
+        }
+    }
+}
+
+/* dots[r * tokens + t] is the sum of products of weights[r] and input[t], `bytes` of each, which are at most
+ * INTEGER_BLOCK and a multiple of FFF_QUANTISED_STEP. `rows` by `tokens` is 1 by 1, 1 by INTEGER_TOKENS or a dot tile,
+ * constants wherever this is inlined. The inputs are aligned to 64 bytes. `ahead` as for a dot tile. */
 FFF_INLINE void integer_dots(int rows, int tokens, const unsigned char *const *weights,
                              const unsigned char *const *input, const unsigned char *const *ahead, size_t bytes,
-                             int32_t *dots);
+                             int32_t *dots) {
+    _Static_assert(FFF_QUANTISED_STEP % BYTES_AT_ONCE == 0, "steps are whole");
+    int pairs = rows * tokens, chains = pairs > INTEGER_TOKENS ? 1 : pairs > 1 ? 2 : 4; /* of each pair */
+    dot_register sums[MOST_CHAINS];
+    FFF_UNROLL
+    for (int i = 0; i < pairs * chains; i++) {
+        sums[i] = zero_dots();
+    }
+    size_t at = 0;
+    for (; at + BYTES_AT_ONCE * chains <= bytes; at += BYTES_AT_ONCE * chains) {
+        FFF_UNROLL
+        for (int c = 0; c < chains; c++) {
+            add_tile(rows, tokens, weights, input, at + BYTES_AT_ONCE * c, sums + c * pairs);
+        }
+        if (ahead != NULL && at % FFF_LINE_BYTES == 0) {
+            FFF_UNROLL
+            for (int t = 0; t < tokens; t++) {
+                __builtin_prefetch(ahead[t] + at, 0, 2);
+            }
+        }
+    }
+    for (; at < bytes; at += BYTES_AT_ONCE) { /* fewer than there are chains */
+        add_tile(rows, tokens, weights, input, at, sums);
+    }
+    FFF_UNROLL
+    for (int c = 1; c < chains; c++) {
+        FFF_UNROLL
+        for (int i = 0; i < pairs; i++) {
+            sums[i] = add_dots(sums[i], sums[c * pairs + i]);
+        }
+    }
+    store_dots(sums, pairs, dots);
+}
 
 /* logits[r * tokens + t] is the logit of rows[r] for token t. */
 FFF_INLINE void integer_logits(const struct fff_trees *trees, int row_count, int token_count, const size_t *rows,

@@ -41,6 +41,12 @@ enum { FFF_DOT_TILE_ROWS = 3, FFF_DOT_TILE_TOKENS = 4 };
  *     BF16  of each step, columns i and i + 16 lie side by side: column c is the bfloat16 at 2 fff_bf16_place(c), which
  *           makes 32-bit words that are widened by a shift and a mask
  *     I8    column c is the byte at c, and stands for that integer times the row's scale
+ *
+ * I8 output rows of trees of FFF_INTEGER_LEVELS levels or more (kernels/toolbox.h) have their columns in another order,
+ * for integer sums: of each whole step of 64, columns i and i + 16 lie side by side, and so do i + 32 and i + 48, the
+ * former of them plus 128, without sign. With i = 4 l + k, k from 0 to 3, they are the bytes 16 l + 2 k and on, and
+ * 16 l + 8 + 2 k and on: where two rows' words are interleaved by unpacking, columns come out in order. What is left
+ * behind the last whole step is as above. fff_integer_place() is this.
  */
 enum { FFF_ROW_STEP = 32 };
 
@@ -121,6 +127,12 @@ typedef void fff_roots_function(const struct fff_trees *trees, size_t count, con
  *             y[j] = fma(factors[i * entries + e], output row (tree, nodes[i * entries + e])[j], y[j])
  *
  * A factor is the entry's activation; of I8 rows, times the row's scale. So a layer's trees may come in several calls.
+ * Of I8 rows of trees with FFF_INTEGER_LEVELS levels or more, instead, for each tree:
+ *
+ *     m = the largest |factor| of the tree's entries
+ *     unit, q[level] = the factors as integers of at most 32767 (docs/numerics.md: int8 output rows)
+ *     y[j] = fma(the sum of q[level] * row[j] over levels, an exact integer, rounded to a float; unit; y[j])
+ *
  * Writes output_width floats a token, at any alignment; they share no memory with the arguments. */
 typedef void fff_accumulate_function(const struct fff_trees *trees, size_t count, const uint32_t *tokens,
                                      const uint32_t *nodes, const float *factors, unsigned write, float *output,

@@ -94,6 +94,32 @@ FFF_INLINE void fff_pad_tail(const float *input, size_t width, float tail[FFF_PA
     }
 }
 
+/* ---- Integer sums ----------------------------------------------------------------------------- */
+
+/* I8 output rows of trees of so many levels are added up as integers, times factors that are quantised to 16 bits;
+ * those of fewer levels as floats, in which they are as fast. */
+enum { FFF_INTEGER_LEVELS = 4, FFF_FACTOR_MOST = 32767 };
+
+FFF_INLINE bool fff_has_integer_sums(size_t level_count) {
+    return level_count >= FFF_INTEGER_LEVELS;
+}
+
+/* Where such a row has the byte of a column, and what has been added to it (kernels.h). */
+enum { FFF_INTEGER_STEP = 64, FFF_INTEGER_OFFSET = 128 };
+struct fff_integer_place {
+    size_t byte;
+    int offset;
+};
+FFF_INLINE struct fff_integer_place fff_integer_place(size_t column, size_t width) {
+    size_t in_step = column % FFF_INTEGER_STEP, step = column - in_step;
+    if (step + FFF_INTEGER_STEP > width) {
+        return (struct fff_integer_place){column, 0};
+    }
+    size_t quarter = in_step / 16, lane = in_step % 16 / 4, word = in_step % 4 + 4 * (quarter / 2);
+    return (struct fff_integer_place){step + 16 * lane + 2 * word + quarter % 2,
+                                      quarter % 2 == 0 ? FFF_INTEGER_OFFSET : 0};
+}
+
 /* ---- Routing --------------------------------------------------------------------------------- */
 
 /* Whether a logit leads right: an index, 0 or 1, for there must be no branch to mispredict. NaN leads left. */
@@ -131,20 +157,21 @@ FFF_INLINE void fff_set_scale_of_quantised(unsigned char *token, size_t width, f
     memcpy(token + fff_quantised_width(width), &scale, sizeof scale);
 }
 
-/* The largest size of a token's inputs, or of a row's weights, to its scale and what multiplies them. Of less than
- * FFF_LEAST_QUANTISED all are taken for 0; one that is not finite makes all logits NaN. */
+/* The largest size of a token's inputs, of a row's weights or of a token's factors, to their scale and what multiplies
+ * them, to become integers of at most `most`. Of less than FFF_LEAST_QUANTISED all are taken for 0; one that is not
+ * finite makes all that they are used for NaN. */
 #define FFF_LEAST_QUANTISED 0x1p-100f
 struct fff_quantiser {
     float scale, factor;
 };
-FFF_INLINE struct fff_quantiser fff_make_quantiser(float largest) {
+FFF_INLINE struct fff_quantiser fff_make_quantiser(float largest, int most) {
     if (!(largest <= FLT_MAX)) {
         return (struct fff_quantiser){__builtin_nanf(""), 0.0f};
     }
     if (largest < FFF_LEAST_QUANTISED) {
         return (struct fff_quantiser){1.0f, 0.0f};
     }
-    return (struct fff_quantiser){largest / FFF_QUANTISED_MOST, FFF_QUANTISED_MOST / largest};
+    return (struct fff_quantiser){largest / (float)most, (float)most / largest};
 }
 
 /* An I8 row's logit, once the integer sum is there. */

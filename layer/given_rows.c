@@ -15,12 +15,12 @@ static const struct fff_part *path_sum_of(const fff_layer *layer) {
     return fits ? &layer->parts[0] : NULL;
 }
 
-/* All rows as nodes of one tree, each visited at a level of its own. */
+/* All rows as nodes of trees of one level, one for each entry of a list, which lie in the same memory. */
 static struct fff_trees listed_rows(const struct fff_part *part, size_t count) {
     struct fff_trees all = part->trees;
-    all.node_count *= all.tree_count;
-    all.tree_count = 1;
-    all.level_count = count;
+    all.node_count = 0;
+    all.tree_count = count;
+    all.level_count = 1;
     all.near_levels = 0;
     return all;
 }
@@ -56,8 +56,8 @@ static void dot_listed(const struct fff_part *part, const struct fff_trees *all,
         part->kernels->quantise(all->input_width, given, memory);
         input = memory;
     }
-    for (size_t e = 0; e < all->level_count; e++) {
-        if (e + ROWS_AHEAD < all->level_count) {
+    for (size_t e = 0; e < all->tree_count; e++) {
+        if (e + ROWS_AHEAD < all->tree_count) {
             fff_fetch_l2(all->input_rows + rows[e + ROWS_AHEAD] * all->row_stride, all->input_bytes);
         }
         fff_input_kernels(part)->node_dot(all, rows[e], 1, &ONLY, input, 0, &logits[e], 1);
@@ -136,7 +136,8 @@ fff_status fff_sum_rows(const fff_layer *layer, size_t batch, size_t count, cons
         return FFF_ERROR_NULL_POINTER;
     }
     const struct fff_part *part = path_sum_of(layer);
-    if (part == NULL || count == 0) {
+    bool placed = part != NULL && part->output_type == FFF_WEIGHT_I8 && fff_has_integer_sums(part->trees.level_count);
+    if (part == NULL || placed || count == 0) {
         return FFF_ERROR_OPTION;
     }
     if (batch == 0) {

@@ -20,6 +20,8 @@
 
 static const uint32_t ONLY = 0; /* the number of a token that goes alone */
 
+enum { PREPARE_AHEAD = 2 /* tokens whose inputs are fetched while others become integers */ };
+
 /* ---- One call's work ------------------------------------------------------------------------- */
 
 /* Where in the workspace a task's slice is. */
@@ -142,9 +144,12 @@ static void prepare_tokens(const struct fff_job *job, size_t first, size_t count
     const struct fff_part *part = job->part;
     unsigned char *quantised = memory + job->plan.walk.quantised + place * fff_token_bytes(part);
     struct fff_exact_token *tokens = (struct fff_exact_token *)(void *)(memory + job->plan.walk.tokens) + place;
-    bool integers = part->input_type == FFF_WEIGHT_I8;
+    bool integers = part->input_type == FFF_WEIGHT_I8, far = fff_beyond_l2(&part->trees);
     for (size_t i = 0; i < count && (integers || part->exact_routes); i++, quantised += fff_token_bytes(part)) {
         const float *input = job->input + (first + i) * job->input_stride;
+        if (far && i + PREPARE_AHEAD < count) { /* inputs come from beyond L2, too */
+            fff_fetch_l2(input + PREPARE_AHEAD * job->input_stride, part->trees.input_width * sizeof(float));
+        }
         if (integers) {
             part->kernels->quantise(part->trees.input_width, input, quantised);
         }

@@ -179,9 +179,21 @@ static size_t write_f16(unsigned char *to, size_t count, const float *run) {
     return count;
 }
 
-/* Stores a run, of int8 the integers; returns how many of them fit. */
-static size_t write_run(unsigned char *to, fff_weight_type type, size_t column, size_t count, const float *run) {
-    switch (type) {
+/* A matrix on its way: where its rows go, and of int8 rows the scales and, if wanted, the sums of their integers. */
+struct transfer {
+    struct given given;
+    fff_weight_type type;
+    unsigned char *to;
+    size_t stride;
+    float *scales;
+    int64_t *sums;
+    bool integer_sums; /* int8 output rows whose columns are placed for them */
+};
+
+/* Stores a run of a row, of int8 the integers; returns how many of them fit. */
+static size_t write_run(const struct transfer *transfer, size_t row, size_t column, size_t count, const float *run) {
+    unsigned char *to = transfer->to + row * transfer->stride;
+    switch (transfer->type) {
     case FFF_WEIGHT_F32: memcpy(to + 4 * column, run, count * sizeof *run); return count;
     case FFF_WEIGHT_BF16:
         for (size_t i = 0; i < count; i++) {
@@ -192,7 +204,11 @@ static size_t write_run(unsigned char *to, fff_weight_type type, size_t column, 
     case FFF_WEIGHT_F16: return write_f16(to + 2 * column, count, run);
     case FFF_WEIGHT_I8:
         for (size_t i = 0; i < count; i++) {
-            to[column + i] = (unsigned char)(int8_t)run[i];
+            struct fff_integer_place place = {column + i, 0};
+            if (transfer->integer_sums) {
+                place = fff_integer_place(column + i, transfer->given.columns);
+            }
+            to[place.byte] = (unsigned char)((int)run[i] + place.offset);
         }
         return count;
     }
@@ -218,16 +234,6 @@ static fff_status for_tiles(const struct given *given, fff_status (*each)(void *
     return status;
 }
 
-/* A matrix on its way: where its rows go, and of int8 rows the scales and, if wanted, the sums of their integers. */
-struct transfer {
-    struct given given;
-    fff_weight_type type;
-    unsigned char *to;
-    size_t stride;
-    float *scales;
-    int64_t *sums;
-};
-
 /* The largest size in each row, which int8 rows want first. */
 static fff_status find_largest(void *context, const struct tile *tile) {
     struct transfer *transfer = context;
@@ -250,7 +256,7 @@ static fff_status pack_floats(void *context, const struct tile *tile) {
     float run[TILE];
     for (size_t row = tile->row; row < tile->row + tile->rows; row++) {
         read_floats(&transfer->given, row, tile->column, tile->columns, run);
-        size_t fit = write_run(transfer->to + row * transfer->stride, transfer->type, tile->column, tile->columns, run);
+        size_t fit = write_run(transfer, row, tile->column, tile->columns, run);
         if (fit < tile->columns) {
             return refuse(&transfer->given, FFF_ERROR_WEIGHT, row, tile->column + fit);
         }
@@ -263,7 +269,7 @@ static fff_status pack_quantised(void *context, const struct tile *tile) {
     const struct transfer *transfer = context;
     float run[TILE];
     for (size_t row = tile->row; row < tile->row + tile->rows; row++) {
-        float factor = fff_make_quantiser(transfer->scales[row]).factor;
+        float factor = fff_make_quantiser(transfer->scales[row], FFF_QUANTISED_MOST).factor;
         read_floats(&transfer->given, row, tile->column, tile->columns, run);
         for (size_t i = 0; i < tile->columns; i++) {
             run[i] = rintf(run[i] * factor);
@@ -271,7 +277,7 @@ static fff_status pack_quantised(void *context, const struct tile *tile) {
                 transfer->sums[row] += (int64_t)run[i];
             }
         }
-        (void)write_run(transfer->to + row * transfer->stride, FFF_WEIGHT_I8, tile->column, tile->columns, run);
+        (void)write_run(transfer, row, tile->column, tile->columns, run);
     }
     return FFF_OK;
 }
@@ -285,7 +291,7 @@ static fff_status pack_integers(void *context, const struct tile *tile) {
         for (size_t i = 0; i < tile->columns && transfer->sums != NULL; i++) {
             transfer->sums[row] += (int64_t)run[i];
         }
-        (void)write_run(transfer->to + row * transfer->stride, FFF_WEIGHT_I8, tile->column, tile->columns, run);
+        (void)write_run(transfer, row, tile->column, tile->columns, run);
     }
     return FFF_OK;
 }
@@ -336,7 +342,7 @@ static fff_status transfer_all(struct transfer *transfer) {
         status = for_tiles(given, pack_quantised, transfer);
     }
     for (size_t row = 0; row < given->rows && status == FFF_OK; row++) {
-        transfer->scales[row] = fff_make_quantiser(transfer->scales[row]).scale;
+        transfer->scales[row] = fff_make_quantiser(transfer->scales[row], FFF_QUANTISED_MOST).scale;
     }
     return status;
 }
@@ -386,6 +392,8 @@ static struct transfer output_transfer(const fff_layer_desc *desc, const struct 
         .to = memory + rows->start + rows->output_offset,
         .stride = rows->stride,
         .scales = floats_at(memory, rows->output_scales),
+        .integer_sums =
+            packing->output_type == FFF_WEIGHT_I8 && rows == &packing->nodes && fff_has_integer_sums(desc->depth + 1),
     };
 }
 

@@ -18,6 +18,7 @@ import os
 import pathlib
 import random
 import re
+import struct
 import subprocess
 import sys
 import tempfile
@@ -122,19 +123,35 @@ def check_narrow_layers(page, fff):
     page.expect("float32 rows read, of {} |", exact["deciding"])
 
 
+STORES = ["bf16", "f16", "i8", "bf16+i8"]
+
+
+def whole_run(model):
+    """Cells of a table: hidden states from float64's, best predictions that are float64's, sequences apart."""
+    way = model["end_to_end"][0]
+    assert model["ok"] and differing(model) == 0
+    return [short(way["hidden_error"]), way["top1"], way["predictions"], way["sequences_apart"], model["sequences"]]
+
+
+WHOLE_RUN = " {} | {} of {} | {} of {} |"
+
+
 def check_narrow_models(page, fff):
     page.command(f"OPENBLAS_CORETYPE={CORE} fff verify --store bf16 tests/data/bert_*")
-    rows = {"bert_fff_tiny": "1x5", "bert_fff_3x4_cls": "3x4, a classifier"}
-    figures, same, predictions = {name: [] for name in rows}, 0, 0
-    for store in [["bf16"], ["f16"], ["i8"], ["i8", "--exact-routes"]]:
-        for model in verify(fff, "--store", *store, *[ROOT / "tests" / "data" / name for name in rows]):
-            way = model["end_to_end"][0]
-            figures[pathlib.Path(model["path"]).name] += [short(way["hidden_error"]), way["sequences_apart"]]
-            same, predictions = same + way["top1"], predictions + way["predictions"]
-            assert model["sequences"] == 3
-    for name, shape in rows.items():
-        page.expect(f"| {name}, {shape} |" + " {} |" * 8, *figures[name])
-    page.expect("Best predictions are float64's in {} of {} cases.", same, predictions)
+    rows = {"bert_fff_tiny": "1x5", "bert_fff_3x4_cls": "3x4, a classifier", "bert_ff_tiny": "96x0", "bert_mlm_tiny": "48x0"}
+    paths = [ROOT / "tests" / "data" / name for name in rows]
+    for store in STORES:
+        found = zip(rows.items(), verify(fff, "--store", store, *paths),
+                    verify(fff, "--store", store, "--exact-routes", *paths))
+        for (name, shape), plain, exact in found:
+            cells = whole_run(plain)
+            if shape.endswith("x0"):  # no routes, and nothing to make exact
+                assert whole_run(exact) == cells
+                page.expect(f"| {name}, {shape} | {store} | – | {{}} | {{}} of {{}} | – | – | – | – |", *cells[:3])
+                continue
+            assert exact["store"]["nodes_apart"] == 0
+            page.expect(f"| {name}, {shape} | {store} | {{}} of {{}} |" + 2 * WHOLE_RUN, plain["store"]["tokens_apart"],
+                        plain["store"]["tokens"], *cells, *whole_run(exact))
 
 
 def check_minilm(page, fff):
@@ -149,13 +166,68 @@ def check_minilm(page, fff):
                 f"{100 * max(isa['bound_used'] for isa in model['isas']):.0f}")
 
 
+def write_first_sentences(path, count):
+    """The first sequences of the recorded sentences and their embeddings, padded to the longest of them."""
+    content = (ROOT / "tests/data/minilm/sentences.safetensors").read_bytes()
+    begin = 8 + struct.unpack_from("<Q", content)[0]
+    tensors = json.loads(content[8:begin])
+
+    def rows(name):
+        (_, columns), (first, end) = tensors[name]["shape"], tensors[name]["data_offsets"]
+        data = content[begin + first : begin + end]
+        return [data[i * 4 * columns : (i + 1) * 4 * columns] for i in range(count)]
+
+    length = max(len(row.rstrip(b"\0")) + 3 for row in rows("attention_mask")) // 4
+    header, data = {}, b""
+    for name, columns in [("input_ids", length), ("attention_mask", length), ("embedding", tensors["embedding"]["shape"][1])]:
+        cut = b"".join(row[: 4 * columns] for row in rows(name))
+        header[name] = {"dtype": tensors[name]["dtype"], "shape": [count, columns],
+                        "data_offsets": [len(data), len(data) + len(cut)]}
+        data += cut
+    text = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + data)
+
+
+def check_narrow_minilm(page, fff):
+    page.command(f"OPENBLAS_CORETYPE={CORE} fff verify build-minilm --expected first32.safetensors --layer-tokens 64 --store bf16")
+    with tempfile.TemporaryDirectory() as folder:
+        first = pathlib.Path(folder, "first32.safetensors")
+        write_first_sentences(first, 32)
+        for store in STORES:
+            (model,) = verify(fff, ROOT / "build-minilm", "--expected", first, "--layer-tokens", "64", "--store", store)
+            way = model["end_to_end"][0]
+            page.expect(f"| MiniLM, {store} | {{}} | {{}} | {{}} | {{}} |", differing(model),
+                        short_fraction(model["store"]["difference_rms"]), short(way["hidden_error"]),
+                        short(way["file"]["embedding"]))
+
+
+def write_ids(path, sequences):
+    random.seed(1)
+    path.write_text("".join(" ".join(map(str, random.choices(range(32768), k=128))) + "\n" for _ in range(sequences)),
+                    encoding="utf-8")
+
+
+def check_narrow_shape(page, fff):
+    page.command(f"OPENBLAS_CORETYPE={CORE} fff verify model-bf16 --ids ids4.txt --layer-tokens 64")
+    with tempfile.TemporaryDirectory() as folder:
+        ids, name = pathlib.Path(folder, "ids4.txt"), pathlib.Path(folder, "model-bf16")
+        write_ids(ids, 4)
+        subprocess.run([fff, "make-checkpoint", name, "--untied", "--bf16"], check=True)
+        for store, exact in [([], False), (["--store", "bf16+i8"], False), (["--store", "i8"], False),
+                             (["--store", "i8", "--exact-routes"], True)]:
+            (model,) = verify(fff, name, "--ids", ids, "--layer-tokens", "64", *store)
+            assert model["store"]["nodes_apart"] == 0 or not exact
+            layers = model["end_to_end"][0]["layers"]
+            page.expect(f"| {' '.join(store) or 'nothing, so bf16'} | {{}} of {{}} | {{}} of {{}} |" + WHOLE_RUN,
+                        model["store"]["tokens_apart"], model["store"]["tokens"],
+                        sum(layer["tokens_apart"] for layer in layers), model["tokens"] * len(layers), *whole_run(model))
+
+
 def check_published_shape(page, fff):
     page.command(f"OPENBLAS_CORETYPE={CORE} fff verify model --ids ids.txt")
     with tempfile.TemporaryDirectory() as folder:
         ids, name = pathlib.Path(folder, "ids.txt"), pathlib.Path(folder, "model")
-        random.seed(1)
-        ids.write_text("".join(" ".join(map(str, random.choices(range(32768), k=128))) + "\n" for _ in range(128)),
-                       encoding="utf-8")
+        write_ids(ids, 128)
         subprocess.run([fff, "make-checkpoint", name, "--untied"], check=True)
         (model,) = verify(fff, name, "--ids", ids)
     kernels, masked = model["end_to_end"][0], model["end_to_end"][-1]
@@ -209,6 +281,8 @@ def main():
     if arguments.long:
         check_minilm(page, fff)
         check_published_shape(page, fff)
+        check_narrow_minilm(page, fff)
+        check_narrow_shape(page, fff)
     if arguments.update:
         PAGE.write_text(page.text, encoding="utf-8")
         return 0

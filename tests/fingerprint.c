@@ -59,70 +59,144 @@ static const struct stored {
     {"f16+bf16-exact", FFF_CHOOSE_F16, FFF_CHOOSE_BF16, FFF_ROUTES_EXACT},
     {"i8-exact", FFF_CHOOSE_I8, FFF_CHOOSE_I8, FFF_ROUTES_EXACT},
 };
-enum { STORED_KINDS = sizeof STORED / sizeof *STORED, LINES = FFF_ACTIVATION_COUNT + STORED_KINDS - 1 };
+enum {
+    STORED_KINDS = sizeof STORED / sizeof *STORED,
+    FORESTS = FFF_ACTIVATION_COUNT + STORED_KINDS - 1, /* the first line of layers with a leaf part, too */
+    LINES = FORESTS + STORED_KINDS,
+};
 
-static const char *line_name(int line) {
-    return line < FFF_ACTIVATION_COUNT ? ACTIVATIONS[line] : STORED[line - FFF_ACTIVATION_COUNT + 1].name;
+/* What a line of the file is of. */
+struct line {
+    char name[32];
+    fff_activation activation;
+    const struct stored *stored;
+    bool forest;
+};
+
+static struct line line_of(int index) {
+    struct line line = {.activation = FFF_ACTIVATION_GELU, .stored = &STORED[0], .forest = index >= FORESTS};
+    if (index < FFF_ACTIVATION_COUNT) {
+        line.activation = (fff_activation)index;
+    } else {
+        line.stored = &STORED[line.forest ? index - FORESTS : index - FFF_ACTIVATION_COUNT + 1];
+    }
+    snprintf(line.name, sizeof line.name, "%s%s", line.forest ? "leaves-" : "",
+             index < FFF_ACTIVATION_COUNT ? ACTIVATIONS[index] : line.stored->name);
+    return line;
 }
 
-static uint64_t fingerprint(fff_isa isa, int line) {
-    bool narrow = line >= FFF_ACTIVATION_COUNT;
-    int activation = narrow ? FFF_ACTIVATION_GELU : line;
-    const struct stored *stored = &STORED[narrow ? line - FFF_ACTIVATION_COUNT + 1 : 0];
-    static const size_t shapes[][4] = {
-        /* input width, output width, depth, trees */
+/* Everything that a layer and a call are given, for free(). */
+struct arrays {
+    float *all[16];
+    size_t count;
+    uint64_t state;
+};
+
+static float *filled(struct arrays *arrays, size_t count, bool wild) {
+    float *values = malloc((count + 1) * sizeof *values);
+    if (values == NULL) {
+        fputs("fingerprint: out of memory\n", stderr);
+        exit(1);
+    }
+    fill(values, count, wild, &arrays->state);
+    arrays->all[arrays->count++] = values;
+    return values;
+}
+
+enum { BATCH = 24, LEAF_WIDTH = 3 };
+struct shape {
+    size_t input_width, output_width, depth, trees;
+};
+
+static fff_layer_desc path_sum_desc(struct arrays *arrays, const struct shape *shape, const struct line *line,
+                                    bool wild) {
+    size_t rows = shape->trees * fff_nodes_per_tree(shape->depth);
+    bool wild_weights = wild && line->stored == &STORED[0] && !line->forest; /* not all of which every type holds */
+    float *in = filled(arrays, rows * shape->input_width, wild_weights);
+    float *out = filled(arrays, rows * shape->output_width, wild_weights);
+    return (fff_layer_desc){
+        .struct_size = sizeof(fff_layer_desc),
+        .input_width = shape->input_width,
+        .output_width = shape->output_width,
+        .depth = shape->depth,
+        .trees = shape->trees,
+        .activation = line->activation,
+        .input_weights = {in, shape->input_width, 1},
+        .biases = filled(arrays, rows, wild),
+        .output_weights = {out, shape->output_width, 1},
+        .store_input = line->stored->input,
+        .store_output = line->stored->output,
+        .routes = line->stored->routes,
+    };
+}
+
+/* A leaf part of the same shape, with every option. */
+static fff_layer_desc leaf_desc(struct arrays *arrays, const struct shape *shape, const struct line *line) {
+    static const float factor = 0.7f;
+    size_t leaves = shape->trees << shape->depth, nodes = leaves - shape->trees, neurons = leaves * LEAF_WIDTH;
+    fff_layer_desc desc = path_sum_desc(arrays, shape, line, false);
+    desc.routing = FFF_ROUTING_GREATER_EQUAL;
+    desc.leaf_width = LEAF_WIDTH;
+    desc.output_weights.data = filled(arrays, neurons * shape->output_width, false);
+    desc.leaf_weights = (fff_weights){filled(arrays, neurons * shape->input_width, false), shape->input_width, 1};
+    desc.leaf_biases = filled(arrays, neurons, false);
+    desc.leaf_output_biases =
+        (fff_weights){filled(arrays, leaves * shape->output_width, false), shape->output_width, 1};
+    desc.thresholds = filled(arrays, nodes, false);
+    desc.factor = &factor;
+    return desc;
+}
+
+static uint64_t hash_layer(uint64_t hash, const fff_layer_desc *desc, const float *input) {
+    size_t in = desc->input_width, out = desc->output_width, workspace_size = 0;
+    fff_layer *layer = NULL;
+    fff_status status = fff_layer_create(desc, &layer);
+    if (status == FFF_OK) {
+        status = fff_workspace_size(layer, BATCH, 1, &workspace_size);
+    }
+    size_t path = fff_layer_path_length(layer);
+    void *workspace = malloc(workspace_size + 1);
+    float *output = malloc(BATCH * out * sizeof(float)), *logits = malloc((BATCH * path + 1) * sizeof(float));
+    uint32_t *nodes = malloc((BATCH * path + 1) * sizeof(uint32_t));
+    if (status == FFF_OK) {
+        status = fff_route(layer, BATCH, input, in, nodes, path, logits, path, workspace, workspace_size, NULL);
+    }
+    if (status == FFF_OK) {
+        status = fff_forward(layer, BATCH, input, in, output, out, workspace, workspace_size, NULL);
+    }
+    if (status != FFF_OK) {
+        fprintf(stderr, "fingerprint: %s\n", fff_status_text(status));
+        exit(1);
+    }
+    hash = hash_floats(hash, logits, BATCH * path);
+    hash = hash_floats(hash, output, BATCH * out);
+    free(workspace);
+    fff_layer_destroy(layer);
+    free(output), free(logits), free(nodes);
+    return hash;
+}
+
+static uint64_t fingerprint(fff_isa isa, const struct line *line) {
+    static const struct shape shapes[] = {
         {1, 1, 2, 1}, {37, 53, 5, 2}, {64, 64, 7, 1}, {130, 31, 3, 4}, {768, 768, 5, 1}, {96, 200, 0, 40},
     };
-    enum { BATCH = 24 };
-    uint64_t hash = 0xcbf29ce484222325u, state = 5;
-    for (size_t shape = 0; shape < 2 * sizeof shapes / sizeof *shapes; shape++) {
-        const size_t *s = shapes[shape / 2];
-        bool wild = shape % 2 != 0, wild_weights = wild && !narrow; /* not all of which every type holds */
-        size_t rows = s[3] * fff_nodes_per_tree(s[2]), path = s[3] * (s[2] + 1), workspace_size;
-        float *w_in = malloc(rows * s[0] * sizeof(float)), *w_out = malloc(rows * s[1] * sizeof(float));
-        float *biases = malloc(rows * sizeof(float)), *input = malloc(BATCH * s[0] * sizeof(float));
-        float *output = malloc(BATCH * s[1] * sizeof(float)), *logits = malloc(BATCH * path * sizeof(float));
-        uint32_t *nodes = malloc(BATCH * path * sizeof(uint32_t));
-        fill(w_in, rows * s[0], wild_weights, &state);
-        fill(w_out, rows * s[1], wild_weights, &state);
-        fill(biases, rows, wild, &state);
-        fill(input, BATCH * s[0], wild, &state);
-        fff_layer_desc desc = {
-            .struct_size = sizeof desc,
-            .input_width = s[0],
-            .output_width = s[1],
-            .depth = s[2],
-            .trees = s[3],
-            .activation = (fff_activation)activation,
-            .isa = isa,
-            .input_weights = {w_in, s[0], 1},
-            .biases = biases,
-            .output_weights = {w_out, s[1], 1},
-            .store_input = stored->input,
-            .store_output = stored->output,
-            .routes = stored->routes,
-        };
-        fff_layer *layer = NULL;
-        fff_status status = fff_layer_create(&desc, &layer);
-        if (status == FFF_OK) {
-            status = fff_workspace_size(layer, BATCH, 1, &workspace_size);
+    struct arrays arrays = {.state = 5};
+    uint64_t hash = 0xcbf29ce484222325u;
+    for (size_t i = 0; i < 2 * sizeof shapes / sizeof *shapes; i++) {
+        const struct shape *shape = &shapes[i / 2];
+        bool wild = i % 2 != 0;
+        fff_layer_desc desc = path_sum_desc(&arrays, shape, line, wild), leaves;
+        float *input = filled(&arrays, BATCH * shape->input_width, wild);
+        if (line->forest) {
+            leaves = leaf_desc(&arrays, shape, line);
+            desc.next = &leaves;
+            desc.output_bias = filled(&arrays, shape->output_width, false);
         }
-        void *workspace = status == FFF_OK ? malloc(workspace_size) : NULL;
-        if (status == FFF_OK) {
-            status = fff_route(layer, BATCH, input, s[0], nodes, path, logits, path, workspace, workspace_size, NULL);
+        desc.isa = isa;
+        hash = hash_layer(hash, &desc, input);
+        while (arrays.count > 0) {
+            free(arrays.all[--arrays.count]);
         }
-        if (status == FFF_OK) {
-            status = fff_forward(layer, BATCH, input, s[0], output, s[1], workspace, workspace_size, NULL);
-        }
-        if (status != FFF_OK) {
-            fprintf(stderr, "fingerprint: %s\n", fff_status_text(status));
-            exit(1);
-        }
-        hash = hash_floats(hash, logits, BATCH * path);
-        hash = hash_floats(hash, output, BATCH * s[1]);
-        free(workspace);
-        fff_layer_destroy(layer);
-        free(w_in), free(w_out), free(biases), free(input), free(output), free(logits), free(nodes);
     }
     return hash;
 }
@@ -134,7 +208,8 @@ int main(int argc, char **argv) {
     }
     if (strcmp(argv[1], "--write") == 0) {
         for (int a = 0; a < LINES; a++) {
-            printf("%s %016llx\n", line_name(a), (unsigned long long)fingerprint(FFF_ISA_GENERIC, a));
+            const struct line line = line_of(a);
+            printf("%s %016llx\n", line.name, (unsigned long long)fingerprint(FFF_ISA_GENERIC, &line));
         }
         return 0;
     }
@@ -147,7 +222,8 @@ int main(int argc, char **argv) {
     for (int a = 0; a < LINES; a++) {
         char name[32];
         unsigned long long recorded;
-        if (fscanf(file, "%31s %llx", name, &recorded) != 2 || strcmp(name, line_name(a)) != 0) {
+        const struct line line = line_of(a);
+        if (fscanf(file, "%31s %llx", name, &recorded) != 2 || strcmp(name, line.name) != 0) {
             fprintf(stderr, "fingerprint: %s is damaged\n", argv[1]);
             return 2;
         }
@@ -155,8 +231,8 @@ int main(int argc, char **argv) {
             if (fff_isa_usable((fff_isa)isa) != FFF_OK) {
                 continue;
             }
-            uint64_t found = fingerprint((fff_isa)isa, a);
-            printf("%-14s %-12s %016llx%s\n", line_name(a), fff_isa_name((fff_isa)isa), (unsigned long long)found,
+            uint64_t found = fingerprint((fff_isa)isa, &line);
+            printf("%-21s %-12s %016llx%s\n", line.name, fff_isa_name((fff_isa)isa), (unsigned long long)found,
                    found == recorded ? "" : "  DIFFERS");
             differing += found != recorded;
             compared++;

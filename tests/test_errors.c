@@ -57,12 +57,13 @@ static void expect_refused(fff_status status, const fff_layer_desc *desc) {
     EXPECT(status, fff_layer_create(desc, &untouched));
     assert_ptr_equal(untouched, &seen);
 }
-#define REFUSED(status, change)                                                                                        \
+#define REFUSED_OF(good, status, change)                                                                               \
     do {                                                                                                               \
-        fff_layer_desc desc = good_desc();                                                                             \
+        fff_layer_desc desc = (good);                                                                                  \
         change;                                                                                                        \
         expect_refused((status), &desc);                                                                               \
     } while (0)
+#define REFUSED(status, change) REFUSED_OF(good_desc(), status, change)
 
 static void *unaligned(void *pointer) {
     return (char *)pointer + 1;
@@ -199,26 +200,26 @@ static void test_forests(void **unused) {
     fff_layer *layer = NULL;
     EXPECT(FFF_OK, fff_layer_create(&good, &layer));
     fff_layer_destroy(layer);
-    REFUSED(FFF_ERROR_NULL_POINTER, desc.leaf_weights.data = NULL);
-    REFUSED(FFF_ERROR_ALIGNMENT, desc.leaf_weights.data = unaligned(neurons));
-    REFUSED(FFF_ERROR_STRIDE, desc.leaf_weights.node_stride = 0);
-    REFUSED(FFF_ERROR_STRIDE, desc.leaf_stride = IN);
-    REFUSED(FFF_ERROR_OVERFLOW, desc.leaf_stride = SIZE_MAX / 2);
-    REFUSED(FFF_ERROR_OVERFLOW, desc.leaf_width = SIZE_MAX);
-    REFUSED(FFF_ERROR_OVERFLOW, desc.leaf_width = (size_t)1 << 31);
-    REFUSED(FFF_ERROR_SHAPE, desc.depth = FFF_MAX_DEPTH + 1);
-    REFUSED(FFF_ERROR_OPTION, desc.leaf_width = 0);
-    REFUSED(FFF_ERROR_ALIGNMENT, desc.leaf_biases = unaligned(neurons));
-    REFUSED(FFF_ERROR_ALIGNMENT, desc.thresholds = unaligned(neurons));
-    REFUSED(FFF_ERROR_ALIGNMENT, desc.leaf_output_biases = ((fff_weights){unaligned(neurons), 1, 1}));
-    REFUSED(FFF_ERROR_STRIDE, desc.leaf_output_biases = ((fff_weights){neurons, 0, 1}));
-    REFUSED(FFF_ERROR_OPTION, desc.leaf_scales = neurons);
-    REFUSED(FFF_ERROR_NUMBER, desc.factor = &nan);
-    REFUSED(FFF_ERROR_NUMBER, desc.factor = &infinite);
+    REFUSED_OF(leaves, FFF_ERROR_NULL_POINTER, desc.leaf_weights.data = NULL);
+    REFUSED_OF(leaves, FFF_ERROR_ALIGNMENT, desc.leaf_weights.data = unaligned(neurons));
+    REFUSED_OF(leaves, FFF_ERROR_STRIDE, desc.leaf_weights.node_stride = 0);
+    REFUSED_OF(leaves, FFF_ERROR_STRIDE, desc.leaf_stride = IN);
+    REFUSED_OF(leaves, FFF_ERROR_OVERFLOW, desc.leaf_stride = SIZE_MAX / 2);
+    REFUSED_OF(leaves, FFF_ERROR_OVERFLOW, desc.leaf_width = SIZE_MAX);
+    REFUSED_OF(leaves, FFF_ERROR_OVERFLOW, desc.leaf_width = (size_t)1 << 31);
+    REFUSED_OF(leaves, FFF_ERROR_SHAPE, desc.depth = FFF_MAX_DEPTH + 1);
+    REFUSED_OF(leaves, FFF_ERROR_OPTION, desc.leaf_width = 0);
+    REFUSED_OF(leaves, FFF_ERROR_ALIGNMENT, desc.leaf_biases = unaligned(neurons));
+    REFUSED_OF(leaves, FFF_ERROR_ALIGNMENT, desc.thresholds = unaligned(neurons));
+    REFUSED_OF(leaves, FFF_ERROR_ALIGNMENT, desc.leaf_output_biases = ((fff_weights){unaligned(neurons), 1, 1}));
+    REFUSED_OF(leaves, FFF_ERROR_STRIDE, desc.leaf_output_biases = ((fff_weights){neurons, 0, 1}));
+    REFUSED_OF(leaves, FFF_ERROR_OPTION, desc.leaf_scales = neurons);
+    REFUSED_OF(leaves, FFF_ERROR_NUMBER, desc.factor = &nan);
+    REFUSED_OF(leaves, FFF_ERROR_NUMBER, desc.factor = &infinite);
     thresholds[0] = NAN;
-    REFUSED(FFF_ERROR_NUMBER, desc.thresholds = thresholds);
+    REFUSED_OF(leaves, FFF_ERROR_NUMBER, desc.thresholds = thresholds);
     thresholds[0] = -INFINITY;
-    REFUSED(FFF_ERROR_NUMBER, desc.thresholds = thresholds);
+    REFUSED_OF(leaves, FFF_ERROR_NUMBER, desc.thresholds = thresholds);
     fff_layer_desc next = leaves;
     good.next = &next;
     EXPECT(FFF_OK, fff_layer_create(&good, &layer));

@@ -28,11 +28,14 @@ struct subject {
     fff_weight_type type;
 };
 
-/* Random weights of a row. */
-static void fill_row(fff_weight_type type, enum fill kind, unsigned char *row, size_t width, uint64_t *state) {
+/* Random weights of a row; `placed`: of an int8 row with integer sums. */
+static void fill_row(fff_weight_type type, bool placed, enum fill kind, unsigned char *row, size_t width,
+                     uint64_t *state) {
     for (size_t column = 0; column < width; column++) {
         float weight;
         uint16_t half;
+        struct fff_integer_place place;
+        int integer;
         fill_floats(kind, &weight, 1, state);
         switch (type) {
         case FFF_WEIGHT_F32: memcpy(row + 4 * column, &weight, sizeof weight); break;
@@ -45,9 +48,11 @@ static void fill_row(fff_weight_type type, enum fill kind, unsigned char *row, s
             memcpy(row + 2 * column, &half, sizeof half);
             break;
         case FFF_WEIGHT_I8:
-            row[column] = (unsigned char)(kind == FILL_LARGEST      ? (random_below(state, 2) != 0 ? 127 : -127)
-                                          : kind == FILL_FEW_VALUES ? (int)random_below(state, 3) - 1
-                                                                    : (int)random_below(state, 255) - 127);
+            place = placed ? fff_integer_place(column, width) : (struct fff_integer_place){column, 0};
+            integer = kind == FILL_LARGEST      ? (random_below(state, 2) != 0 ? 127 : -127)
+                      : kind == FILL_FEW_VALUES ? (int)random_below(state, 3) - 1
+                                                : (int)random_below(state, 255) - 127;
+            row[place.byte] = (unsigned char)(integer + place.offset);
             break;
         }
     }
@@ -84,8 +89,8 @@ static struct packed pack_random(fff_weight_type type, enum fill kind, size_t in
         data[i] = random_below(state, 4) == 0 ? (unsigned char)random_bits(state) : 0xff; /* NaN, mostly */
     }
     for (size_t row = 0; row < rows; row++) {
-        fill_row(type, kind, data + row * stride, input_width, state);
-        fill_row(type, kind, data + row * stride + output_offset, output_width, state);
+        fill_row(type, false, kind, data + row * stride, input_width, state);
+        fill_row(type, fff_has_integer_sums(levels), kind, data + row * stride + output_offset, output_width, state);
         packed.scales[row] = (float)(1 + random_below(state, 1000)) / 1024.0f;
         for (size_t column = 0; column < input_width && type == FFF_WEIGHT_I8; column++) {
             packed.sums[row] += (int8_t)data[row * stride + column];
@@ -274,8 +279,12 @@ static void check_streamed(const struct subject *subject, const struct sums *sum
 static void check_accumulate(const struct subject *subject, enum fill kind, size_t width, uint64_t *state) {
     enum { TOKENS = 11 };
     size_t trees = 1 + random_below(state, 3), levels = 1 + random_below(state, 5);
-    size_t count = random_below(state, TOKENS) + 1, path = trees * levels, entries = count * path;
     struct packed packed = pack_random(subject->type, kind, 1 + random_below(state, 40), width, trees, levels, state);
+    if (levels >= FFF_INTEGER_LEVELS && random_below(state, 2) == 0) { /* as of a deep tree that goes round in it */
+        levels += random_below(state, FFF_MAX_DEPTH + 2 - levels);
+        packed.trees.level_count = levels;
+    }
+    size_t count = random_below(state, TOKENS) + 1, path = trees * levels, entries = count * path;
     struct guarded nodes = guarded_allocate(entries * sizeof(uint32_t));
     struct guarded activations = guarded_allocate(entries * sizeof(float));
     struct guarded output = guarded_allocate(count * width * sizeof(float));

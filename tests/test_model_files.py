@@ -494,6 +494,29 @@ class Poolings(Files):
         self.assertEqual(self.embedding(copy), self.embedding(copy, "the cat sat and more"))
         self.assertNotEqual(self.embedding(copy), self.embedding(MASKED_LM))
 
+    def test_lower_case(self):
+        """Of texts, before the tokenizer, which is told here to leave case as it is."""
+        cased = {"tokenizer_config": {"do_lower_case": False}}
+        vectors = [self.embedding(self.model(MODULES[:2], POOLING, sentence_bert_config=setting, **cased), TEXT.upper())
+                   for setting in [{"do_lower_case": True}, {"do_lower_case": False}, {"do_lower_case": None}, {}]]
+        self.assertEqual(vectors[0], self.embedding(MASKED_LM))
+        self.assertNotEqual(vectors[1], vectors[0])
+        self.assertEqual(vectors[1:], vectors[1:2] * 3)
+        lower = self.model(MODULES[:2], POOLING, sentence_bert_config={"do_lower_case": True}, **cased)
+        answer = run("bert", str(lower), "--text", "the [MASK] sat")
+        self.assertEqual(len(answer.stdout.split()), 32, answer.stderr)  # an embedding: nothing is masked
+        results = []
+        for text in [TEXT, TEXT.upper()]:
+            (self.folder / "text").write_text(text + "\n")
+            answer = run("verify", str(lower), "--text", str(self.folder / "text"), "--json")
+            self.assertEqual(answer.returncode, 0, answer.stderr)
+            results.append(json.loads(answer.stdout)["files"][0]["end_to_end"])
+        self.assertEqual(*results)
+        for wrong, shown in [("true", '"true"'), (1, "1"), ([], "[]")]:
+            self.refused(run("bert", str(self.model(sentence_bert_config={"do_lower_case": wrong})), "--text", TEXT),
+                         "sentence_bert_config.json: ", f"'do_lower_case' is {shown} where true or false is expected")
+        self.refused(run("bert", str(self.model(sentence_bert_config=[])), "--text", TEXT), "no JSON object")
+
     def test_refused(self):
         dense = {"idx": 2, "name": "2", "path": "2_Dense", "type": "sentence_transformers.models.Dense"}
         own = {"idx": 1, "name": "1", "path": "1_Pooling", "type": "mine.Pooling"}
@@ -524,6 +547,91 @@ class Poolings(Files):
         self.refused(run("bert", str(self.model(config_sentence_transformers=prompts)), "--text", TEXT), "'query: '")
         self.refused(run("bert", str(self.model(sentence_bert_config={"max_seq_length": 0})), "--text", TEXT),
                      "max_seq_length")
+
+
+def bf16(content):
+    """The upper halves of float32 numbers, which is rounding towards zero."""
+    return b"".join(content[i + 2:i + 4] for i in range(0, len(content), 4))
+
+
+def widened(content):
+    return b"".join(b"\0\0" + content[i:i + 2] for i in range(0, len(content), 2))
+
+
+@unittest.skipUnless(WITH_MODELS, "built without models")
+class Types(Files):
+    """Feedforward weights in other types than float32; test_model_types.c compares the bits."""
+    IN, OUT = "bert.encoder.layer.0.intermediate.dense.weight", "bert.encoder.layer.0.output.dense.weight"
+    WORDS = "bert.embeddings.word_embeddings.weight"
+
+    def model(self, changes):
+        copy = self.copy()
+        write_tensors(copy / "model.safetensors", read_tensors(MASKED_LM / "model.safetensors") | changes)
+        return copy
+
+    def test_the_same_answers(self):
+        tensors = read_tensors(MASKED_LM / "model.safetensors")
+        names = [name for name in tensors if "intermediate.dense.weight" in name
+                 or ("output.dense.weight" in name and "attention" not in name)]
+        self.assertEqual(len(names) % 2, 0)
+        halves = {name: ("BF16", tensors[name][1], bf16(tensors[name][2])) for name in names}
+        wide = {name: ("F32", tensors[name][1], widened(halves[name][2])) for name in names}
+        for arguments in [["--text", TEXT], ["--text", "the [MASK] sat on the mat ."],
+                          ["--text", TEXT, "--store", "i8", "--exact-routes"]]:
+            answers = [run("bert", str(self.model(changes)), *arguments, "--feedforward", "trees")
+                       for changes in [halves, wide]]
+            self.assertEqual([answer.returncode for answer in answers], [0, 0], answers[0].stderr)
+            self.assertEqual(answers[0].stdout, answers[1].stdout)
+        self.assertNotEqual(self.embedding(self.model(halves)), self.embedding(MASKED_LM))
+        answer = run("verify", str(self.model(halves)), "--text", str(MASKED_LM / "vocab.txt"), "--layer-tokens", "20")
+        self.assertEqual(answer.returncode, 0, answer.stdout + answer.stderr)
+        self.assertIn("stored: bf16; differing from the float32 layer of the rounded weights: 0 nodes and logits, 0 ou",
+                      answer.stdout)
+        self.assertIn("within the proven bound, routes apart at ties only", answer.stdout)  # end to end is judged
+        # One layer only.
+        some = {name: halves[name] for name in names if ".layer.0." in name}
+        model = self.model(some)
+        answer = run("verify", str(model), "--json")
+        file = json.loads(answer.stdout)["files"][0]
+        self.assertEqual(file["store"]["input"], "bf16")
+        self.assertEqual([layer["store"] is None for layer in file["layers"]][:2], [False, True])
+        answer = run("verify", str(model), "--store", "f32", "--json")
+        self.assertIsNone(json.loads(answer.stdout)["files"][0]["store"])
+
+    def test_refused(self):
+        tensors = read_tensors(MASKED_LM / "model.safetensors")
+        _, (neurons, width), content = tensors[self.IN]
+        count = neurons * width
+        integers, scales = ("I8", [neurons, width], bytes(count)), ("F32", [neurons], struct.pack("<f", 1) * neurons)
+        for changes, *expected in [
+                ({self.IN: integers}, f"tensor '{self.IN}_scales' is missing"),
+                ({self.OUT: ("I8", [width, neurons], bytes(count))}, f"tensor '{self.OUT}_scales' is missing"),
+                ({self.IN: integers, self.IN + "_scales": ("F32", [width], scales[2][:4 * width])},
+                 f"{self.IN}_scales': dimension 0 is {width} where {neurons}"),
+                ({self.IN: integers, self.IN + "_scales": ("F32", [neurons, 1], scales[2])}, "_scales' has 2 dimen"),
+                ({self.IN: integers, self.IN + "_scales": ("BF16", [neurons], bytes(2 * neurons))},
+                 "_scales' has dtype BF16 where F32 is expected"),
+                ({self.IN: integers, self.IN + "_scales": ("F32", [neurons], scales[2][4:] + struct.pack("<f", 0))},
+                 f"_scales', element {neurons - 1} is 0 where a positive number"),
+                ({self.IN: integers, self.IN + "_scales": ("F32", [neurons], b"\0\0\x80\x7f" * neurons)},
+                 "_scales', element 0 is inf where a positive number"),
+                ({self.IN: ("I8", [neurons, width], bytes(count - 2) + b"\x80\0"), self.IN + "_scales": scales},
+                 f"'{self.IN}', row {neurons - 1}, column {width - 2} is -128"),
+                ({self.IN + "_scales": scales}, f"'{self.IN}' has dtype F32, and scales", "which only I8 has"),
+                ({self.IN: ("U8", [neurons, width], bytes(count))},
+                 f"'{self.IN}' has dtype U8 where F32, BF16, F16, F64 or I8 is expected"),
+                ({self.IN: ("F8_E4M3", [neurons, width], bytes(count))}, "has dtype F8_E4M3 where"),
+                ({self.IN: ("BF16", [width, neurons], bytes(2 * count))}, f"dimension 0 is {width} where {neurons}"),
+                ({self.WORDS: ("I8", tensors[self.WORDS][1], bytes(len(tensors[self.WORDS][2]) // 4))},
+                 f"'{self.WORDS}' has dtype I8 where floating point (F32, F16, BF16, F64) is expected")]:
+            model = self.model(changes)
+            for way in ["trees", "masked"]:
+                self.refused(run("bert", str(model), "--text", TEXT, "--feedforward", way), "model.safetensors: ",
+                             *expected)
+            self.refused(run("verify", str(model)), *expected)
+        nan = self.model({self.IN: ("BF16", [neurons, width], bytes(2 * count - 2) + b"\xc0\x7f")})
+        self.refused(run("bert", str(nan), "--text", TEXT, "--feedforward", "trees", "--store", "i8"),
+                     f"layer 0, input weights, row {neurons - 1}, column {width - 1}")
 
 
 if __name__ == "__main__":

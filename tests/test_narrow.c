@@ -135,7 +135,8 @@ static void assert_same_results(const struct subject *s, const struct results *a
 }
 
 static const struct shape SHAPES[] = {{768, 768, 6, 1, 200}, {37, 50, 4, 3, 120}, {100, 33, 0, 70, 60},
-                                      {1, 1, 5, 1, 100},     {64, 3, 3, 5, 100},  {31, 17, 7, 1, 300}};
+                                      {1, 1, 5, 1, 100},     {64, 3, 3, 5, 100},  {31, 17, 7, 1, 300},
+                                      {40, 200, 3, 2, 90},   {33, 70, 2, 3, 80}};
 enum { SHAPE_COUNT = sizeof SHAPES / sizeof *SHAPES };
 
 /* For emulators: all but the largest one. */
@@ -247,6 +248,47 @@ static float quantise(const float *values, size_t count, int *integers) {
     return largest / 127.0f;
 }
 
+/* What one tree adds to a column, whose weights on a token's path are given: from depth 3 on an integer times a unit.
+ */
+static float add_tree(float y, size_t levels, const float *factors, const int *weights) {
+    if (levels < 4) {
+        for (size_t level = 0; level < levels; level++) {
+            y = fmaf(factors[level], (float)weights[level], y);
+        }
+        return y;
+    }
+    float largest = 0.0f;
+    bool finite = true;
+    for (size_t level = 0; level < levels; level++) {
+        largest = fmaxf(largest, fabsf(factors[level]));
+        finite = finite && isfinite(factors[level]);
+    }
+    int64_t sum = 0;
+    for (size_t level = 0; level < levels && finite && largest >= 0x1p-100f; level++) {
+        sum += (int64_t)nearbyintf(factors[level] * (32767.0f / largest)) * weights[level];
+    }
+    return fmaf((float)sum, !finite ? NAN : largest < 0x1p-100f ? 1.0f : largest / 32767.0f, y);
+}
+
+/* One token's output: its factors are the activations times the scales of the rows it visits. */
+static void define_output(const struct shape *shape, const uint32_t *nodes, const float *activations,
+                          const int8_t *rows, const float *scales, float *output) {
+    size_t levels = shape->depth + 1;
+    for (size_t column = 0; column < shape->output_width; column++) {
+        output[column] = 0.0f;
+        for (size_t tree = 0; tree < shape->trees; tree++) {
+            float factors[FFF_MAX_DEPTH + 1];
+            int weights[FFF_MAX_DEPTH + 1];
+            for (size_t level = 0; level < levels; level++) {
+                size_t row = tree * fff_nodes_per_tree(shape->depth) + nodes[tree * levels + level];
+                factors[level] = activations[tree * levels + level] * scales[row];
+                weights[level] = rows[row * shape->output_width + column];
+            }
+            output[column] = add_tree(output[column], levels, factors, weights);
+        }
+    }
+}
+
 /* int8 rows, against the definition; and the same integers and scales when they are given. */
 static void test_integers(void **unused) {
     (void)unused;
@@ -256,6 +298,7 @@ static void test_integers(void **unused) {
         size_t in = s.shape.input_width, out = s.shape.output_width, widest = in > out ? in : out;
         int *integers = test_allocate(widest, sizeof *integers), *token = test_allocate(in, sizeof *token);
         int8_t *given_in = test_allocate(s.rows, in), *given_out = test_allocate(s.rows, out);
+        float *output = test_allocate(out, sizeof(float));
         float *in_scales = test_allocate(s.rows, sizeof(float)), *out_scales = test_allocate(s.rows, sizeof(float));
         memset(s.in, 0, in * sizeof(float)); /* a row of zeros */
         memset(s.input, 0, in * sizeof(float));
@@ -299,23 +342,69 @@ static void test_integers(void **unused) {
                 assert_int_equal(
                     fff_activate(FFF_ISA_GENERIC, s.desc.activation, FFF_SLEEF_RECORDED, s.path, logits, factors),
                     FFF_OK);
-                for (size_t column = 0; column < out; column++) {
-                    float y = 0.0f;
-                    for (size_t e = 0; e < s.path; e++) {
-                        size_t row = e / (s.shape.depth + 1) * fff_nodes_per_tree(s.shape.depth) +
-                                     of_stored.nodes[t * s.path + e];
-                        y = fmaf(factors[e] * out_scales[row], given_out[row * out + column], y);
-                    }
-                    assert_same_floats(&of_stored.output[t * out + column], &y, 1, "output");
-                }
+                define_output(&s.shape, of_stored.nodes + t * s.path, factors, given_out, out_scales, output);
+                assert_same_floats(of_stored.output + t * out, output, out, "output");
                 free(factors);
             }
             free_results(&of_stored);
             free_results(&of_given);
         }
         free(integers), free(token), free(given_in), free(given_out), free(in_scales), free(out_scales);
+        free(output);
         free_subject(&s);
     }
+}
+
+/* Activations of every kind, which fff_accumulate() takes as logits of the identity, against the definition. */
+static void test_integer_sums(void **unused) {
+    (void)unused;
+    enum { WIDTH = 70, DEPTH = 4, TREES = 2, LEVELS = DEPTH + 1, PATH = TREES * LEVELS, TOKENS = 64 };
+    static const struct shape shape = {1, WIDTH, DEPTH, TREES, TOKENS};
+    uint64_t state = test_random("integer sums");
+    size_t rows = TREES * fff_nodes_per_tree(DEPTH), size;
+    int8_t *in = test_allocate(rows, 1), *out = test_allocate(rows, WIDTH);
+    float *scales = test_allocate(rows, sizeof(float));
+    for (size_t i = 0; i < rows * WIDTH; i++) {
+        out[i] = (int8_t)((int)random_below(&state, 255) - 127);
+    }
+    for (size_t row = 0; row < rows; row++) {
+        scales[row] = ldexpf(1.0f + (float)random_below(&state, 100) / 64.0f, (int)random_below(&state, 4) - 2);
+    }
+    fff_layer_desc desc = {.struct_size = sizeof desc, .input_width = 1, .output_width = WIDTH, .depth = DEPTH};
+    desc.trees = TREES;
+    desc.activation = FFF_ACTIVATION_IDENTITY;
+    desc.weight_type = FFF_WEIGHT_I8;
+    desc.input_weights = (fff_weights){in, 1, 1};
+    desc.output_weights = (fff_weights){out, WIDTH, 1};
+    desc.input_scales = desc.output_scales = scales;
+    for (int isa = FFF_ISA_GENERIC; isa < FFF_ISA_COUNT; isa++) {
+        if (fff_isa_usable((fff_isa)isa) != FFF_OK) {
+            continue;
+        }
+        fff_layer *layer = test_create_layer(&desc, (fff_isa)isa);
+        assert_int_equal(fff_workspace_size(layer, TOKENS, 1, &size), FFF_OK);
+        void *workspace = test_allocate(size, 1);
+        for (int kind = 0; kind < 2 * FILL_KINDS; kind++) {
+            uint32_t nodes[TOKENS * PATH];
+            float logits[TOKENS * PATH], actual[TOKENS * WIDTH], expected[WIDTH];
+            fill_floats((enum fill)(kind / 2), logits, TOKENS * PATH, &state);
+            for (size_t i = 0; i < TOKENS * PATH; i++) {
+                nodes[i] = (uint32_t)random_below(&state, rows / TREES);
+                if (kind % 2 != 0) { /* about the least size that is no zero */
+                    logits[i] = ldexpf(random_normal(&state), -100 - (int)random_below(&state, 3));
+                }
+            }
+            assert_int_equal(
+                fff_accumulate(layer, TOKENS, nodes, PATH, logits, PATH, actual, WIDTH, workspace, size, NULL), FFF_OK);
+            for (size_t t = 0; t < TOKENS; t++) {
+                define_output(&shape, nodes + t * PATH, logits + t * PATH, out, scales, expected);
+                assert_same_floats(actual + t * WIDTH, expected, WIDTH, "output");
+            }
+        }
+        free(workspace);
+        fff_layer_destroy(layer);
+    }
+    free(in), free(out), free(scales);
 }
 
 /* ---- Exact routes ------------------------------------------------------------------------------ */
@@ -490,10 +579,10 @@ static void test_memory(void **unused) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_conversions),  cmocka_unit_test(test_halves),
-        cmocka_unit_test(test_given_halves), cmocka_unit_test(test_integers),
-        cmocka_unit_test(test_exact_routes), cmocka_unit_test(test_exact_routes_pay),
-        cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_conversions),      cmocka_unit_test(test_halves),
+        cmocka_unit_test(test_given_halves),     cmocka_unit_test(test_integers),
+        cmocka_unit_test(test_integer_sums),     cmocka_unit_test(test_exact_routes),
+        cmocka_unit_test(test_exact_routes_pay), cmocka_unit_test(test_memory),
     };
     test_start("test_narrow");
     return cmocka_run_group_tests_name("narrow", tests, NULL, NULL);

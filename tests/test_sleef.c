@@ -28,6 +28,13 @@ static void test_check(void **unused) {
     assert_int_equal(fff_sleef_check((fff_isa)FFF_ISA_COUNT), FFF_ERROR_OPTION);
 }
 
+static void test_which_activations(void **unused) {
+    (void)unused;
+    for (int a = -1; a <= FFF_ACTIVATION_COUNT; a++) {
+        assert_int_equal(fff_activation_uses_sleef((fff_activation)a), uses_sleef(a));
+    }
+}
+
 static void test_path(void **unused) {
     (void)unused;
     const char *path = fff_sleef_path();
@@ -90,9 +97,8 @@ static void test_layer(void **unused) {
 int main(void) {
     fake_sleef();
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_check),
-        cmocka_unit_test(test_path),
-        cmocka_unit_test(test_activate),
+        cmocka_unit_test(test_check), cmocka_unit_test(test_which_activations),
+        cmocka_unit_test(test_path),  cmocka_unit_test(test_activate),
         cmocka_unit_test(test_layer),
     };
     return cmocka_run_group_tests_name("sleef", tests, NULL, NULL);

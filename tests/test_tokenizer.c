@@ -126,6 +126,20 @@ static void test_json(void **unused) {
     fff_tokenizer_close(t);
 }
 
+/* Before added tokens are looked for, and character by character: a sigma at a word's end is like any other. */
+static void test_lower_texts(void **unused) {
+    (void)unused;
+    fff_tokenizer *t =
+        read_tokenizer("{\"model\":{\"type\":\"WordPiece\",\"unk_token\":\"<unk>\",\"vocab\":{\"[MASK]\":0,\"<unk>\":1,"
+                       "\"Hi\":3,\"hi\":4,\"\xc3\xa9\":5,\"\xcf\x83\xcf\x83\":6,\"i\xcc\x87\":7}},\"added_tokens\":["
+                       "{\"id\":0,\"content\":\"[MASK]\"}],\"pre_tokenizer\":{\"type\":\"WhitespaceSplit\"}}");
+    CHECK(t, "Hi hi [MASK] \xc3\x89 \xc3\xa9", 3, 4, 0, 1, 5);
+    fff_tokenizer_lower_texts(t);
+    CHECK(t, "Hi hi [MASK] \xc3\x89 \xc3\xa9", 4, 4, 1, 5, 5);
+    CHECK(t, "\xce\xa3\xce\xa3 \xce\xa3\xcf\x82 \xc4\xb0", 6, 1, 7);
+    fff_tokenizer_close(t);
+}
+
 /* What is JSON is known by its name, or by how it begins. */
 static void test_which_file(void **unused) {
     (void)unused;
@@ -337,10 +351,12 @@ static void test_any_bytes(void **unused) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_vocabulary),  cmocka_unit_test(test_most_ids),  cmocka_unit_test(test_long_words),
-        cmocka_unit_test(test_json),        cmocka_unit_test(test_refuses),   cmocka_unit_test(test_which_file),
-        cmocka_unit_test(test_damaged),     cmocka_unit_test(test_any_bytes), cmocka_unit_test(test_normalized_length),
-        cmocka_unit_test(test_long_pieces),
+        cmocka_unit_test(test_vocabulary),        cmocka_unit_test(test_most_ids),
+        cmocka_unit_test(test_long_words),        cmocka_unit_test(test_json),
+        cmocka_unit_test(test_refuses),           cmocka_unit_test(test_which_file),
+        cmocka_unit_test(test_damaged),           cmocka_unit_test(test_any_bytes),
+        cmocka_unit_test(test_normalized_length), cmocka_unit_test(test_long_pieces),
+        cmocka_unit_test(test_lower_texts),
     };
     test_start("test_tokenizer");
     return cmocka_run_group_tests_name("tokenizer", tests, NULL, NULL);

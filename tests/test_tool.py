@@ -972,6 +972,26 @@ class Models(unittest.TestCase):
         shutil.rmtree(name)
         self.make(*sizes, "--depth", "3", "--trees", "2", "--untied")  # a seed makes the same file
         self.assertEqual((pathlib.Path(name) / "model.safetensors").read_bytes(), before)
+        shutil.rmtree(name)
+        self.make(*sizes, "--depth", "3", "--trees", "2", "--untied", "--bf16")  # the same numbers, rounded
+        header, data = read_safetensors(pathlib.Path(name) / "model.safetensors")
+        length = struct.unpack_from("<Q", before)[0]
+        wide, numbers = json.loads(before[8:8 + length]), before[8 + length:]
+        for tensor, entry in header.items():
+            if tensor == "__metadata__":
+                continue
+            matrix = len(entry["shape"]) == 2
+            self.assertEqual((entry["dtype"], entry["shape"]), ("BF16" if matrix else "F32", wide[tensor]["shape"]))
+            content, given = data[slice(*entry["data_offsets"])], numbers[slice(*wide[tensor]["data_offsets"])]
+            if not matrix:
+                self.assertEqual(content, given)
+                continue
+            for (ours,), (bits,) in zip(struct.iter_unpack("<H", content), struct.iter_unpack("<I", given)):
+                self.assertTrue(2 * abs((ours << 16) - bits) < 1 << 16 or
+                                (2 * abs((ours << 16) - bits) == 1 << 16 and ours % 2 == 0), (tensor, ours, bits))
+        answer = run("verify", name)
+        self.assertEqual(answer.returncode, 0, answer.stdout + answer.stderr)
+        self.assertIn("  stored: bf16;", answer.stdout)
         for wrong in [["--depth", "31"], ["--layers", "0"], ["--heads", "3"], ["--hidden", "99999999999"],
                       ["--trees", "4294967295"]]:
             answer = run("make-checkpoint", str(self.folder / "no"), "--hidden", "32", "--heads", "4", *wrong)
@@ -1024,6 +1044,16 @@ class Models(unittest.TestCase):
         answer = run("bert", name, "--bench", "--sequences", "1", "--rounds", "1")
         peak = float(re.search(r"the peak is \d+ MB, ([\d.]+) of the file", answer.stdout).group(1))
         self.assertLessEqual(peak, 1.3)
+        # In bfloat16 the layers take half, and all else, which is widened, twice what the file has.
+        wide = int(re.search(r"packed feedforward layers (\d+) MB", answer.stdout).group(1))
+        shutil.rmtree(name)
+        self.make("--layers", "8", "--bf16")
+        answer = run("bert", name, "--bench", "--sequences", "1", "--rounds", "1")
+        self.assertIn("The kernels' layers store: bf16\n", answer.stdout)
+        packed = int(re.search(r"packed feedforward layers (\d+) MB", answer.stdout).group(1))
+        peak = float(re.search(r"the peak is \d+ MB, ([\d.]+) of the file", answer.stdout).group(1))
+        self.assertLessEqual(packed, 0.56 * wide)
+        self.assertLessEqual(peak, 2.0)
 
     @unittest.skipIf(WRAPPER, "takes too long in an emulator")
     @unittest.skipUnless(pathlib.Path(MINILM, "model.safetensors").is_file(), "scripts/fetch_minilm.sh fetches it")

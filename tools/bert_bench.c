@@ -4,6 +4,7 @@
 #include "tools/blas_kernels.h"
 #include "tools/commands.h"
 #include "tools/layer_options.h"
+#include "tools/model_store.h"
 #include "tools/progress.h"
 #include "tools/random.h"
 #include "tools/timing.h"
@@ -200,11 +201,11 @@ static bool time_batch(struct bench *bench, size_t sequences) {
     for (size_t i = 1; i < bench->way_count; i++) {
         print_ratio(bench, fast, &bench->ways[i], load);
     }
-    if (store_is_narrow(&bench->settings.store)) {
-        printf(
-            "  The timed output: the same bits in every round; from the masked dense model's, with float32 weights,\n"
-            "  hidden states differ by %.2g of their root mean square.\n",
-            distance(bench, sequences, fast, masked));
+    if (model_store_differs(fast->model)) {
+        printf("  The timed output: the same bits in every round; from the masked dense model's, with the file's "
+               "weights,\n"
+               "  hidden states differ by %.2g of their root mean square.\n",
+               distance(bench, sequences, fast, masked));
         return true;
     }
     size_t agree = agreeing(bench, sequences, fast, masked);
@@ -249,15 +250,22 @@ static bool open_way(const struct bench *bench, struct way *way) {
     return way->model != NULL || (fail(error), false);
 }
 
-static fff_weight_type type_of(fff_weight_choice choice) {
-    return choice == FFF_CHOOSE_DEFAULT ? FFF_WEIGHT_F32 : (fff_weight_type)(choice - 1);
-}
-
-static void print_store(const struct store *store) {
+/* Nothing where all is float32. */
+static void print_store(const struct bench *bench) {
+    const fff_bert *model = bench->ways[0].model;
+    fff_weight_type input, output, other_input, other_output;
     char text[STORE_TEXT];
-    if (store_is_narrow(store)) {
+    model_stores(model, 0, &input, &output);
+    for (size_t layer = 1; layer < bench->config.layers; layer++) {
+        model_stores(model, layer, &other_input, &other_output);
+        if (other_input != input || other_output != output) {
+            puts("The kernels' layers store: several types");
+            return;
+        }
+    }
+    if (input != FFF_WEIGHT_F32 || output != FFF_WEIGHT_F32) {
         printf("The kernels' layers store: %s\n",
-               describe_store(type_of(store->input), type_of(store->output), store->routes == FFF_ROUTES_EXACT, text));
+               describe_store(input, output, bench->settings.store.routes == FFF_ROUTES_EXACT, text));
     }
 }
 
@@ -333,7 +341,7 @@ static bool run_all(struct bench *bench) {
         return false;
     }
     end_progress();
-    print_store(&bench->settings.store);
+    print_store(bench);
     print_memory(bench);
     char shortcoming[256];
     if (blas_shortcoming(fff_blas(), shortcoming, sizeof shortcoming)) {

@@ -137,7 +137,9 @@ static int encode(const struct bert_text *request, struct session *s) {
         .routes = request->store.routes,
     };
     s->model = fff_bert_open(request->directory, &options, error, sizeof error);
-    s->tokenizer = s->model != NULL ? model_tokenizer(request->directory, error, sizeof error) : NULL;
+    s->tokenizer = s->model != NULL
+                       ? model_tokenizer(request->directory, fff_bert_configuration(s->model), error, sizeof error)
+                       : NULL;
     if (s->tokenizer == NULL) {
         return fail(error);
     }

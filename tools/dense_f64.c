@@ -13,6 +13,11 @@ static const double PARTIAL_SUMS = 32;          /* docs/numerics.md; log2 of it 
 static const double HALVINGS = 5;
 static const float LARGEST_INTEGER = 127, LEAST_QUANTISED = 0x1p-100f; /* docs/numerics.md */
 
+/* Of int8 output rows, from this depth on, a tree's factors are integers, too. By how much each can be off, relative to
+ * the largest of them: half a unit and what three roundings add, with room for that of the largest itself. */
+static const size_t LEAST_DEPTH_OF_INTEGERS = 3;
+static const double FACTOR_ERROR = 0.507 / 32767;
+
 struct dense_f64 {
     const struct layer_data *data;
     const float *input;            /* of the token evaluated */
@@ -277,6 +282,21 @@ static bool check_path(struct dense_f64 *dense, struct roundings roundings, cons
     return true;
 }
 
+/* How much the rounding of a tree's factors, whose entries begin at `first`, can move a column; infinite if one of them
+ * may overflow. */
+static double factor_error_bound(const struct dense_f64 *dense, size_t first, const float *weights) {
+    const struct layer_data *data = dense->data;
+    double largest = 0, integers = 0;
+    for (size_t entry = first; entry <= first + data->depth; entry++) {
+        size_t row = dense->path_rows[entry];
+        double factor = (fabs(dense->activations[entry]) + dense->activation_bounds[entry]) *
+                        (double)data->integer_output_scales[row];
+        largest = fmax(largest, isnan(factor) ? INFINITY : factor);
+        integers += fabs((double)weights[row]);
+    }
+    return largest <= 0.5 * (double)FLT_MAX ? (FACTOR_ERROR * largest + (double)LEAST_QUANTISED) * integers : INFINITY;
+}
+
 /* The dense sum masked to the path. The mask leaves nodes out, rather than multiplying them by 0, so
  * that infinite weights off the path stay without effect, as in the definition. */
 static bool check_output(struct dense_f64 *dense, struct roundings roundings, const float *output,
@@ -286,7 +306,7 @@ static bool check_output(struct dense_f64 *dense, struct roundings roundings, co
     double relative = gamma_of(roundings.output, UNIT) + gamma_of(roundings.output + 1, UNIT_F64);
     const float *scales = data->integer_output_scales;
     double underflow = UNDERFLOW_ERROR * (scales != NULL ? 1 + (double)LARGEST_INTEGER : 1);
-    bool bounded = true;
+    bool bounded = true, integers = scales != NULL && data->depth >= LEAST_DEPTH_OF_INTEGERS;
     for (size_t column = 0; column < data->output_width; column++) {
         const float *weights = data->output_weights + column * data->rows;
         double exact = 0, magnitude = 0, carried = 0;
@@ -296,6 +316,11 @@ static bool check_output(struct dense_f64 *dense, struct roundings roundings, co
             exact += dense->activations[entry] * weight;
             carried += dense->activation_bounds[entry] * fabs(weight);
             magnitude += (fabs(dense->activations[entry]) + dense->activation_bounds[entry]) * fabs(weight);
+        }
+        for (size_t tree = 0; tree < data->trees && integers; tree++) {
+            double moved = factor_error_bound(dense, tree * (data->depth + 1), weights);
+            carried += moved;
+            magnitude += moved;
         }
         double bound = carried + relative * magnitude + (double)path_length * underflow;
         if (!(magnitude + bound <= (double)FLT_MAX)) {

@@ -76,6 +76,12 @@ void layer_data_free(struct layer_data *data);
 fff_layer_desc layer_data_desc(const struct layer_data *data, fff_isa isa);
 fff_layer_desc layer_data_float32_desc(const struct layer_data *data, fff_isa isa);
 
+/* What is stored where that is chosen, or left open. */
+fff_weight_type stored_type(fff_weight_choice choice, fff_weight_type given);
+/* Whether a layer that stores such weights computes another function than the float32 layer of the given ones: by
+ * rounded weights, or, of int8, otherwise. */
+bool stored_differs(fff_weight_type given, fff_weight_type stored);
+
 /* The types that such a layer stores. */
 fff_weight_type stored_input_type(const struct layer_data *data);
 fff_weight_type stored_output_type(const struct layer_data *data);

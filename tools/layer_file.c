@@ -68,7 +68,7 @@ static void *copy_elements(const fff_tensor *tensor) {
     }
     float *values = allocate_matrix(tensor->count, 1);
     for (size_t i = 0; i < tensor->count && values != NULL && tensor->type == FFF_TENSOR_I8; i++) {
-        values[i] = (float)((const signed char *)tensor->data)[i];
+        values[i] = fff_tensor_element(tensor, i);
     }
     if (values != NULL && tensor->type != FFF_TENSOR_I8) {
         memcpy(values, tensor->data, tensor->bytes);

@@ -22,11 +22,13 @@ struct plan {
     char name[LONGEST_NAME];
     size_t rank, shape[2], count;
     float mean, deviation;
+    bool bf16;
 };
 
 struct plans {
     struct plan *plans;
     size_t count, capacity;
+    bool bf16; /* the matrices */
     bool failed;
 };
 
@@ -82,8 +84,11 @@ static void plan(struct plans *plans, const char *name, size_t rows, size_t colu
     }
     size_t rank = columns == 0 ? 0 : rows == 0 ? 1 : 2;
     struct plan *new = &plans->plans[plans->count++];
-    *new = (struct plan){
-        .rank = rank, .shape = {rank == 2 ? rows : columns, columns}, .mean = mean, .deviation = deviation};
+    *new = (struct plan){.rank = rank,
+                         .shape = {rank == 2 ? rows : columns, columns},
+                         .mean = mean,
+                         .deviation = deviation,
+                         .bf16 = rank == 2 && plans->bf16};
     snprintf(new->name, sizeof new->name, "%s", name);
     plans->failed =
         plans->failed || __builtin_mul_overflow(rows > 0 ? rows : 1, columns > 0 ? columns : 1, &new->count);
@@ -145,6 +150,10 @@ static void plan_model(struct plans *plans, const fff_bert_config *config) {
 
 /* ---- Writing --------------------------------------------------------------------------------- */
 
+static size_t element_bytes(const struct plan *tensor) {
+    return tensor->bf16 ? sizeof(uint16_t) : sizeof(float);
+}
+
 /* The header's text, to free(), padded so that the data are aligned; NULL when out of memory or if the sizes
  * overflow. */
 static char *make_header(const struct plans *plans, size_t *length) {
@@ -154,15 +163,15 @@ static char *make_header(const struct plans *plans, size_t *length) {
     for (size_t i = 0; i < plans->count && ok; i++) {
         const struct plan *tensor = &plans->plans[i];
         size_t bytes, end;
-        ok = !__builtin_mul_overflow(tensor->count, sizeof(float), &bytes) &&
+        ok = !__builtin_mul_overflow(tensor->count, element_bytes(tensor), &bytes) &&
              !__builtin_add_overflow(offset, bytes, &end) && end <= (size_t)INT64_MAX;
         json_t *shape = json_array();
         for (size_t j = 0; j < tensor->rank && ok; j++) {
             json_array_append_new(shape, json_integer((json_int_t)tensor->shape[j]));
         }
         json_object_set_new(header, tensor->name,
-                            json_pack("{s:s, s:o, s:[I,I]}", "dtype", "F32", "shape", shape, "data_offsets",
-                                      (json_int_t)offset, (json_int_t)(ok ? end : 0)));
+                            json_pack("{s:s, s:o, s:[I,I]}", "dtype", tensor->bf16 ? "BF16" : "F32", "shape", shape,
+                                      "data_offsets", (json_int_t)offset, (json_int_t)(ok ? end : 0)));
         offset = ok ? end : 0;
     }
     char *text = ok ? json_dumps(header, JSON_COMPACT | JSON_PRESERVE_ORDER) : NULL;
@@ -181,13 +190,27 @@ static char *make_header(const struct plans *plans, size_t *length) {
     return padded;
 }
 
+/* Finite float32 numbers become bfloat16 ones in their place: to nearest, ties to even. */
+static void round_to_bf16(float *values, size_t count) {
+    unsigned char *to = (unsigned char *)values;
+    for (size_t i = 0; i < count; i++) {
+        uint32_t bits;
+        memcpy(&bits, &values[i], sizeof bits);
+        uint16_t half = (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+        memcpy(to + i * sizeof half, &half, sizeof half);
+    }
+}
+
 static bool write_tensor(FILE *stream, const struct plan *tensor, float *values, uint64_t *state) {
     for (size_t done = 0; done < tensor->count;) {
         size_t count = tensor->count - done < VALUES_AT_ONCE ? tensor->count - done : VALUES_AT_ONCE;
         for (size_t i = 0; i < count; i++) {
             values[i] = tensor->mean + tensor->deviation * random_normal(state);
         }
-        if (fwrite(values, sizeof *values, count, stream) != count) {
+        if (tensor->bf16) {
+            round_to_bf16(values, count);
+        }
+        if (fwrite(values, element_bytes(tensor), count, stream) != count) {
             return false;
         }
         done += count;
@@ -256,7 +279,7 @@ static bool write_model(const char *directory, const struct checkpoint_sizes *si
     if (exists(directory, "config.json") || exists(directory, "model.safetensors")) {
         return false;
     }
-    struct plans plans = {0};
+    struct plans plans = {.bf16 = sizes->bf16};
     plan_model(&plans, config);
     bool ok = !plans.failed || complain("out of memory, or a tensor is too large", directory);
     ok = ok && write_file(directory, "model.safetensors", NULL, &plans, sizes->seed) &&
@@ -302,6 +325,9 @@ static const struct command_option options[] = {
     {.name = "untied",
      .offset = offsetof(struct checkpoint_sizes, untied),
      .text = "Give the decoder weights of its own, in place of the embedding's."},
+    {.name = "bf16",
+     .offset = offsetof(struct checkpoint_sizes, bf16),
+     .text = "Write matrices as bfloat16, rounded from the numbers that they have without it."},
     {0},
 };
 

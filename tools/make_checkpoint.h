@@ -13,6 +13,7 @@ struct checkpoint_sizes {
     size_t labels; /* of a classifier; 0: a masked-LM model */
     size_t seed;
     bool untied; /* the decoder has weights of its own */
+    bool bf16;   /* matrices are bfloat16 */
 };
 
 /* UltraFastBERT-1x11's (arXiv 2311.10770). */

@@ -179,10 +179,10 @@ static bool load_lines(const struct fff_report *report, const fff_tokenizer *tok
     return ok;
 }
 
-static bool load_text(const struct model_input_choice *choice, const struct fff_report *report, size_t most,
-                      struct model_input *input) {
-    fff_tokenizer *tokenizer = model_tokenizer(choice->directory, report->text, report->size);
-    bool ok = tokenizer != NULL && load_lines(report, tokenizer, most, input);
+static bool load_text(const struct model_input_choice *choice, const struct fff_report *report,
+                      const fff_bert_config *config, struct model_input *input) {
+    fff_tokenizer *tokenizer = model_tokenizer(choice->directory, config, report->text, report->size);
+    bool ok = tokenizer != NULL && load_lines(report, tokenizer, config->text_length, input);
     fff_tokenizer_close(tokenizer);
     return ok;
 }
@@ -275,7 +275,7 @@ static bool load(const struct model_input_choice *choice, const char *path, cons
                  struct model_input *input, char *error, size_t error_size) {
     const struct fff_report report = {path, error, error_size};
     if (choice->text != NULL) {
-        return load_text(choice, &report, config->text_length, input);
+        return load_text(choice, &report, config, input);
     }
     if (choice->ids != NULL) {
         return load_lines(&report, NULL, config->max_length, input);

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
-fff_tokenizer *model_tokenizer(const char *directory, char *error, size_t error_size) {
+fff_tokenizer *model_tokenizer(const char *directory, const fff_bert_config *config, char *error, size_t error_size) {
     char path[4096];
     int length = snprintf(path, sizeof path, "%s/tokenizer.json", directory);
     if (length < 0 || (size_t)length >= sizeof path) {
@@ -20,5 +20,9 @@ fff_tokenizer *model_tokenizer(const char *directory, char *error, size_t error_
         fff_report(&report, "neither tokenizer.json nor vocab.txt is there");
         return NULL;
     }
-    return fff_tokenizer_open(path, error, error_size);
+    fff_tokenizer *tokenizer = fff_tokenizer_open(path, error, error_size);
+    if (tokenizer != NULL && config->lower_case) {
+        fff_tokenizer_lower_texts(tokenizer);
+    }
+    return tokenizer;
 }

@@ -25,10 +25,6 @@ void describe_sleef(char *text, size_t size) {
     snprintf(text, size, "%s from %s", version, path);
 }
 
-bool activation_uses_sleef(fff_activation activation) {
-    return activation == FFF_ACTIVATION_GELU_TANH || activation == FFF_ACTIVATION_SILU;
-}
-
 bool sleef_as_recorded(const fff_isa *isas, size_t count) {
     bool recorded = true;
     for (size_t i = 0; i < count; i++) {

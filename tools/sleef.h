@@ -10,9 +10,6 @@ enum { SLEEF_TEXT = 4200 }; /* room for any path */
 /* "3.6.1 from /usr/lib/libsleef.so.3"; its version is what the file is really called. */
 void describe_sleef(char *text, size_t size);
 
-/* Whether an activation is computed with it. */
-bool activation_uses_sleef(fff_activation activation);
-
 /* Whether all its functions return the recorded bits on these instruction sets. */
 bool sleef_as_recorded(const fff_isa *isas, size_t count);
 

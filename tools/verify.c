@@ -59,7 +59,7 @@ static int verify_layer_file(const char *path, const struct request *request) {
     data.store = request->stored;
     data.bad_weight = &bad;
     fff_status status = verify_layer(&data, request->isas, request->isa_count, VERIFY_ALL_SPLITS, verdicts, &store);
-    bool uses_sleef = activation_uses_sleef(data.activation), ok = false;
+    bool uses_sleef = fff_activation_uses_sleef(data.activation) != 0, ok = false;
     if (status == FFF_OK) {
         const struct layer_findings found = {verdicts, request->isa_count, &store};
         ok = layer_file_holds(&found);
@@ -212,8 +212,8 @@ const struct command verify_command = {
         "Checks layer files and models on every usable instruction set: the same bits on all, every logit and output "
         "within its proven bound of the exact value, every turn by the sign of the exact logit.\n\n"
         "A PATH is a safetensors file with linear_in.weight, linear_in.bias and linear_out.weight, or a model's "
-        "directory. A layer's weights may be F32, BF16, F16, or I8 with linear_in.weight_scales and "
-        "linear_out.weight_scales.\n\n"
+        "directory. A layer's weights, and those of a model's feedforward, may be F32, BF16, F16, or I8 with "
+        "linear_in.weight_scales and linear_out.weight_scales (in a model likewise, after each matrix's own name).\n\n"
         "--store makes a file's layer, or a model's layers, store their weights in other types. The proof is then "
         "about the stored numbers, "
         "and "

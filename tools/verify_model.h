@@ -64,7 +64,7 @@ struct model_verdict {
     char source[256]; /* of the input */
     size_t isa_count;
     fff_isa isas[FFF_ISA_COUNT];
-    bool narrow; /* layers store narrow weights: whole runs by the kernels are then far from float64's */
+    bool narrow; /* layers store other weights than the file's: whole runs are then far from float64's */
     struct layer_verdicts *layers;
     struct end_to_end runs[MOST_RUNS]; /* by the kernels on isas[i], then the masked one */
 };

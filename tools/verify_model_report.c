@@ -20,13 +20,52 @@ static struct verdict worst_of(const struct verdict *verdicts, size_t count) {
     return worst;
 }
 
-/* Of all layers. */
-static struct store_verdict sum_of_stores(const struct model_verdict *verdict) {
-    struct store_verdict sum = {0};
+static bool same_types(const struct store_verdict *a, const struct store_verdict *b) {
+    return a->input == b->input && a->output == b->output;
+}
+
+/* Of all layers that store the same types as layer `first`, or of none if one before it does; returns how many. */
+static size_t sum_of_stores(const struct model_verdict *verdict, size_t first, struct store_verdict *sum) {
+    const struct store_verdict *like = &verdict->layers[first].store;
+    size_t count = 0;
+    *sum = (struct store_verdict){0};
     for (size_t i = 0; i < verdict->config.layers; i++) {
-        store_verdict_add(&sum, &verdict->layers[i].store);
+        if (!same_types(&verdict->layers[i].store, like)) {
+            continue;
+        }
+        if (i < first) {
+            return 0;
+        }
+        store_verdict_add(sum, &verdict->layers[i].store);
+        count++;
     }
-    return sum;
+    return count;
+}
+
+static void print_stores(const struct model_verdict *verdict) {
+    for (size_t i = 0; i < verdict->config.layers; i++) {
+        struct store_verdict sum;
+        size_t count = sum_of_stores(verdict, i, &sum);
+        if (count > 0 && count < verdict->config.layers && stores_narrow(&sum)) {
+            printf("  %zu of %zu layers:\n", count, verdict->config.layers);
+        }
+        print_store(&sum);
+    }
+}
+
+/* Of the layers that store narrow rows, if all of them store the same types; else null, and each layer has its own. */
+static json_t *stores_json(const struct model_verdict *verdict) {
+    struct store_verdict sum, narrow = {0};
+    for (size_t i = 0; i < verdict->config.layers; i++) {
+        if (sum_of_stores(verdict, i, &sum) == 0 || !stores_narrow(&sum)) {
+            continue;
+        }
+        if (stores_narrow(&narrow)) {
+            return json_null();
+        }
+        narrow = sum;
+    }
+    return store_json(&narrow);
 }
 
 static void print_layers(const struct model_verdict *verdict) {
@@ -99,8 +138,7 @@ void print_model(const char *path, const struct model_verdict *verdict, bool oth
     }
     printf(" (%s)\n", verdict->source);
     print_layers(verdict);
-    const struct store_verdict store = sum_of_stores(verdict);
-    print_store(&store);
+    print_stores(verdict);
     print_runs(verdict);
     print_why(model_why(verdict));
     if (model_verdict_holds(verdict)) {
@@ -124,9 +162,10 @@ static json_t *layers_json(const struct model_verdict *verdict) {
                                         json_number(compared ? masked->expected.bound_used : INFINITY),
                                         "route_mismatches", (json_int_t)route_mismatches, "difference",
                                         json_number(layer->masked_difference), "ok", expected_faults(masked) == 0);
-        json_array_append_new(layers, json_pack("{s:I, s:b, s:o, s:o}", "layer", (json_int_t)i, "ok",
+        json_array_append_new(layers, json_pack("{s:I, s:b, s:o, s:o, s:o}", "layer", (json_int_t)i, "ok",
                                                 model_layer_holds(verdict, i), "isas",
-                                                isas_json(layer->isas, verdict->isa_count), "masked", masked_json));
+                                                isas_json(layer->isas, verdict->isa_count), "masked", masked_json,
+                                                "store", store_json(&layer->store)));
     }
     return layers;
 }
@@ -194,9 +233,8 @@ json_t *model_json(const char *path, const struct model_verdict *verdict) {
     for (size_t i = 0; i <= verdict->isa_count; i++) {
         json_array_append_new(runs, run_json(verdict, i));
     }
-    const struct store_verdict store = sum_of_stores(verdict);
     return json_pack("{s:o, s:b, s:o, s:o, s:o, s:o, s:I, s:I, s:I, s:o, s:o}", "path", json_text(path), "ok",
-                     model_verdict_holds(verdict), "why", model_why(verdict), "store", store_json(&store), "isas",
+                     model_verdict_holds(verdict), "why", model_why(verdict), "store", stores_json(verdict), "isas",
                      isas_json(sums, verdict->isa_count), "input", json_text(verdict->source), "sequences",
                      (json_int_t)verdict->sequences, "tokens", (json_int_t)verdict->tokens, "layer_tokens",
                      (json_int_t)verdict->layer_tokens, "layers", layers_json(verdict), "end_to_end", runs);

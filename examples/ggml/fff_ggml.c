@@ -12,12 +12,12 @@
 #include "fff_ggml.h"
 
 #include <ggml-backend.h>
-#include <math.h>
 #include <sched.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 
 struct fff_ggml_layer {
     fff_layer *layer;
@@ -28,16 +28,17 @@ enum { CACHE_LINE = 64 };
 
 struct fff_ggml_operator {
     const fff_ggml_layer *layer;
+    enum ggml_type input_type, output_type;
     int64_t max_tokens;
     size_t max_threads;
     void *workspace;
     size_t workspace_size;
     void (*task)(void *argument, size_t index); /* of the step that is open */
     void *argument;
-    atomic_int status;                            /* the first failure */
-    _Alignas(CACHE_LINE) atomic_size_t open;      /* tasks to take, or OVER */
+    atomic_int status;                             /* the first failure */
+    _Alignas(CACHE_LINE) atomic_size_t open;       /* tasks to take, or OVER */
     _Alignas(CACHE_LINE) atomic_size_t unfinished; /* tasks of this step that have not returned */
-    atomic_int left;                              /* threads that are through with this node */
+    atomic_int left;                               /* threads that are through with this node */
 };
 
 static const size_t OVER = SIZE_MAX;
@@ -45,72 +46,104 @@ static const size_t OVER = SIZE_MAX;
 const char *fff_ggml_status_text(int status) {
     switch (status) {
     case FFF_GGML_ERROR_TYPE:
-        return "the weights are not F32, F16 or BF16, or the input is not F32";
-    case FFF_GGML_ERROR_SHAPE:
-        return "the weights' shapes do not fit each other, or the depth and the number of trees";
-    case FFF_GGML_ERROR_WIDTH:
-        return "the input's ne0 is not the layer's input width";
-    case FFF_GGML_ERROR_STRIDE:
-        return "the elements of a row are not adjacent, or rows overlap";
-    case FFF_GGML_ERROR_DATA:
-        return "a weight tensor has no data, or has it where the CPU cannot read it";
-    case FFF_GGML_ERROR_BATCH:
-        return "the input has more tokens than the operator was made for";
-    case FFF_GGML_ERROR_COUNT:
-        return "the largest batch or the number of threads is below 1 or too large";
-    case FFF_GGML_ERROR_CONTEXT:
-        return "the ggml context has no room for another tensor";
-    default:
-        return fff_status_text((fff_status)status);
+        return "a tensor has a type that is not taken there, or the input is not of the operator's type";
+    case FFF_GGML_ERROR_SHAPE: return "the weights' shapes do not fit each other, or the depth and the number of trees";
+    case FFF_GGML_ERROR_WIDTH: return "the input's ne0 is not the layer's input width";
+    case FFF_GGML_ERROR_STRIDE: return "the elements or blocks of a row are not adjacent, or rows overlap";
+    case FFF_GGML_ERROR_DATA: return "a weight tensor has no data, or has it where the CPU cannot read it";
+    case FFF_GGML_ERROR_BATCH: return "the input has more tokens than the operator was made for";
+    case FFF_GGML_ERROR_COUNT: return "the largest batch or the number of threads is below 1 or too large";
+    case FFF_GGML_ERROR_CONTEXT: return "the ggml context has no room for another tensor";
+    default: return fff_status_text((fff_status)status);
     }
 }
 
 /* ---- Weights --------------------------------------------------------------------------------- */
 
+/* A ggml type as libfff's; false for those that it does not have. */
+static bool find_type(enum ggml_type type, fff_weight_type *found) {
+    switch (type) {
+    case GGML_TYPE_F32: *found = FFF_WEIGHT_F32; return true;
+    case GGML_TYPE_F16: *found = FFF_WEIGHT_F16; return true;
+    case GGML_TYPE_BF16: *found = FFF_WEIGHT_BF16; return true;
+    default: return false;
+    }
+}
+
+/* Whether a quantised tensor's blocks follow one another along a dimension, and rows along the other. */
+static bool blocks_along(const struct ggml_tensor *tensor, int d) {
+    return tensor->ne[d] % ggml_blck_size(tensor->type) == 0 && tensor->nb[d] == ggml_type_size(tensor->type) &&
+           tensor->nb[1 - d] >= ggml_row_size(tensor->type, tensor->ne[d]);
+}
+
 static int check_weights(const struct ggml_tensor *tensor) {
+    fff_weight_type type;
     if (tensor == NULL) {
         return FFF_ERROR_NULL_POINTER;
     }
-    if (tensor->type != GGML_TYPE_F32 && tensor->type != GGML_TYPE_F16 && tensor->type != GGML_TYPE_BF16) {
+    bool plain = find_type(tensor->type, &type);
+    if (!plain && (!ggml_is_quantized(tensor->type) || ggml_get_type_traits(tensor->type)->to_float == NULL)) {
         return FFF_GGML_ERROR_TYPE;
     }
     if (tensor->ne[2] != 1 || tensor->ne[3] != 1) {
         return FFF_GGML_ERROR_SHAPE;
     }
     size_t element = ggml_type_size(tensor->type);
-    if (tensor->nb[0] % element != 0 || tensor->nb[1] % element != 0) {
+    if (plain ? tensor->nb[0] % element != 0 || tensor->nb[1] % element != 0
+              : blocks_along(tensor, 0) == blocks_along(tensor, 1)) {
         return FFF_GGML_ERROR_STRIDE;
     }
     bool readable = tensor->buffer == NULL || ggml_backend_buffer_is_host(tensor->buffer);
     return tensor->data != NULL && readable ? FFF_OK : FFF_GGML_ERROR_DATA;
 }
 
-/* A matrix of weights as float32: element (i, j) of the tensor is data[i * strides[0] + j * strides[1]]. */
+/* A matrix of weights: element (i, j) of the tensor is element i * strides[0] + j * strides[1] of the data. */
 struct matrix {
-    const float *data;
+    const void *data;
     float *owned; /* to free(), or NULL */
     size_t strides[2];
+    fff_weight_type type;
+    fff_weight_choice store; /* where the caller leaves it open */
 };
 
-/* F32 stays where it is. Others are widened into memory of their own. */
+/* What libfff knows stays where it is. The rest is dequantised into memory of its own. */
 static int read_matrix(const struct ggml_tensor *tensor, struct matrix *matrix) {
-    if (tensor->type == GGML_TYPE_F32) {
-        *matrix = (struct matrix){tensor->data, NULL, {tensor->nb[0] / sizeof(float), tensor->nb[1] / sizeof(float)}};
+    *matrix = (struct matrix){.data = tensor->data};
+    if (find_type(tensor->type, &matrix->type)) {
+        size_t element = ggml_type_size(tensor->type);
+        matrix->strides[0] = tensor->nb[0] / element;
+        matrix->strides[1] = tensor->nb[1] / element;
         return FFF_OK;
     }
-    size_t columns = (size_t)tensor->ne[0], rows = (size_t)tensor->ne[1];
+    int d = blocks_along(tensor, 0) ? 0 : 1;
+    size_t columns = (size_t)tensor->ne[d], rows = (size_t)tensor->ne[1 - d];
     float *values = calloc(rows, columns * sizeof(float));
     if (values == NULL) {
         return FFF_ERROR_OUT_OF_MEMORY;
     }
-    for (size_t j = 0; j < rows; j++) {
-        for (size_t i = 0; i < columns; i++) {
-            const void *element = (const char *)tensor->data + i * tensor->nb[0] + j * tensor->nb[1];
-            values[j * columns + i] = tensor->type == GGML_TYPE_F16 ? ggml_fp16_to_fp32(*(const ggml_fp16_t *)element)
-                                                                    : ggml_bf16_to_fp32(*(const ggml_bf16_t *)element);
-        }
+    ggml_to_float_t to_float = ggml_get_type_traits(tensor->type)->to_float;
+    for (size_t row = 0; row < rows; row++) {
+        to_float((const char *)tensor->data + row * tensor->nb[1 - d], values + row * columns, tensor->ne[d]);
     }
-    *matrix = (struct matrix){values, values, {1, columns}};
+    matrix->data = matrix->owned = values;
+    matrix->strides[d] = 1;
+    matrix->strides[1 - d] = columns;
+    matrix->store = FFF_CHOOSE_I8;
+    return FFF_OK;
+}
+
+/* Biases as libfff takes them: adjacent, float32. */
+static int read_biases(const struct ggml_tensor *tensor, struct matrix *biases) {
+    int status = read_matrix(tensor, biases);
+    if (status != FFF_OK || biases->type == FFF_WEIGHT_F32) {
+        return status;
+    }
+    biases->owned = calloc((size_t)tensor->ne[0], sizeof(float));
+    if (biases->owned == NULL) {
+        return FFF_ERROR_OUT_OF_MEMORY;
+    }
+    ggml_get_type_traits(tensor->type)->to_float(tensor->data, biases->owned, tensor->ne[0]);
+    biases->data = biases->owned;
     return FFF_OK;
 }
 
@@ -134,6 +167,9 @@ static int check_all(const fff_ggml_weights *weights) {
     if (!fits) {
         return FFF_GGML_ERROR_SHAPE;
     }
+    if (weights->biases != NULL && ggml_is_quantized(weights->biases->type)) {
+        return FFF_GGML_ERROR_TYPE;
+    }
     /* Biases of F32 are read where they lie, so these must be adjacent. */
     return weights->biases == NULL || weights->biases->nb[0] == ggml_type_size(weights->biases->type)
                ? FFF_OK
@@ -155,7 +191,7 @@ int fff_ggml_layer_create(const fff_ggml_weights *weights, fff_ggml_layer **laye
         status = read_matrix(weights->output_weights, &out);
     }
     if (status == FFF_OK && weights->biases != NULL) {
-        status = read_matrix(weights->biases, &biases);
+        status = read_biases(weights->biases, &biases);
     }
     if (status == FFF_OK) {
         made->input_width = weights->input_weights->ne[0];
@@ -168,10 +204,16 @@ int fff_ggml_layer_create(const fff_ggml_weights *weights, fff_ggml_layer **laye
             .trees = weights->trees,
             .activation = weights->activation,
             .routing = weights->routing,
+            .weight_type = in.type,
             .isa = weights->isa,
             .input_weights = {in.data, in.strides[1], in.strides[0]}, /* a node is a row of this tensor ... */
             .biases = biases.data,
             .output_weights = {out.data, out.strides[0], out.strides[1]}, /* ... and a column of that one */
+            .output_weight_type = (fff_weight_choice)(out.type + 1),
+            .store_input = weights->store_input != FFF_CHOOSE_DEFAULT ? weights->store_input : in.store,
+            .store_output = weights->store_output != FFF_CHOOSE_DEFAULT ? weights->store_output : out.store,
+            .routes = weights->routes,
+            .bad_weight = weights->bad_weight,
         };
         status = (int)fff_layer_create(&desc, &made->layer);
     }
@@ -200,14 +242,23 @@ const fff_layer *fff_ggml_layer_behind(const fff_ggml_layer *layer) {
 /* ---- The operator ---------------------------------------------------------------------------- */
 
 int fff_ggml_operator_create(const fff_ggml_layer *layer, int64_t max_tokens, int max_threads, fff_ggml_operator **op) {
+    return fff_ggml_operator_create_typed(layer, max_tokens, max_threads, GGML_TYPE_F32, GGML_TYPE_F32, op);
+}
+
+int fff_ggml_operator_create_typed(const fff_ggml_layer *layer, int64_t max_tokens, int max_threads,
+                                   enum ggml_type input_type, enum ggml_type output_type, fff_ggml_operator **op) {
     if (layer == NULL || op == NULL) {
         return FFF_ERROR_NULL_POINTER;
     }
     if (max_tokens < 1 || max_threads < 1 || max_threads > GGML_MAX_N_THREADS) {
         return FFF_GGML_ERROR_COUNT;
     }
+    fff_weight_type from, to;
+    if (!find_type(input_type, &from) || !find_type(output_type, &to)) {
+        return FFF_GGML_ERROR_TYPE;
+    }
     size_t size = 0;
-    int status = (int)fff_workspace_size(layer->layer, (size_t)max_tokens, (size_t)max_threads, &size);
+    int status = (int)fff_workspace_size_typed(layer->layer, (size_t)max_tokens, (size_t)max_threads, from, to, &size);
     if (status != FFF_OK) {
         return status;
     }
@@ -220,6 +271,8 @@ int fff_ggml_operator_create(const fff_ggml_layer *layer, int64_t max_tokens, in
     }
     *made = (fff_ggml_operator){
         .layer = layer,
+        .input_type = input_type,
+        .output_type = output_type,
         .max_tokens = max_tokens,
         .max_threads = (size_t)max_threads,
         .workspace = workspace,
@@ -242,8 +295,8 @@ int fff_ggml_operator_status(fff_ggml_operator *op) {
 
 /* ---- What ggml's threads do ------------------------------------------------------------------ */
 
-/* Waits a moment, as ggml's barriers do; who has waited for long lets others have the core, should there be more threads
- * than cores. */
+/* Waits a moment, as ggml's barriers do; who has waited for long lets others have the core, should there be more
+ * threads than cores. */
 static void wait_a_moment(unsigned *waits) {
 #if defined(__x86_64__) || defined(__i386__)
     __builtin_ia32_pause();
@@ -297,7 +350,7 @@ struct rows {
 };
 
 static struct rows rows_of(const struct ggml_tensor *tensor) {
-    struct rows rows = {{1, 1, 1}, {tensor->ne[0] * sizeof(float), 0, 0}};
+    struct rows rows = {{1, 1, 1}, {ggml_row_size(tensor->type, tensor->ne[0]), 0, 0}};
     for (int d = 1, loops = 0; d < GGML_MAX_DIMS; d++) {
         size_t count = (size_t)tensor->ne[d];
         if (count == 1) {
@@ -315,16 +368,21 @@ static struct rows rows_of(const struct ggml_tensor *tensor) {
 
 static int forward(fff_ggml_operator *op, const struct ggml_tensor *input, struct ggml_tensor *output, size_t threads) {
     const fff_runner runner = {run, op, threads < op->max_threads ? threads : op->max_threads};
+    fff_weight_type from, to;
+    if (input->type != op->input_type || output->type != op->output_type || !find_type(input->type, &from) ||
+        !find_type(output->type, &to)) {
+        return FFF_GGML_ERROR_TYPE;
+    }
     const struct rows rows = rows_of(input);
-    size_t output_width = (size_t)op->layer->output_width;
-    float *y = output->data;
+    size_t output_width = (size_t)op->layer->output_width, element = ggml_type_size(input->type);
+    char *y = output->data;
     int status = FFF_OK;
     for (size_t k = 0; k < rows.count[2]; k++) {
         for (size_t j = 0; j < rows.count[1] && status == FFF_OK; j++) {
             const void *x = (const char *)input->data + j * rows.stride[1] + k * rows.stride[2];
-            status = (int)fff_forward(op->layer->layer, rows.count[0], x, rows.stride[0] / sizeof(float), y,
-                                      output_width, op->workspace, op->workspace_size, &runner);
-            y += rows.count[0] * output_width;
+            status = (int)fff_forward_typed(op->layer->layer, rows.count[0], from, x, rows.stride[0] / element, to, y,
+                                            output_width, op->workspace, op->workspace_size, &runner);
+            y += rows.count[0] * output->nb[1];
         }
     }
     return status;
@@ -335,9 +393,7 @@ static void forward_or_fail(fff_ggml_operator *op, struct ggml_tensor *output, i
     int status = forward(op, output->src[0], output, (size_t)threads), none = FFF_OK;
     if (status != FFF_OK) {
         atomic_compare_exchange_strong(&op->status, &none, status);
-        for (int64_t i = 0; i < ggml_nelements(output); i++) {
-            ((float *)output->data)[i] = NAN;
-        }
+        memset(output->data, 0xff, ggml_nbytes(output)); /* NaN, in each of the types */
     }
 }
 
@@ -373,7 +429,7 @@ int fff_ggml_forward(struct ggml_context *ctx, fff_ggml_operator *op, struct ggm
     if (ctx == NULL || op == NULL || x == NULL || y == NULL) {
         return FFF_ERROR_NULL_POINTER;
     }
-    if (x->type != GGML_TYPE_F32) {
+    if (x->type != op->input_type) {
         return FFF_GGML_ERROR_TYPE;
     }
     if (x->ne[0] != op->layer->input_width) {
@@ -383,22 +439,24 @@ int fff_ggml_forward(struct ggml_context *ctx, fff_ggml_operator *op, struct ggm
         return FFF_GGML_ERROR_BATCH;
     }
     const struct rows rows = rows_of(x);
+    size_t element = ggml_type_size(x->type);
     bool aligned = true;
     for (int d = 0; d < 3; d++) {
-        aligned = aligned && rows.stride[d] % sizeof(float) == 0;
+        aligned = aligned && rows.stride[d] % element == 0;
     }
-    if (x->nb[0] != sizeof(float) || !aligned || rows.stride[0] < x->ne[0] * sizeof(float)) {
+    if (x->nb[0] != element || !aligned || rows.stride[0] < x->ne[0] * element) {
         return FFF_GGML_ERROR_STRIDE;
     }
     size_t bytes;
-    if (__builtin_mul_overflow((size_t)ggml_nrows(x), (size_t)op->layer->output_width * sizeof(float), &bytes) ||
+    if (__builtin_mul_overflow((size_t)ggml_nrows(x), ggml_row_size(op->output_type, op->layer->output_width),
+                               &bytes) ||
         bytes > PTRDIFF_MAX) {
         return FFF_ERROR_OVERFLOW;
     }
     if (!has_room(ctx, bytes)) {
         return FFF_GGML_ERROR_CONTEXT;
     }
-    *y = ggml_custom_4d(ctx, GGML_TYPE_F32, op->layer->output_width, x->ne[1], x->ne[2], x->ne[3], &x, 1, compute,
+    *y = ggml_custom_4d(ctx, op->output_type, op->layer->output_width, x->ne[1], x->ne[2], x->ne[3], &x, 1, compute,
                         GGML_N_TASKS_MAX, op);
     ggml_set_name(*y, "fff");
     return FFF_OK;

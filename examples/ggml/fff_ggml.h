@@ -24,11 +24,12 @@
 extern "C" {
 #endif
 
-enum fff_ggml_status { /* beside those of fff_status, which are smaller */
-    FFF_GGML_ERROR_TYPE = 100, /* weights are not F32, F16 or BF16, or the input is not F32 */
+/* Beside those of fff_status, which are smaller. */
+enum fff_ggml_status {
+    FFF_GGML_ERROR_TYPE = 100, /* a type that is not taken there, or not the operator's */
     FFF_GGML_ERROR_SHAPE,      /* the weights' shapes do not fit each other, or depth and trees */
     FFF_GGML_ERROR_WIDTH,      /* the input's ne0 is not the layer's input width */
-    FFF_GGML_ERROR_STRIDE,     /* the elements of a row are not adjacent, or rows overlap */
+    FFF_GGML_ERROR_STRIDE,     /* the elements of a row, or its blocks, are not adjacent, or rows overlap */
     FFF_GGML_ERROR_DATA,       /* a weight tensor has no data yet, or has it where the CPU cannot read it */
     FFF_GGML_ERROR_BATCH,      /* more tokens than the operator was made for */
     FFF_GGML_ERROR_COUNT,      /* a largest batch or a number of threads below 1 or too large */
@@ -39,7 +40,7 @@ enum fff_ggml_status { /* beside those of fff_status, which are smaller */
 const char *fff_ggml_status_text(int status);
 
 /* What a layer is made of. Zero it and set what matters; zero is libfff's default for activation (GELU, erf), routing
- * and isa. Rows are trees * nodes, with fff_nodes_per_tree(depth) nodes a tree. */
+ * and isa. Rows are trees * nodes, with fff_nodes_per_tree(depth) nodes a tree. Each tensor has a type of its own. */
 typedef struct fff_ggml_weights {
     const struct ggml_tensor *input_weights;  /* linear_in.weight: [input width, rows] */
     const struct ggml_tensor *biases;         /* linear_in.bias: [rows], or NULL for zeros */
@@ -49,14 +50,21 @@ typedef struct fff_ggml_weights {
     fff_activation activation;
     fff_routing routing;
     fff_isa isa;
+    fff_weight_choice store_input;  /* the stored input rows; default: as given, or int8 if the tensor is quantised */
+    fff_weight_choice store_output; /* the stored output rows; likewise */
+    fff_routes routes;              /* FFF_ROUTES_EXACT: by the given input weights, as float32 */
+    fff_bad_weight *bad_weight;     /* NULL, or which weight FFF_ERROR_WEIGHT means */
 } fff_ggml_weights;
 
 typedef struct fff_ggml_layer fff_ggml_layer;
 typedef struct fff_ggml_operator fff_ggml_operator;
 
-/* Packs a copy of the weights: the tensors may go afterwards. F32 is read where it lies, with any strides (so
- * ggml_transpose() of node-major output weights will do); F16 and BF16 are widened, which is exact. The caller owns
- * *layer until fff_ggml_layer_destroy(), which must come after that of its operators. */
+/* Packs a copy of the weights: the tensors may go afterwards. F32, F16 and BF16 are read where they lie, with any
+ * strides (so ggml_transpose() of node-major output weights will do). What ggml has quantised (Q8_0, Q4_K, ...) is
+ * dequantised by ggml's own to_float, since its scales belong to blocks of a row where libfff's int8 has one a row: so
+ * int8, the default there, rounds once more. Its blocks lie along ne0, or, in a ggml_transpose(), along ne1; a square
+ * of one block a side, which does not tell, is FFF_GGML_ERROR_STRIDE. Biases are F32, F16 or BF16, and become float32.
+ * The caller owns *layer until fff_ggml_layer_destroy(), which must come after that of its operators. */
 int fff_ggml_layer_create(const fff_ggml_weights *weights, fff_ggml_layer **layer);
 void fff_ggml_layer_destroy(fff_ggml_layer *layer); /* NULL is allowed */
 
@@ -68,12 +76,16 @@ const fff_layer *fff_ggml_layer_behind(const fff_ggml_layer *layer);
  * of nodes of graphs that are computed one after another. Graphs computed at the same time need one each, for one
  * layer or for several. The caller owns *op and may destroy it when no graph that uses it will be computed again. */
 int fff_ggml_operator_create(const fff_ggml_layer *layer, int64_t max_tokens, int max_threads, fff_ggml_operator **op);
+/* Likewise, for inputs and outputs of other types than F32: F16 or BF16, one of them or both. Inputs are widened to
+ * float32, which is exact, outputs rounded once. The workspace is larger, by up to 1024 tokens for each thread. */
+int fff_ggml_operator_create_typed(const fff_ggml_layer *layer, int64_t max_tokens, int max_threads,
+                                   enum ggml_type input_type, enum ggml_type output_type, fff_ggml_operator **op);
 void fff_ggml_operator_destroy(fff_ggml_operator *op); /* NULL is allowed */
 
-/* Adds a node to a graph: *y = layer(x), F32 [output width, x->ne1, x->ne2, x->ne3].
+/* Adds a node to a graph: *y = layer(x), [output width, x->ne1, x->ne2, x->ne3], of the operator's output type.
  *
- * x   F32 [input width, any, any, any]; a view whose rows are contiguous may have any other strides. One whose rows do
- *     not follow at one distance is computed in as many calls as it has runs of rows that do.
+ * x   of its input type, [input width, any, any, any]; a view whose rows are contiguous may have any other strides.
+ *     One whose rows do not follow at one distance is computed in as many calls as it has runs of rows that do.
  *
  * An empty x gives an empty *y, and computes nothing. */
 int fff_ggml_forward(struct ggml_context *ctx, fff_ggml_operator *op, struct ggml_tensor *x, struct ggml_tensor **y);

@@ -127,7 +127,7 @@ static void test_weights(void) {
         weights = example_weights(&example);
         const struct ggml_tensor *of_wide = output_of(ctx, &weights);
         bool same = same_data(of_narrow, of_wide);
-        example_check(same, t == 0 ? "weights of F16 are widened exactly" : "weights of BF16 are widened exactly");
+        example_check(same, t == 0 ? "weights of F16 give the bits of F32" : "weights of BF16 give the bits of F32");
         struct ggml_tensor *node_major = ggml_cont(ctx, ggml_transpose(ctx, example.output_weights));
         struct ggml_cgraph *graph = ggml_new_graph(ctx);
         ggml_build_forward_expand(graph, node_major);
@@ -176,8 +176,7 @@ static void test_bad_weights(void) {
            bad.output_weights = ggml_view_2d(ctx, example.output_weights, 20, 8, example.output_weights->nb[1], 0));
     EXPECT(FFF_GGML_ERROR_SHAPE, "three dimensions",
            bad.input_weights = ggml_new_tensor_3d(ctx, GGML_TYPE_F32, 8, 21, 2));
-    EXPECT(FFF_GGML_ERROR_TYPE, "quantised weights",
-           bad.input_weights = ggml_new_tensor_2d(ctx, GGML_TYPE_Q8_0, 32, 21));
+    EXPECT(FFF_GGML_ERROR_TYPE, "weights of I32", bad.input_weights = ggml_new_tensor_2d(ctx, GGML_TYPE_I32, 8, 21));
     EXPECT(FFF_GGML_ERROR_TYPE, "biases of I32", bad.biases = ggml_new_tensor_1d(ctx, GGML_TYPE_I32, 21));
     struct ggml_tensor *gaps = ggml_view_1d(ctx, example.input_weights, 21, 0);
     gaps->nb[0] = 8;

@@ -19,6 +19,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import pathlib
+import re
 import sys
 import warnings
 from typing import Any, Iterator, Mapping, Optional, Sequence
@@ -143,6 +144,10 @@ class _Node(torch.autograd.Function):
         inputs = [x, weight_in, weight_out] + ([] if bias is None else [bias])
         options = {"depth_i": attributes["depth"], "trees_i": attributes["trees"],
                    "activation_s": attributes["activation"], "routing_s": attributes["routing"]}
+        if attributes.get("store") is not None:
+            options["store_s"] = attributes["store"]
+        if attributes.get("exact_routes"):
+            options["exact_routes_i"] = 1
         output = g.op("fff::PathFFF", *inputs, **options)
         sizes = x.type().sizes() if hasattr(x.type(), "sizes") else None
         if sizes:
@@ -177,15 +182,21 @@ def _replaced(layers: Mapping[str, tuple[nn.Module, dict[str, Any]]], calls: dic
 
 def export(model: nn.Module, example: Sequence[Any], path: str, *, input_names: Sequence[str],
            output_names: Optional[Sequence[str]] = None, dynamic_axes: Optional[Mapping[str, Any]] = None,
-           activations: Mapping[Any, str] = {}) -> list[str]:
+           activations: Mapping[Any, str] = {}, store: Optional[str] = None,
+           exact_routes: bool = False) -> list[str]:
     """Writes `model` to `path`; returns the names of its FFF layers.
 
     example       the model's arguments, traced once
     activations   PathFFF's names of your own activation modules: {MyReLU2: "relu2"}
+    store         how the runtime is to store the weights, which the file has as they are: bf16, or bf16+i8
+    exact_routes  route by the weights as they are
     Other arguments are torch.onnx.export()'s. The model stays as it was. ExportError if a layer does not fit, or
     if the model does not call one of them as a module; ONNX's own checker has the last word.
     """
-    layers = find_layers(model, activations)
+    if store is not None and not re.fullmatch(r"(f32|bf16|f16|i8)(\+(f32|bf16|f16|i8))?", store):
+        raise ExportError(f"store {store!r} is none of f32, bf16, f16, i8, nor two of them with a + between")
+    layers = {name: (module, {**attributes, "store": store, "exact_routes": exact_routes})
+              for name, (module, attributes) in find_layers(model, activations).items()}
     calls = dict.fromkeys(layers, 0)
     options: dict[str, Any] = {"dynamo": False} if "dynamo" in inspect.signature(torch.onnx.export).parameters else {}
     if layers:

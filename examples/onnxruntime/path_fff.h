@@ -15,7 +15,8 @@
 #define OP_DOMAIN "fff"
 #define OP_NAME "PathFFF"
 
-/* The operator's inputs, in order; the last is optional. All are float32. */
+/* The operator's inputs, in order; the last is optional. Each is float32, float16 or bfloat16, whatever the others are;
+ * the output has X's type. */
 enum {
     INPUT_X,             /* (..., input width) */
     INPUT_INPUT_WEIGHT,  /* (rows, input width), rows = trees * (2^(depth+1) - 1): linear_in.weight */
@@ -41,15 +42,18 @@ typedef struct path_fff_kernel {
     size_t tasks; /* that can be of use at once */
     fff_activation activation;
     fff_routing routing;
+    fff_weight_choice store_input, store_output;
+    fff_routes routes;
     int has_bias;
     fff_layer *layer;                 /* NULL if weights are no constants */
     size_t input_width, output_width; /* of `layer` */
     char node[MAX_NAME];
 } path_fff_kernel;
 
-/* A view of a float32 tensor of ONNX Runtime's. */
+/* A view of a tensor of ONNX Runtime's. */
 typedef struct tensor {
-    const float *data;
+    const void *data;
+    fff_weight_type type;
     size_t rank, count; /* dimensions, elements */
     int64_t dims[MAX_RANK];
 } tensor;
@@ -59,10 +63,11 @@ __attribute__((format(printf, 3, 4))) OrtStatus *path_fff_fail(const path_fff_ke
                                                                const char *format, ...);
 OrtStatus *path_fff_fail_status(const path_fff_kernel *kernel, const char *what, fff_status status);
 
-/* Sets depth, trees, rows, activation and routing, or says what is wrong with them. */
+/* Sets what the attributes say, or says what is wrong with them. */
 OrtStatus *path_fff_read_attributes(path_fff_kernel *kernel, const OrtKernelInfo *info);
 
-/* Refuses a value that is missing, not float32, a scalar, or of more than MAX_RANK dimensions. */
+/* Refuses a value that is missing, of another type than float32, float16 and bfloat16, a scalar, or of more than
+ * MAX_RANK dimensions. */
 OrtStatus *path_fff_read_tensor(const path_fff_kernel *kernel, const OrtValue *value, const char *what, tensor *out);
 
 /* Checks and packs the weights, values[INPUT_BIAS] being NULL if there is none. The caller destroys the layer. */

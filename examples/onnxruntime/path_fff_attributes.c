@@ -62,21 +62,33 @@ static OrtStatus *read_integer(const path_fff_kernel *kernel, const OrtKernelInf
     return NULL;
 }
 
-/* The index of a string in `names`; 0 where it is absent. */
-static OrtStatus *read_choice(const path_fff_kernel *kernel, const OrtKernelInfo *info, const char *name,
-                              const char *const *names, size_t count, size_t *out) {
-    char value[32] = "", all[100] = "";
-    size_t size = sizeof value;
-    *out = 0;
+enum { MAX_STRING = 32 };
+
+/* A string, or an empty one where what is there is too long, or no string; *found tells whether anything is. */
+static void read_string(const path_fff_kernel *kernel, const OrtKernelInfo *info, const char *name,
+                        char value[MAX_STRING], int *found) {
+    size_t size = MAX_STRING;
+    value[0] = '\0';
+    *found = 1;
     OrtStatus *status = kernel->api->KernelInfoGetAttribute_string(info, name, value, &size);
     if (status != NULL) {
         kernel->api->ReleaseStatus(status);
-        if (!has_attribute(kernel->api, info, name))
-            return NULL;
-        value[0] = '\0'; /* too long, or no string: none of the names */
+        value[0] = '\0';
+        *found = has_attribute(kernel->api, info, name);
     }
+}
+
+/* The index of a string in `names`; 0 where it is absent. */
+static OrtStatus *read_choice(const path_fff_kernel *kernel, const OrtKernelInfo *info, const char *name,
+                              const char *const *names, size_t count, size_t *out) {
+    char value[MAX_STRING], all[100] = "";
+    int found;
+    *out = 0;
+    read_string(kernel, info, name, value, &found);
+    if (!found)
+        return NULL;
     for (size_t i = 0; i < count; i++) {
-        if (value[0] != '\0' && strcmp(value, names[i]) == 0) {
+        if (strcmp(value, names[i]) == 0) {
             *out = i;
             return NULL;
         }
@@ -87,15 +99,50 @@ static OrtStatus *read_choice(const path_fff_kernel *kernel, const OrtKernelInfo
                          all);
 }
 
+/* The type whose name is the first `length` characters; FFF_CHOOSE_DEFAULT if none is. */
+static fff_weight_choice find_type(const char *name, size_t length) {
+    for (int type = 0; type < FFF_WEIGHT_TYPE_COUNT; type++) {
+        const char *known = fff_weight_type_name((fff_weight_type)type);
+        if (strlen(known) == length && memcmp(known, name, length) == 0)
+            return (fff_weight_choice)(type + 1);
+    }
+    return FFF_CHOOSE_DEFAULT;
+}
+
+/* "bf16", or "bf16+i8" for input and output rows; as given where it is absent. */
+static OrtStatus *read_store(path_fff_kernel *kernel, const OrtKernelInfo *info) {
+    char value[MAX_STRING], all[64] = "";
+    int found;
+    read_string(kernel, info, "store", value, &found);
+    if (!found)
+        return NULL;
+    size_t first = strcspn(value, "+");
+    const char *second = value[first] == '+' ? value + first + 1 : value;
+    kernel->store_input = find_type(value, first);
+    kernel->store_output = find_type(second, strlen(second));
+    if (kernel->store_input != FFF_CHOOSE_DEFAULT && kernel->store_output != FFF_CHOOSE_DEFAULT)
+        return NULL;
+    for (int type = 0; type < FFF_WEIGHT_TYPE_COUNT; type++) {
+        strncat(all, type == 0 ? "" : ", ", sizeof all - strlen(all) - 1);
+        strncat(all, fff_weight_type_name((fff_weight_type)type), sizeof all - strlen(all) - 1);
+    }
+    return path_fff_fail(kernel, ORT_INVALID_GRAPH,
+                         "attribute store is '%s', not one of the strings %s, nor two of them with a + between", value,
+                         all);
+}
+
 OrtStatus *path_fff_read_attributes(path_fff_kernel *kernel, const OrtKernelInfo *info) {
     static const char *const activations[] = {"gelu", "gelu_tanh", "relu", "relu2", "silu", "identity"};
     static const char *const routings[] = {">", ">="};
     _Static_assert(sizeof activations / sizeof *activations == FFF_ACTIVATION_COUNT, "in the order of fff_activation");
-    size_t activation = 0, routing = 0;
+    size_t activation = 0, routing = 0, exact_routes = 0;
     TRY(read_integer(kernel, info, "depth", 0, FFF_MAX_DEPTH, -1, &kernel->depth));
     TRY(read_integer(kernel, info, "trees", 1, UINT32_MAX, 1, &kernel->trees));
     TRY(read_choice(kernel, info, "activation", activations, FFF_ACTIVATION_COUNT, &activation));
     TRY(read_choice(kernel, info, "routing", routings, 2, &routing));
+    TRY(read_store(kernel, info));
+    TRY(read_integer(kernel, info, "exact_routes", 0, 1, 0, &exact_routes));
+    kernel->routes = exact_routes ? FFF_ROUTES_EXACT : FFF_ROUTES_STORED;
     kernel->activation = (fff_activation)activation;
     kernel->routing = (fff_routing)routing;
     kernel->rows = kernel->trees * fff_nodes_per_tree(kernel->depth); /* below 2^32 * 2^31 */

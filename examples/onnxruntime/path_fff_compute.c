@@ -32,18 +32,18 @@ static size_t count_tasks(const path_fff_kernel *kernel, const fff_layer *layer,
 
 /* ---- The run --------------------------------------------------------------------------------- */
 
-/* fff_forward() of contiguous rows, with a workspace from `allocator`. */
+/* fff_forward_typed() of contiguous rows, outputs of the inputs' type, with a workspace from `allocator`. */
 static OrtStatus *forward_in(const path_fff_kernel *kernel, const fff_layer *layer, OrtAllocator *allocator,
-                             const fff_runner *runner, size_t batch, size_t input_width, const float *input,
-                             size_t output_width, float *output) {
+                             const fff_runner *runner, size_t batch, fff_weight_type type, size_t input_width,
+                             const void *input, size_t output_width, void *output) {
     size_t size = 0;
-    fff_status status = fff_workspace_size(layer, batch, runner->concurrency, &size);
+    fff_status status = fff_workspace_size_typed(layer, batch, runner->concurrency, type, type, &size);
     if (status != FFF_OK)
         return path_fff_fail_status(kernel, "workspace", status);
     void *workspace = NULL;
     TRY(kernel->api->AllocatorAlloc(allocator, size, &workspace));
-    status = fff_forward(layer, batch, input, input_width, output, output_width, workspace, size,
-                         runner->concurrency > 1 ? runner : NULL);
+    status = fff_forward_typed(layer, batch, type, input, input_width, type, output, output_width, workspace, size,
+                               runner->concurrency > 1 ? runner : NULL);
     TRY(kernel->api->AllocatorFree(allocator, workspace));
     return status == FFF_OK ? NULL : path_fff_fail_status(kernel, "forward", status);
 }
@@ -70,7 +70,7 @@ static OrtStatus *forward(const path_fff_kernel *kernel, OrtKernelContext *conte
     session_threads threads = {api, context};
     fff_runner runner = {run_tasks, &threads, count_tasks(kernel, layer, batch, input_width + output_width)};
     OrtStatus *result =
-        forward_in(kernel, layer, allocator, &runner, batch, input_width, input.data, output_width, output);
+        forward_in(kernel, layer, allocator, &runner, batch, input.type, input_width, input.data, output_width, output);
     api->ReleaseAllocator(allocator);
     return result;
 }

@@ -3,8 +3,19 @@
 #include "path_fff.h"
 
 #include <sched.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+/* ONNX Runtime's type as libfff's; 0 for those that PathFFF does not take. */
+static int find_type(ONNXTensorElementDataType type, fff_weight_type *found) {
+    switch (type) {
+    case ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT: *found = FFF_WEIGHT_F32; return 1;
+    case ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16: *found = FFF_WEIGHT_F16; return 1;
+    case ONNX_TENSOR_ELEMENT_DATA_TYPE_BFLOAT16: *found = FFF_WEIGHT_BF16; return 1;
+    default: return 0;
+    }
+}
 
 OrtStatus *path_fff_read_tensor(const path_fff_kernel *kernel, const OrtValue *value, const char *what, tensor *out) {
     const OrtApi *api = kernel->api;
@@ -18,8 +29,8 @@ OrtStatus *path_fff_read_tensor(const path_fff_kernel *kernel, const OrtValue *v
         status = api->GetTensorShapeElementCount(shape, &out->count);
     if (status == NULL)
         status = api->GetDimensionsCount(shape, &out->rank);
-    if (status == NULL && type != ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT)
-        status = path_fff_fail(kernel, ORT_INVALID_ARGUMENT, "%s is not float32", what);
+    if (status == NULL && !find_type(type, &out->type))
+        status = path_fff_fail(kernel, ORT_INVALID_ARGUMENT, "%s is not float32, float16 or bfloat16", what);
     if (status == NULL && (out->rank == 0 || out->rank > MAX_RANK))
         status = path_fff_fail(kernel, ORT_INVALID_ARGUMENT, "%s has %zu dimensions, not 1 to %d", what, out->rank,
                                MAX_RANK);
@@ -31,6 +42,54 @@ OrtStatus *path_fff_read_tensor(const path_fff_kernel *kernel, const OrtValue *v
     TRY(api->GetTensorMutableData((OrtValue *)value, &data)); /* read only; the API has no other way */
     out->data = data;
     return NULL;
+}
+
+/* ---- Weights --------------------------------------------------------------------------------- */
+
+/* A 16-bit number as float32, which is exact. */
+static float widen(uint16_t bits, fff_weight_type type) {
+    uint32_t wide = (uint32_t)bits << 16; /* bfloat16 is the upper half */
+    float value;
+    if (type == FFF_WEIGHT_F16) {
+        uint32_t exponent = bits >> 10 & 31, fraction = bits & 1023, sign = (uint32_t)bits >> 15 << 31;
+        if (exponent == 31) { /* infinity or NaN */
+            wide = sign | UINT32_C(0x7f800000) | fraction << 13;
+        } else { /* an integer below 2048, times a power of 2 */
+            uint32_t power = ((exponent > 0 ? exponent : 1) + 102) << 23;
+            memcpy(&value, &power, sizeof value);
+            value *= (float)(exponent > 0 ? fraction + 1024 : fraction);
+            memcpy(&wide, &value, sizeof wide);
+            wide |= sign;
+        }
+    }
+    memcpy(&value, &wide, sizeof value);
+    return value;
+}
+
+/* Biases as libfff takes them, in memory of their own if they are of 16 bits: *owned, to free(). */
+static OrtStatus *read_biases(const path_fff_kernel *kernel, const tensor *bias, const float **biases, float **owned) {
+    *biases = bias->data;
+    *owned = NULL;
+    if (bias->data == NULL || bias->type == FFF_WEIGHT_F32)
+        return NULL;
+    const uint16_t *given = bias->data;
+    float *made = malloc(bias->count * sizeof *made);
+    if (made == NULL)
+        return path_fff_fail_status(kernel, "bias", FFF_ERROR_OUT_OF_MEMORY);
+    for (size_t i = 0; i < bias->count; i++)
+        made[i] = widen(given[i], bias->type);
+    *biases = *owned = made;
+    return NULL;
+}
+
+/* A refusal to pack; where a weight is the reason, its place in the tensor. */
+static OrtStatus *refuse_weights(const path_fff_kernel *kernel, fff_status status, const fff_bad_weight *bad) {
+    char where[100];
+    if (status != FFF_ERROR_WEIGHT)
+        return path_fff_fail_status(kernel, "weights", status);
+    snprintf(where, sizeof where, "%s[%zu, %zu]", bad->of_output ? "output_weight" : "input_weight",
+             bad->of_output ? bad->column : bad->row, bad->of_output ? bad->row : bad->column);
+    return path_fff_fail_status(kernel, where, status);
 }
 
 /* Refuses a weight that has another rank, or where another number than `rows` stands in its dimension of rows. */
@@ -58,6 +117,10 @@ OrtStatus *path_fff_make_layer(const path_fff_kernel *kernel, const OrtValue *co
     }
     *input_width = (size_t)in.dims[1];
     *output_width = (size_t)out.dims[0];
+    const float *biases;
+    float *owned;
+    TRY(read_biases(kernel, &bias, &biases, &owned));
+    fff_bad_weight bad = {0};
     fff_layer_desc desc = {
         .struct_size = sizeof desc,
         .input_width = *input_width,
@@ -66,12 +129,19 @@ OrtStatus *path_fff_make_layer(const path_fff_kernel *kernel, const OrtValue *co
         .trees = kernel->trees,
         .activation = kernel->activation,
         .routing = kernel->routing,
+        .weight_type = in.type,
         .input_weights = {in.data, *input_width, 1},
-        .biases = bias.data,
+        .biases = biases,
         .output_weights = {out.data, 1, kernel->rows},
+        .output_weight_type = (fff_weight_choice)(out.type + 1),
+        .store_input = kernel->store_input,
+        .store_output = kernel->store_output,
+        .routes = kernel->routes,
+        .bad_weight = &bad,
     };
     fff_status status = fff_layer_create(&desc, layer); /* by FFF_ISA, or the best instruction set */
-    return status == FFF_OK ? NULL : path_fff_fail_status(kernel, "weights", status);
+    free(owned);
+    return status == FFF_OK ? NULL : refuse_weights(kernel, status, &bad);
 }
 
 /* Packs the weights now if all are constants of the model. */

@@ -22,9 +22,21 @@ static const char *get_execution_provider(const OrtCustomOp *op) {
     return NULL; /* the CPU's */
 }
 
-static ONNXTensorElementDataType get_type(const OrtCustomOp *op, size_t index) {
-    (void)op, (void)index;
-    return ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT;
+/* The operator for one type of X. The runtime takes those of one name for overloads of it, and chooses by the types. */
+typedef struct typed_op {
+    OrtCustomOp op; /* first: callbacks get its address, and find the rest behind it */
+    const OrtApi *api;
+    ONNXTensorElementDataType type;
+} typed_op;
+
+/* Of weights, any: the kernel refuses those that it does not take, with the name of the node. */
+static ONNXTensorElementDataType get_input_type(const OrtCustomOp *op, size_t index) {
+    return index == INPUT_X ? ((const typed_op *)op)->type : ONNX_TENSOR_ELEMENT_DATA_TYPE_UNDEFINED;
+}
+
+static ONNXTensorElementDataType get_output_type(const OrtCustomOp *op, size_t index) {
+    (void)index;
+    return ((const typed_op *)op)->type;
 }
 
 static size_t get_input_count(const OrtCustomOp *op) {
@@ -66,13 +78,15 @@ enum { MAX_INFERRED_RANK = 8 };
 
 /* Sets an output shape of X's dimensions, names of unknown ones included, with the output width last. */
 static OrtStatus *set_output_shape(const OrtApi *api, OrtShapeInferContext *context, OrtTensorTypeAndShapeInfo *output,
-                                   size_t rank, const int64_t *dims, const char **names) {
-    TRY(api->SetTensorElementType(output, ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT));
+                                   ONNXTensorElementDataType type, size_t rank, const int64_t *dims,
+                                   const char **names) {
+    TRY(api->SetTensorElementType(output, type));
     TRY(api->SetSymbolicDimensions(output, names, rank));
     TRY(api->SetDimensions(output, dims, rank));
     return api->ShapeInferContext_SetOutputTypeShape(context, 0, output);
 }
 
+/* Overloads share one inference, that of the first: the type is X's, not that of the operator that is asked. */
 static OrtStatus *infer_shape(const OrtApi *api, OrtShapeInferContext *context) {
     OrtTensorTypeAndShapeInfo *x = NULL, *weight = NULL; /* the context's own */
     size_t rank = 0, weight_rank = 0;
@@ -80,6 +94,8 @@ static OrtStatus *infer_shape(const OrtApi *api, OrtShapeInferContext *context) 
     const char *names[MAX_INFERRED_RANK], *weight_names[2];
     TRY(api->ShapeInferContext_GetInputTypeShape(context, INPUT_X, &x));
     TRY(api->ShapeInferContext_GetInputTypeShape(context, INPUT_OUTPUT_WEIGHT, &weight));
+    ONNXTensorElementDataType type = ONNX_TENSOR_ELEMENT_DATA_TYPE_UNDEFINED;
+    TRY(api->GetTensorElementType(x, &type));
     TRY(api->GetDimensionsCount(x, &rank));
     TRY(api->GetDimensionsCount(weight, &weight_rank));
     if (rank == 0 || rank > MAX_INFERRED_RANK || weight_rank != 2)
@@ -95,17 +111,21 @@ static OrtStatus *infer_shape(const OrtApi *api, OrtShapeInferContext *context) 
             return NULL; /* unknown and without a name: the runtime would take -1 for its size */
     OrtTensorTypeAndShapeInfo *output = NULL;
     TRY(api->CreateTensorTypeAndShapeInfo(&output));
-    OrtStatus *status = set_output_shape(api, context, output, rank, dims, names);
+    OrtStatus *status = set_output_shape(api, context, output, type, rank, dims, names);
     api->ReleaseTensorTypeAndShapeInfo(output);
     return status;
 }
 
 /* ---- Registration ---------------------------------------------------------------------------- */
 
+static const ONNXTensorElementDataType types[] = {
+    ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16, ONNX_TENSOR_ELEMENT_DATA_TYPE_BFLOAT16};
+enum { TYPES = sizeof types / sizeof *types };
+
 /* What one runtime is given: the operator, and the domain that holds it. A process with several copies of ONNX Runtime
  * has several of these. They live until the library is unloaded, since sessions keep pointers to them. */
 typedef struct registration {
-    OrtCustomOp op; /* first: callbacks get its address, and find the API behind it */
+    typed_op ops[TYPES];
     const OrtApi *api;
     OrtCustomOpDomain *domain;
     struct registration *next;
@@ -119,7 +139,7 @@ static registration *registrations;
 #define SAFE_INFERENCE_VERSION 24
 
 static OrtStatus *infer_output_shape(const OrtCustomOp *op, OrtShapeInferContext *context) {
-    const OrtApi *api = ((const registration *)op)->api;
+    const OrtApi *api = ((const typed_op *)op)->api;
     OrtStatus *status = infer_shape(api, context);
     if (status != NULL)
         api->ReleaseStatus(status); /* shapes are a convenience: a model loads without */
@@ -130,9 +150,9 @@ static const OrtCustomOp path_fff = {
     .version = ORT_API_VERSION,
     .GetName = get_name,
     .GetExecutionProviderType = get_execution_provider,
-    .GetInputType = get_type,
+    .GetInputType = get_input_type,
     .GetInputTypeCount = get_input_count,
-    .GetOutputType = get_type,
+    .GetOutputType = get_output_type,
     .GetOutputTypeCount = get_output_count,
     .KernelDestroy = path_fff_destroy,
     .GetInputCharacteristic = get_input_characteristic,
@@ -168,13 +188,14 @@ static OrtStatus *find_registration(const OrtApiBase *base, const OrtApi *api, r
     registration *entry = calloc(1, sizeof *entry);
     if (entry == NULL)
         return api->CreateStatus(ORT_FAIL, "fff:PathFFF: out of memory");
-    entry->op = path_fff;
-    if (base->GetApi(SAFE_INFERENCE_VERSION) != NULL)
-        entry->op.InferOutputShapeFn = infer_output_shape;
     entry->api = api;
     OrtStatus *status = api->CreateCustomOpDomain(OP_DOMAIN, &entry->domain);
-    if (status == NULL)
-        status = api->CustomOpDomain_Add(entry->domain, &entry->op);
+    for (size_t i = 0; i < TYPES && status == NULL; i++) {
+        entry->ops[i] = (typed_op){path_fff, api, types[i]};
+        if (base->GetApi(SAFE_INFERENCE_VERSION) != NULL)
+            entry->ops[i].op.InferOutputShapeFn = infer_output_shape;
+        status = api->CustomOpDomain_Add(entry->domain, &entry->ops[i].op);
+    }
     if (status != NULL) {
         release_registration(entry);
         return status;

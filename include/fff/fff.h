@@ -164,6 +164,9 @@ typedef enum fff_activation {
 } fff_activation;
 #define FFF_ACTIVATION_COUNT 6
 
+/* 1 if an activation is computed with SLEEF, 0 if not or if the value is none of them. Since 0.3. */
+FFF_API int fff_activation_uses_sleef(fff_activation activation);
+
 /* Where a logit of exactly 0 goes. A NaN logit always goes left. */
 typedef enum fff_routing {
     FFF_ROUTING_GREATER = 0,   /* right if logit > 0: the path-sum layer's rule */
@@ -293,13 +296,14 @@ FFF_API fff_isa fff_layer_isa(const fff_layer *layer);
  * leaf_width); of several parts, their sum. 0 for NULL. */
 FFF_API size_t fff_layer_path_length(const fff_layer *layer);
 
-/* Bytes of memory that the layer holds; 0 for NULL. That is, of all trees * nodes, a bias and a row. A row has two
- * parts, of input_width and output_width weights of 4, 2 or 1 bytes (of bfloat16, up to 16 weights that are left of a
- * multiple of 32 take 4 bytes each, and more of them 64). If both parts come to at most 64 bytes, the row takes the
- * next power of two; else each is rounded up to a multiple of 64, and 128 are added if that makes a multiple of 4096. A
- * row of int8 input weights takes 12 more, one of int8 output weights 4. Exact routes take 8 more a row, and the
- * float32 input row, padded likewise, unless the stored type holds the given weights without loss. On top comes less
- * than 1 KB; then all is rounded up to a multiple of 2 MB, if it is more than that. */
+/* Bytes of memory that the layer holds; 0 for NULL. That is, of all nodes and neurons, a bias and a row. A row has an
+ * input and an output part, of input_width and output_width weights of 4, 2 or 1 bytes (of bfloat16, up to 16 weights
+ * that are left of a multiple of 32 take 4 bytes each, and more of them 64); nodes of a leaf layer have the input part
+ * only. If both parts come to at most 64 bytes, the row takes the next power of two; else each is rounded up to a
+ * multiple of 64, and 128 are added if that makes a multiple of 4096. A row of int8 input weights takes 12 more, one of
+ * int8 output weights 4, a threshold 4. Exact routes take 8 more a node, and its float32 input row, padded likewise,
+ * unless the stored type holds the given weights without loss. Output biases are rows of floats. On top comes less than
+ * 1 KB, and 2 KB for each part of the layer; then all is rounded up to a multiple of 2 MB, if it is more than that. */
 FFF_API size_t fff_layer_memory(const fff_layer *layer);
 
 /* The types of a layer's stored rows; FFF_WEIGHT_F32 for NULL. */
@@ -329,8 +333,9 @@ typedef struct fff_runner {
  * up to `batch` tokens with runners of up to `concurrency`. More of either never need less. It grows with batch
  * only up to a bound, 1024 tokens for each task or 65536 in all, and with concurrency only as far as the batch
  * can use it: it is never more than 32 KB, and for each token of the batch 512 bytes and 32 for each entry of its
- * path; where input rows are int8, 256 more and input_width; where routes are exact, 128 more. FFF_ERROR_NULL_POINTER
- * or FFF_ERROR_OVERFLOW, with *size untouched. */
+ * path; where input rows are int8, 256 more and input_width; where routes are exact, 128 more. Of a layer of several
+ * parts, or with an output bias, it is at most that for the largest part, or for each task that for 1024 tokens.
+ * FFF_ERROR_NULL_POINTER or FFF_ERROR_OVERFLOW, with *size untouched. */
 FFF_API fff_status fff_workspace_size(const fff_layer *layer, size_t batch, size_t concurrency, size_t *size);
 
 /* output[t] = layer(input[t]) for `batch` tokens.
@@ -388,7 +393,8 @@ FFF_API fff_status fff_accumulate(const fff_layer *layer, size_t batch, const ui
 
 /* For layers whose neurons something else selects (product keys, experts): the two halves for rows that the caller
  * lists, `count` for each token, of a layer of one path-sum part. rows[t][e] = tree * nodes + node, else
- * FFF_ERROR_NODE; a layer that is not such is FFF_ERROR_OPTION.
+ * FFF_ERROR_NODE; a layer that is not such is FFF_ERROR_OPTION, and so is the sum of int8 output rows of trees of depth
+ * 3 or more, or of no rows.
  *
  *     logits[t][e] = x[t] . input_weights[rows[t][e]] + biases[rows[t][e]]
  *     output[t]    = sum over e of factors[t][e] * output_weights[rows[t][e]]

@@ -5,6 +5,7 @@
 #define FFF_KERNELS_ARM_NEON_ACCUMULATE_H
 
 #include "kernels/accumulate.h"
+#include "kernels/arm_neon/integer_sums.h"
 #include "kernels/arm_neon/isa.h"
 #include "kernels/arm_neon/row.h"
 
@@ -58,6 +59,10 @@ FFF_INLINE void columns(const struct fff_trees *trees, int tokens, const uint32_
 static void KERNEL(accumulate)(const struct fff_trees *trees, size_t count, const uint32_t *tokens,
                                const uint32_t *nodes, const float *factors, unsigned write, float *output,
                                size_t output_stride) {
+    if (ROW_TYPE == FFF_WEIGHT_I8 && fff_has_integer_sums(trees->level_count)) {
+        fff_sum_integers(trees, count, tokens, nodes, factors, write, output, output_stride, INTEGER_STEPS);
+        return;
+    }
     fff_accumulate_one_by_one(trees, count, tokens, nodes, factors, write, output, output_stride, 4, BLOCK);
 }
 

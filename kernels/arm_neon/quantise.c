@@ -26,7 +26,7 @@ void fff_quantise_arm_neon(size_t width, const float *input, unsigned char *quan
     for (size_t i = 0; i < width; i += 4) { /* a NaN wins, and stays */
         sizes = vmaxq_f32(sizes, vabsq_f32(load_below_arm_neon(input, i, width)));
     }
-    struct fff_quantiser quantiser = fff_make_quantiser(vmaxvq_f32(sizes));
+    struct fff_quantiser quantiser = fff_make_quantiser(vmaxvq_f32(sizes), FFF_QUANTISED_MOST);
     memset(quantised, 0, quantiser.factor == 0.0f ? width : 0); /* inputs may be infinite then */
     size_t i = 0;
     for (; i + 16 <= width && quantiser.factor > 0.0f; i += 16) {

@@ -12,7 +12,7 @@ void fff_quantise_generic(size_t width, const float *input, unsigned char *quant
             break;
         }
     }
-    struct fff_quantiser quantiser = fff_make_quantiser(largest);
+    struct fff_quantiser quantiser = fff_make_quantiser(largest, FFF_QUANTISED_MOST);
     memset(quantised, 0, fff_quantised_bytes(width));
     for (size_t column = 0; column < width && quantiser.factor > 0.0f; column++) {
         quantised[column] = (unsigned char)(int8_t)rintf(input[column] * quantiser.factor);

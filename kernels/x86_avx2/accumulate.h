@@ -9,6 +9,7 @@
 #define FFF_KERNELS_X86_AVX2_ACCUMULATE_H
 
 #include "kernels/accumulate.h"
+#include "kernels/x86_avx2/integer_sums.h"
 #include "kernels/x86_avx2/isa.h"
 #include "kernels/x86_ymm_row.h"
 
@@ -85,6 +86,10 @@ FFF_INLINE void columns(const struct fff_trees *trees, int tokens, const uint32_
 static void KERNEL(accumulate)(const struct fff_trees *trees, size_t count, const uint32_t *tokens,
                                const uint32_t *nodes, const float *factors, unsigned write, float *output,
                                size_t output_stride) {
+    if (ROW_TYPE == FFF_WEIGHT_I8 && fff_has_integer_sums(trees->level_count)) {
+        fff_sum_integers(trees, count, tokens, nodes, factors, write, output, output_stride, INTEGER_STEPS);
+        return;
+    }
     size_t entries = trees->tree_count * trees->level_count;
     for (size_t i = 0, some; i < count; i += some) {
         some = fff_count_sharing(trees, count - i, nodes + i * entries) / SUM_TOKENS * SUM_TOKENS;

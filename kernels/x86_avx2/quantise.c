@@ -40,7 +40,7 @@ static inline __m256i quantise_32_x86_avx2(const float *x, __m256 factor) {
 }
 
 void fff_quantise_x86_avx2(size_t width, const float *input, unsigned char *quantised) {
-    struct fff_quantiser quantiser = fff_make_quantiser(largest_size_x86_avx2(width, input));
+    struct fff_quantiser quantiser = fff_make_quantiser(largest_size_x86_avx2(width, input), FFF_QUANTISED_MOST);
     __m256 factor = _mm256_set1_ps(quantiser.factor);
     if (quantiser.factor == 0.0f) { /* inputs may be infinite */
         memset(quantised, 0x80, width);

@@ -10,6 +10,7 @@
 #define FFF_KERNELS_X86_AVX512_ACCUMULATE_H
 
 #include "kernels/accumulate.h"
+#include "kernels/x86_avx512/integer_sums.h"
 #include "kernels/x86_avx512/isa.h"
 #include "kernels/x86_avx512/row.h"
 
@@ -114,6 +115,10 @@ FFF_INLINE void columns(const struct fff_trees *trees, int tokens, const uint32_
 static void KERNEL(accumulate)(const struct fff_trees *trees, size_t count, const uint32_t *tokens,
                                const uint32_t *nodes, const float *factors, unsigned write, float *output,
                                size_t output_stride) {
+    if (ROW_TYPE == FFF_WEIGHT_I8 && fff_has_integer_sums(trees->level_count)) {
+        fff_sum_integers(trees, count, tokens, nodes, factors, write, output, output_stride, INTEGER_STEPS);
+        return;
+    }
     size_t entries = trees->tree_count * trees->level_count, fours = count / SUM_TOKENS * SUM_TOKENS;
     fff_accumulate_together(trees, fours, tokens, nodes, factors, write, output, output_stride, SUM_TOKENS, 16, BLOCK);
     fff_accumulate_one_by_one(trees, count - fours, tokens + fours, nodes + fours * entries, factors + fours * entries,

@@ -7,25 +7,43 @@
 #include "kernels/x86_avx512/isa.h"
 
 enum { TOKEN_OFFSET = 128 };
+typedef __m512i dot_register, byte_register;
+#ifdef __AVX512VNNI__
+enum { BYTES_AT_ONCE = 64 };
+_Static_assert(USE_VNNI, "no other file is compiled for AVX-512 VNNI");
+#else
+enum { BYTES_AT_ONCE = 32 };
+#endif
 
 #include "kernels/i8_rows.h"
 
-enum { MOST_CHAINS = 12 };
-
-/* sum + 64 products of bytes. */
-FFF_INLINE __m512i add_products_x86_avx512(__m512i sum, const unsigned char *token, const unsigned char *row) {
 #ifdef __AVX512VNNI__
-    if (USE_VNNI) {
-        return _mm512_dpbusd_epi32(sum, _mm512_load_si512(token), _mm512_loadu_si512(row));
-    }
+FFF_INLINE __m512i load_token(const unsigned char *at) {
+    return _mm512_load_si512(at);
+}
+FFF_INLINE __m512i load_weights(const unsigned char *at) {
+    return _mm512_loadu_si512(at);
+}
+FFF_INLINE __m512i add_products(__m512i dots, __m512i token, __m512i weights) {
+    return _mm512_dpbusd_epi32(dots, token, weights);
+}
+#else
+FFF_INLINE __m512i load_token(const unsigned char *at) {
+    return _mm512_cvtepu8_epi16(_mm256_load_si256((const __m256i *)(const void *)at));
+}
+FFF_INLINE __m512i load_weights(const unsigned char *at) {
+    return _mm512_cvtepi8_epi16(_mm256_loadu_si256((const __m256i *)(const void *)at));
+}
+FFF_INLINE __m512i add_products(__m512i dots, __m512i token, __m512i weights) {
+    return _mm512_add_epi32(dots, _mm512_madd_epi16(token, weights));
+}
 #endif
-    FFF_UNROLL
-    for (int half = 0; half < 64; half += 32) {
-        __m512i x = _mm512_cvtepu8_epi16(_mm256_load_si256((const __m256i *)(const void *)(token + half)));
-        __m512i w = _mm512_cvtepi8_epi16(_mm256_loadu_si256((const __m256i *)(const void *)(row + half)));
-        sum = _mm512_add_epi32(sum, _mm512_madd_epi16(x, w));
-    }
-    return sum;
+
+FFF_INLINE __m512i zero_dots(void) {
+    return _mm512_setzero_si512();
+}
+FFF_INLINE __m512i add_dots(__m512i a, __m512i b) {
+    return _mm512_add_epi32(a, b);
 }
 
 /* The sums of four registers each. */
@@ -38,52 +56,14 @@ static inline __m128i add_lanes_of_four_x86_avx512(const __m512i sums[4]) {
     return _mm_add_epi32(_mm256_castsi256_si128(eight), _mm256_extracti128_si256(eight, 1));
 }
 
-FFF_INLINE void integer_dots(int rows, int tokens, const unsigned char *const *weights,
-                             const unsigned char *const *input, const unsigned char *const *ahead, size_t bytes,
-                             int32_t *dots) {
-    int pairs = rows * tokens, chains = pairs > INTEGER_TOKENS ? 1 : pairs > 1 ? 2 : 4; /* of each pair */
-    __m512i sums[MOST_CHAINS];
-    FFF_UNROLL
-    for (int i = 0; i < pairs * chains; i++) {
-        sums[i] = _mm512_setzero_si512();
-    }
-    size_t at = 0;
-    for (; at + 64 * (size_t)chains <= bytes; at += 64 * (size_t)chains) {
-        FFF_UNROLL
-        for (int c = 0; c < chains; c++) {
-            FFF_UNROLL
-            for (int i = 0; i < pairs; i++) {
-                sums[c * pairs + i] = add_products_x86_avx512(sums[c * pairs + i], input[i % tokens] + at + 64 * c,
-                                                              weights[i / tokens] + at + 64 * c);
-            }
-            if (ahead != NULL) {
-                FFF_UNROLL
-                for (int t = 0; t < tokens; t++) {
-                    __builtin_prefetch(ahead[t] + at + 64 * c, 0, 2);
-                }
-            }
-        }
-    }
-    for (; at < bytes; at += 64) {
-        FFF_UNROLL
-        for (int i = 0; i < pairs; i++) {
-            sums[i] = add_products_x86_avx512(sums[i], input[i % tokens] + at, weights[i / tokens] + at);
-        }
-    }
-    FFF_UNROLL
-    for (int c = 1; c < chains; c++) {
-        FFF_UNROLL
-        for (int i = 0; i < pairs; i++) {
-            sums[i] = _mm512_add_epi32(sums[i], sums[c * pairs + i]);
-        }
-    }
-    if (pairs == 1) {
-        dots[0] = _mm512_reduce_add_epi32(sums[0]);
+FFF_INLINE void store_dots(const __m512i *registers, int count, int32_t *dots) {
+    if (count == 1) {
+        dots[0] = _mm512_reduce_add_epi32(registers[0]);
         return;
     }
     FFF_UNROLL
-    for (int i = 0; i < pairs; i += 4) {
-        _mm_storeu_si128((__m128i *)(void *)(dots + i), add_lanes_of_four_x86_avx512(sums + i));
+    for (int i = 0; i < count; i += 4) {
+        _mm_storeu_si128((__m128i *)(void *)(dots + i), add_lanes_of_four_x86_avx512(registers + i));
     }
 }
 

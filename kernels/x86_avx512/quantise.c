@@ -45,7 +45,7 @@ static inline __m512i quantise_64_x86_avx512(const __m512 x[4], __m512 factor) {
 }
 
 void fff_quantise_x86_avx512(size_t width, const float *input, unsigned char *quantised) {
-    struct fff_quantiser quantiser = fff_make_quantiser(largest_size_x86_avx512(width, input));
+    struct fff_quantiser quantiser = fff_make_quantiser(largest_size_x86_avx512(width, input), FFF_QUANTISED_MOST);
     __m512 factor = _mm512_set1_ps(quantiser.factor), x[4];
     bool zero = quantiser.factor == 0.0f; /* inputs may be infinite then */
     size_t i = 0;

@@ -612,14 +612,23 @@ class Refuses(unittest.TestCase):
 
     @unittest.skipUnless(NATIVE, "nothing is compiled")
     def test_damaged_cache(self):
-        """What is there and cannot be loaded is compiled anew."""
+        """What is there and cannot be loaded is compiled anew: by a compiler that only copies what this process has loaded,
+        and counts. That the true one compiles it is shown where this process got it from."""
         with tempfile.TemporaryDirectory() as folder:
-            digest = os.path.basename(fff.torch._operator.native.__file__)
-            damaged = pathlib.Path(folder) / digest
-            damaged.write_bytes(b"no library")
-            done = self.run_python("import fff.torch; print(fff.torch.backend())", FFF_TORCH_CACHE=folder)
-            self.assertEqual((done.returncode, done.stdout), (0, "native\n"), done.stderr)
-            self.assertGreater(damaged.stat().st_size, 1000)
+            compiler, calls = pathlib.Path(folder) / "compiler", pathlib.Path(folder) / "calls"
+            compiler.write_text(f'#!/bin/sh\necho >>"{calls}"\nfor target; do :; done\n'
+                                f'cp "{fff.torch._operator.native.__file__}" "$target"\n')
+            compiler.chmod(0o700)
+            for damaged, expected in ((False, 2), (False, 2), (True, 4)):  # compiled and linked; found; compiled again
+                if damaged:
+                    made.write_bytes(b"no library")
+                done = self.run_python("import fff.torch; print(fff.torch.backend(), fff.torch._operator.native.__file__)",
+                                       FFF_TORCH_CACHE=folder, CXX=str(compiler))
+                self.assertEqual((done.returncode, done.stdout[:7]), (0, "native "), done.stderr)
+                made = pathlib.Path(done.stdout[7:].strip())
+                self.assertEqual((made.parent, made.suffix), (pathlib.Path(folder), ".so"))
+                self.assertGreater(made.stat().st_size, 1000)
+                self.assertEqual(len(calls.read_text()), expected)
 
     def test_dense_takes_any_type(self):
         module, x = small(), torch.randn(5, 33)

@@ -68,7 +68,9 @@ build_ggml() {
 
 plain="$cache/plain-$version-$kind" tsan="$cache/tsan-$version-$kind"
 check "ggml builds" build_ggml "$plain"
-check "ggml builds with the thread sanitizer" build_ggml "$tsan" -DGGML_SANITIZE_THREAD=ON
+# Without what only dense products use: nothing that runs under the sanitizer has one.
+check "ggml builds with the thread sanitizer" build_ggml "$tsan" -DGGML_SANITIZE_THREAD=ON -DGGML_LLAMAFILE=OFF \
+    -DGGML_CPU_REPACK=OFF -DCMAKE_C_FLAGS_RELEASE=-O1 -DCMAKE_CXX_FLAGS_RELEASE=-O1
 
 # A libfff with the thread sanitizer, so that it sees the tasks' accesses too.
 build_fff() {
@@ -101,20 +103,22 @@ include_from_cc() {
 }
 
 check "the header compiles as C++" include_from_cc
-for name in test_fff_ggml test_inputs bench_fff_ggml; do
+for name in test_fff_ggml test_inputs test_types bench_fff_ggml; do
     rm -f "$cache/$name"
     check "$name compiles without warnings" compile "$name" "$plain" "$build"
 done
-for name in test_fff_ggml test_inputs; do
+for name in test_fff_ggml test_inputs test_types; do
     rm -f "$cache/$name.tsan"
     check "$name compiles with the thread sanitizer" compile "$name.tsan" "$tsan" "$cache/fff-tsan" -fsanitize=thread
 done
 
 program test_fff_ggml "$cache/test_fff_ggml"
 program test_inputs "$cache/test_inputs"
+program test_types "$cache/test_types"
 export FFF_TEST_SHORT=1 TSAN_OPTIONS=halt_on_error=1
 check "graphs and threads: no race" "$cache/test_fff_ggml.tsan"
 check "inputs and bad use: no race" "$cache/test_inputs.tsan"
+check "other types: no race" "$cache/test_types.tsan"
 # On one thread: two that have to share a core, which may be all there is, wait for each other for 8 ms a call.
 program bench_fff_ggml "$cache/bench_fff_ggml" 1 "${FFF_BENCH_ROUNDS:-3}"
 

@@ -9,9 +9,11 @@ Where a logit is within that bound of zero, float32 cannot decide which way a to
 from __future__ import annotations
 
 import pathlib
+import re
 import sys
 import tempfile
 import unittest
+from typing import Any
 
 import fff
 import numpy as np
@@ -77,11 +79,11 @@ def with_nodes_as_outputs(path: str) -> tuple[bytes, list[onnx.NodeProto]]:
     return model.SerializeToString(), nodes
 
 
-def c_layer(module: nn.Module, activation: str) -> fff.Layer:
+def c_layer(module: nn.Module, activation: str, **options: Any) -> fff.Layer:
     bias = module.linear_in.bias
     return fff.Layer(module.linear_in.weight.detach().numpy(), module.linear_out.weight.detach().numpy().T,
                      biases=None if bias is None else bias.detach().numpy(), depth=module.depth,
-                     trees=module.parallel_size, activation=activation)
+                     trees=module.parallel_size, activation=activation, **options)
 
 
 def hold_to_bound(module: nn.Module, activation: str, x: np.ndarray, ours: np.ndarray, theirs: np.ndarray):
@@ -166,6 +168,18 @@ class Exported(unittest.TestCase):
                 model = Transformer(depth=depth, trees=trees, activation=activation, bias=bias)
                 self.compare(model, torch.randint(0, 100, (32, 40)), name, 32 * 40)
 
+    def test_stored_types(self):
+        """Each node has the bits of the layer that stores the same."""
+        model, ids = Transformer(layers=2).eval(), torch.randint(0, 100, (4, 40))
+        for stored in ({"store": "bf16"}, {"store": "bf16+i8", "exact_routes": True}):
+            export(model, (ids,), self.path, input_names=["ids"], **stored)
+            graph, _ = with_nodes_as_outputs(self.path)
+            _, *tensors = session(graph).run(None, {"ids": ids.numpy()})
+            for i, block in enumerate(model.blocks):
+                x, y = (array.reshape(-1, 64) for array in tensors[2 * i:2 * i + 2])
+                self.assertTrue(same_bits(y, c_layer(block.ffn, "gelu", **stored)(x)))
+                self.assertFalse(same_bits(y, c_layer(block.ffn, "gelu")(x)))
+
     def test_the_authors_models(self):
         """tests/data: what the authors' code gave for their models, padding included."""
         for name in ("bert_fff_tiny", "bert_fff_3x4_cls", "bert_ff_tiny"):
@@ -244,6 +258,9 @@ class Refused(unittest.TestCase):
         strange = PathFFF(8, 8, 3, 1)
         strange.depth = "deep"
         self.refuses(strange, "depth 'deep'")
+        for store in ("f64", "bf16+", "", "i8+i8+i8"):
+            with self.assertRaisesRegex(ExportError, re.escape(f"store '{store}' is none of f32, bf16")):
+                export(PathFFF(8, 8, 3, 1), (torch.zeros(1, 8),), "none.onnx", input_names=["x"], store=store)
 
     def test_own_activation(self):
         class Squared(nn.Module):

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import re
 import threading
 import unittest
+from typing import Any
 
 import fff
 import numpy as np
 import onnxruntime as ort
-from models import SEED, Weights, make_weights, path_fff_model, same_bits, session
+from models import BFLOAT16, SEED, Weights, make_weights, path_fff_model, same_bits, session
 from onnx import TensorProto
 
 Refused = Exception  # ONNX Runtime's exceptions have no common base of their own
 
 
-def layer_of(weights: Weights, depth: int, trees: int, **options: str) -> fff.Layer:
+def layer_of(weights: Weights, depth: int, trees: int, **options: Any) -> fff.Layer:
     return fff.Layer(weights.input_weight, weights.output_weight.T, biases=weights.bias, depth=depth, trees=trees,
                      **options)
 
@@ -119,6 +122,120 @@ class Bits(unittest.TestCase):
         self.assertTrue(same_bits(found[~np.isnan(found)], expected[~np.isnan(expected)]))
 
 
+def as_type(array: np.ndarray, dtype: Any) -> np.ndarray:
+    """Rounded to float16, or cut off to bfloat16."""
+    if np.dtype(dtype) == BFLOAT16:
+        return (np.ascontiguousarray(array).view(np.uint32) >> 16).astype(np.uint16).view(BFLOAT16)
+    return array.astype(dtype)
+
+
+def widened(array: np.ndarray) -> np.ndarray:
+    if array.dtype == BFLOAT16:
+        return (array.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
+    return array.astype(np.float32)
+
+
+class Types(unittest.TestCase):
+    """Weights and tokens of 16 bits, and what is stored: bit for bit what fff.Layer gives of the same arrays."""
+
+    FLOATS = (np.float32, np.float16, BFLOAT16)
+    STORES = (None, "f32", "bf16", "f16", "i8", "bf16+i8", "i8+f32", "f32+f16")
+
+    def setUp(self):
+        self.random = np.random.default_rng(SEED)
+        self.weights = make_weights(self.random, 6, 2, 48, 40)
+        self.x = self.random.standard_normal((70, 48), np.float32)
+
+    def narrow(self, *types: Any) -> Weights:
+        return Weights(*map(as_type, self.weights, types))
+
+    def test_types_of_weights(self):
+        """Each weight of each type, whatever the others are, as constants and, but for bfloat16, as inputs."""
+        for types in itertools.product(self.FLOATS, repeat=3):
+            weights = self.narrow(*types)
+            expected = layer_of(weights, 6, 2)(self.x)
+            for constant in (True, False)[:1 if BFLOAT16 in map(np.dtype, types) else 2]:
+                with self.subTest(types=types, constant=constant):
+                    runs = session(path_fff_model(weights, constant=constant, depth=6, trees=2))
+                    more = {} if constant else weights._asdict()
+                    self.assertTrue(same_bits(runs.run(None, {"x": self.x, **more})[0], expected))
+
+    def test_stored_types(self):
+        for dtype, store, exact in itertools.product(self.FLOATS, self.STORES, (None, 0, 1)):
+            weights = self.narrow(dtype, dtype, dtype)
+            attributes = {"depth": 6, "trees": 2, "store": store, "exact_routes": exact}
+            attributes = {name: value for name, value in attributes.items() if value is not None}
+            with self.subTest(dtype=dtype, **attributes):
+                found = session(path_fff_model(weights, **attributes)).run(None, {"x": self.x})[0]
+                expected = layer_of(weights, 6, 2, store=store, exact_routes=bool(exact))(self.x)
+                self.assertTrue(same_bits(found, expected))
+
+    def test_stored_types_differ(self):
+        """What the test above compares would be other bits if an attribute were passed over."""
+        found = [session(path_fff_model(self.weights, depth=6, trees=2, **more)).run(None, {"x": self.x})[0]
+                 for more in ({}, {"store": "bf16"}, {"store": "f16"}, {"store": "i8"}, {"store": "bf16+i8"},
+                              {"store": "i8+bf16"}, {"store": "i8", "exact_routes": 1})]
+        for one, other in itertools.combinations(found, 2):
+            self.assertFalse(same_bits(one, other))
+
+    def test_types_of_tokens(self):
+        """Results have the tokens' type. 1000 tokens are shared out on threads."""
+        for trial, (dtype, of_weights) in enumerate(itertools.product(self.FLOATS, repeat=2)):
+            weights = self.narrow(of_weights, of_weights, of_weights)
+            layer = layer_of(weights, 6, 2)
+            for batch in (0, 1, 9, 1000):
+                x = as_type(self.random.standard_normal((batch, 48), np.float32), dtype)
+                with self.subTest(dtype=dtype, weights=of_weights, batch=batch):
+                    if dtype is BFLOAT16:
+                        model = path_fff_model(weights, cast_to=TensorProto.BFLOAT16, depth=6, trees=2)
+                        given, expected = widened(x), widened(layer(x))
+                    else:
+                        kind = TensorProto.FLOAT16 if dtype is np.float16 else TensorProto.FLOAT
+                        model = path_fff_model(weights, x_type=kind, depth=6, trees=2)
+                        given, expected = x, layer(x)
+                    found = session(model, 1 + trial % 2).run(None, {"x": given})[0]
+                    self.assertTrue(same_bits(found, expected))
+
+    def test_shape_that_is_not_known(self):
+        """The output's type is known all the same."""
+        for kind in (TensorProto.FLOAT16, TensorProto.BFLOAT16):
+            runs = session(path_fff_model(self.weights, cast_to=kind, x_shape=("", None), depth=6, trees=2))
+            x = as_type(self.x, np.float16 if kind == TensorProto.FLOAT16 else BFLOAT16)
+            expected = widened(layer_of(self.weights, 6, 2)(x))
+            self.assertTrue(same_bits(runs.run(None, {"x": widened(x)})[0], expected))
+
+    def test_shared_on_threads(self):
+        """Tokens of 16 bits in a layer large enough that batches are shared out as tasks."""
+        weights = make_weights(self.random, 11, 1, 768, 768)
+        x = self.random.standard_normal((1000, 768), np.float32).astype(np.float16)
+        expected = layer_of(weights, 11, 1, store="bf16+i8", exact_routes=True)(x)
+        for threads in (1, 2, 3):
+            runs = session(path_fff_model(weights, x_type=TensorProto.FLOAT16, depth=11, store="bf16+i8",
+                                          exact_routes=1), threads)
+            self.assertTrue(same_bits(runs.run(None, {"x": x})[0], expected))
+
+    @unittest.skipIf(tuple(map(int, ort.__version__.split(".")[:2])) < (1, 24), "no shape inference before 1.24")
+    def test_output_shape_is_inferred(self):
+        runs = session(path_fff_model(self.weights, depth=6, trees=2, x_shape=("sequences", 9, None),
+                                      x_type=TensorProto.FLOAT16))
+        self.assertEqual(runs.get_outputs()[0].shape, ["sequences", 9, 40])
+        self.assertEqual(runs.get_outputs()[0].type, "tensor(float16)")
+
+    def test_biases_are_widened_exactly(self):
+        """Every finite float16: where x is 0, each output is a bias."""
+        every = np.arange(2 ** 16, dtype=np.uint16).view(np.float16)
+        for bias in every[np.isfinite(every)].reshape(-1, 1024):
+            weights = Weights(np.zeros((1024, 1), np.float32), np.eye(1024, dtype=np.float32), bias)
+            runs = session(path_fff_model(weights, depth=0, trees=1024, activation="identity"))
+            found = runs.run(None, {"x": np.zeros((1, 1), np.float32)})[0]
+            self.assertTrue(np.array_equal(found[0], bias.astype(np.float32)))
+        for bias in (np.inf, -np.inf, np.nan):
+            weights = Weights(*np.ones((2, 1, 1), np.float32), np.array([bias], np.float16))
+            runs = session(path_fff_model(weights, depth=0, activation="identity"))
+            found = runs.run(None, {"x": np.zeros((1, 1), np.float32)})[0]
+            self.assertTrue(np.array_equal(found, [[bias]], equal_nan=True))
+
+
 class Threads(unittest.TestCase):
     def test_one_session_on_many_threads(self):
         """Constant weights and changing ones, batches small and shared out, eight threads at once."""
@@ -179,6 +296,12 @@ class BadUse(unittest.TestCase):
         self.refuses(where + "activation is '', not one of", activation="")
         self.refuses(where + "activation is '', not one of", activation=0)
         self.refuses(where + "routing is '<', not one of the strings >, >=", routing="<")
+        for store in ("f64", "", "bf16+", "+i8", "bf16+i8+i8", "BF16", "f32 ", "i8," * 100, 1):
+            told = store if isinstance(store, str) and len(store) < 32 else ""
+            self.refuses(where + f"store is '{re.escape(told)}', not one of the strings f32, bf16, f16, i8, nor two of "
+                         r"them with a \+ between", store=store)
+        self.refuses(where + "exact_routes is 2, not from 0 to 1", exact_routes=2)
+        self.refuses(where + "exact_routes is no integer", exact_routes="yes")
 
     def test_weights(self):
         where = "fff:PathFFF node 'ffn': "
@@ -195,8 +318,15 @@ class BadUse(unittest.TestCase):
                      spoil(input_weight=self.weights.input_weight[:, 0]))
         self.refuses(where + "weights: ", spoil(input_weight=np.zeros((30, 0), np.float32)))
         self.refuses(where + "weights: ", spoil(output_weight=np.zeros((0, 30), np.float32)))
-        self.refuses("tensor.double.*invalid|invalid.*tensor.double|bound to different types",
-                     spoil(bias=self.weights.bias.astype(np.float64)))
+        for name, value in self.weights._asdict().items():
+            wide = spoil(**{name: value.astype(np.float64)})
+            self.refuses(where + name + " is not float32, float16 or bfloat16", wide)
+        large = self.weights.output_weight.copy()
+        large[5, 7] = 70000
+        self.refuses(where + r"output_weight\[5, 7\]: .*does not fit", spoil(output_weight=large), store="f16")
+        large = self.weights.input_weight.copy()
+        large[7, 5] = np.nan
+        self.refuses(where + r"input_weight\[7, 5\]: .*does not fit", spoil(input_weight=large), store="i8")
 
     def test_input(self):
         runs = session(path_fff_model(self.weights, depth=3, trees=2, x_shape=("batch", "width")))
@@ -215,9 +345,17 @@ class BadUse(unittest.TestCase):
             runs.run(None, {"x": np.zeros((), np.float32)})
 
     def test_other_types_of_input(self):
-        for wrong in (TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.INT64):
+        for wrong in (TensorProto.DOUBLE, TensorProto.INT64):
             with self.subTest(type=wrong), self.assertRaisesRegex(Refused, "PathFFF"):
                 session(path_fff_model(self.weights, depth=3, trees=2, x_type=wrong))
+
+    def test_output_of_another_type(self):
+        """The model says float32 where X is float16, or the other way about."""
+        types = (TensorProto.FLOAT, TensorProto.FLOAT16)
+        for x_type, y_type in (types, types[::-1]):
+            refused = self.assertRaisesRegex(Refused, "of output arg .* of node .ffn. does not match")
+            with self.subTest(x_type=x_type), refused:
+                session(path_fff_model(self.weights, depth=3, trees=2, x_type=x_type, y_type=y_type))
 
     def test_changing_weights_that_do_not_fit(self):
         runs = session(path_fff_model(self.weights, constant=False, depth=3, trees=2))

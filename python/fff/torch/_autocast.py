@@ -18,15 +18,18 @@ def _type() -> torch.dtype:
 
 def _rule(name: str):
     def call(x, input_weight, bias, output_weight, depth, trees=1, activation=0, routing=0, node_major=False, store_input=0,
-             store_output=0, exact_routes=False):
+             store_output=0, exact_routes=False, **out):
         dtype = _type()
         with torch.autocast("cpu", enabled=False):
             if x.dtype in _CHOICES and input_weight.dtype in _CHOICES:
                 x = x.to(dtype)
                 if input_weight.dtype != dtype:
                     store_input, store_output = store_input or _CHOICES[dtype], store_output or _CHOICES[dtype]
-            return getattr(torch.ops.fff, name).default(x, input_weight, bias, output_weight, depth, trees, activation, routing,
-                                                        node_major, store_input, store_output, exact_routes)
+            operator = torch.ops.fff
+            for part in name.split("."):
+                operator = getattr(operator, part)
+            return operator(x, input_weight, bias, output_weight, depth, trees, activation, routing, node_major, store_input,
+                            store_output, exact_routes, **out)
     return call
 
 
@@ -44,7 +47,8 @@ def _forest_rule(name: str):
 
 
 def register(library) -> None:
-    library.impl("forward", _rule("forward"), "AutocastCPU")
-    library.impl("route", _rule("route"), "AutocastCPU")
+    library.impl("forward", _rule("forward.default"), "AutocastCPU")
+    library.impl("forward.out", _rule("forward.out"), "AutocastCPU")
+    library.impl("route", _rule("route.default"), "AutocastCPU")
     library.impl("forest", _forest_rule("forest"), "AutocastCPU")
     library.impl("forest_route", _forest_rule("forest_route"), "AutocastCPU")

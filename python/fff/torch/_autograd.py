@@ -93,6 +93,21 @@ def forward(x, input_weight, bias, output_weight, depth, trees=1, activation=0, 
     return _with_value(value.float(), along).to(x.dtype)
 
 
+def forward_out(x, input_weight, bias, output_weight, depth, trees=1, activation=0, routing=0, node_major=False,
+                store_input=0, store_output=0, exact_routes=False, *, out):
+    """As PyTorch's own operators with out=: no derivatives, and an error where one is wanted."""
+    inputs = (x, input_weight, bias, output_weight, depth, trees, activation, routing, node_major, store_input, store_output,
+              exact_routes)
+    if any(_wanted(inputs[:4])) or _wanted((out,))[0]:
+        raise RuntimeError("fff::forward.out has no derivatives, and one of its tensors wants one: use torch.no_grad(), or "
+                           "forward() without out")
+    guard = torch._C._AutoDispatchBelowAutograd()  # while it lives
+    try:
+        torch.ops.fff.forward.out(*inputs, out=out)
+    finally:
+        del guard
+
+
 def route(x, input_weight, bias, output_weight, depth, trees=1, activation=0, routing=0, node_major=False,
           store_input=0, store_output=0, exact_routes=False):
     """The kernel of fff::route: the logits have derivatives, the nodes none."""
@@ -187,3 +202,4 @@ def register(library, fakes: dict) -> None:
         library.impl(name, function, "Autograd")
         if hasattr(torch.library, "register_vmap"):
             torch.library.register_vmap(f"fff::{name}", _batched(getattr(torch.ops.fff, name), fakes[name]), lib=library)
+    library.impl("forward.out", forward_out, "Autograd")

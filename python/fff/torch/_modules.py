@@ -118,6 +118,21 @@ class _Layer(_Evaluated):
             return self.dense(x)
         return self._shaped(_operator.forward(x, *weights, *self._plan, *self._stored))
 
+    def forward_out(self, x: torch.Tensor, *, out: torch.Tensor) -> torch.Tensor:
+        """forward() into memory of the caller's, by the kernels in either mode; returns `out`. It has the shape and
+        type that forward()'s result would have, and shares no memory with x. Its rows follow one another or, where
+        there are 2 dimensions, lie any stride apart. No gradients: RuntimeError where one is wanted. Hooks do not
+        run."""
+        weights = self._weights()
+        if weights is None:
+            raise ValueError("the weights are not plain parameters")
+        _operator.forward_out(x, *weights, *self._plan, *self._stored, out=self._unshaped(out))
+        return out
+
+    def _unshaped(self, out: torch.Tensor) -> torch.Tensor:
+        """What _shaped() would make this of."""
+        return out
+
     def _shaped(self, y: torch.Tensor) -> torch.Tensor:
         """The operator's output as the module gives it."""
         return y
@@ -234,6 +249,11 @@ class NodeMajorFFF(_Layer):
 
     def _shaped(self, y: torch.Tensor) -> torch.Tensor:
         return y.unsqueeze(-2) if self.unsqueeze else y
+
+    def _unshaped(self, out: torch.Tensor) -> torch.Tensor:
+        if self.unsqueeze and (out.dim() < 2 or out.shape[-2] != 1):
+            raise ValueError(f"out has shape {list(out.shape)}, not [..., 1, {self.output_width}]")
+        return out.squeeze(-2) if self.unsqueeze else out
 
     def _probed(self) -> torch.Tensor:
         return getattr(self, self._names[0])

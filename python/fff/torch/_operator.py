@@ -3,6 +3,7 @@ for tracing, and gradients.
 
     forward(x, input_weight, bias, output_weight, depth, trees=1, activation=0, routing=0, node_major=False,
             store_input=0, store_output=0, exact_routes=False) -> y
+    forward.out(the same, *, out) -> ()
     route(the same) -> (nodes, logits)
 
     x              (..., input width)
@@ -12,6 +13,8 @@ for tracing, and gradients.
     routing        0: right if logit > 0; 1: right if logit >= 0
     store_input    what is stored of input rows: 0 as the weight is, 1 float32, 2 bfloat16, 3 float16, 4 int8; store_output likewise
     exact_routes   route by the weights as they are given
+    out            what y would be, in memory of the caller's that x does not share; rows follow one another or, where
+                   there are 2 dimensions, lie any stride apart
     y              (..., output width), of x's type; nodes (int32) and logits (float32), both (..., trees, depth + 1)
 
     forest(x, weights, plan, output_bias=None, store_input=0, store_output=0, exact_routes=False) -> y
@@ -39,7 +42,7 @@ import fff
 from . import _autocast, _autograd, _build, _forest
 
 _ARGUMENTS = ("(Tensor x, Tensor input_weight, Tensor? bias, Tensor output_weight, int depth, int trees=1, int activation=0, "
-              "int routing=0, bool node_major=False, int store_input=0, int store_output=0, bool exact_routes=False)")
+              "int routing=0, bool node_major=False, int store_input=0, int store_output=0, bool exact_routes=False")
 
 _FOREST = ("(Tensor x, Tensor[] weights, int[] plan, Tensor? output_bias=None, int store_input=0, int store_output=0, "
            "bool exact_routes=False)")
@@ -61,12 +64,14 @@ if native is None:
     from . import _python
 
     _library = torch.library.Library("fff", "DEF")
-    _library.define("forward" + _ARGUMENTS + " -> Tensor")
-    _library.define("route" + _ARGUMENTS + " -> (Tensor, Tensor)")
+    _library.define("forward" + _ARGUMENTS + ") -> Tensor")
+    _library.define("forward.out" + _ARGUMENTS + ", *, Tensor(a!) out) -> ()")
+    _library.define("route" + _ARGUMENTS + ") -> (Tensor, Tensor)")
     _library.define("forest" + _FOREST + " -> Tensor")
     _library.define("forest_route" + _FOREST + " -> (Tensor, Tensor)")
     for _function in (_python.forward, _python.route, _python.forest, _python.forest_route):
         _library.impl(_function.__name__, _function, "CPU")
+    _library.impl("forward.out", _python.forward_out, "CPU")
 else:
     _library = torch.library.Library("fff", "IMPL")
 
@@ -97,6 +102,15 @@ def _fake_forward(x, input_weight, bias, output_weight, depth, trees=1, activati
     return x.new_empty([*x.shape[:-1], output_weight.shape[1 if node_major else 0]])
 
 
+def _fake_forward_out(x, input_weight, bias, output_weight, depth, trees=1, activation=0, routing=0, node_major=False,
+                      store_input=0, store_output=0, exact_routes=False, *, out):
+    y = _fake_forward(x, input_weight, bias, output_weight, depth, trees, activation, routing, node_major, store_input)
+    if out.dtype != y.dtype:
+        raise TypeError(f"out has dtype {out.dtype}, where the results are {y.dtype}")
+    if out.shape != y.shape:
+        raise ValueError(f"out has shape {tuple(out.shape)}, not {tuple(y.shape)}")
+
+
 def _fake_route(x, input_weight, bias, output_weight, depth, trees=1, activation=0, routing=0, node_major=False,
                 store_input=0, store_output=0, exact_routes=False):
     _check(x, input_weight, store_input)
@@ -117,9 +131,9 @@ def _fake_forest_route(x, weights, plan, output_bias=None, store_input=0, store_
     return x.new_empty(shape, dtype=torch.int32), x.new_empty(shape, dtype=torch.float32)
 
 
-def _refuse(x, input_weight, bias, output_weight, *plan, **more):
+def _refuse(x, input_weight, bias, output_weight, *plan, out=None, **more):
     """In place of PyTorch's dispatcher, which fills a screen."""
-    _refuse_named(("x", x), ("input_weight", input_weight), ("bias", bias), ("output_weight", output_weight))
+    _refuse_named(("x", x), ("input_weight", input_weight), ("bias", bias), ("output_weight", output_weight), ("out", out))
 
 
 def _refuse_forest(x, weights, plan, output_bias=None, *stored, **more):
@@ -135,7 +149,7 @@ def _refuse_named(*named):
 
 for _kind in ("CUDA", "HIP", "MPS", "XPU", "HPU", "XLA", "PrivateUse1", "SparseCPU", "SparseCUDA", "SparseCsrCPU",
               "SparseCsrCUDA", "QuantizedCPU", "QuantizedCUDA", "MkldnnCPU"):
-    for _name in ("forward", "route"):
+    for _name in ("forward", "forward.out", "route"):
         _library.impl(_name, _refuse, _kind)
     for _name in ("forest", "forest_route"):
         _library.impl(_name, _refuse_forest, _kind)
@@ -146,10 +160,12 @@ for _name, _fake in _FAKES.items():
         torch.library.register_fake(f"fff::{_name}", _fake)
     else:
         _library.impl(_name, _fake, "Meta")
+_library.impl("forward.out", _fake_forward_out, "Meta")
 _autocast.register(_library)
 _autograd.register(_library, _FAKES)
 
 forward = torch.ops.fff.forward.default
+forward_out = torch.ops.fff.forward.out
 route = torch.ops.fff.route.default
 forest = torch.ops.fff.forest.default
 forest_route = torch.ops.fff.forest_route.default

@@ -205,6 +205,23 @@ def forward(x, input_weight, bias, output_weight, depth, trees=1, activation=0, 
     return y.to(x.dtype)
 
 
+def forward_out(x, input_weight, bias, output_weight, depth, trees=1, activation=0, routing=0, node_major=False,
+                store_input=0, store_output=0, exact_routes=False, *, out):
+    y = forward(x, input_weight, bias, output_weight, depth, trees, activation, routing, node_major, store_input, store_output,
+                exact_routes)
+    _tensor(out, "out")
+    if out.dtype != y.dtype:
+        raise TypeError(f"out has dtype {out.dtype}, where the results are {y.dtype}")
+    if out.shape != y.shape:
+        raise ValueError(f"out has shape {list(out.shape)}, not {list(y.shape)}")
+    if not (out.is_contiguous() or (out.dim() == 2 and out.stride(1) == 1 and out.stride(0) >= out.shape[1])):
+        raise ValueError(f"out has strides {list(out.stride())}, where its rows must be contiguous, and, but for 2 "
+                         "dimensions, follow one another")
+    if np.shares_memory(_array(out.detach()), _array(x.detach())):
+        raise ValueError("out shares memory with x")
+    out.copy_(y)
+
+
 def route(x, input_weight, bias, output_weight, depth, trees=1, activation=0, routing=0, node_major=False,
           store_input=0, store_output=0, exact_routes=False):
     layer = _layer(x, input_weight, bias, output_weight, depth, trees, activation, routing, node_major, store_input, store_output,
