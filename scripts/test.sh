@@ -100,7 +100,7 @@ check "installed as the README says, into a folder of one's own" scripts/check_i
 check_if_possible "installed as the README says, into /usr/local" scripts/check_install.sh default
 python=python3
 "$python" -c 'import numpy' 2>/dev/null || python=/usr/bin/python3 # the one that Debian's numpy is for
-for test in test_fff test_fff_package test_fff_threads; do
+for test in test_fff test_fff_leaves test_fff_package test_fff_threads; do
     check "Python package: $test" env FFF_ISA= FFF_LIBRARY="$PWD/build-gcc/libfff.so" PYTHONPATH="$PWD/python" \
         "$python" -X dev -W error python/tests/$test.py
 done

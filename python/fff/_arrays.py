@@ -153,6 +153,25 @@ def weights(array: np.ndarray, what: str) -> np.ndarray:
     return array if followed else array.copy()
 
 
+def leaf_weights(array: np.ndarray, what: str) -> tuple[np.ndarray, tuple[int, int, int]]:
+    """Weights (leaves, columns, neurons) as the library can follow them, and their strides in elements."""
+    array = typed(array, what, *WEIGHTS)
+    for matrix in (array, None):
+        if matrix is None:
+            matrix = array.copy(order="C")
+        (leaves, columns, neurons), size = matrix.shape, matrix.itemsize
+        # The strides of a single row, column or leaf mean nothing.
+        leaf, column, neuron = (stride if count > 1 else size for stride, count in zip(matrix.strides, matrix.shape))
+        extent = (neurons - 1) * neuron + (columns - 1) * column + size
+        apart = min(column, neuron) > 0 and (neurons == 1 or columns == 1 or column >= neurons * neuron
+                                             or neuron >= columns * column)
+        if leaves == 1:
+            leaf = extent
+        if matrix.flags.aligned and apart and leaf >= extent and leaf % size == column % size == neuron % size == 0:
+            break
+    return matrix, (leaf // size, column // size, neuron // size)
+
+
 def of_rows(array: np.ndarray, what: str, rows: int, *names: str) -> np.ndarray:
     """One number a row, contiguous; widened if it is of 16 bits."""
     array = typed(array, what, *names)

@@ -30,6 +30,9 @@ class LayerDesc(ctypes.Structure):
         ("sleef", c_int),
         ("output_weight_type", c_int), ("store_input", c_int), ("store_output", c_int), ("routes", c_int),
         ("input_scales", c_void_p), ("output_scales", c_void_p), ("bad_weight", POINTER(BadWeight)),
+        ("leaf_width", c_size_t), ("leaf_weights", Weights), ("leaf_stride", c_size_t), ("leaf_scales", c_void_p),
+        ("leaf_biases", c_void_p), ("leaf_output_biases", Weights), ("thresholds", c_void_p), ("factor", c_void_p),
+        ("output_bias", c_void_p), ("next", c_void_p),
     ]
 
 
@@ -68,6 +71,8 @@ _SIGNATURES = {
     "fff_forward": (c_int, [c_void_p, c_size_t, *_TOKENS, *_TOKENS, *_SCRATCH]),
     "fff_route": (c_int, [c_void_p, c_size_t, *_TOKENS, *_TOKENS, *_TOKENS, *_SCRATCH]),
     "fff_accumulate": (c_int, [c_void_p, c_size_t, *_TOKENS, *_TOKENS, *_TOKENS, *_SCRATCH]),
+    "fff_dot_rows": (c_int, [c_void_p, c_size_t, c_size_t, *_TOKENS, *_TOKENS, *_TOKENS, c_void_p, c_size_t]),
+    "fff_sum_rows": (c_int, [c_void_p, c_size_t, c_size_t, *_TOKENS, *_TOKENS, *_TOKENS]),
     "fff_activate": (c_int, [c_int, c_int, c_int, c_size_t, c_void_p, c_void_p]),
 }
 

@@ -3,39 +3,42 @@
 from __future__ import annotations
 
 import ctypes
-import operator
 import threading
-from typing import Callable, Optional, Union
+from typing import Callable, NamedTuple, Optional, Sequence, Union
 
 import numpy as np
 
 from . import _arrays, _c
 from ._errors import Status, check
-from ._system import SLEEFS, check_call, chosen_isa, isa_by_name, isa_name, nodes_per_tree, option
+from ._parts import ACTIVATIONS, ROUTINGS, STORES, Leaves, Part, Trees, linked
+from ._system import SLEEFS, check_call, chosen_isa, isa_by_name, isa_name, option
 from ._threads import Threads, pool_of
-
-ACTIVATIONS = ("gelu", "gelu_tanh", "relu", "relu2", "silu", "identity")  # in the order of fff_activation
-ROUTINGS = (">", ">=")  # of fff_routing
-STORES = ("f32", "bf16", "f16", "i8")  # of fff_weight_type
-
 
 class _Handle:
     """Owns an fff_layer: whoever holds this may use it, in whatever way copies of a Layer came about."""
 
-    def __init__(self, desc: _c.LayerDesc):
+    def __init__(self, parts: tuple[Part, ...], isa: int, sleef: str, output_bias: Optional[np.ndarray]):
         self.pointer: Optional[ctypes.c_void_p] = ctypes.c_void_p()  # owned from the moment that the library writes it
-        bad = _c.BadWeight()
-        desc.bad_weight = ctypes.pointer(bad)
-        status = _c.library.fff_layer_create(ctypes.byref(desc), ctypes.byref(self.pointer))
+        descs, bads = linked(parts, isa, sleef, output_bias)
+        status = _c.library.fff_layer_create(ctypes.byref(descs[0]), ctypes.byref(self.pointer))
         if status in (Status.WEIGHT, Status.SCALE):
-            side = "output" if bad.of_output else "input"
-            check(status, "Layer", f" ({side}_weights, row {bad.row}, column {bad.column})" if status == Status.WEIGHT
-                  else f" ({side}_scales, row {bad.row})")
+            for index, (part, bad) in enumerate(zip(parts, bads)):
+                if bad.of_output >= 0:
+                    where = part._bad_weight(bad, status == Status.SCALE)
+                    check(status, "Layer", f" ({f'part {index}: ' if len(parts) > 1 else ''}{where})")
         check_call(status, "Layer")
 
     def __del__(self, destroy=_c.library.fff_layer_destroy):  # bound here: at exit the module may be empty
         pointer, self.pointer = getattr(self, "pointer", None), None
         destroy(pointer)
+
+
+class PartKind(NamedTuple):
+    """What fff.Layer.parts tells of each."""
+
+    depth: int
+    trees: int
+    leaf_width: int  # 0: path sums
 
 
 class Layer:
@@ -54,8 +57,12 @@ class Layer:
     exact_routes    route by the weights as they are given, not as they are stored
     input_scales    (rows,), float32, for int8 weights, from -127 to 127, each times its row's scale
     output_scales   likewise
+    thresholds      (rows,): what each node's logit is compared with instead of 0
+    factor          a number that multiplies all activations
+    output_bias     (output width,): what outputs begin from
     Weights are float32, float16, bfloat16 (of ml_dtypes, or numpy.dtype([("bfloat16", "uint16")])) or int8, either
-    matrix of its own type, and are handed over as they are. Biases are any of the floating ones.
+    matrix of its own type, and are handed over as they are. Biases and
+    thresholds are any of the floating ones.
 
     Tokens are float32, float16 or bfloat16, and results have their type, or that of `out`, which may be another of the
     three. What is computed does not depend on it: 16-bit tokens are widened to float32, which is exact, and 16-bit results
@@ -71,41 +78,51 @@ class Layer:
     def __init__(self, input_weights: np.ndarray, output_weights: np.ndarray, *, depth: int, trees: int = 1,
                  biases: Optional[np.ndarray] = None, activation: str = "gelu", routing: str = ">", isa: str = "auto",
                  sleef: str = "recorded", store: Optional[str] = None, exact_routes: bool = False,
-                 input_scales: Optional[np.ndarray] = None, output_scales: Optional[np.ndarray] = None):
+                 input_scales: Optional[np.ndarray] = None, output_scales: Optional[np.ndarray] = None,
+                 thresholds: Optional[np.ndarray] = None, factor: Union[float, np.ndarray, None] = None,
+                 output_bias: Optional[np.ndarray] = None):
+        self._is_new()
+        self._make((Trees(input_weights, output_weights, depth=depth, trees=trees, biases=biases, activation=activation,
+                          routing=routing, thresholds=thresholds, factor=factor, store=store, exact_routes=exact_routes,
+                          input_scales=input_scales, output_scales=output_scales),), output_bias, isa, sleef)
+
+    @classmethod
+    def forest(cls, parts: Sequence[Part], *, output_bias: Optional[np.ndarray] = None, isa: str = "auto",
+               sleef: str = "recorded") -> Layer:
+        """A layer of several parts, fff.Trees and fff.Leaves of the same widths: the sum of what they are by themselves, part
+        after part, in one call. Nodes and logits of route() follow each other likewise."""
+        made = object.__new__(cls)
+        made._make(tuple(parts), output_bias, isa, sleef)
+        return made
+
+    def _is_new(self) -> None:
         if hasattr(self, "_handle"):
             raise TypeError("a fff.Layer is immutable: make another one")
-        depth, trees = operator.index(depth), operator.index(trees)
-        if trees < 1:
-            raise ValueError(f"{trees} trees")
-        rows = trees * nodes_per_tree(depth)
-        matrices = (_arrays.weights(input_weights, "input_weights"), _arrays.weights(output_weights, "output_weights"))
-        for matrix, what in zip(matrices, ("input_weights", "output_weights")):
-            if matrix.shape[0] != rows:
-                raise ValueError(f"{what} has {matrix.shape[0]} rows, where {trees} trees of depth {depth} have {rows}")
-        if biases is not None:
-            biases = _arrays.of_rows(biases, "biases", rows, *_arrays.FLOATS)
-        types = [_arrays.WEIGHTS[_arrays.type_name(matrix.dtype)] for matrix in matrices]
-        scales = [_scales(*each, rows) for each in zip((input_scales, output_scales), ("input", "output"), types)]
-        stored = stores(store)
-        self._depth, self._trees = depth, trees
-        self._input_width, self._output_width = matrices[0].shape[1], matrices[1].shape[1]
-        desc = _c.LayerDesc(
-            struct_size=ctypes.sizeof(_c.LayerDesc), input_width=self._input_width, output_width=self._output_width,
-            depth=depth, trees=trees, activation=option(activation, ACTIVATIONS, "activation"),
-            routing=option(routing, ROUTINGS, "routing"), isa=chosen_isa(isa_by_name(isa)),
-            input_weights=_weights(matrices[0]), biases=None if biases is None else _arrays.address(biases),
-            output_weights=_weights(matrices[1]), sleef=option(sleef, SLEEFS, "sleef"), weight_type=types[0],
-            output_weight_type=1 + types[1], store_input=stored[0], store_output=stored[1], routes=int(bool(exact_routes)),
-            input_scales=None if scales[0] is None else _arrays.address(scales[0]),
-            output_scales=None if scales[1] is None else _arrays.address(scales[1]))
+
+    def _make(self, parts: tuple[Part, ...], output_bias: Optional[np.ndarray], isa: str, sleef: str) -> None:
+        if not parts:
+            raise ValueError("a layer has at least one part")
+        for index, part in enumerate(parts):
+            if not isinstance(part, Part):
+                raise TypeError(f"part {index} is a {type(part).__name__}, not a fff.Trees or fff.Leaves")
+            widths, first = (part.input_width, part.output_width), (parts[0].input_width, parts[0].output_width)
+            if widths != first:
+                raise ValueError(f"part {index} is {widths[0]} -> {widths[1]}, where part 0 is {first[0]} -> {first[1]}")
+        if output_bias is not None:
+            output_bias = _arrays.of_rows(output_bias, "output_bias", parts[0].output_width, *_arrays.FLOATS)
+        self._kinds = tuple(PartKind(part.depth, part.trees, part.leaf_width) for part in parts)
+        self._input_width, self._output_width = parts[0].input_width, parts[0].output_width
+        self._listed = len(parts) == 1 and parts[0].leaf_width == 0 and output_bias is None
         self._scratch = threading.local()
-        self._handle = _Handle(desc)
+        self._handle = _Handle(parts, chosen_isa(isa_by_name(isa)), sleef, output_bias)
         self._path_length: int = _c.library.fff_layer_path_length(self._handle.pointer)
 
     def __repr__(self) -> str:
         if not hasattr(self, "_handle"):
             return "fff.Layer (not made)"
-        return f"fff.Layer({self.trees}x{self.depth}, {self.input_width} -> {self.output_width}, {self.isa})"
+        parts = " + ".join(f"{part.trees}x{part.depth}{f' leaves of {part.leaf_width}' if part.leaf_width else ''}"
+                           for part in self._kinds)
+        return f"fff.{type(self).__name__}({parts}, {self.input_width} -> {self.output_width}, {self.isa})"
 
     def __copy__(self) -> Layer:
         return self
@@ -125,16 +142,25 @@ class Layer:
         return self._output_width
 
     @property
+    def parts(self) -> tuple[PartKind, ...]:
+        """Depth, trees and leaf width (0 of path sums) of each part."""
+        return self._kinds
+
+    @property
     def depth(self) -> int:
-        return self._depth
+        """Of a layer of one part."""
+        if len(self._kinds) > 1:
+            raise AttributeError("each part of this fff.Layer has a depth: see parts")
+        return self._kinds[0].depth
 
     @property
     def trees(self) -> int:
-        return self._trees
+        """Of all parts."""
+        return sum(part.trees for part in self._kinds)
 
     @property
     def path_length(self) -> int:
-        """trees * (depth + 1): the nodes that a token visits."""
+        """The nodes that a token visits: trees * (depth + 1); of leaf layers, with neurons, trees * (depth + leaf width)."""
         return self._path_length
 
     @property
@@ -200,7 +226,7 @@ class Layer:
     def accumulate(self, nodes: np.ndarray, logits: np.ndarray, *, out: Optional[np.ndarray] = None,
                    threads: Union[Threads, int, None] = None) -> np.ndarray:
         """The sum over entries of activation(logit) * output_weights[node]. What route() returned completes the
-        forward pass, to the bit; nodes (uint32) need not form paths."""
+        forward pass, to the bit; nodes (uint32) need not form paths, but the neurons of leaves must be those of one leaf."""
         node_rows = _arrays.read(nodes, "nodes", self.path_length, "uint32")
         logit_rows = _arrays.read(logits, "logits", self.path_length, "float32")
         if node_rows.shape != logit_rows.shape:
@@ -209,27 +235,60 @@ class Layer:
         self._call(_c.library.fff_accumulate, "accumulate", (node_rows, logit_rows, target.rows), threads)
         return target.result()
 
+    def dot_rows(self, x: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """Logits (..., count) of listed rows (..., count; uint32): x . input_weights[row] + biases[row], where something else
+        than a tree selects neurons. Row tree * nodes + node; of a layer of one part of path sums."""
+        self._check_listed()
+        tokens = _arrays.read(x, "x", self.input_width, *_arrays.FLOATS)
+        listed = _listed_rows(rows, tokens.shape)
+        logits = _arrays.Rows(np.empty((tokens.count, listed.array.shape[1]), np.float32), tokens.shape)
+        scratch = self._take_scratch(1, 1)
+        status = _c.library.fff_dot_rows(
+            self._handle.pointer, tokens.count, listed.array.shape[1], tokens.pointer, tokens.stride, listed.pointer,
+            listed.stride, logits.pointer, logits.stride, _arrays.address(scratch), scratch.size)
+        self._scratch.memory = scratch
+        check_call(status, "dot_rows")
+        return _arrays.plain(logits)
 
-def _weights(matrix: np.ndarray) -> _c.Weights:
-    return _c.Weights(_arrays.address(matrix), *(stride // matrix.itemsize for stride in matrix.strides))
+    def sum_rows(self, rows: np.ndarray, factors: np.ndarray, *, out: Optional[np.ndarray] = None) -> np.ndarray:
+        """The sum over entries of factors * output_weights[rows]: (..., output width). No activation is applied:
+        fff.activate() has them."""
+        self._check_listed()
+        listed = _listed_rows(rows, None)
+        numbers = _arrays.read(factors, "factors", listed.array.shape[1], "float32")
+        if numbers.shape != listed.shape:
+            raise ValueError(f"rows have shape {rows.shape}, factors {factors.shape}")
+        target = _arrays.Output(out, listed.shape, self.output_width, factors.dtype)
+        if listed.array.shape[1] == 0:  # which the library refuses
+            target.rows.array[...] = 0
+            return target.result()
+        check_call(_c.library.fff_sum_rows(
+            self._handle.pointer, listed.count, listed.array.shape[1], listed.pointer, listed.stride, numbers.pointer,
+            numbers.stride, target.rows.pointer, target.rows.stride), "sum_rows")
+        return target.result()
+
+    def _check_listed(self) -> None:
+        if not self._handle.pointer:
+            raise RuntimeError("this fff.Layer is freed: it is part of the garbage whose finalisers run")
+        if not self._listed:
+            raise ValueError("rows can be listed of a layer of one part of path sums without output_bias alone")
 
 
-def stores(store: Optional[str]) -> tuple[int, int]:
-    """The fff_weight_choice of input and output rows; ValueError, with the names, if it is none."""
-    if store is None:
-        return 0, 0
-    parts = store.split("+") if isinstance(store, str) else []
-    if not 1 <= len(parts) <= 2 or not all(part in STORES for part in parts):
-        raise ValueError(f"store {store!r}: one of {', '.join(STORES)}, or two, for input and output rows, as bf16+i8")
-    return 1 + STORES.index(parts[0]), 1 + STORES.index(parts[-1])
+class LeafLayer(Layer):
+    """A leaf layer, as fff.Leaves describes it, of the module FFF of the fastfeedforward package: a Layer of that one part."""
+
+    def __init__(self, node_weights: Optional[np.ndarray], node_biases: Optional[np.ndarray], w1s: np.ndarray,
+                 b1s: Optional[np.ndarray], w2s: np.ndarray, b2s: Optional[np.ndarray], *,
+                 output_bias: Optional[np.ndarray] = None, isa: str = "auto", sleef: str = "recorded", **of_leaves):
+        self._is_new()
+        self._make((Leaves(node_weights, node_biases, w1s, b1s, w2s, b2s, **of_leaves),), output_bias, isa, sleef)
 
 
-def _scales(scales: Optional[np.ndarray], side: str, weight_type: int, rows: int) -> Optional[np.ndarray]:
-    if scales is None:
-        return None
-    if weight_type != STORES.index("i8"):
-        raise ValueError(f"{side}_scales are for int8 weights, and {side}_weights is {STORES[weight_type]}")
-    return _arrays.of_rows(scales, f"{side}_scales", rows, "float32")
+def _listed_rows(rows: np.ndarray, batch: Optional[tuple[int, ...]]) -> _arrays.Rows:
+    rows = _arrays.typed(rows, "rows", "uint32")
+    if rows.ndim < 1 or batch is not None and rows.shape[:-1] != batch:
+        raise ValueError(f"rows have shape {rows.shape}, not {'(..., count)' if batch is None else f'{batch} + (count,)'}")
+    return _arrays.read(rows, "rows", rows.shape[-1], "uint32")
 
 
 def activate(logits: np.ndarray, activation: str = "gelu", *, isa: str = "auto", sleef: str = "recorded") -> np.ndarray:

@@ -42,7 +42,8 @@ def isa_by_name(name: str) -> int:
     names = [isa_name(isa) for isa in range(_c.ISA_COUNT)]
     isa = names.index(name) if name in names else None
     status = Status.ISA_UNKNOWN if isa is None else Status.OK if isa == 0 else _c.library.fff_isa_usable(isa)
-    check(status, f"isa {name!r}", f"; usable here: auto, {', '.join(isas())}")
+    if status != Status.OK:  # the list of those usable takes longer than many a call
+        check(status, f"isa {name!r}", f"; usable here: auto, {', '.join(isas())}")
     return isa or 0
 
 
@@ -50,7 +51,8 @@ def chosen_isa(isa: int) -> int:
     """The instruction set that fff_layer_create() will take; Error if it is for FFF_ISA to say and that is no good."""
     chosen = ctypes.c_int()
     status = _c.library.fff_isa_choose(isa, ctypes.byref(chosen))
-    check(status, f"FFF_ISA={os.environ.get('FFF_ISA', '')}", f"; usable here: auto, {', '.join(isas())}")
+    if status != Status.OK:
+        check(status, f"FFF_ISA={os.environ.get('FFF_ISA', '')}", f"; usable here: auto, {', '.join(isas())}")
     return chosen.value
 
 

@@ -69,16 +69,6 @@ class TheirBenchmark(nn.Module):
         self.w2s = nn.Parameter(torch.randn(self.n_nodes, output_width))
 
 
-class TheirLeaf(nn.Module):
-    def __init__(self, depth=3, width=8, leaf=4):
-        super().__init__()
-        self.depth = nn.Parameter(torch.tensor(depth), requires_grad=False)
-        self.node_weights = nn.Parameter(torch.zeros(2 ** depth - 1, width))
-        self.node_biases = nn.Parameter(torch.zeros(2 ** depth - 1, 1))
-        self.w1s = nn.Parameter(torch.zeros(2 ** depth, width, leaf))
-        self.w2s = nn.Parameter(torch.zeros(2 ** depth, leaf, width))
-
-
 def numpy_layer(module, isa="auto"):
     """The C library's layer of the same weights."""
     weights = [None if weight is None else weight.detach().numpy() for weight in module._weights()]
@@ -439,7 +429,7 @@ class Modules(unittest.TestCase):
         self.assertTrue(fff.torch.from_module(theirs).training)
 
     def test_from_module_refuses(self):
-        for error, module in [(NotImplementedError, TheirLeaf()), (ValueError, nn.Linear(3, 4)), (TypeError, "FFF"),
+        for error, module in [(ValueError, nn.Linear(3, 4)), (TypeError, "FFF"),
                               (ValueError, TheirFFF(4, 4, 2, 1, nn.Tanh))]:
             with self.assertRaises(error):
                 fff.torch.from_module(module)
@@ -461,8 +451,8 @@ class Modules(unittest.TestCase):
         self.assertIsInstance(fff.torch.replace_ffn(TheirFFF(8, 8, 3, 1)), FFF)
         with self.assertRaises(ValueError):
             fff.torch.replace_ffn(nn.Linear(3, 3))
-        mixed = nn.Sequential(TheirFFF(8, 8, 2, 1), TheirLeaf())
-        with self.assertRaises(NotImplementedError):
+        mixed = nn.Sequential(TheirFFF(8, 8, 2, 1), TheirFFF(8, 8, 2, 1, nn.Tanh))
+        with self.assertRaises(ValueError):
             fff.torch.replace_ffn(mixed)
         self.assertIsInstance(mixed[0], TheirFFF)
 

@@ -54,6 +54,12 @@ check "$version: tests, operator in Python" \
     tests recent env FFF_TORCH_NATIVE=0 FFF_TEST_NATIVE=0 "$current"
 check "$version: two processes, torchrun and gloo" \
     recent env OMP_NUM_THREADS=1 "$current" -m torch.distributed.run --standalone --nproc-per-node 2 examples/torchrun/sharded.py
+for each in debian recent; do
+    python=/usr/bin/python3
+    [ "$each" = debian ] || python=$current
+    check "$each: a PEER layer by listed rows" "$each" "$python" examples/peer/peer.py 64 64 33 3
+    [ "$failed" -ne 0 ] || sed -n 's/^selection/          &/p' "$log"
+done
 # Far below what it is (the README beside the module has figures), for a machine that is busy: an overhead that has come back shows.
 check "$version: speed against the authors' module" recent "$current" python/bench/bench_torch.py 5 40 10
 if [ "$failed" -eq 0 ]; then
@@ -71,6 +77,8 @@ assert fff.__file__.startswith("'"$folder"'") and fff.torch.backend() == "native
 layer = fff.torch.FFF(64, 64, 5, 2).eval()
 x = torch.randn(9, 64)
 with torch.no_grad():
+    assert torch.allclose(layer(x), layer.dense(x), atol=1e-5)
+    layer = fff.torch.LeafFFF(64, 8, 64, 3).eval()
     assert torch.allclose(layer(x), layer.dense(x), atol=1e-5)'
 )
 check "installed from a wheel" wheel

@@ -7,6 +7,7 @@
         y = model(x)
 
     layer = fff.torch.FFF(768, 768, depth=11, parallel_size=1)   # their constructor and state_dict
+    layer = fff.torch.LeafFFF(768, 8, 768, depth=6)              # of the package fastfeedforward
 
 In evaluation mode the modules call the operator torch.ops.fff.forward, which torch.compile and torch.export see as one
 node: the kernels, with the same bits as the C library's, on PyTorch's threads, for any leading dimensions. It has gradients
@@ -33,14 +34,15 @@ if tuple(int(_part) for _part in _torch.__version__.split(".")[:2]) < (1, 13):
     raise ImportError(f"fff.torch needs PyTorch 1.13 or later, and this is {_torch.__version__} ({_torch.__file__}): "
                       'pip install --upgrade "libfff[torch]"')
 
-from .. import _layer as _numpy_layer
+from .. import _parts as _numpy_parts
 from . import _operator
 from ._convert import from_module, replace_ffn
 from ._dense import SquaredReLU
-from ._modules import FFF, BenchmarkFFF, NodeMajorFFF, _Layer
+from ._leaves import Forest, LeafFFF, MasterLeafFFF, balance_loss
+from ._modules import FFF, BenchmarkFFF, NodeMajorFFF, _Evaluated
 
-__all__ = ["FFF", "BenchmarkFFF", "NodeMajorFFF", "SquaredReLU", "backend", "from_module", "packed", "quantize", "refresh",
-           "release", "replace_ffn", "watch"]
+__all__ = ["FFF", "BenchmarkFFF", "Forest", "LeafFFF", "MasterLeafFFF", "NodeMajorFFF", "SquaredReLU", "backend",
+           "balance_loss", "from_module", "packed", "quantize", "refresh", "release", "replace_ffn", "watch"]
 
 _WATCHES = ("count", "sample", "all")
 _watch = "sample"
@@ -71,8 +73,8 @@ def quantize(model: _torch.nn.Module, store: Optional[str], *, exact_routes: boo
 
     Parameters and state_dict stay as they are. Training mode does not look at it, and gradients are those of the parameters,
     along the routes taken. Copies and pickles of a module keep it; state_dict does not hold it."""
-    choices = _numpy_layer.stores(store)
-    found = [module for module in model.modules() if isinstance(module, _Layer)]
+    choices = _numpy_parts.stores(store)
+    found = [module for module in model.modules() if isinstance(module, _Evaluated)]
     if not found:
         raise ValueError(f"there is no FFF in this {type(model).__name__}: replace_ffn() makes them")
     for module in found:
@@ -83,7 +85,7 @@ def quantize(model: _torch.nn.Module, store: Optional[str], *, exact_routes: boo
 def refresh(model: _torch.nn.Module) -> None:
     """Every FFF in `model` packs its weights anew at its next call, whatever watch() noticed."""
     for module in model.modules():
-        if isinstance(module, _Layer):
+        if isinstance(module, _Evaluated):
             module.repack()
 
 

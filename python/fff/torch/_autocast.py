@@ -33,7 +33,22 @@ def _rule(name: str):
     return call
 
 
+def _forest_rule(name: str):
+    def call(x, weights, plan, output_bias=None, store_input=0, store_output=0, exact_routes=False):
+        dtype = _type()
+        with torch.autocast("cpu", enabled=False):
+            own = next((weight.dtype for weight in weights if weight is not None), None)
+            if x.dtype in _CHOICES and own in _CHOICES:
+                x = x.to(dtype)
+                if own != dtype:
+                    store_input, store_output = store_input or _CHOICES[dtype], store_output or _CHOICES[dtype]
+            return getattr(torch.ops.fff, name).default(x, weights, plan, output_bias, store_input, store_output, exact_routes)
+    return call
+
+
 def register(library) -> None:
     library.impl("forward", _rule("forward.default"), "AutocastCPU")
     library.impl("forward.out", _rule("forward.out"), "AutocastCPU")
     library.impl("route", _rule("route.default"), "AutocastCPU")
+    library.impl("forest", _forest_rule("forest"), "AutocastCPU")
+    library.impl("forest_route", _forest_rule("forest_route"), "AutocastCPU")

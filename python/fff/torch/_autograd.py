@@ -12,7 +12,7 @@ from typing import Optional
 import torch
 from torch.autograd import forward_ad
 
-from . import _dense
+from . import _dense, _forest
 
 _transforms_active = torch._C._are_functorch_transforms_active
 
@@ -49,8 +49,8 @@ def _has_tangent(tensor: torch.Tensor) -> bool:
 
 
 def _wanted(inputs) -> tuple[bool, bool]:
-    """Whether a gradient of these inputs is wanted, and whether anything but reverse mode is at work."""
-    tensors = [value for value in inputs[:4] if value is not None]
+    """Whether a gradient of these tensors is wanted, and whether anything but reverse mode is at work."""
+    tensors = [value for value in inputs if value is not None]
     tangent = any(map(_has_tangent, tensors))
     gradient = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
     return gradient or tangent, tangent or _transforms_active()
@@ -82,7 +82,7 @@ def forward(x, input_weight, bias, output_weight, depth, trees=1, activation=0, 
     """The kernel of fff::forward for PyTorch's autograd."""
     inputs = (x, input_weight, bias, output_weight, depth, trees, activation, routing, node_major, store_input, store_output,
               exact_routes)
-    wanted, forward_mode = _wanted(inputs)
+    wanted, forward_mode = _wanted(inputs[:4])
     if not wanted:
         return _kernels.forward(*inputs)
     if not forward_mode:
@@ -98,7 +98,7 @@ def forward_out(x, input_weight, bias, output_weight, depth, trees=1, activation
     """As PyTorch's own operators with out=: no derivatives, and an error where one is wanted."""
     inputs = (x, input_weight, bias, output_weight, depth, trees, activation, routing, node_major, store_input, store_output,
               exact_routes)
-    if any(_wanted(inputs)) or _wanted((out, None, None, None))[0]:
+    if any(_wanted(inputs[:4])) or _wanted((out,))[0]:
         raise RuntimeError("fff::forward.out has no derivatives, and one of its tensors wants one: use torch.no_grad(), or "
                            "forward() without out")
     guard = torch._C._AutoDispatchBelowAutograd()  # while it lives
@@ -114,39 +114,92 @@ def route(x, input_weight, bias, output_weight, depth, trees=1, activation=0, ro
     inputs = (x, input_weight, bias, output_weight, depth, trees, activation, routing, node_major, store_input, store_output,
               exact_routes)
     nodes, logits = _kernels.route(*_detached(inputs))
-    if not _wanted(inputs)[0]:
+    if not _wanted(inputs[:4])[0]:
         return nodes, logits
     return nodes, _with_value(logits, _dense.logits_at(*_widened(inputs[:3]), nodes).reshape(logits.shape))
 
 
+class _Forest(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, plan, stored, x, output_bias, *weights):  # type: ignore[override]
+        ctx.save_for_backward(x, output_bias, *weights)
+        ctx.plan, ctx.stored = plan, stored
+        return _kernels.forest(x, list(weights), plan, output_bias, *stored)
+
+    @staticmethod
+    def backward(ctx, grad):  # type: ignore[override]
+        saved = ctx.saved_tensors
+        x, output_bias, *weights = _detached(saved)
+        entries, _ = torch.ops.fff.forest_route(x, weights, ctx.plan, output_bias, *ctx.stored)
+        grad, x, output_bias, *weights = _widened((grad, *saved))
+        of_x, of_weights, of_bias = _forest.gradients(grad, x, weights, ctx.plan, output_bias, entries)
+        found = (of_x, of_bias, *of_weights)
+        return (None, None, *(part if part is None else part.to(of.dtype) for part, of in zip(found, saved)))
+
+
+def forest(x, weights, plan, output_bias=None, store_input=0, store_output=0, exact_routes=False):
+    """The kernel of fff::forest for PyTorch's autograd."""
+    stored = (store_input, store_output, exact_routes)
+    wanted, forward_mode = _wanted((x, output_bias, *weights))
+    if not wanted:
+        return _kernels.forest(x, weights, plan, output_bias, *stored)
+    if not forward_mode:
+        return _Forest.apply(plan, stored, x, output_bias, *weights)
+    plain_x, plain_bias, *plain = _detached((x, output_bias, *weights))
+    value = _kernels.forest(plain_x, plain, plan, plain_bias, *stored)
+    entries, _ = _kernels.forest_route(plain_x, plain, plan, plain_bias, *stored)
+    wide_x, wide_bias, *wide = _widened((x, output_bias, *weights))
+    return _with_value(value.float(), _forest.along(wide_x, wide, plan, wide_bias, entries)).to(x.dtype)
+
+
+def forest_route(x, weights, plan, output_bias=None, store_input=0, store_output=0, exact_routes=False):
+    """The kernel of fff::forest_route: the logits have derivatives, the nodes none."""
+    plain_x, plain_bias, *plain = _detached((x, output_bias, *weights))
+    entries, logits = _kernels.forest_route(plain_x, plain, plan, plain_bias, store_input, store_output, exact_routes)
+    if not _wanted((x, output_bias, *weights))[0]:
+        return entries, logits
+    wide_x, *wide = _widened((x, *weights))
+    return entries, _with_value(logits, _forest.logits_at(wide_x, wide, plan, entries).reshape(logits.shape))
+
+
 def _sample(values, in_dims, i: int) -> list:
     """The i-th of what is mapped over."""
-    return [value if dim is None else value.select(dim, i) for value, dim in zip(values, in_dims)]
+    return [_sample(value, dim, i) if isinstance(value, (list, tuple)) and isinstance(dim, (list, tuple)) else
+            value if dim is None else value.select(dim, i) for value, dim in zip(values, in_dims)]
+
+
+def _mapped(dim) -> bool:
+    return any(map(_mapped, dim)) if isinstance(dim, (list, tuple)) else dim is not None
+
+
+def _without(value, dim):
+    """Something of the shape that is left without the dimension that is mapped over."""
+    if isinstance(value, (list, tuple)):
+        return [_without(*each) for each in zip(value, dim)] if isinstance(dim, (list, tuple)) else value
+    return value if dim is None else value.new_empty([size for d, size in enumerate(value.shape) if d != dim])
 
 
 def _batched(operator, fake):
     """vmap's rule: tokens alone make one call, which does not care for the dimensions before the last; weights, one for each."""
     def rule(info, in_dims, *inputs):
         x, dim = inputs[0], in_dims[0]
-        if dim is not None and x.dim() > 1 and all(other is None for other in in_dims[1:]):
+        if dim is not None and x.dim() > 1 and not _mapped(in_dims[1:]):
             y = operator(x.movedim(dim, 0), *inputs[1:])
         elif info.batch_size > 0:
             results = [operator(*_sample(inputs, in_dims, i)) for i in range(info.batch_size)]
             y = tuple(map(torch.stack, zip(*results))) if isinstance(results[0], tuple) else torch.stack(results)
         else:
-            shapes = [value if dim is None else value.new_empty([size for d, size in enumerate(value.shape) if d != dim])
-                      for value, dim in zip(inputs, in_dims)]
-            y = fake(*shapes)
+            y = fake(*map(_without, inputs, in_dims))
             y = tuple(part[None][:0] for part in y) if isinstance(y, tuple) else y[None][:0]
         return y, (0,) * len(y) if isinstance(y, tuple) else 0
     return rule
 
 
-def register(library, fake_forward, fake_route) -> None:
+def register(library, fakes: dict) -> None:
     """Puts all of this where PyTorch's dispatcher finds it. vmap before PyTorch 2.5 calls once for each slice, by itself."""
-    library.impl("forward", forward, "Autograd")
+    for function in (forward, route, forest, forest_route):
+        name = function.__name__
+        library.impl(name, function, "Autograd")
+        if hasattr(torch.library, "register_vmap"):
+            torch.library.register_vmap(f"fff::{name}", _batched(getattr(torch.ops.fff, name), fakes[name]), lib=library)
     library.impl("forward.out", forward_out, "Autograd")
-    library.impl("route", route, "Autograd")
-    if hasattr(torch.library, "register_vmap"):
-        torch.library.register_vmap("fff::forward", _batched(torch.ops.fff.forward, fake_forward), lib=library)
-        torch.library.register_vmap("fff::route", _batched(torch.ops.fff.route, fake_route), lib=library)

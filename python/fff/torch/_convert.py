@@ -9,7 +9,8 @@ from typing import Callable, NamedTuple, Optional
 import torch
 from torch import nn
 
-from ._modules import FFF, BenchmarkFFF, NodeMajorFFF, _Layer
+from ._leaves import LeafFFF, MasterLeafFFF
+from ._modules import FFF, BenchmarkFFF, NodeMajorFFF, _Evaluated, _Layer
 
 _PAIRS = (("w1s", "w2s"), ("X", "Y"), ("linear_in_weight", "linear_out_weight"), ("keys", "values"))
 
@@ -43,7 +44,7 @@ class _Kind(NamedTuple):
     """What a module may be."""
 
     name: str
-    make: Callable[[], _Layer]  # of the module's own parameters
+    make: Callable[[], _Evaluated]  # of the module's own parameters
     may_run: bool = True  # whether the module can be tried out
 
 
@@ -105,6 +106,51 @@ def _two_matrices(module: nn.Module) -> list[_Kind]:
     return kinds
 
 
+def _leaves(module: nn.Module) -> list[_Kind]:
+    """The module of fastfeedforward, whose evaluation forgets b2s, and those made after it, which may add them; with a master leaf, if
+    there are parameters for one."""
+    first, second = _shape(module, "w1s"), _shape(module, "w2s")
+    leaves, into, width = first
+    out, master = second[2], hasattr(module, "magic_w1")
+    expected = {"node_weights": (leaves - 1, into), "node_biases": (leaves - 1, 1), "w1s": first, "b1s": (leaves, width),
+                "w2s": (leaves, width, out), "b2s": (leaves, out)}
+    if master:
+        hidden = (_shape(module, "magic_w1") or (0,))[-1]
+        expected.update({"magic_w1": (1, into, hidden), "magic_b1": (1, hidden), "magic_w2": (1, hidden, out), "magic_b2": (1, out), "k": ()})
+    wrong = [name for name, shape in expected.items()
+             if _shape(module, name) != shape or not isinstance(module._parameters.get(name), nn.Parameter)]
+    depth = _tensor(module, "depth")
+    levels = leaves.bit_length() - 1
+    if wrong or leaves != 1 << levels or (depth is not None and depth.device.type != "meta" and int(depth) != levels):
+        found = ", ".join(f"{name} {_shape(module, name)}" for name in wrong) or f"{leaves} leaves"
+        raise ValueError(f"{type(module).__name__} looks like a fast feedforward layer with leaves, but is none of those known: {found}, "
+                         f"where w1s is {first}" + ("" if depth is None or depth.device.type == "meta" else f", and depth {int(depth)}"))
+
+    def kind(name: str, eval_b2s: bool) -> _Kind:
+        def make() -> _Evaluated:
+            made = (MasterLeafFFF if master else LeafFFF).__new__(MasterLeafFFF if master else LeafFFF)
+            nn.Module.__init__(made)
+            for parameter in expected:
+                made.register_parameter(parameter, module._parameters[parameter])
+            made.register_parameter("depth", nn.Parameter(torch.tensor(levels, device=module.w1s.device), requires_grad=False)
+                                    if depth is None else module._parameters.get("depth", nn.Parameter(depth, requires_grad=False)))
+            dropout = getattr(module, "leaf_dropout", None)
+            usage = [getattr(module, f"{what}_usage", None) for what in ("node", "leaf")]
+            counted = all(isinstance(tensor, nn.Parameter) for tensor in usage)
+            for what, tensor in zip(("node", "leaf"), usage if counted else ()):
+                made.register_parameter(f"{what}_usage", tensor)
+            made._set(module.activation, dropout if isinstance(dropout, nn.Dropout) else nn.Dropout(0.0),
+                      bool(getattr(module, "train_hardened", False)), float(getattr(module, "region_leak", 0.0)),
+                      str(getattr(module, "usage_mode", "none")) if counted else "none", eval_b2s)
+            return made
+        return _Kind(name, make)
+    if not callable(getattr(module, "activation", None)):
+        raise ValueError(f"{type(module).__name__} looks like a fast feedforward layer with leaves, but has no activation")
+    adding = kind("FFF of fastfeedforward, if evaluation adds b2s", True)
+    # At depth 0 theirs cannot be evaluated.
+    return [adding] if levels == 0 else [kind("FFF of fastfeedforward, whose evaluation leaves out b2s", False), adding]
+
+
 def _cuda(module: nn.Module) -> list[_Kind]:
     """The modules around CUDA kernels in both repositories. They cannot run here."""
     sizes = [_integer(module, name) for name in ("input_width", "output_width", "depth", "parallel_size")]
@@ -124,8 +170,7 @@ def _cuda(module: nn.Module) -> list[_Kind]:
 def _kinds(module: nn.Module) -> list[_Kind]:
     """What `module` may be; none if it is no FFF. NotImplementedError and ValueError for what looks like one and cannot be used."""
     if _is_leaf_variant(module):
-        raise NotImplementedError(f"{type(module).__name__} is the leaf variant of fast feedforward layers, which libfff has no "
-                                  "kernels for yet")
+        return _leaves(module)
     kinds = _path_sum(module) + _two_matrices(module) + _cuda(module)
     if kinds or _integer(module, "depth") is None:
         return kinds
@@ -155,10 +200,9 @@ def _outputs(module: nn.Module, tokens: torch.Tensor) -> list[torch.Tensor]:
             part.training = mode
 
 
-def _probe(made: _Layer) -> torch.Tensor:
+def _probe(made: _Evaluated) -> torch.Tensor:
     """Three tokens whose logits are about 1, where activations differ most."""
-    weight = getattr(made, made._names[0]) if isinstance(made, NodeMajorFFF) else made.linear_in.weight
-    weight = weight.detach().reshape(-1, made.input_width)
+    weight = made._probed().detach().reshape(-1, made.input_width)
     tokens = torch.randn(3, made.input_width, generator=torch.Generator().manual_seed(1))
     scale = 1 if weight.device.type == "meta" else weight.float().norm(dim=1).mean().item()
     return (tokens / (scale if math.isfinite(scale) and scale > 0 else 1)).to(weight.device, weight.dtype)
@@ -180,7 +224,7 @@ def _difference(theirs: list, ours: list) -> Optional[str]:
     return None if median <= min(200 * torch.finfo(ours[0].dtype).eps, 0.05) else f"its output is {median:.1e} of the largest element off"
 
 
-def _choose(module: nn.Module, kinds: list[_Kind]) -> _Layer:
+def _choose(module: nn.Module, kinds: list[_Kind]) -> _Evaluated:
     """The kind that computes what `module` does."""
     candidates = [(kind, kind.make()) for kind in kinds]
     if not kinds[0].may_run or not _runs(module):
@@ -210,13 +254,14 @@ def _choose(module: nn.Module, kinds: list[_Kind]) -> _Layer:
 
 
 def from_module(module: nn.Module) -> nn.Module:
-    """The FFF, BenchmarkFFF or NodeMajorFFF that does what `module` does, one of those of pbelcak/UltraFastBERT or sap-ient-ai/FFF.
-    It shares the module's parameters, and takes over its hooks and its training mode; one of fff.torch's is returned as it is.
+    """The FFF, BenchmarkFFF, NodeMajorFFF or LeafFFF that does what `module` does, one of those of pbelcak/UltraFastBERT,
+    sap-ient-ai/FFF or the package fastfeedforward. It shares the module's parameters, and takes over its hooks and its training mode;
+    one of fff.torch's is returned as it is.
 
-    A module is known by its attributes and shapes; then it is run on three tokens and compared with the definition. The leaf
-    variant (package fastfeedforward) is a NotImplementedError: libfff has no kernels for it yet. Anything else, activations that
+    A module is known by its attributes and shapes; then it is run on three tokens and compared with the definition: whether b2s are
+    added in evaluation, for one, which fastfeedforward's own module does not. Anything else, activations that
     there are no kernels for, and what computes something else than it looks like, are a ValueError that says what was found."""
-    if isinstance(module, _Layer):
+    if isinstance(module, _Evaluated):
         return module
     if not isinstance(module, nn.Module):
         raise TypeError(f"{type(module).__name__} is no torch.nn.Module")
@@ -235,11 +280,10 @@ def replace_ffn(model: nn.Module) -> nn.Module:
     """Replaces every FFF in `model` by from_module() of it, in place, and returns the model (a new module only if `model` is
     itself an FFF). A layer that stands in several places stays one layer.
 
-    ValueError if there is none, or one that from_module() refuses; NotImplementedError for the leaf variant. Then nothing has
-    been changed."""
+    ValueError if there is none, or one that from_module() refuses. Then nothing has been changed."""
     made: dict = {}
     for module in model.modules():
-        if isinstance(module, _Layer) or _kinds(module):
+        if isinstance(module, _Evaluated) or _kinds(module):
             made[module] = from_module(module)
     if not made:
         raise ValueError(f"{type(model).__name__} has no fast feedforward layer")

@@ -11,30 +11,88 @@ from torch.nn import functional
 
 import fff
 
-from . import _dense, _operator, _script
+from . import _dense, _forest, _operator, _script
 
 _ACTIVATIONS = {nn.ReLU: 2, _dense.SquaredReLU: 3, nn.SiLU: 4, nn.Identity: 5}  # GELU has two; as in fff_activation
+_FUNCTIONS = {functional.gelu: 0, functional.relu: 2, torch.relu: 2, functional.silu: 4}
 _call = _operator.call
 _is_compiling: Callable[[], bool] = getattr(getattr(torch, "compiler", None), "is_compiling", lambda: False)
 
 
-def _activation_number(activation: nn.Module) -> int:
+def _activation_number(activation: Callable) -> int:
     if type(activation) is nn.GELU:
         return 1 if activation.approximate == "tanh" else 0
+    for function, number in _FUNCTIONS.items():
+        if activation is function:
+            return number
     if type(activation) not in _ACTIVATIONS:
         raise ValueError(f"activation {activation!r}: the kernels have nn.GELU, nn.ReLU, fff.torch.SquaredReLU, nn.SiLU and "
                          "nn.Identity")
     return _ACTIVATIONS[type(activation)]
 
 
-class _Layer(nn.Module):
-    """What both modules share. `_plan` is what the operator is told beside the tensors: depth, trees, activation, routing,
-    node_major; and `_stored`, by quantize(): store_input, store_output, exact_routes. Nothing packed hangs on a module, so that it can be copied and pickled."""
+class _Evaluated(nn.Module):
+    """What all modules share. `_stored` is what quantize() sets: store_input, store_output, exact_routes. Nothing packed hangs on a
+    module, so that it can be copied and pickled."""
 
-    _plan: tuple
     _stored: tuple = (0, 0, False)
     input_width: int
     output_width: int
+
+    def dense(self, x: torch.Tensor) -> torch.Tensor:
+        """What evaluation computes, by the definition: all neurons, those off the paths set to 0. Any floating type, any device."""
+        raise NotImplementedError
+
+    @property
+    def store(self) -> Optional[str]:
+        """What quantize() was told that the kernels store of the weights; None: what these are."""
+        return None if self._stored[0] == 0 else "+".join(fff.STORES[choice - 1] for choice in self._stored[:2])
+
+    @property
+    def exact_routes(self) -> bool:
+        """Likewise: whether tokens take the routes of the weights as they are."""
+        return self._stored[2]
+
+    def _quantize(self, choices: tuple[int, int], exact_routes: bool) -> None:
+        self.__dict__["_stored"] = (*choices, exact_routes)
+        self.repack()
+
+    def _stored_repr(self) -> str:
+        return "" if self.store is None else f", stores {self.store}{' with exact routes' if self.exact_routes else ''}"
+
+    def repack(self) -> None:
+        """Forgets the packed copy of the weights; the next call packs anew. Needed only after writes to a part of a weight that
+        PyTorch does not count: see fff.torch.watch()."""
+        for weight in self.parameters():
+            _operator.release(weight)
+
+    def _tokens(self, x: torch.Tensor) -> torch.Tensor:
+        if x.dim() < 1 or x.shape[-1] != self.input_width:
+            raise ValueError(f"x has shape {tuple(x.shape)}, not (..., {self.input_width})")
+        return x.reshape(-1, self.input_width)
+
+    def __prepare_scriptable__(self) -> nn.Module:  # torch.jit.script asks for it
+        return _script.scriptable(self)
+
+    def train(self, mode: bool = True):
+        if mode != self.training:
+            self.repack()  # memory back while training, and whatever training wrote is seen
+        return super().train(mode)
+
+    def _apply(self, *args, **kwargs):  # .to(), .double(), .share_memory() ...
+        self.repack()
+        return super()._apply(*args, **kwargs)
+
+    def _load_from_state_dict(self, *args, **kwargs):
+        self.repack()
+        return super()._load_from_state_dict(*args, **kwargs)
+
+
+class _Layer(_Evaluated):
+    """Modules of path sums alone. `_plan` is what the operator is told beside the tensors: depth, trees, activation, routing,
+    node_major."""
+
+    _plan: tuple
     depth: int
     parallel_size: int
     routing: str
@@ -79,16 +137,9 @@ class _Layer(nn.Module):
         """The operator's output as the module gives it."""
         return y
 
-    def __prepare_scriptable__(self) -> nn.Module:  # torch.jit.script asks for it
-        return _script.scriptable(self)
-
     def _weights(self) -> Optional[tuple]:
         """Input weight, bias, output weight; None where something has been put around them (a parametrization, an
         adapter, quantised weights) that only dense() computes."""
-        raise NotImplementedError
-
-    def dense(self, x: torch.Tensor) -> torch.Tensor:
-        """The same by the definition: all neurons, those off the paths set to 0. Any floating type, any device."""
         raise NotImplementedError
 
     def route(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -99,46 +150,17 @@ class _Layer(nn.Module):
         with torch.no_grad():
             return _operator.route(x, *weights, *self._plan, *self._stored)
 
-    @property
-    def store(self) -> Optional[str]:
-        """What quantize() was told that the kernels store of the weights; None: what these are."""
-        return None if self._stored[0] == 0 else "+".join(fff.STORES[choice - 1] for choice in self._stored[:2])
+    def _given(self) -> Optional[tuple]:
+        """The layer as a part of fff::forest; None as _weights()."""
+        weights = self._weights()
+        if weights is None:
+            return None
+        return _forest.given([weights[0], weights[1], None, None, weights[2], None, None, None],
+                             [*map(int, self._plan), 0, _forest.PLAIN])
 
-    @property
-    def exact_routes(self) -> bool:
-        """Likewise: whether tokens take the routes of the weights as they are."""
-        return self._stored[2]
-
-    def _quantize(self, choices: tuple[int, int], exact_routes: bool) -> None:
-        self.__dict__["_stored"] = (*choices, exact_routes)
-        self.repack()
-
-    def _stored_repr(self) -> str:
-        return "" if self.store is None else f", stores {self.store}{' with exact routes' if self.exact_routes else ''}"
-
-    def repack(self) -> None:
-        """Forgets the packed copy of the weights; the next call packs anew. Needed only after writes to a part of a weight that
-        PyTorch does not count: see fff.torch.watch()."""
-        for weight in self.parameters():
-            _operator.release(weight)
-
-    def _tokens(self, x: torch.Tensor) -> torch.Tensor:
-        if x.dim() < 1 or x.shape[-1] != self.input_width:
-            raise ValueError(f"x has shape {tuple(x.shape)}, not (..., {self.input_width})")
-        return x.reshape(-1, self.input_width)
-
-    def train(self, mode: bool = True):
-        if mode != self.training:
-            self.repack()  # memory back while training, and whatever training wrote is seen
-        return super().train(mode)
-
-    def _apply(self, *args, **kwargs):  # .to(), .double(), .share_memory() ...
-        self.repack()
-        return super()._apply(*args, **kwargs)
-
-    def _load_from_state_dict(self, *args, **kwargs):
-        self.repack()
-        return super()._load_from_state_dict(*args, **kwargs)
+    def _probed(self) -> torch.Tensor:
+        """Rows of input weights, for those that try a module out."""
+        raise NotImplementedError
 
 
 class FFF(_Layer):
@@ -181,6 +203,9 @@ class FFF(_Layer):
         if into.get("weight") is None or out.get("weight") is None or "bias" not in into or out.get("bias") is not None:
             return None
         return into["weight"], into["bias"], out["weight"]
+
+    def _probed(self) -> torch.Tensor:
+        return self.linear_in.weight
 
     def dense(self, x: torch.Tensor) -> torch.Tensor:
         logits = self.linear_in(self._tokens(x))
@@ -230,6 +255,9 @@ class NodeMajorFFF(_Layer):
             raise ValueError(f"out has shape {list(out.shape)}, not [..., 1, {self.output_width}]")
         return out.squeeze(-2) if self.unsqueeze else out
 
+    def _probed(self) -> torch.Tensor:
+        return getattr(self, self._names[0])
+
     def dense(self, x: torch.Tensor) -> torch.Tensor:
         into, bias, out = (None if name is None else getattr(self, name) for name in self._names)
         logits = functional.linear(self._tokens(x), into.view(self.n_nodes, self.input_width), bias)
@@ -254,7 +282,3 @@ class BenchmarkFFF(NodeMajorFFF):
         self.w1s = nn.Parameter(torch.empty(nodes, input_width).uniform_(-into, into))
         self.w2s = nn.Parameter(torch.empty(nodes, output_width).uniform_(-out, out))
         self._set(self, ("w1s", None, "w2s"), depth, nn.GELU(), ">=", True)
-
-
-if _operator.native is not None:
-    _operator.native.know(nn.Linear, vars(nn.modules.module), FFF, NodeMajorFFF, BenchmarkFFF)

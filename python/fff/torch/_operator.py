@@ -1,4 +1,4 @@
-"""torch.ops.fff.forward and torch.ops.fff.route: compiled, or in Python where that cannot be; and what both share: shapes
+"""torch.ops.fff.forward, route, forest and forest_route: compiled, or in Python where that cannot be; and what both share: shapes
 for tracing, and gradients.
 
     forward(x, input_weight, bias, output_weight, depth, trees=1, activation=0, routing=0, node_major=False,
@@ -17,6 +17,14 @@ for tracing, and gradients.
                    there are 2 dimensions, lie any stride apart
     y              (..., output width), of x's type; nodes (int32) and logits (float32), both (..., trees, depth + 1)
 
+    forest(x, weights, plan, output_bias=None, store_input=0, store_output=0, exact_routes=False) -> y
+    forest_route(the same) -> (nodes, logits), both (..., path length)
+
+of a layer of several parts. `plan` has eight numbers a part: depth, trees, activation, routing, node_major, leaf width (0: path sums),
+what `factor` is (0: the factor, 1: its sigmoid is, 2: 1 minus that), and a bit for each weight that `weights` has of the part, the
+lowest one for the first of these: of path sums input_weight, bias, two without, output_weight, one without, thresholds, factor; of leaves
+node_weights, node_biases, w1s, b1s, w2s, b2s, thresholds, factor.
+
 x and the weights are all float32, all bfloat16 or all float16; where store_input is not 0, x may be any of them. On the CPU.
 Anything else is a TypeError, ValueError or (CUDA, sparse) NotImplementedError.
 """
@@ -31,10 +39,13 @@ import torch
 
 import fff
 
-from . import _autocast, _autograd, _build
+from . import _autocast, _autograd, _build, _forest
 
 _ARGUMENTS = ("(Tensor x, Tensor input_weight, Tensor? bias, Tensor output_weight, int depth, int trees=1, int activation=0, "
               "int routing=0, bool node_major=False, int store_input=0, int store_output=0, bool exact_routes=False")
+
+_FOREST = ("(Tensor x, Tensor[] weights, int[] plan, Tensor? output_bias=None, int store_input=0, int store_output=0, "
+           "bool exact_routes=False)")
 
 native = None  # the compiled module
 reason = ""  # why there is none
@@ -56,9 +67,11 @@ if native is None:
     _library.define("forward" + _ARGUMENTS + ") -> Tensor")
     _library.define("forward.out" + _ARGUMENTS + ", *, Tensor(a!) out) -> ()")
     _library.define("route" + _ARGUMENTS + ") -> (Tensor, Tensor)")
-    _library.impl("forward", _python.forward, "CPU")
+    _library.define("forest" + _FOREST + " -> Tensor")
+    _library.define("forest_route" + _FOREST + " -> (Tensor, Tensor)")
+    for _function in (_python.forward, _python.route, _python.forest, _python.forest_route):
+        _library.impl(_function.__name__, _function, "CPU")
     _library.impl("forward.out", _python.forward_out, "CPU")
-    _library.impl("route", _python.route, "CPU")
 else:
     _library = torch.library.Library("fff", "IMPL")
 
@@ -72,11 +85,15 @@ _TYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
 def _check(x: torch.Tensor, input_weight: torch.Tensor, store_input: int) -> None:
-    if x.dtype not in _TYPES or input_weight.dtype not in _TYPES or (x.dtype != input_weight.dtype and store_input == 0):
-        raise TypeError(f"x is {x.dtype} and the weights {input_weight.dtype}, where fff's kernels take torch.float32, torch.bfloat16 "
+    _check_tokens(x, input_weight.dtype, input_weight.shape[1], store_input)
+
+
+def _check_tokens(x: torch.Tensor, dtype: torch.dtype, width: int, store_input: int) -> None:
+    if x.dtype not in _TYPES or dtype not in _TYPES or (x.dtype != dtype and store_input == 0):
+        raise TypeError(f"x is {x.dtype} and the weights {dtype}, where fff's kernels take torch.float32, torch.bfloat16 "
                         "and torch.float16, the same for both (the modules' method dense() takes any floating type)")
-    if x.dim() < 1 or x.shape[-1] != input_weight.shape[1]:
-        raise ValueError(f"x has shape {tuple(x.shape)}, not (..., {input_weight.shape[1]})")
+    if x.dim() < 1 or x.shape[-1] != width:
+        raise ValueError(f"x has shape {tuple(x.shape)}, not (..., {width})")
 
 
 def _fake_forward(x, input_weight, bias, output_weight, depth, trees=1, activation=0, routing=0, node_major=False,
@@ -101,9 +118,29 @@ def _fake_route(x, input_weight, bias, output_weight, depth, trees=1, activation
     return x.new_empty(shape, dtype=torch.int32), x.new_empty(shape, dtype=torch.float32)
 
 
+def _fake_forest(x, weights, plan, output_bias=None, store_input=0, store_output=0, exact_routes=False):
+    first = _forest.parts(weights, plan)[0]
+    _check_tokens(x, first.outputs.dtype, first.input_width, store_input)
+    return x.new_empty([*x.shape[:-1], first.output_width])
+
+
+def _fake_forest_route(x, weights, plan, output_bias=None, store_input=0, store_output=0, exact_routes=False):
+    first = _forest.parts(weights, plan)[0]
+    _check_tokens(x, first.outputs.dtype, first.input_width, store_input)
+    shape = [*x.shape[:-1], _forest.path_length(plan)]
+    return x.new_empty(shape, dtype=torch.int32), x.new_empty(shape, dtype=torch.float32)
+
+
 def _refuse(x, input_weight, bias, output_weight, *plan, out=None, **more):
     """In place of PyTorch's dispatcher, which fills a screen."""
-    named = (("x", x), ("input_weight", input_weight), ("bias", bias), ("output_weight", output_weight), ("out", out))
+    _refuse_named(("x", x), ("input_weight", input_weight), ("bias", bias), ("output_weight", output_weight), ("out", out))
+
+
+def _refuse_forest(x, weights, plan, output_bias=None, *stored, **more):
+    _refuse_named(("x", x), ("output_bias", output_bias), *((f"weight {i}", weight) for i, weight in enumerate(weights)))
+
+
+def _refuse_named(*named):
     kinds = [f"{name} is {'quantised' if tensor.is_quantized else tensor.layout} on {tensor.device}" for name, tensor in named
              if tensor is not None and (tensor.device.type != "cpu" or tensor.layout != torch.strided or tensor.is_quantized)]
     raise NotImplementedError(f"{', '.join(kinds)}, where fff's kernels take dense tensors on the CPU alone (the modules' method "
@@ -114,17 +151,21 @@ for _kind in ("CUDA", "HIP", "MPS", "XPU", "HPU", "XLA", "PrivateUse1", "SparseC
               "SparseCsrCUDA", "QuantizedCPU", "QuantizedCUDA", "MkldnnCPU"):
     for _name in ("forward", "forward.out", "route"):
         _library.impl(_name, _refuse, _kind)
+    for _name in ("forest", "forest_route"):
+        _library.impl(_name, _refuse_forest, _kind)
 
-if hasattr(torch.library, "register_fake"):
-    torch.library.register_fake("fff::forward", _fake_forward)
-    torch.library.register_fake("fff::route", _fake_route)
-else:
-    _library.impl("forward", _fake_forward, "Meta")
-    _library.impl("route", _fake_route, "Meta")
+_FAKES = {"forward": _fake_forward, "route": _fake_route, "forest": _fake_forest, "forest_route": _fake_forest_route}
+for _name, _fake in _FAKES.items():
+    if hasattr(torch.library, "register_fake"):
+        torch.library.register_fake(f"fff::{_name}", _fake)
+    else:
+        _library.impl(_name, _fake, "Meta")
 _library.impl("forward.out", _fake_forward_out, "Meta")
 _autocast.register(_library)
-_autograd.register(_library, _fake_forward, _fake_route)
+_autograd.register(_library, _FAKES)
 
 forward = torch.ops.fff.forward.default
 forward_out = torch.ops.fff.forward.out
 route = torch.ops.fff.route.default
+forest = torch.ops.fff.forest.default
+forest_route = torch.ops.fff.forest_route.default

@@ -25,8 +25,7 @@ def scriptable(module: nn.Module) -> nn.Module:
     """What TorchScript compiles in place of an FFF or BenchmarkFFF: the same weights by the same names."""
     from ._modules import FFF, BenchmarkFFF  # which imports this
 
-    weights = module._weights()
-    if type(module) not in (FFF, BenchmarkFFF) or weights is None:
+    if type(module) not in (FFF, BenchmarkFFF) or module._weights() is None:
         raise NotImplementedError(f"torch.jit.script knows FFF and BenchmarkFFF with plain parameters, not this "
                                   f"{type(module).__name__}: torch.jit.trace does")
     made = (_ScriptFFF if type(module) is FFF else _ScriptBenchmarkFFF)()

@@ -12,6 +12,7 @@
 
 namespace {
 
+/* Of the operators for path sums alone. */
 struct Arguments {
     const at::Tensor &input_weight;        /* trees * nodes x input width */
     const c10::optional<at::Tensor> &bias; /* trees * nodes */
@@ -29,6 +30,14 @@ struct Arguments {
     }
     int64_t output_width() const {
         return output_weight.size(node_major ? 1 : 0);
+    }
+    /* Calls visit(weight, its name) for all that are there. */
+    template <typename Visit> void visit_weights(const Visit &visit) const {
+        visit(input_weight, "input_weight");
+        if (has_bias()) {
+            visit(*bias, "bias");
+        }
+        visit(output_weight, "output_weight");
     }
 };
 
@@ -75,35 +84,44 @@ void check_tensor(const at::Tensor &tensor, const char *name) {
 }
 
 /* As torch.nn.Linear, which mixes no types. A layer that is told what to store takes tokens of any. */
+void check_type(const at::Tensor &tensor, at::ScalarType expected, const char *name) {
+    TORCH_CHECK_TYPE(tensor.scalar_type() == expected, name, " has dtype ", dtype_name(tensor.scalar_type()),
+                     ", where the weights are ", dtype_name(expected),
+                     " (the modules' method dense() takes any floating type)");
+}
+
 void check_types(const Arguments &a, const at::Tensor &x) {
     auto expected = a.input_weight.scalar_type();
-    auto same = [&](const at::Tensor &tensor, const char *name) {
-        TORCH_CHECK_TYPE(tensor.scalar_type() == expected, name, " has dtype ", dtype_name(tensor.scalar_type()),
-                         ", where the weights are ", dtype_name(expected),
-                         " (the modules' method dense() takes any floating type)");
-    };
-    same(a.output_weight, "output_weight");
+    check_type(a.output_weight, expected, "output_weight");
     if (a.has_bias()) {
-        same(*a.bias, "bias");
+        check_type(*a.bias, expected, "bias");
     }
     if (a.store_input == 0) {
-        same(x, "x");
+        check_type(x, expected, "x");
     }
+}
+
+void check_store(int64_t store_input, int64_t store_output) {
+    TORCH_CHECK_VALUE(store_input >= 0 && store_input <= FFF_CHOOSE_I8 && store_output >= 0 &&
+                          store_output <= FFF_CHOOSE_I8,
+                      "store_input ", store_input, " or store_output ", store_output, " is not from 0 to ",
+                      static_cast<int>(FFF_CHOOSE_I8));
+}
+
+void check_plan(int64_t depth, int64_t trees, int64_t activation, int64_t routing) {
+    TORCH_CHECK_VALUE(depth >= 0 && depth <= FFF_MAX_DEPTH, "depth ", depth, " is not from 0 to ", FFF_MAX_DEPTH);
+    TORCH_CHECK_VALUE(trees >= 1 && trees <= UINT32_MAX, "there are ", trees, " trees");
+    TORCH_CHECK_VALUE(activation >= 0 && activation < FFF_ACTIVATION_COUNT, "activation ", activation,
+                      " is not from 0 to ", FFF_ACTIVATION_COUNT - 1);
+    TORCH_CHECK_VALUE(routing == FFF_ROUTING_GREATER || routing == FFF_ROUTING_GREATER_EQUAL, "routing ", routing,
+                      " is not 0 or 1");
 }
 
 void check_arguments(const Arguments &a) {
     check_tensor(a.input_weight, "input_weight");
     check_tensor(a.output_weight, "output_weight");
-    TORCH_CHECK_VALUE(a.depth >= 0 && a.depth <= FFF_MAX_DEPTH, "depth ", a.depth, " is not from 0 to ", FFF_MAX_DEPTH);
-    TORCH_CHECK_VALUE(a.trees >= 1 && a.trees <= UINT32_MAX, "there are ", a.trees, " trees");
-    TORCH_CHECK_VALUE(a.activation >= 0 && a.activation < FFF_ACTIVATION_COUNT, "activation ", a.activation,
-                      " is not from 0 to ", FFF_ACTIVATION_COUNT - 1);
-    TORCH_CHECK_VALUE(a.routing == FFF_ROUTING_GREATER || a.routing == FFF_ROUTING_GREATER_EQUAL, "routing ", a.routing,
-                      " is not 0 or 1");
-    TORCH_CHECK_VALUE(a.store_input >= 0 && a.store_input <= FFF_CHOOSE_I8 && a.store_output >= 0 &&
-                          a.store_output <= FFF_CHOOSE_I8,
-                      "store_input ", a.store_input, " or store_output ", a.store_output, " is not from 0 to ",
-                      static_cast<int>(FFF_CHOOSE_I8));
+    check_plan(a.depth, a.trees, a.activation, a.routing);
+    check_store(a.store_input, a.store_output);
     int64_t rows = a.trees * static_cast<int64_t>(library.nodes_per_tree(static_cast<size_t>(a.depth)));
     TORCH_CHECK_VALUE(a.input_weight.dim() == 2 && a.input_weight.size(0) == rows, "input_weight has shape ",
                       a.input_weight.sizes(), ", where ", a.trees, " trees of depth ", a.depth, " want ", rows,

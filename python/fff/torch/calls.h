@@ -12,6 +12,7 @@
 #include <tuple>
 #include <vector>
 
+#include "forest.h"
 #include "half.h"
 #include "packed.h"
 
@@ -134,7 +135,8 @@ template <typename Call> void for_chunks(const Tokens &in, size_t width, const C
 }
 
 /* The outputs for all tokens, of the tokens' type, into rows of `y` that lie `y_stride` elements apart. */
-void forward_into(const Arguments &a, const Layer &layer, const Tokens &in, const at::Tensor &y, size_t y_stride) {
+template <typename Given>
+void forward_into(const Given &a, const Layer &layer, const Tokens &in, const at::Tensor &y, size_t y_stride) {
     size_t in_width = static_cast<size_t>(a.input_width()), out_width = static_cast<size_t>(a.output_width());
     at::ScalarType type = in.held.scalar_type();
     bool narrowed = type != at::kFloat, bf16 = type == at::kBFloat16;
@@ -164,12 +166,8 @@ void forward_into(const Arguments &a, const Layer &layer, const Tokens &in, cons
     });
 }
 
-at::Tensor forward(const at::Tensor &x, const at::Tensor &input_weight, const c10::optional<at::Tensor> &bias,
-                   const at::Tensor &output_weight, int64_t depth, int64_t trees, int64_t activation, int64_t routing,
-                   bool node_major, int64_t store_input, int64_t store_output, bool exact_routes) {
-    Arguments a{input_weight, bias,       output_weight, depth,        trees,       activation,
-                routing,      node_major, store_input,   store_output, exact_routes};
-    std::shared_ptr<const Layer> layer = packed().find(a, token_count(x));
+template <typename Given> at::Tensor forward_of(const Given &a, const at::Tensor &x) {
+    std::shared_ptr<const Layer> layer = packed<Given>().find(a, token_count(x));
     Tokens in = tokens(x, a.input_width());
     check_types(a, x);
     at::ScalarType type = x.scalar_type();
@@ -177,6 +175,35 @@ at::Tensor forward(const at::Tensor &x, const at::Tensor &input_weight, const c1
         x.dim() == 2 ? new_tensor({x.size(0), a.output_width()}, type) : new_tensor(shape(x, {a.output_width()}), type);
     forward_into(a, *layer, in, y, static_cast<size_t>(a.output_width()));
     return y;
+}
+
+/* Nodes and logits of x's leading dimensions and `last`, which multiply to the path length. */
+template <typename Given>
+std::tuple<at::Tensor, at::Tensor> route_of(const Given &a, const at::Tensor &x, std::initializer_list<int64_t> last) {
+    std::shared_ptr<const Layer> layer = packed<Given>().find(a, token_count(x));
+    Tokens in = tokens(x, a.input_width());
+    check_types(a, x);
+    size_t in_width = static_cast<size_t>(a.input_width()), length = layer->path_length;
+    std::vector<int64_t> sizes = last.size() > 0 ? shape(x, last) : shape(x, {static_cast<int64_t>(length)});
+    at::Tensor nodes = new_tensor(sizes, at::kInt), logits = new_tensor(sizes);
+    for_chunks(in, in_width, [&](size_t first, size_t rows, const float *data, size_t stride) {
+        /* below 2^31: depth is at most 30 */
+        auto *node = reinterpret_cast<uint32_t *>(nodes.data_ptr<int32_t>()) + first * length;
+        float *logit = logits.data_ptr<float>() + first * length;
+        with_workspace(*layer, rows, in_width, [&](void *workspace, size_t size, const fff_runner *runner) {
+            check(library.route(layer->layer, rows, data, stride, node, length, logit, length, workspace, size, runner),
+                  "fff_route");
+        });
+    });
+    return {nodes, logits};
+}
+
+at::Tensor forward(const at::Tensor &x, const at::Tensor &input_weight, const c10::optional<at::Tensor> &bias,
+                   const at::Tensor &output_weight, int64_t depth, int64_t trees, int64_t activation, int64_t routing,
+                   bool node_major, int64_t store_input, int64_t store_output, bool exact_routes) {
+    return forward_of(Arguments{input_weight, bias, output_weight, depth, trees, activation, routing, node_major,
+                                store_input, store_output, exact_routes},
+                      x);
 }
 
 /* Whether rows of x and of y share memory. Rows that lie the same number of bytes apart may interleave; others are
@@ -206,7 +233,7 @@ void forward_out(const at::Tensor &x, const at::Tensor &input_weight, const c10:
                  bool node_major, int64_t store_input, int64_t store_output, bool exact_routes, const at::Tensor &out) {
     Arguments a{input_weight, bias,       output_weight, depth,        trees,       activation,
                 routing,      node_major, store_input,   store_output, exact_routes};
-    std::shared_ptr<const Layer> layer = packed().find(a, token_count(x));
+    std::shared_ptr<const Layer> layer = packed<Arguments>().find(a, token_count(x));
     Tokens in = tokens(x, a.input_width());
     check_types(a, x);
     check_tensor(out, "out");
@@ -233,24 +260,21 @@ std::tuple<at::Tensor, at::Tensor> route(const at::Tensor &x, const at::Tensor &
                                          int64_t depth, int64_t trees, int64_t activation, int64_t routing,
                                          bool node_major, int64_t store_input, int64_t store_output,
                                          bool exact_routes) {
-    Arguments a{input_weight, bias,       output_weight, depth,        trees,       activation,
-                routing,      node_major, store_input,   store_output, exact_routes};
-    std::shared_ptr<const Layer> layer = packed().find(a, token_count(x));
-    Tokens in = tokens(x, a.input_width());
-    check_types(a, x);
-    std::vector<int64_t> sizes = shape(x, {trees, depth + 1});
-    at::Tensor nodes = new_tensor(sizes, at::kInt), logits = new_tensor(sizes);
-    size_t in_width = static_cast<size_t>(a.input_width()), length = layer->path_length;
-    for_chunks(in, in_width, [&](size_t first, size_t rows, const float *data, size_t stride) {
-        /* below 2^31: depth is at most 30 */
-        auto *node = reinterpret_cast<uint32_t *>(nodes.data_ptr<int32_t>()) + first * length;
-        float *logit = logits.data_ptr<float>() + first * length;
-        with_workspace(*layer, rows, in_width, [&](void *workspace, size_t size, const fff_runner *runner) {
-            check(library.route(layer->layer, rows, data, stride, node, length, logit, length, workspace, size, runner),
-                  "fff_route");
-        });
-    });
-    return {nodes, logits};
+    return route_of(Arguments{input_weight, bias, output_weight, depth, trees, activation, routing, node_major,
+                              store_input, store_output, exact_routes},
+                    x, {trees, depth + 1});
+}
+
+at::Tensor forest(const at::Tensor &x, at::TensorList weights, at::IntArrayRef plan,
+                  const c10::optional<at::Tensor> &output_bias, int64_t store_input, int64_t store_output,
+                  bool exact_routes) {
+    return forward_of(Forest(weights, plan, output_bias, store_input, store_output, exact_routes), x);
+}
+
+std::tuple<at::Tensor, at::Tensor> forest_route(const at::Tensor &x, at::TensorList weights, at::IntArrayRef plan,
+                                                const c10::optional<at::Tensor> &output_bias, int64_t store_input,
+                                                int64_t store_output, bool exact_routes) {
+    return route_of(Forest(weights, plan, output_bias, store_input, store_output, exact_routes), x, {});
 }
 
 } // namespace

@@ -1,4 +1,5 @@
-/* The operators fff::forward and fff::route for PyTorch 1.13 and later, and the short way to them from Python.
+/* The operators fff::forward and fff::route, and fff::forest and fff::forest_route for layers of any parts, for PyTorch
+ * 1.13 and later, and the short way to them from Python.
  *
  * An operator is given the weights as tensors, so that exported and compiled programs are self-contained. The layers
  * packed from them are cached (packed.h): a call packs only if it has not seen these weights, or if they have changed.
@@ -29,16 +30,24 @@ namespace {
     "(Tensor x, Tensor input_weight, Tensor? bias, Tensor output_weight, int depth, int trees=1, int activation=0, "   \
     "int routing=0, bool node_major=False, int store_input=0, int store_output=0, bool exact_routes=False"
 
+#define FFF_FOREST                                                                                                     \
+    "(Tensor x, Tensor[] weights, int[] plan, Tensor? output_bias=None, int store_input=0, int store_output=0, "       \
+    "bool exact_routes=False)"
+
 TORCH_LIBRARY(fff, m) {
     m.def("forward" FFF_ARGUMENTS ") -> Tensor");
     m.def("forward.out" FFF_ARGUMENTS ", *, Tensor(a!) out) -> ()");
     m.def("route" FFF_ARGUMENTS ") -> (Tensor, Tensor)");
+    m.def("forest" FFF_FOREST " -> Tensor");
+    m.def("forest_route" FFF_FOREST " -> (Tensor, Tensor)");
 }
 
 TORCH_LIBRARY_IMPL(fff, CPU, m) {
     m.impl("forward", TORCH_FN(forward));
     m.impl("forward.out", TORCH_FN(forward_out));
     m.impl("route", TORCH_FN(route));
+    m.impl("forest", TORCH_FN(forest));
+    m.impl("forest_route", TORCH_FN(forest_route));
 }
 
 /* ---- Python ---------------------------------------------------------------------------------- */
@@ -46,9 +55,13 @@ TORCH_LIBRARY_IMPL(fff, CPU, m) {
 /* What open() was given, and interned names. */
 PyObject *linear_type;
 std::vector<PyObject *> global_hooks; /* nn.Module's dicts of hooks for all modules, which are never exchanged */
-enum Name { TRAINING, PLAN, MODULES, PARAMETERS, LINEAR_IN, LINEAR_OUT, WEIGHT, BIAS, DIRECT, FORWARD, COMPILED, STORED, NAMES };
+enum Name {
+    TRAINING, PLAN, MODULES, PARAMETERS, LINEAR_IN, LINEAR_OUT, WEIGHT, BIAS, DIRECT, FORWARD, COMPILED, STORED, LISTED, BUFFERS,
+    THRESHOLDS_NAME, PARTS, OUTPUT_BIAS, NAMES
+};
 const char *const name_texts[NAMES] = {"training", "_plan", "_modules", "_parameters", "linear_in", "linear_out",
-                                       "weight", "bias", "_direct", "forward", "_compiled_call_impl", "_stored"};
+                                       "weight", "bias", "_direct", "forward", "_compiled_call_impl", "_stored", "_listed",
+                                       "_buffers", "thresholds", "parts", "output_bias"};
 PyObject *names[NAMES];
 const char *const hook_texts[] = {"_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks"};
 const char *const global_hook_texts[] = {"_global_forward_hooks", "_global_forward_pre_hooks", "_global_backward_hooks",
@@ -80,6 +93,18 @@ bool has_entries(PyObject *dict) {
     return dict != nullptr && (!PyDict_Check(dict) || PyDict_GET_SIZE(dict) > 0);
 }
 
+/* What quantize() has told; zeros if nothing. False for what it cannot have been. */
+bool read_stored(PyObject *dict, int64_t (&stored)[3]) {
+    PyObject *told = get(dict, names[STORED]);
+    for (Py_ssize_t i = 0; told != nullptr && i < 3; i++) {
+        if (!PyTuple_Check(told) || PyTuple_GET_SIZE(told) != 3) {
+            return false;
+        }
+        stored[i] = PyLong_AsLongLong(PyTuple_GET_ITEM(told, i));
+    }
+    return true;
+}
+
 /* A module whose forward() is the operator's and nothing else. */
 struct Plain {
     PyObject *input_weight = nullptr, *bias = nullptr, *output_weight = nullptr; /* borrowed */
@@ -97,12 +122,8 @@ struct Plain {
         for (Py_ssize_t i = 0; i < 5; i++) {
             numbers[i] = PyLong_AsLongLong(PyTuple_GET_ITEM(plan, i));
         }
-        PyObject *told = get(dict, names[STORED]); /* by quantize() */
-        for (Py_ssize_t i = 0; told != nullptr && i < 3; i++) {
-            if (!PyTuple_Check(told) || PyTuple_GET_SIZE(told) != 3) {
-                return false;
-            }
-            stored[i] = PyLong_AsLongLong(PyTuple_GET_ITEM(told, i));
+        if (!read_stored(dict, stored)) {
+            return false;
         }
         if (numbers[4] != 0) { /* node-major */
             PyObject *direct = get(dict, names[DIRECT]), *parameters = get(dict, names[PARAMETERS]);
@@ -132,6 +153,91 @@ struct Plain {
     }
 };
 
+/* Likewise a module of leaves or of several parts, for fff::forest. */
+struct Listed {
+    std::vector<at::Tensor> weights;
+    std::vector<int64_t> plan;
+    c10::optional<at::Tensor> output_bias;
+    int64_t stored[3] = {};
+
+    /* False for anything else, as Plain's. Of leaves `_listed` has the names of parameters, and the plan; of a forest it is empty. */
+    bool read(PyObject *dict) {
+        PyObject *listed = get(dict, names[LISTED]);
+        if (listed == nullptr || !PyTuple_Check(listed) || !read_stored(dict, stored)) {
+            return false;
+        }
+        return PyTuple_GET_SIZE(listed) == 0 ? add_forest(dict) : add_leaves(dict, listed);
+    }
+
+  private:
+    bool add(PyObject *weight) {
+        if (weight == nullptr || !THPVariable_Check(weight)) {
+            return false;
+        }
+        weights.push_back(THPVariable_Unpack(weight));
+        return true;
+    }
+
+    bool add_leaves(PyObject *dict, PyObject *listed) {
+        PyObject *parameters = get(dict, names[PARAMETERS]);
+        PyObject *thresholds = get(get(dict, names[BUFFERS]), names[THRESHOLDS_NAME]);
+        if (get(dict, names[TRAINING]) != Py_False || PyTuple_GET_SIZE(listed) != 2 || (thresholds != nullptr && thresholds != Py_None)) {
+            return false;
+        }
+        PyObject *of_weights = PyTuple_GET_ITEM(listed, 0), *numbers = PyTuple_GET_ITEM(listed, 1);
+        if (!PyTuple_Check(of_weights) || !PyTuple_Check(numbers)) {
+            return false;
+        }
+        for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(of_weights); i++) {
+            if (!add(get(parameters, PyTuple_GET_ITEM(of_weights, i)))) {
+                return false;
+            }
+        }
+        for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(numbers); i++) {
+            plan.push_back(PyLong_AsLongLong(PyTuple_GET_ITEM(numbers, i)));
+        }
+        return true;
+    }
+
+    bool add_path_sums(PyObject *dict) {
+        Plain plain;
+        if (!plain.read(dict) || plain.unsqueeze || !add(plain.input_weight)) {
+            return false;
+        }
+        bool biased = plain.bias != Py_None;
+        plan.insert(plan.end(), plain.numbers, plain.numbers + 5);
+        plan.insert(plan.end(), {0, PLAIN, 1 << NODES | (biased ? 1 << NODE_BIASES : 0) | 1 << OUTPUTS});
+        return (!biased || add(plain.bias)) && add(plain.output_weight);
+    }
+
+    bool add_forest(PyObject *dict) {
+        PyObject *list = get(get(dict, names[MODULES]), names[PARTS]), *bias = get(get(dict, names[PARAMETERS]), names[OUTPUT_BIAS]);
+        if (get(dict, names[TRAINING]) != Py_False || list == nullptr || bias == nullptr) {
+            return false;
+        }
+        THPObjectPtr list_dict(PyObject_GenericGetDict(list, nullptr));
+        PyObject *parts = get(list_dict, names[MODULES]), *name, *part;
+        if (parts == nullptr || !PyDict_Check(parts)) {
+            return false;
+        }
+        for (Py_ssize_t at = 0; PyDict_Next(parts, &at, &name, &part) != 0;) {
+            THPObjectPtr part_dict(PyObject_GenericGetDict(part, nullptr));
+            PyObject *listed = part_dict ? get(part_dict, names[LISTED]) : nullptr;
+            bool leaves = listed != nullptr && PyTuple_Check(listed) && PyTuple_GET_SIZE(listed) == 2;
+            if (!part_dict || !(leaves ? add_leaves(part_dict, listed) : add_path_sums(part_dict))) {
+                return false;
+            }
+        }
+        if (bias != Py_None) {
+            if (!THPVariable_Check(bias)) {
+                return false;
+            }
+            output_bias = THPVariable_Unpack(bias);
+        }
+        return true;
+    }
+};
+
 /* Whether calling a module of ours means forward() and nothing else: no hooks, no other forward() or compiled one put on it. */
 bool only_forward(PyObject *dict) {
     PyObject *compiled = get(dict, names[COMPILED]);
@@ -151,13 +257,49 @@ bool observed() {
            c10::impl::tls_is_dispatch_key_included(c10::DispatchKey::FuncTorchDynamicLayerFrontMode);
 }
 
+/* Calls call() without derivatives, and for more than a few tokens without Python's lock. */
+template <typename Call> at::Tensor below_autograd(const at::Tensor &x, const Call &call) {
+    c10::optional<Unlocked> unlocked; /* for a few tokens that would take a good part of the time that they take */
+    if (x.dim() > 0 && x.numel() > FEW_TOKENS * x.size(-1)) {
+        unlocked.emplace();
+    }
+    at::AutoDispatchBelowADInplaceOrView guard; /* no gradient is wanted, and the way to one is through Python */
+    return call();
+}
+
+/* direct() for fff::forest. */
+PyObject *direct_forest(PyObject *dict, PyObject *input) {
+    HANDLE_TH_ERRORS
+    Listed listed;
+    if (!listed.read(dict)) {
+        return nullptr;
+    }
+    const at::Tensor x = THPVariable_Unpack(input);
+    if (differentiated(x) || std::any_of(listed.weights.begin(), listed.weights.end(), differentiated) ||
+        (listed.output_bias.has_value() && differentiated(*listed.output_bias))) {
+        return nullptr;
+    }
+    static const auto operation = c10::Dispatcher::singleton().findSchemaOrThrow("fff::forest", "").typed<decltype(forest)>();
+    return THPVariable_Wrap(below_autograd(x, [&] {
+        return operation.call(x, listed.weights, listed.plan, listed.output_bias, listed.stored[0], listed.stored[1],
+                              listed.stored[2] != 0);
+    }));
+    END_HANDLE_TH_ERRORS
+}
+
 /* The module's output by PyTorch's dispatcher, but without torch.ops' way through Python, which takes longer than the kernel
  * does for a token. Null without an error where anything asks for more than that: derivatives, training, tensor subclasses,
  * an observer. */
 PyObject *direct(PyObject *dict, PyObject *input) {
     HANDLE_TH_ERRORS
     Plain plain;
-    if (!THPVariable_CheckExact(input) || observed() || !plain.read(dict)) {
+    if (!THPVariable_CheckExact(input) || observed()) {
+        return nullptr;
+    }
+    if (get(dict, names[LISTED]) != nullptr) {
+        return direct_forest(dict, input);
+    }
+    if (!plain.read(dict)) {
         return nullptr;
     }
     const at::Tensor x = THPVariable_Unpack(input); /* these hold what Python may let go of meanwhile */
@@ -173,19 +315,12 @@ PyObject *direct(PyObject *dict, PyObject *input) {
     }
     static const auto operation =
         c10::Dispatcher::singleton().findSchemaOrThrow("fff::forward", "").typed<decltype(forward)>();
-    at::Tensor y;
-    {
-        c10::optional<Unlocked> unlocked; /* for a few tokens that would take a good part of the time that they take */
-        if (x.dim() > 0 && x.numel() > FEW_TOKENS * x.size(-1)) {
-            unlocked.emplace();
-        }
-        at::AutoDispatchBelowADInplaceOrView guard; /* no gradient is wanted, and the way to one is through Python */
-        y = operation.call(x, input_weight, bias, output_weight, plain.numbers[0], plain.numbers[1], plain.numbers[2],
-                           plain.numbers[3], plain.numbers[4] != 0, plain.stored[0], plain.stored[1], plain.stored[2] != 0);
-        if (plain.unsqueeze) {
-            y = y.unsqueeze(-2);
-        }
-    }
+    at::Tensor y = below_autograd(x, [&] {
+        at::Tensor made = operation.call(x, input_weight, bias, output_weight, plain.numbers[0], plain.numbers[1], plain.numbers[2],
+                                         plain.numbers[3], plain.numbers[4] != 0, plain.stored[0], plain.stored[1],
+                                         plain.stored[2] != 0);
+        return plain.unsqueeze ? made.unsqueeze(-2) : made;
+    });
     return THPVariable_Wrap(std::move(y));
     END_HANDLE_TH_ERRORS
 }
@@ -257,9 +392,12 @@ PyObject *release(PyObject *, PyObject *tensor) {
     HANDLE_TH_ERRORS
     TORCH_CHECK_TYPE(tensor == Py_None || THPVariable_Check(tensor), "release(tensor or None)");
     if (tensor == Py_None) {
-        packed().release_all();
+        packed<Arguments>().release_all();
+        packed<Forest>().release_all();
     } else if (THPVariable_Unpack(tensor).has_storage()) {
-        packed().release(THPVariable_Unpack(tensor).storage().unsafeGetStorageImpl());
+        const c10::StorageImpl *storage = THPVariable_Unpack(tensor).storage().unsafeGetStorageImpl();
+        packed<Arguments>().release(storage);
+        packed<Forest>().release(storage);
     }
     Py_RETURN_NONE;
     END_HANDLE_TH_ERRORS
@@ -268,8 +406,9 @@ PyObject *release(PyObject *, PyObject *tensor) {
 /* packed(): how many layers are held, and their bytes. */
 PyObject *count_and_bytes(PyObject *, PyObject *) {
     HANDLE_TH_ERRORS
-    std::pair<size_t, size_t> held = packed().count_and_bytes();
-    return Py_BuildValue("(nn)", static_cast<Py_ssize_t>(held.first), static_cast<Py_ssize_t>(held.second));
+    std::pair<size_t, size_t> trees = packed<Arguments>().count_and_bytes(), forests = packed<Forest>().count_and_bytes();
+    return Py_BuildValue("(nn)", static_cast<Py_ssize_t>(trees.first + forests.first),
+                         static_cast<Py_ssize_t>(trees.second + forests.second));
     END_HANDLE_TH_ERRORS
 }
 

@@ -1,4 +1,5 @@
-/* The layers packed from weights, cached. */
+/* The layers packed from weights, cached. Of what kind, the operator's arguments say: `Given` is Arguments or Forest.
+ */
 #ifndef FFF_TORCH_PACKED_H
 #define FFF_TORCH_PACKED_H
 
@@ -33,6 +34,21 @@ struct Layer {
     }
 };
 
+fff_weights view_of(const at::Tensor &weight, int64_t rows, int64_t columns) {
+    return {weight.data_ptr(), static_cast<size_t>(weight.stride(rows)), static_cast<size_t>(weight.stride(columns))};
+}
+
+/* Creates what is described, by one description or several. */
+std::shared_ptr<Layer> create(const fff_layer_desc &desc, fff_status *status) {
+    auto result = std::make_shared<Layer>();
+    *status = library.layer_create(&desc, &result->layer);
+    if (*status == FFF_OK) {
+        result->path_length = library.layer_path_length(result->layer);
+        check(library.workspace_size(result->layer, 1, 1, &result->token_workspace), "fff_workspace_size");
+    }
+    return result;
+}
+
 /* Copies and packs checked weights: milliseconds. */
 std::shared_ptr<const Layer> pack(const Arguments &a) {
     at::Tensor bias = a.has_bias() ? a.bias->to(at::kFloat).contiguous() : at::Tensor();
@@ -51,21 +67,21 @@ std::shared_ptr<const Layer> pack(const Arguments &a) {
     desc.routes = a.exact_routes ? FFF_ROUTES_EXACT : FFF_ROUTES_STORED;
     fff_bad_weight bad{};
     desc.bad_weight = &bad;
-    auto view = [](const at::Tensor &weight, int64_t nodes, int64_t columns) {
-        return fff_weights{weight.data_ptr(), static_cast<size_t>(weight.stride(nodes)),
-                           static_cast<size_t>(weight.stride(columns))};
-    };
-    desc.input_weights = view(a.input_weight, 0, 1);
-    desc.output_weights = a.node_major ? view(a.output_weight, 0, 1) : view(a.output_weight, 1, 0);
+    desc.input_weights = view_of(a.input_weight, 0, 1);
+    desc.output_weights = a.node_major ? view_of(a.output_weight, 0, 1) : view_of(a.output_weight, 1, 0);
     desc.biases = bias.defined() ? bias.data_ptr<float>() : nullptr;
-    auto result = std::make_shared<Layer>();
-    fff_status status = library.layer_create(&desc, &result->layer);
+    fff_status status = FFF_OK;
+    std::shared_ptr<Layer> result = create(desc, &status);
     TORCH_CHECK(status != FFF_ERROR_WEIGHT, "fff_layer_create: ", library.status_text(status), " (",
                 bad.of_output ? "output" : "input", "_weight, neuron ", bad.row, ", column ", bad.column, ")");
     check(status, "fff_layer_create");
-    result->path_length = library.layer_path_length(result->layer);
-    check(library.workspace_size(result->layer, 1, 1, &result->token_workspace), "fff_workspace_size");
     return result;
+}
+
+/* Where weights lie: of path sums, always in the order of visit_weights(), with nothing for a bias that is not there.
+ */
+std::array<Place, 3> places_of(const Arguments &a) {
+    return {Place(a.input_weight), a.has_bias() ? Place(*a.bias) : Place(), Place(a.output_weight)};
 }
 
 struct Key {
@@ -79,36 +95,44 @@ struct Key {
     }
 };
 
+Key key_of(const Arguments &a, const std::array<Place, 3> &places) {
+    return {places[0].data, places[1].data, places[2].data, a.depth,        a.trees,       a.activation,
+            a.routing,      a.node_major,   a.store_input,  a.store_output, a.exact_routes};
+}
+
 using WeakStorage = c10::weak_intrusive_ptr<c10::StorageImpl>;
-
-struct Entry {
-    std::array<Place, 3> places;
-    std::array<Content, 3> contents;
-    std::vector<WeakStorage> storages;
-    std::shared_ptr<const Layer> layer;
-
-    /* Whether it was packed from these weights as they are now. */
-    bool fits(const std::array<Place, 3> &now, const Arguments &a, size_t tokens) const {
-        return places == now && contents[0].same(a.input_weight, tokens) &&
-               (!a.has_bias() || contents[1].same(*a.bias, tokens)) && contents[2].same(a.output_weight, tokens);
-    }
-};
 
 /* A packed layer stays until its weights' memory is freed (noticed when the next one is packed), until they change, or
  * until release(). A call that is under way keeps its own. */
-class Packed {
+template <typename Given> class Packed {
+    using Places = decltype(places_of(std::declval<const Given &>()));
+    using Keys = decltype(key_of(std::declval<const Given &>(), std::declval<const Places &>()));
+
+    struct Entry {
+        Places places;
+        std::vector<Content> contents; /* of the weights that are there, in their order */
+        std::vector<WeakStorage> storages;
+        std::shared_ptr<const Layer> layer;
+
+        /* Whether it was packed from these weights as they are now. */
+        bool fits(const Places &now, const Given &a, size_t tokens) const {
+            if (!(places == now)) {
+                return false;
+            }
+            bool same = true;
+            auto content = contents.begin();
+            a.visit_weights(
+                [&](const at::Tensor &weight, const char *) { same = same && (content++)->same(weight, tokens); });
+            return same;
+        }
+    };
+
   public:
     /* `tokens`: of the call that asks, which says how much of the weights is worth looking at. */
-    std::shared_ptr<const Layer> find(const Arguments &a, size_t tokens) {
-        check_tensor(a.input_weight, "input_weight"); /* before their memory is looked at */
-        check_tensor(a.output_weight, "output_weight");
-        if (a.has_bias()) {
-            check_tensor(*a.bias, "bias");
-        }
-        std::array<Place, 3> now{Place(a.input_weight), a.has_bias() ? Place(*a.bias) : Place(),
-                                 Place(a.output_weight)};
-        Key key{now[0].data, now[1].data,  now[2].data,   a.depth,        a.trees,       a.activation,
-                a.routing,   a.node_major, a.store_input, a.store_output, a.exact_routes};
+    std::shared_ptr<const Layer> find(const Given &a, size_t tokens) {
+        a.visit_weights(check_tensor); /* before their memory is looked at */
+        Places now = places_of(a);
+        Keys key = key_of(a, now);
         {
             std::shared_lock<std::shared_mutex> lock(mutex_);
             auto found = entries_.find(key);
@@ -120,14 +144,11 @@ class Packed {
         check_arguments(a);
         auto entry = std::make_unique<Entry>();
         entry->places = now;
-        entry->contents = {Content(a.input_weight), a.has_bias() ? Content(*a.bias) : Content(),
-                           Content(a.output_weight)};
+        a.visit_weights([&](const at::Tensor &weight, const char *) {
+            entry->contents.emplace_back(weight);
+            entry->storages.push_back(weight.storage().getWeakStorageImpl());
+        });
         entry->layer = pack(a);
-        entry->storages.push_back(a.input_weight.storage().getWeakStorageImpl());
-        entry->storages.push_back(a.output_weight.storage().getWeakStorageImpl());
-        if (a.has_bias()) {
-            entry->storages.push_back(a.bias->storage().getWeakStorageImpl());
-        }
         std::shared_ptr<const Layer> layer = entry->layer;
         std::unique_lock<std::shared_mutex> lock(mutex_);
         std::swap(entries_[key], entry); /* the old one, if any, is freed after the lock */
@@ -158,7 +179,7 @@ class Packed {
     }
 
     void release_all() {
-        std::map<Key, std::unique_ptr<Entry>> gone;
+        std::map<Keys, std::unique_ptr<Entry>> gone;
         std::unique_lock<std::shared_mutex> lock(mutex_);
         std::swap(entries_, gone);
         lock.unlock();
@@ -175,11 +196,11 @@ class Packed {
 
   private:
     std::shared_mutex mutex_;
-    std::map<Key, std::unique_ptr<Entry>> entries_;
+    std::map<Keys, std::unique_ptr<Entry>> entries_;
 };
 
-Packed &packed() {
-    static Packed *const all = new Packed; /* never destroyed: libfff may be gone by then */
+template <typename Given> Packed<Given> &packed() {
+    static auto *const all = new Packed<Given>; /* never destroyed: libfff may be gone by then */
     return *all;
 }
 

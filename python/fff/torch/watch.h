@@ -29,7 +29,7 @@ struct Place {
     const c10::StorageImpl *storage = nullptr; /* held weakly by an entry, so that no other can have its address */
     uint32_t version = 0;                      /* tensors made in inference mode have none */
     at::ScalarType type = at::ScalarType::Undefined;
-    std::array<int64_t, 4> layout{}; /* sizes and strides */
+    std::array<int64_t, 6> layout{}; /* sizes and strides of up to three dimensions */
 
     Place() = default;
     explicit Place(const at::Tensor &tensor) {
@@ -38,7 +38,7 @@ struct Place {
         storage = tensor.storage().unsafeGetStorageImpl();
         const c10::VariableVersion &counter = tensor.unsafeGetTensorImpl()->version_counter();
         version = tensor.is_inference() ? 0 : static_cast<uint32_t>(counter.current_version());
-        for (int64_t d = 0; d < tensor.dim() && d < 2; d++) {
+        for (int64_t d = 0; d < tensor.dim() && d < 3; d++) {
             layout[2 * d] = tensor.size(d);
             layout[2 * d + 1] = tensor.stride(d);
         }
@@ -50,7 +50,7 @@ struct Place {
     }
 };
 
-/* What a weight of one or two dimensions held. */
+/* What a weight held. */
 class Content {
   public:
     Content() = default;
@@ -106,12 +106,13 @@ class Content {
     bool hashed_ = false;
 
     static size_t offset(const at::Tensor &weight, uint64_t element) {
-        if (weight.dim() < 2) {
-            return element * static_cast<uint64_t>(weight.dim() == 1 ? weight.stride(0) : 0);
+        uint64_t found = 0;
+        for (int64_t d = weight.dim() - 1; d >= 0; d--) {
+            auto size = static_cast<uint64_t>(weight.size(d));
+            found += element % size * static_cast<uint64_t>(weight.stride(d));
+            element /= size;
         }
-        uint64_t columns = static_cast<uint64_t>(weight.size(1));
-        return element / columns * static_cast<uint64_t>(weight.stride(0)) +
-               element % columns * static_cast<uint64_t>(weight.stride(1));
+        return found;
     }
 
     /* Of 16-bit elements the upper half, so that the sign comes first. */
