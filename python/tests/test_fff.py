@@ -293,7 +293,7 @@ class Narrow(unittest.TestCase):
         mixed = self.layer(numbers[0], w_out, output_scales=scales[1])
         self.assertEqual((mixed.input_type, mixed.output_type), ("f32", "i8"))
         # the factors of a tree are integers of 16 bits: docs/numerics.md bounds what that adds
-        nodes, logits = mixed.route(self.x)
+        nodes, logits = (array.reshape(-1, 3, 5) for array in mixed.route(self.x))
         rows = nodes + fff.nodes_per_tree(4) * np.arange(3)[:, None]
         largest = (np.abs(logits) * scales[1][rows]).max(-1, keepdims=True)  # |GELU(z)| <= |z|
         added = (0.507 / 32767 * largest[..., None] * np.abs(w_out[rows].astype(np.float64))).sum((1, 2))
