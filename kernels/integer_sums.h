@@ -67,10 +67,16 @@ FFF_INLINE void fff_last_integer_columns(const struct fff_integer_path *path, si
                 sums[c] += path->factors[i] * (int8_t)row[c];
             }
         }
-        for (size_t c = 0; c < fff_min(count - start, TOGETHER); c++) {
-            float *y = &output[start + c];
-            *y = __builtin_fmaf((float)sums[c], path->unit, add ? *y : 0.0f);
+        /* through a copy: of a conditional load compilers make a masked one, whose other lanes QEMU reads, too */
+        float y[TOGETHER] = {0};
+        size_t bytes = fff_min(count - start, TOGETHER) * sizeof *y;
+        if (add) {
+            memcpy(y, output + start, bytes);
         }
+        for (int c = 0; c < TOGETHER; c++) {
+            y[c] = __builtin_fmaf((float)sums[c], path->unit, y[c]);
+        }
+        memcpy(output + start, y, bytes);
     }
 }
 

@@ -5,6 +5,8 @@
 #include "layer/rows.h"
 #include "layer/size.h"
 
+#include <string.h>
+
 enum { ROWS_AHEAD = 4 /* that are fetched while one is used */ };
 
 static const uint32_t ONLY = 0; /* the number of a token, each of which goes alone */
@@ -137,7 +139,7 @@ fff_status fff_sum_rows(const fff_layer *layer, size_t batch, size_t count, cons
     }
     const struct fff_part *part = path_sum_of(layer);
     bool placed = part != NULL && part->output_type == FFF_WEIGHT_I8 && fff_has_integer_sums(part->trees.level_count);
-    if (part == NULL || placed || count == 0) {
+    if (part == NULL || placed) {
         return FFF_ERROR_OPTION;
     }
     if (batch == 0) {
@@ -145,7 +147,13 @@ fff_status fff_sum_rows(const fff_layer *layer, size_t batch, size_t count, cons
     }
     struct fff_rows matrices[3];
     fff_status status = fff_check_rows(output, batch, layer->output_width, output_stride, &matrices[0]);
-    status = status == FFF_OK ? fff_check_rows(rows, batch, count, row_stride, &matrices[1]) : status;
+    for (size_t t = 0; t < batch && status == FFF_OK && count == 0; t++) {
+        memset(output + t * output_stride, 0, layer->output_width * sizeof *output);
+    }
+    if (status != FFF_OK || count == 0) {
+        return status;
+    }
+    status = fff_check_rows(rows, batch, count, row_stride, &matrices[1]);
     status = status == FFF_OK ? fff_check_rows(factors, batch, count, factor_stride, &matrices[2]) : status;
     if (status != FFF_OK) {
         return status;

@@ -419,6 +419,10 @@ static void check_listed(const struct subject *s, size_t count, size_t rows, uin
         assert_same_floats(logits, expected, all, "logits");
         assert_int_equal(fff_sum_rows(layer, s->tokens, count, list, count, factors, count, output, out), FFF_OK);
         assert_same_floats(output, sums, s->tokens * out, "output");
+        assert_int_equal(fff_sum_rows(layer, s->tokens, 0, NULL, 0, NULL, 0, output, out), FFF_OK);
+        for (size_t i = 0; i < s->tokens * out; i++) {
+            assert_true(output[i] == 0.0f);
+        }
         list[all - 1] = (uint32_t)rows;
         assert_int_equal(fff_sum_rows(layer, s->tokens, count, list, count, factors, count, output, out),
                          FFF_ERROR_NODE);
