@@ -207,8 +207,8 @@ static bool short_run(void) {
 static void check_shape(struct shape shape, size_t batches, const char *name) {
     uint64_t state = test_random(name);
     if (short_run()) {
-        shape.tokens = shape.tokens / 4 + 1;
-        batches /= 2;
+        shape.tokens = shape.tokens / 8 + 1;
+        batches /= 4;
     }
     /* float32 with every kind of routes, then one narrow type with each, another one for each shape */
     int kinds = short_run() ? ROUTE_KINDS + 1 : 2 * ROUTE_KINDS;

@@ -1,5 +1,5 @@
-"""fff.torch's forward_out() and the operator fff::forward.out: the bits of forward(), in memory of the caller's, and
-what bad memory gets.
+"""fff.torch's forward_out() and the operators fff::forward.out and fff::forest.out: the bits of forward(), in memory
+of the caller's, and what bad memory gets.
 
     FFF_LIBRARY=build/libfff.so PYTHONPATH=python python3 python/tests/test_fff_torch_out.py
 """
@@ -12,7 +12,7 @@ from torch import nn
 
 import fff
 import fff.torch
-from fff.torch import FFF, BenchmarkFFF
+from fff.torch import FFF, BenchmarkFFF, Forest, LeafFFF, MasterLeafFFF
 
 TYPES = torch.float32, torch.bfloat16, torch.float16
 NATIVE = fff.torch.backend() == "native"
@@ -26,6 +26,14 @@ def bits(tensor):
 def made(width=40, out=24, depth=5, trees=2, **options):
     torch.manual_seed(1)
     return FFF(width, out, depth, trees, **options).eval()
+
+
+def made_of_parts():
+    torch.manual_seed(1)
+    leaves, master = LeafFFF(40, 4, 24, 3, nn.SiLU()), MasterLeafFFF(40, 2, 24, 2, nn.GELU(), master_width=5)
+    forest = Forest([FFF(40, 24, 2, 2), LeafFFF(40, 3, 24, 2), FFF(40, 24, 0, 5)], output_bias=True)
+    nn.init.normal_(forest.output_bias)
+    return leaves.eval(), master.eval(), forest.eval()
 
 
 @torch.no_grad()
@@ -82,8 +90,27 @@ class SameBits(unittest.TestCase):
             layer.forward_out(x, out=filled(9, 24))
 
     @torch.no_grad()
+    def test_parts(self):
+        for dtype, layer, shape in itertools.product(TYPES, made_of_parts(), ((), (7,), (0,), (3, 5), (5000,))):
+            layer.to(dtype)
+            x, out = torch.randn(*shape, 40).to(dtype), filled(*shape, 24, dtype=dtype)
+            self.assertIs(layer.forward_out(x, out=out), out)
+            self.assertEqual(bits(out), bits(layer(x)), (dtype, type(layer), shape))
+            matrix = torch.zeros(50, 31, dtype=dtype)
+            x = torch.randn(50, 40).to(dtype)
+            expected = layer(x)
+            layer.train().forward_out(x, out=matrix[:, 3:27])
+            layer.eval()
+            self.assertEqual(bits(matrix[:, 3:27]), bits(expected))
+            self.assertEqual(int(torch.count_nonzero(matrix[:, :3])) + int(torch.count_nonzero(matrix[:, 27:])), 0)
+
+    @torch.no_grad()
     def test_quantised_and_autocast(self):
-        layer, x = made(), torch.randn(60, 40)
+        for layer in (made(), *made_of_parts()):
+            self.quantised_and_autocast(layer)
+
+    def quantised_and_autocast(self, layer):
+        x = torch.randn(60, 40)
         with torch.autocast("cpu", torch.bfloat16):
             out = filled(60, 24, dtype=torch.bfloat16)
             self.assertEqual(bits(layer.forward_out(x, out=out)), bits(layer(x)))
@@ -180,6 +207,22 @@ class Refuses(unittest.TestCase):
             with self.assertRaisesRegex(RuntimeError, "fff::forward.out has no derivatives"):
                 self.layer.forward_out(x, out=out)
 
+    def test_parts(self):
+        for self.layer in made_of_parts():
+            with self.assertRaisesRegex(RuntimeError, "fff::forest.out has no derivatives"):
+                self.layer.forward_out(self.x, out=filled(10, 24))
+            self.refuses(ValueError, r"out has shape \[9, 24\], not \[10, 24\]", torch.zeros(9, 24))
+            self.refuses(TypeError, "out has dtype torch.float16", torch.zeros(10, 24, dtype=torch.float16))
+            self.refuses(ValueError, "out has strides", torch.zeros(24, 10).t())
+            memory = torch.zeros(640)
+            self.refuses(ValueError, "out shares memory with x", memory[200:440].view(10, 24), memory[:400].view(10, 40))
+            with self.assertRaises(NotImplementedError), torch.no_grad():
+                self.layer.forward_out(self.x, out=torch.zeros(10, 24).to_sparse())
+            self.layer.requires_grad_(False)
+            self.layer.forward_out(self.x, out=filled(10, 24))
+            with self.assertRaisesRegex(RuntimeError, "fff::forest.out has no derivatives"):
+                self.layer.forward_out(self.x, out=filled(10, 24).requires_grad_())
+
     def test_weights_that_are_wrapped(self):
         self.layer.linear_in = nn.Sequential(self.layer.linear_in)
         self.refuses(ValueError, "the weights are not plain parameters", torch.zeros(10, 24))
@@ -188,7 +231,10 @@ class Refuses(unittest.TestCase):
 class Compiled(unittest.TestCase):
     @torch.no_grad()
     def test_meta(self):
-        layer, x = made().to("meta"), torch.zeros(7, 40, device="meta")
+        for layer in (made(), *made_of_parts()):
+            self.meta(layer.to("meta"), torch.zeros(7, 40, device="meta"))
+
+    def meta(self, layer, x):
         self.assertEqual(layer.forward_out(x, out=torch.zeros(7, 24, device="meta")).shape, (7, 24))
         with self.assertRaisesRegex(ValueError, "out has shape"):
             layer.forward_out(x, out=torch.zeros(8, 24, device="meta"))
@@ -198,8 +244,10 @@ class Compiled(unittest.TestCase):
     @unittest.skipUnless(MODERN, "torch.compile of a PyTorch as old")
     @torch.no_grad()
     def test_compile(self):
-        layer, x = made(), torch.randn(10, 40)
+        for layer in (made(), *made_of_parts()):
+            self.compiled(layer, torch.randn(10, 40))
 
+    def compiled(self, layer, x):
         @torch.compile(backend="aot_eager", fullgraph=True)
         def step(x, out):
             layer.forward_out(x * 2, out=out)
@@ -216,6 +264,9 @@ class Compiled(unittest.TestCase):
         layer, x = made(), torch.randn(10, 40)
         weights = [weight.detach() for weight in layer._weights()]
         torch.library.opcheck(torch.ops.fff.forward.out, (x, *weights, *layer._plan), {"out": torch.zeros(10, 24)})
+        for layer in made_of_parts():
+            weights, plan = layer.requires_grad_(False)._given()
+            torch.library.opcheck(torch.ops.fff.forest.out, (x, weights, plan, layer._bias()), {"out": torch.zeros(10, 24)})
 
 
 if __name__ == "__main__":

@@ -16,7 +16,16 @@ def _type() -> torch.dtype:
     return torch.get_autocast_dtype("cpu") if hasattr(torch, "get_autocast_dtype") else torch.get_autocast_cpu_dtype()
 
 
+def _named(name: str):
+    operator = torch.ops.fff
+    for part in name.split("."):
+        operator = getattr(operator, part)
+    return operator
+
+
 def _rule(name: str):
+    operator = _named(name)
+
     def call(x, input_weight, bias, output_weight, depth, trees=1, activation=0, routing=0, node_major=False, store_input=0,
              store_output=0, exact_routes=False, **out):
         dtype = _type()
@@ -25,16 +34,15 @@ def _rule(name: str):
                 x = x.to(dtype)
                 if input_weight.dtype != dtype:
                     store_input, store_output = store_input or _CHOICES[dtype], store_output or _CHOICES[dtype]
-            operator = torch.ops.fff
-            for part in name.split("."):
-                operator = getattr(operator, part)
             return operator(x, input_weight, bias, output_weight, depth, trees, activation, routing, node_major, store_input,
                             store_output, exact_routes, **out)
     return call
 
 
 def _forest_rule(name: str):
-    def call(x, weights, plan, output_bias=None, store_input=0, store_output=0, exact_routes=False):
+    operator = _named(name)
+
+    def call(x, weights, plan, output_bias=None, store_input=0, store_output=0, exact_routes=False, **out):
         dtype = _type()
         with torch.autocast("cpu", enabled=False):
             own = next((weight.dtype for weight in weights if weight is not None), None)
@@ -42,7 +50,7 @@ def _forest_rule(name: str):
                 x = x.to(dtype)
                 if own != dtype:
                     store_input, store_output = store_input or _CHOICES[dtype], store_output or _CHOICES[dtype]
-            return getattr(torch.ops.fff, name).default(x, weights, plan, output_bias, store_input, store_output, exact_routes)
+            return operator(x, weights, plan, output_bias, store_input, store_output, exact_routes, **out)
     return call
 
 
@@ -50,5 +58,6 @@ def register(library) -> None:
     library.impl("forward", _rule("forward.default"), "AutocastCPU")
     library.impl("forward.out", _rule("forward.out"), "AutocastCPU")
     library.impl("route", _rule("route.default"), "AutocastCPU")
-    library.impl("forest", _forest_rule("forest"), "AutocastCPU")
-    library.impl("forest_route", _forest_rule("forest_route"), "AutocastCPU")
+    library.impl("forest", _forest_rule("forest.default"), "AutocastCPU")
+    library.impl("forest.out", _forest_rule("forest.out"), "AutocastCPU")
+    library.impl("forest_route", _forest_rule("forest_route.default"), "AutocastCPU")

@@ -93,19 +93,24 @@ def forward(x, input_weight, bias, output_weight, depth, trees=1, activation=0, 
     return _with_value(value.float(), along).to(x.dtype)
 
 
-def forward_out(x, input_weight, bias, output_weight, depth, trees=1, activation=0, routing=0, node_major=False,
-                store_input=0, store_output=0, exact_routes=False, *, out):
+def _into(name: str, tensors: tuple, inputs: tuple, out: torch.Tensor) -> None:
     """As PyTorch's own operators with out=: no derivatives, and an error where one is wanted."""
-    inputs = (x, input_weight, bias, output_weight, depth, trees, activation, routing, node_major, store_input, store_output,
-              exact_routes)
-    if any(_wanted(inputs[:4])) or _wanted((out,))[0]:
-        raise RuntimeError("fff::forward.out has no derivatives, and one of its tensors wants one: use torch.no_grad(), or "
+    if any(_wanted(tensors)) or _wanted((out,))[0]:
+        raise RuntimeError(f"fff::{name}.out has no derivatives, and one of its tensors wants one: use torch.no_grad(), or "
                            "forward() without out")
     guard = torch._C._AutoDispatchBelowAutograd()  # while it lives
     try:
-        torch.ops.fff.forward.out(*inputs, out=out)
+        getattr(torch.ops.fff, name).out(*inputs, out=out)
     finally:
         del guard
+
+
+def forward_out(x, input_weight, bias, output_weight, depth, trees=1, activation=0, routing=0, node_major=False,
+                store_input=0, store_output=0, exact_routes=False, *, out):
+    """The kernel of fff::forward.out."""
+    weights = (input_weight, bias, output_weight)
+    _into("forward", (x, *weights), (x, *weights, depth, trees, activation, routing, node_major, store_input, store_output,
+                                     exact_routes), out)
 
 
 def route(x, input_weight, bias, output_weight, depth, trees=1, activation=0, routing=0, node_major=False,
@@ -150,6 +155,11 @@ def forest(x, weights, plan, output_bias=None, store_input=0, store_output=0, ex
     entries, _ = _kernels.forest_route(plain_x, plain, plan, plain_bias, *stored)
     wide_x, wide_bias, *wide = _widened((x, output_bias, *weights))
     return _with_value(value.float(), _forest.along(wide_x, wide, plan, wide_bias, entries)).to(x.dtype)
+
+
+def forest_out(x, weights, plan, output_bias=None, store_input=0, store_output=0, exact_routes=False, *, out):
+    """The kernel of fff::forest.out."""
+    _into("forest", (x, output_bias, *weights), (x, weights, plan, output_bias, store_input, store_output, exact_routes), out)
 
 
 def forest_route(x, weights, plan, output_bias=None, store_input=0, store_output=0, exact_routes=False):
@@ -203,3 +213,4 @@ def register(library, fakes: dict) -> None:
         if hasattr(torch.library, "register_vmap"):
             torch.library.register_vmap(f"fff::{name}", _batched(getattr(torch.ops.fff, name), fakes[name]), lib=library)
     library.impl("forward.out", forward_out, "Autograd")
+    library.impl("forest.out", forest_out, "Autograd")

@@ -34,13 +34,23 @@ class _Parts(_Evaluated):
             y = _call(self, x)
             if y is not NotImplemented:
                 return y
-        given = self._given()
+        given = self._given() if self._evaluates() else None
         if given is None:
             return self._without_kernels(x)
         return _operator.forest(x, *given, self._bias(), *self._stored)
 
+    def _evaluates(self) -> bool:
+        """Whether eval_forward() is what the kernels compute."""
+        return True
+
     def _without_kernels(self, x: torch.Tensor) -> torch.Tensor:
         return self.dense(x)
+
+    def _write(self, x: torch.Tensor, out: torch.Tensor) -> None:
+        given = self._given()
+        if given is None:
+            raise ValueError("the weights are not plain parameters")
+        _operator.forest_out(x, *given, self._bias(), *self._stored, out=out)
 
     def route(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """What each token visits, by the kernels: entries (int32) and logits (float32), both (..., path length). Tree
@@ -341,12 +351,15 @@ class Forest(_Parts):
     def _given(self) -> Optional[tuple[list, list]]:
         weights, plan = [], []
         for part in self.parts:
-            given = None if part.training else part._given()
+            given = part._given()
             if given is None:
                 return None
             weights += given[0]
             plan += given[1]
         return weights, plan
+
+    def _evaluates(self) -> bool:
+        return not any(part.training for part in self.parts)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(..., input width) -> (..., output width)."""

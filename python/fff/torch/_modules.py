@@ -39,6 +39,17 @@ class _Evaluated(nn.Module):
     input_width: int
     output_width: int
 
+    def forward_out(self, x: torch.Tensor, *, out: torch.Tensor) -> torch.Tensor:
+        """forward() into memory of the caller's, by the kernels in either mode; returns `out`. It has the shape and
+        type that forward()'s result would have, and shares no memory with x. Its rows follow one another or, where
+        there are 2 dimensions, lie any stride apart. No gradients: RuntimeError where one is wanted. Hooks do not
+        run."""
+        self._write(x, out)
+        return out
+
+    def _write(self, x: torch.Tensor, out: torch.Tensor) -> None:
+        raise NotImplementedError
+
     def dense(self, x: torch.Tensor) -> torch.Tensor:
         """What evaluation computes, by the definition: all neurons, those off the paths set to 0. Any floating type, any device."""
         raise NotImplementedError
@@ -118,16 +129,11 @@ class _Layer(_Evaluated):
             return self.dense(x)
         return self._shaped(_operator.forward(x, *weights, *self._plan, *self._stored))
 
-    def forward_out(self, x: torch.Tensor, *, out: torch.Tensor) -> torch.Tensor:
-        """forward() into memory of the caller's, by the kernels in either mode; returns `out`. It has the shape and
-        type that forward()'s result would have, and shares no memory with x. Its rows follow one another or, where
-        there are 2 dimensions, lie any stride apart. No gradients: RuntimeError where one is wanted. Hooks do not
-        run."""
+    def _write(self, x: torch.Tensor, out: torch.Tensor) -> None:
         weights = self._weights()
         if weights is None:
             raise ValueError("the weights are not plain parameters")
         _operator.forward_out(x, *weights, *self._plan, *self._stored, out=self._unshaped(out))
-        return out
 
     def _unshaped(self, out: torch.Tensor) -> torch.Tensor:
         """What _shaped() would make this of."""

@@ -18,6 +18,7 @@ for tracing, and gradients.
     y              (..., output width), of x's type; nodes (int32) and logits (float32), both (..., trees, depth + 1)
 
     forest(x, weights, plan, output_bias=None, store_input=0, store_output=0, exact_routes=False) -> y
+    forest.out(the same, *, out) -> ()
     forest_route(the same) -> (nodes, logits), both (..., path length)
 
 of a layer of several parts. `plan` has eight numbers a part: depth, trees, activation, routing, node_major, leaf width (0: path sums),
@@ -45,7 +46,7 @@ _ARGUMENTS = ("(Tensor x, Tensor input_weight, Tensor? bias, Tensor output_weigh
               "int routing=0, bool node_major=False, int store_input=0, int store_output=0, bool exact_routes=False")
 
 _FOREST = ("(Tensor x, Tensor[] weights, int[] plan, Tensor? output_bias=None, int store_input=0, int store_output=0, "
-           "bool exact_routes=False)")
+           "bool exact_routes=False")
 
 native = None  # the compiled module
 reason = ""  # why there is none
@@ -67,11 +68,13 @@ if native is None:
     _library.define("forward" + _ARGUMENTS + ") -> Tensor")
     _library.define("forward.out" + _ARGUMENTS + ", *, Tensor(a!) out) -> ()")
     _library.define("route" + _ARGUMENTS + ") -> (Tensor, Tensor)")
-    _library.define("forest" + _FOREST + " -> Tensor")
-    _library.define("forest_route" + _FOREST + " -> (Tensor, Tensor)")
+    _library.define("forest" + _FOREST + ") -> Tensor")
+    _library.define("forest.out" + _FOREST + ", *, Tensor(a!) out) -> ()")
+    _library.define("forest_route" + _FOREST + ") -> (Tensor, Tensor)")
     for _function in (_python.forward, _python.route, _python.forest, _python.forest_route):
         _library.impl(_function.__name__, _function, "CPU")
     _library.impl("forward.out", _python.forward_out, "CPU")
+    _library.impl("forest.out", _python.forest_out, "CPU")
 else:
     _library = torch.library.Library("fff", "IMPL")
 
@@ -104,7 +107,10 @@ def _fake_forward(x, input_weight, bias, output_weight, depth, trees=1, activati
 
 def _fake_forward_out(x, input_weight, bias, output_weight, depth, trees=1, activation=0, routing=0, node_major=False,
                       store_input=0, store_output=0, exact_routes=False, *, out):
-    y = _fake_forward(x, input_weight, bias, output_weight, depth, trees, activation, routing, node_major, store_input)
+    _check_out(_fake_forward(x, input_weight, bias, output_weight, depth, trees, activation, routing, node_major, store_input), out)
+
+
+def _check_out(y: torch.Tensor, out: torch.Tensor) -> None:
     if out.dtype != y.dtype:
         raise TypeError(f"out has dtype {out.dtype}, where the results are {y.dtype}")
     if out.shape != y.shape:
@@ -124,6 +130,10 @@ def _fake_forest(x, weights, plan, output_bias=None, store_input=0, store_output
     return x.new_empty([*x.shape[:-1], first.output_width])
 
 
+def _fake_forest_out(x, weights, plan, output_bias=None, store_input=0, store_output=0, exact_routes=False, *, out):
+    _check_out(_fake_forest(x, weights, plan, output_bias, store_input), out)
+
+
 def _fake_forest_route(x, weights, plan, output_bias=None, store_input=0, store_output=0, exact_routes=False):
     first = _forest.parts(weights, plan)[0]
     _check_tokens(x, first.outputs.dtype, first.input_width, store_input)
@@ -136,8 +146,9 @@ def _refuse(x, input_weight, bias, output_weight, *plan, out=None, **more):
     _refuse_named(("x", x), ("input_weight", input_weight), ("bias", bias), ("output_weight", output_weight), ("out", out))
 
 
-def _refuse_forest(x, weights, plan, output_bias=None, *stored, **more):
-    _refuse_named(("x", x), ("output_bias", output_bias), *((f"weight {i}", weight) for i, weight in enumerate(weights)))
+def _refuse_forest(x, weights, plan, output_bias=None, *stored, out=None, **more):
+    _refuse_named(("x", x), ("output_bias", output_bias), ("out", out),
+                  *((f"weight {i}", weight) for i, weight in enumerate(weights)))
 
 
 def _refuse_named(*named):
@@ -151,7 +162,7 @@ for _kind in ("CUDA", "HIP", "MPS", "XPU", "HPU", "XLA", "PrivateUse1", "SparseC
               "SparseCsrCUDA", "QuantizedCPU", "QuantizedCUDA", "MkldnnCPU"):
     for _name in ("forward", "forward.out", "route"):
         _library.impl(_name, _refuse, _kind)
-    for _name in ("forest", "forest_route"):
+    for _name in ("forest", "forest.out", "forest_route"):
         _library.impl(_name, _refuse_forest, _kind)
 
 _FAKES = {"forward": _fake_forward, "route": _fake_route, "forest": _fake_forest, "forest_route": _fake_forest_route}
@@ -161,6 +172,7 @@ for _name, _fake in _FAKES.items():
     else:
         _library.impl(_name, _fake, "Meta")
 _library.impl("forward.out", _fake_forward_out, "Meta")
+_library.impl("forest.out", _fake_forest_out, "Meta")
 _autocast.register(_library)
 _autograd.register(_library, _FAKES)
 
@@ -168,4 +180,5 @@ forward = torch.ops.fff.forward.default
 forward_out = torch.ops.fff.forward.out
 route = torch.ops.fff.route.default
 forest = torch.ops.fff.forest.default
+forest_out = torch.ops.fff.forest.out
 forest_route = torch.ops.fff.forest_route.default

@@ -209,6 +209,11 @@ def forward_out(x, input_weight, bias, output_weight, depth, trees=1, activation
                 store_input=0, store_output=0, exact_routes=False, *, out):
     y = forward(x, input_weight, bias, output_weight, depth, trees, activation, routing, node_major, store_input, store_output,
                 exact_routes)
+    _write(y, x, out)
+
+
+def _write(y: torch.Tensor, x: torch.Tensor, out: torch.Tensor) -> None:
+    """The results into `out`, which is checked."""
     _tensor(out, "out")
     if out.dtype != y.dtype:
         raise TypeError(f"out has dtype {out.dtype}, where the results are {y.dtype}")
@@ -236,6 +241,10 @@ def forest(x, weights, plan, output_bias=None, store_input=0, store_output=0, ex
     y = torch.empty([*x.shape[:-1], layer.output_width], dtype=torch.float32)
     layer(_tokens(x, layer), out=y.numpy().reshape(-1, layer.output_width))
     return y.to(x.dtype)
+
+
+def forest_out(x, weights, plan, output_bias=None, store_input=0, store_output=0, exact_routes=False, *, out):
+    _write(forest(x, weights, plan, output_bias, store_input, store_output, exact_routes), x, out)
 
 
 def forest_route(x, weights, plan, output_bias=None, store_input=0, store_output=0, exact_routes=False):

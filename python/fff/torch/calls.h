@@ -177,6 +177,51 @@ template <typename Given> at::Tensor forward_of(const Given &a, const at::Tensor
     return y;
 }
 
+/* Whether rows of x and of y share memory. Rows that lie the same number of bytes apart may interleave; others are
+ * taken to share all between the first and the last. */
+bool shares_memory(const Tokens &x, size_t x_width, const at::Tensor &y, size_t y_stride, size_t y_width) {
+    if (x.batch == 0) {
+        return false;
+    }
+    size_t x_element = x.held.element_size(), y_element = y.element_size();
+    size_t x_step = x.stride * x_element, y_step = y_stride * y_element;
+    size_t x_bytes = x_width * x_element, y_bytes = y_width * y_element;
+    auto x_begin = reinterpret_cast<uintptr_t>(x.held.data_ptr()), y_begin = reinterpret_cast<uintptr_t>(y.data_ptr());
+    if (x_begin + (x.batch - 1) * x_step + x_bytes <= y_begin ||
+        y_begin + (x.batch - 1) * y_step + y_bytes <= x_begin) {
+        return false;
+    }
+    if (x_step != y_step) {
+        return true;
+    }
+    size_t apart = y_begin > x_begin ? (y_begin - x_begin) % x_step : (x_step - (x_begin - y_begin) % x_step) % x_step;
+    return apart < x_bytes || apart + y_bytes > x_step;
+}
+
+/* forward_of() into a tensor of the caller's, which is neither resized nor converted. */
+template <typename Given> void forward_out_of(const Given &a, const at::Tensor &x, const at::Tensor &out) {
+    std::shared_ptr<const Layer> layer = packed<Given>().find(a, token_count(x));
+    Tokens in = tokens(x, a.input_width());
+    check_types(a, x);
+    check_tensor(out, "out");
+    TORCH_CHECK_TYPE(out.scalar_type() == x.scalar_type(), "out has dtype ", dtype_name(out.scalar_type()),
+                     ", where the results are ", dtype_name(x.scalar_type()));
+    std::vector<int64_t> sizes = shape(x, {a.output_width()});
+    TORCH_CHECK_VALUE(out.sizes() == at::IntArrayRef(sizes), "out has shape ", out.sizes(), ", not ",
+                      at::IntArrayRef(sizes));
+    bool rows = out.dim() == 2 && out.stride(1) == 1 && out.stride(0) >= a.output_width(); /* any stride between them */
+    TORCH_CHECK_VALUE(rows || out.is_contiguous(), "out has strides ", out.strides(),
+                      ", where its rows must be contiguous, and, but for 2 dimensions, follow one another");
+    size_t stride = static_cast<size_t>(rows ? out.stride(0) : a.output_width());
+    TORCH_CHECK_VALUE(
+        !shares_memory(in, static_cast<size_t>(a.input_width()), out, stride, static_cast<size_t>(a.output_width())),
+        "out shares memory with x");
+    forward_into(a, *layer, in, out, stride);
+    if (!out.is_inference()) {
+        out.unsafeGetTensorImpl()->bump_version(); /* as every operation that writes does */
+    }
+}
+
 /* Nodes and logits of x's leading dimensions and `last`, which multiply to the path length. */
 template <typename Given>
 std::tuple<at::Tensor, at::Tensor> route_of(const Given &a, const at::Tensor &x, std::initializer_list<int64_t> last) {
@@ -206,53 +251,12 @@ at::Tensor forward(const at::Tensor &x, const at::Tensor &input_weight, const c1
                       x);
 }
 
-/* Whether rows of x and of y share memory. Rows that lie the same number of bytes apart may interleave; others are
- * taken to share all between the first and the last. */
-bool shares_memory(const Tokens &x, size_t x_width, const at::Tensor &y, size_t y_stride, size_t y_width) {
-    if (x.batch == 0) {
-        return false;
-    }
-    size_t x_element = x.held.element_size(), y_element = y.element_size();
-    size_t x_step = x.stride * x_element, y_step = y_stride * y_element;
-    size_t x_bytes = x_width * x_element, y_bytes = y_width * y_element;
-    auto x_begin = reinterpret_cast<uintptr_t>(x.held.data_ptr()), y_begin = reinterpret_cast<uintptr_t>(y.data_ptr());
-    if (x_begin + (x.batch - 1) * x_step + x_bytes <= y_begin ||
-        y_begin + (x.batch - 1) * y_step + y_bytes <= x_begin) {
-        return false;
-    }
-    if (x_step != y_step) {
-        return true;
-    }
-    size_t apart = y_begin > x_begin ? (y_begin - x_begin) % x_step : (x_step - (x_begin - y_begin) % x_step) % x_step;
-    return apart < x_bytes || apart + y_bytes > x_step;
-}
-
-/* forward() into a tensor of the caller's, which is neither resized nor converted. */
 void forward_out(const at::Tensor &x, const at::Tensor &input_weight, const c10::optional<at::Tensor> &bias,
                  const at::Tensor &output_weight, int64_t depth, int64_t trees, int64_t activation, int64_t routing,
                  bool node_major, int64_t store_input, int64_t store_output, bool exact_routes, const at::Tensor &out) {
-    Arguments a{input_weight, bias,       output_weight, depth,        trees,       activation,
-                routing,      node_major, store_input,   store_output, exact_routes};
-    std::shared_ptr<const Layer> layer = packed<Arguments>().find(a, token_count(x));
-    Tokens in = tokens(x, a.input_width());
-    check_types(a, x);
-    check_tensor(out, "out");
-    TORCH_CHECK_TYPE(out.scalar_type() == x.scalar_type(), "out has dtype ", dtype_name(out.scalar_type()),
-                     ", where the results are ", dtype_name(x.scalar_type()));
-    std::vector<int64_t> sizes = shape(x, {a.output_width()});
-    TORCH_CHECK_VALUE(out.sizes() == at::IntArrayRef(sizes), "out has shape ", out.sizes(), ", not ",
-                      at::IntArrayRef(sizes));
-    bool rows = out.dim() == 2 && out.stride(1) == 1 && out.stride(0) >= a.output_width(); /* any stride between them */
-    TORCH_CHECK_VALUE(rows || out.is_contiguous(), "out has strides ", out.strides(),
-                      ", where its rows must be contiguous, and, but for 2 dimensions, follow one another");
-    size_t stride = static_cast<size_t>(rows ? out.stride(0) : a.output_width());
-    TORCH_CHECK_VALUE(
-        !shares_memory(in, static_cast<size_t>(a.input_width()), out, stride, static_cast<size_t>(a.output_width())),
-        "out shares memory with x");
-    forward_into(a, *layer, in, out, stride);
-    if (!out.is_inference()) {
-        out.unsafeGetTensorImpl()->bump_version(); /* as every operation that writes does */
-    }
+    forward_out_of(Arguments{input_weight, bias, output_weight, depth, trees, activation, routing, node_major,
+                             store_input, store_output, exact_routes},
+                   x, out);
 }
 
 std::tuple<at::Tensor, at::Tensor> route(const at::Tensor &x, const at::Tensor &input_weight,
@@ -269,6 +273,12 @@ at::Tensor forest(const at::Tensor &x, at::TensorList weights, at::IntArrayRef p
                   const c10::optional<at::Tensor> &output_bias, int64_t store_input, int64_t store_output,
                   bool exact_routes) {
     return forward_of(Forest(weights, plan, output_bias, store_input, store_output, exact_routes), x);
+}
+
+void forest_out(const at::Tensor &x, at::TensorList weights, at::IntArrayRef plan,
+                const c10::optional<at::Tensor> &output_bias, int64_t store_input, int64_t store_output,
+                bool exact_routes, const at::Tensor &out) {
+    forward_out_of(Forest(weights, plan, output_bias, store_input, store_output, exact_routes), x, out);
 }
 
 std::tuple<at::Tensor, at::Tensor> forest_route(const at::Tensor &x, at::TensorList weights, at::IntArrayRef plan,

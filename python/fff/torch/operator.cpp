@@ -32,14 +32,15 @@ namespace {
 
 #define FFF_FOREST                                                                                                     \
     "(Tensor x, Tensor[] weights, int[] plan, Tensor? output_bias=None, int store_input=0, int store_output=0, "       \
-    "bool exact_routes=False)"
+    "bool exact_routes=False"
 
 TORCH_LIBRARY(fff, m) {
     m.def("forward" FFF_ARGUMENTS ") -> Tensor");
     m.def("forward.out" FFF_ARGUMENTS ", *, Tensor(a!) out) -> ()");
     m.def("route" FFF_ARGUMENTS ") -> (Tensor, Tensor)");
-    m.def("forest" FFF_FOREST " -> Tensor");
-    m.def("forest_route" FFF_FOREST " -> (Tensor, Tensor)");
+    m.def("forest" FFF_FOREST ") -> Tensor");
+    m.def("forest.out" FFF_FOREST ", *, Tensor(a!) out) -> ()");
+    m.def("forest_route" FFF_FOREST ") -> (Tensor, Tensor)");
 }
 
 TORCH_LIBRARY_IMPL(fff, CPU, m) {
@@ -47,6 +48,7 @@ TORCH_LIBRARY_IMPL(fff, CPU, m) {
     m.impl("forward.out", TORCH_FN(forward_out));
     m.impl("route", TORCH_FN(route));
     m.impl("forest", TORCH_FN(forest));
+    m.impl("forest.out", TORCH_FN(forest_out));
     m.impl("forest_route", TORCH_FN(forest_route));
 }
 
