@@ -132,7 +132,7 @@ if [ "$machine" = x86_64 ]; then
     export FFF_TEST_SHORT=1
     # what depends on instructions: files and tokenizers are read alike on any CPU
     instructions='kernels batch forest runner dispatch errors layer overlap golden narrow no_allocation typed old_header sleef
-        sleef_fake bert model_types gelu fingerprint store'
+        sleef_fake bert gelu fingerprint store'
     FFF_EXPECT_ISA=generic suite "Nehalem" build-gcc $instructions --wrapper 'qemu-x86_64 -cpu Nehalem'
     FFF_EXE_WRAPPER='qemu-x86_64 -cpu Nehalem' suite "Nehalem, the command" build-gcc tool
     FFF_EXPECT_ISA=x86_avx2 suite "Haswell" build-gcc $instructions --wrapper 'qemu-x86_64 -cpu Haswell'
