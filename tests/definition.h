@@ -5,8 +5,8 @@
 
 #include <fff/fff.h>
 
-/* One token through the layer that `desc` describes, of float32 weights and any parts: as many nodes and logits as a path
- * has, and output_width outputs. */
+/* One token through the layer that `desc` describes, of float32 weights and any parts: as many nodes and logits as a
+ * path has, and output_width outputs. */
 void define_token(const fff_layer_desc *desc, const float *input, uint32_t *nodes, float *logits, float *output);
 
 #endif
