@@ -100,7 +100,7 @@ static void plan_leaves(struct fff_part *part) {
     part->block = block_of(part);
     part->group = 1;
     part->group_of_token = part->trees.tree_count;
-    part->finish_tokens = fff_max(LEAF_FLOATS / finish_entries(part, 1), LEAST_BLOCK);
+    part->finish_tokens = fff_max(LEAF_FLOATS / fff_max(finish_entries(part, 1), 1), LEAST_BLOCK);
 }
 
 void fff_plan_part(struct fff_part *part) {
