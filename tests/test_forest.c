@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_PARTS = 4, MOST_BATCH = 70 };
+enum { MOST_PARTS = 4, FEW = 70, MANY = 400 /* that all tasks walk together, where a tree is large */ };
 
 /* Under emulators, little of it. */
 static bool is_short(void) {
@@ -95,7 +95,10 @@ static void make_part(struct subject *s, size_t index, size_t in, size_t out, en
 
 static struct subject make_subject(enum fill kind, size_t in, size_t out, uint64_t *state) {
     struct subject s = {.parts = 1 + random_below(state, MOST_PARTS),
-                        .tokens = 1 + random_below(state, is_short() ? 20 : MOST_BATCH)};
+                        .tokens = 1 + random_below(state, is_short() ? 20 : FEW)};
+    if (chance(state, is_short() ? 8 : 3)) {
+        s.tokens = MANY / 4 + random_below(state, MANY);
+    }
     s.input = random_floats(&s, kind, s.tokens * in, state);
     for (size_t i = 0; i < s.parts; i++) {
         make_part(&s, i, in, out, kind, state);

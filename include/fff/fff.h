@@ -306,7 +306,7 @@ FFF_API size_t fff_layer_path_length(const fff_layer *layer);
  * 1 KB, and 2 KB for each part of the layer; then all is rounded up to a multiple of 2 MB, if it is more than that. */
 FFF_API size_t fff_layer_memory(const fff_layer *layer);
 
-/* The types of a layer's stored rows; FFF_WEIGHT_F32 for NULL. */
+/* The types of a layer's stored rows, of several parts the first one's; FFF_WEIGHT_F32 for NULL. */
 FFF_API fff_weight_type fff_layer_input_type(const fff_layer *layer);
 FFF_API fff_weight_type fff_layer_output_type(const fff_layer *layer);
 
