@@ -71,10 +71,10 @@ size_t fff_forest_workspace(const fff_layer *layer, size_t batch, size_t concurr
     size_t bytes = layout.bytes;
     for (size_t i = 0; i < layer->part_count; i++) {
         size_t alone = layer->parts[i].large_trees ? fff_plan_batch(&layer->parts[i], batch, concurrency, &plan) : 1;
-        bytes = alone == 0 ? 0 : fff_max(bytes, alone);
-        if (bytes == 0) {
+        if (alone == 0 || !fff_size_add(alone, layout.slices + LINE - 1, &alone)) {
             return 0;
         }
+        bytes = fff_max(bytes, alone);
     }
     return bytes;
 }
@@ -138,6 +138,13 @@ static bool goes_together(const struct fff_part *part, const struct fff_job *job
            plan.together;
 }
 
+/* The round of all phases and of the jobs between them: one that stays, for calls of tasks that come late. */
+static struct fff_round *prepare_round(struct phase *phase, unsigned char *memory, const struct layout *layout) {
+    phase->round.count = layout->tasks;
+    phase->round.states = (atomic_uchar *)(void *)(memory + layout->states);
+    return &phase->round;
+}
+
 static fff_status run_phase(const struct phase *given, unsigned char *memory, const struct layout *layout,
                             const fff_runner *runner) {
     if (given->tasks == 1) {
@@ -147,8 +154,7 @@ static fff_status run_phase(const struct phase *given, unsigned char *memory, co
     }
     struct phase *phase = (struct phase *)(void *)memory;
     *phase = *given;
-    phase->round.count = phase->tasks;
-    phase->round.states = (atomic_uchar *)(void *)(memory + layout->states);
+    prepare_round(phase, memory, layout);
     return fff_run_round(&phase->round, runner, run_phase_tokens, phase) ? FFF_OK : FFF_ERROR_RUNNER;
 }
 
@@ -201,7 +207,9 @@ fff_status fff_run_forest(const struct fff_job *job, void *workspace, size_t wor
         }
         if (i < layer->part_count && status == FFF_OK) {
             struct fff_job together = part_job(job, 0, job->batch, i, entry);
-            status = fff_plan_job(&together, workspace, workspace_size, &callers);
+            together.callers_round = prepare_round((struct phase *)(void *)memory, memory, &layout);
+            size_t left = workspace_size - (size_t)(phase.slices - (unsigned char *)workspace);
+            status = fff_plan_job(&together, phase.slices, left, &callers);
             status = status == FFF_OK ? fff_run_job(&together) : status;
             entry += layer->parts[i].path_length;
         }

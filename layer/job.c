@@ -522,7 +522,7 @@ fff_status fff_plan_job(struct fff_job *job, void *workspace, size_t workspace_s
     job->round = NULL;
     if (shared && job->plan.tasks > 1) {
         job->runner = *runner;
-        job->round = &shared_of(job)->round;
+        job->round = job->callers_round != NULL ? job->callers_round : &shared_of(job)->round;
     }
     return FFF_OK;
 }
@@ -530,8 +530,10 @@ fff_status fff_plan_job(struct fff_job *job, void *workspace, size_t workspace_s
 fff_status fff_run_job(struct fff_job *job) {
     if (job->round != NULL) {
         struct shared *shared = shared_of(job);
-        shared->round.count = job->plan.tasks;
-        shared->round.states = (atomic_uchar *)(void *)(job->workspace + job->plan.states);
+        if (job->callers_round == NULL) {
+            shared->round.states = (atomic_uchar *)(void *)(job->workspace + job->plan.states);
+        }
+        job->round->count = job->plan.tasks;
         shared->job = *job;
         job = &shared->job;
     }

@@ -214,6 +214,38 @@ static void check_batches(const struct subject *s, const fff_layer *layer, size_
     free_results(&r);
 }
 
+/* A runner that remembers what it was given, and calls it all once more when the layer is done. */
+struct late {
+    void (*tasks[4096])(void *argument, size_t index);
+    void *arguments[4096];
+    size_t count;
+};
+
+static void run_and_remember(void *context, size_t count, void (*task)(void *argument, size_t index), void *argument) {
+    struct late *late = context;
+    assert_true(late->count < 4096);
+    late->tasks[late->count] = task;
+    late->arguments[late->count++] = argument;
+    test_run_on_threads(NULL, count, task, argument);
+}
+
+static void check_late_calls(const struct subject *s, const fff_layer *layer, const struct results *expected) {
+    struct late late = {.count = 0};
+    const fff_runner runner = {run_and_remember, &late, 3};
+    size_t in = s->desc[0].input_width, out = s->desc[0].output_width, size;
+    struct results r = make_results(s);
+    void *workspace = exact_workspace(layer, s->tokens, 3, &size);
+    assert_int_equal(fff_forward(layer, s->tokens, s->input, in, r.output, out, workspace, size, &runner), FFF_OK);
+    for (size_t i = 0; i < late.count; i++) {
+        for (size_t index = 0; index < 4; index++) {
+            late.tasks[i](late.arguments[i], index);
+        }
+    }
+    assert_same_floats(r.output, expected->output, s->tokens * out, "output, after late calls");
+    free(workspace);
+    free_results(&r);
+}
+
 static void check_everywhere(const struct subject *s, const struct results *expected, uint64_t *state) {
     const fff_runner runner = {test_run_on_threads, NULL, 1 + random_below(state, 5)};
     for (int isa = FFF_ISA_GENERIC; isa < FFF_ISA_COUNT; isa++) {
@@ -222,6 +254,7 @@ static void check_everywhere(const struct subject *s, const struct results *expe
             check_batches(s, layer, 1, NULL, expected);
             check_batches(s, layer, 1 + random_below(state, s->tokens), NULL, expected);
             check_batches(s, layer, s->tokens, &runner, expected);
+            check_late_calls(s, layer, expected);
             fff_layer_destroy(layer);
         }
     }
