@@ -62,7 +62,8 @@ static void run_in_order(void *context, size_t tasks, void (*task)(void *argumen
 
 static void test_nothing_is_allocated(void **unused) {
     (void)unused;
-    enum { IN = 70, OUT = 50, DEPTH = 5, NODES = 63, TREES = 2, PATH = TREES * (DEPTH + 1), BATCH = 100 };
+    enum { IN = 70, OUT = 50, DEPTH = 5, NODES = 63, TREES = 2, LEAF = 3, BATCH = 100 };
+    enum { PATH = TREES * (DEPTH + 1) + TREES * (DEPTH - 1 + LEAF) }; /* of both parts */
     static float input_weights[TREES * NODES * IN], output_weights[TREES * NODES * OUT], input[BATCH * IN];
     static float output[BATCH * OUT], logits[BATCH * PATH];
     static uint32_t nodes[BATCH * PATH];
@@ -88,6 +89,11 @@ static void test_nothing_is_allocated(void **unused) {
                 .input_weights = {input_weights, IN, 1},
                 .output_weights = {output_weights, OUT, 1},
             };
+            fff_layer_desc leaves = desc; /* half as many, of 3 neurons each */
+            leaves.depth = DEPTH - 1;
+            leaves.leaf_width = LEAF;
+            leaves.leaf_weights = leaves.input_weights;
+            desc.next = &leaves;
             fff_layer *layer;
             size_t before_create = calls;
             assert_int_equal(fff_layer_create(&desc, &layer), FFF_OK);
