@@ -31,8 +31,7 @@ enum { MAX_RANK = 32, MAX_NAME = 128 };
 
 struct path_fff_kernel;
 
-/* Checks and packs the weights, values[i] being NULL where an optional input is absent. The caller destroys the layer.
- */
+/* Checks and packs the weights, values[i] being NULL for an absent optional input. The caller destroys the layer. */
 typedef OrtStatus *make_layer(const struct path_fff_kernel *kernel, const OrtValue *const *values, fff_layer **layer,
                               size_t *input_width, size_t *output_width);
 

@@ -132,7 +132,8 @@ class Bits(unittest.TestCase):
     @unittest.skipIf(tuple(map(int, ort.__version__.split(".")[:2])) < (1, 24), "no shape inference before 1.24")
     def test_output_shape_is_inferred(self):
         weights = make_leaf_weights(self.random, 2, 6, 3, 5)
-        for given in (weights, weights._replace(b2s=None)):
+        for absent in ("", "node_biases", "b1s", "b2s"):
+            given = weights._replace(**{absent: None}) if absent else weights
             runs = session(leaf_fff_model(given, depth=2, x_shape=("sequences", 9, None)))
             self.assertEqual(runs.get_outputs()[0].shape, ["sequences", 9, 5])
 
