@@ -76,7 +76,14 @@ static bool blocks_along(const struct ggml_tensor *tensor, int d) {
            tensor->nb[1 - d] >= ggml_row_size(tensor->type, tensor->ne[d]);
 }
 
-static int check_weights(const struct ggml_tensor *tensor) {
+/* Whether a quantised tensor's matrices, of which there may be several, lie one after another. */
+static bool matrices_apart(const struct ggml_tensor *tensor) {
+    int rows = blocks_along(tensor, 0) ? 1 : 0;
+    return tensor->ne[2] == 1 || tensor->nb[2] >= (size_t)tensor->ne[rows] * tensor->nb[rows];
+}
+
+/* A tensor of up to `dims` dimensions, 2 or 3. */
+static int check_weights(const struct ggml_tensor *tensor, int dims) {
     fff_weight_type type;
     if (tensor == NULL) {
         return FFF_ERROR_NULL_POINTER;
@@ -85,23 +92,23 @@ static int check_weights(const struct ggml_tensor *tensor) {
     if (!plain && (!ggml_is_quantized(tensor->type) || ggml_get_type_traits(tensor->type)->to_float == NULL)) {
         return FFF_GGML_ERROR_TYPE;
     }
-    if (tensor->ne[2] != 1 || tensor->ne[3] != 1) {
+    if ((dims < 3 && tensor->ne[2] != 1) || tensor->ne[3] != 1) {
         return FFF_GGML_ERROR_SHAPE;
     }
     size_t element = ggml_type_size(tensor->type);
-    if (plain ? tensor->nb[0] % element != 0 || tensor->nb[1] % element != 0
-              : blocks_along(tensor, 0) == blocks_along(tensor, 1)) {
+    if (plain ? tensor->nb[0] % element != 0 || tensor->nb[1] % element != 0 || tensor->nb[2] % element != 0
+              : blocks_along(tensor, 0) == blocks_along(tensor, 1) || !matrices_apart(tensor)) {
         return FFF_GGML_ERROR_STRIDE;
     }
     bool readable = tensor->buffer == NULL || ggml_backend_buffer_is_host(tensor->buffer);
     return tensor->data != NULL && readable ? FFF_OK : FFF_GGML_ERROR_DATA;
 }
 
-/* A matrix of weights: element (i, j) of the tensor is element i * strides[0] + j * strides[1] of the data. */
+/* Weights: element (i, j, k) of the tensor is element i * strides[0] + j * strides[1] + k * strides[2] of the data. */
 struct matrix {
     const void *data;
     float *owned; /* to free(), or NULL */
-    size_t strides[2];
+    size_t strides[3];
     fff_weight_type type;
     fff_weight_choice store; /* where the caller leaves it open */
 };
@@ -111,115 +118,227 @@ static int read_matrix(const struct ggml_tensor *tensor, struct matrix *matrix) 
     *matrix = (struct matrix){.data = tensor->data};
     if (find_type(tensor->type, &matrix->type)) {
         size_t element = ggml_type_size(tensor->type);
-        matrix->strides[0] = tensor->nb[0] / element;
-        matrix->strides[1] = tensor->nb[1] / element;
+        for (int d = 0; d < 3; d++) {
+            matrix->strides[d] = tensor->nb[d] / element;
+        }
         return FFF_OK;
     }
     int d = blocks_along(tensor, 0) ? 0 : 1;
-    size_t columns = (size_t)tensor->ne[d], rows = (size_t)tensor->ne[1 - d];
-    float *values = calloc(rows, columns * sizeof(float));
+    size_t columns = (size_t)tensor->ne[d], rows = (size_t)tensor->ne[1 - d], matrices = (size_t)tensor->ne[2];
+    float *values = calloc(rows * matrices, columns * sizeof(float));
     if (values == NULL) {
         return FFF_ERROR_OUT_OF_MEMORY;
     }
     ggml_to_float_t to_float = ggml_get_type_traits(tensor->type)->to_float;
-    for (size_t row = 0; row < rows; row++) {
-        to_float((const char *)tensor->data + row * tensor->nb[1 - d], values + row * columns, tensor->ne[d]);
+    for (size_t row = 0; row < rows * matrices; row++) {
+        size_t offset = row % rows * tensor->nb[1 - d] + row / rows * tensor->nb[2];
+        to_float((const char *)tensor->data + offset, values + row * columns, tensor->ne[d]);
     }
     matrix->data = matrix->owned = values;
     matrix->strides[d] = 1;
     matrix->strides[1 - d] = columns;
+    matrix->strides[2] = columns * rows;
     matrix->store = FFF_CHOOSE_I8;
     return FFF_OK;
 }
 
-/* Biases as libfff takes them: adjacent, float32. */
+/* Biases as libfff takes them: adjacent, float32. None if there is no tensor. */
 static int read_biases(const struct ggml_tensor *tensor, struct matrix *biases) {
-    int status = read_matrix(tensor, biases);
-    if (status != FFF_OK || biases->type == FFF_WEIGHT_F32) {
+    int status = tensor != NULL ? read_matrix(tensor, biases) : FFF_OK;
+    if (status != FFF_OK || tensor == NULL || biases->type == FFF_WEIGHT_F32) {
         return status;
     }
-    biases->owned = calloc((size_t)tensor->ne[0], sizeof(float));
+    biases->owned = calloc((size_t)ggml_nelements(tensor), sizeof(float));
     if (biases->owned == NULL) {
         return FFF_ERROR_OUT_OF_MEMORY;
     }
-    ggml_get_type_traits(tensor->type)->to_float(tensor->data, biases->owned, tensor->ne[0]);
+    ggml_get_type_traits(tensor->type)->to_float(tensor->data, biases->owned, ggml_nelements(tensor));
     biases->data = biases->owned;
     return FFF_OK;
 }
 
-static int check_all(const fff_ggml_weights *weights) {
-    int status = check_weights(weights->input_weights);
-    if (status == FFF_OK) {
-        status = check_weights(weights->output_weights);
+/* ---- Shapes ---------------------------------------------------------------------------------- */
+
+static bool is_matrix(const struct ggml_tensor *tensor, int64_t ne0, int64_t ne1) {
+    return tensor->ne[0] == ne0 && tensor->ne[1] == ne1;
+}
+
+/* Biases, or NULL, of a shape; those of F32 are read where they lie, so they must be adjacent. */
+static int check_biases(const struct ggml_tensor *tensor, int64_t ne0, int64_t ne1) {
+    int status = tensor != NULL ? check_weights(tensor, 2) : FFF_OK;
+    if (tensor == NULL || status != FFF_OK) {
+        return status;
     }
-    if (status == FFF_OK && weights->biases != NULL) {
-        status = check_weights(weights->biases);
+    if (!is_matrix(tensor, ne0, ne1)) {
+        return FFF_GGML_ERROR_SHAPE;
+    }
+    if (ggml_is_quantized(tensor->type)) {
+        return FFF_GGML_ERROR_TYPE;
+    }
+    return ggml_is_contiguous(tensor) ? FFF_OK : FFF_GGML_ERROR_STRIDE;
+}
+
+static int check_path(const fff_ggml_weights *weights) {
+    const struct ggml_tensor *in = weights->input_weights, *out = weights->output_weights;
+    if (weights->leaf_biases != NULL || weights->leaf_output_biases != NULL) {
+        return FFF_ERROR_NULL_POINTER; /* leaf_weights are missing */
+    }
+    int status = check_weights(in, 2);
+    if (status == FFF_OK) {
+        status = check_weights(out, 2);
     }
     if (status != FFF_OK) {
         return status;
     }
-    size_t rows = (size_t)weights->input_weights->ne[1], nodes = fff_nodes_per_tree(weights->depth);
-    bool fits = nodes != 0 && weights->trees != 0 && rows % nodes == 0 && rows / nodes == weights->trees &&
-                weights->output_weights->ne[0] == weights->input_weights->ne[1];
-    if (weights->biases != NULL) {
-        fits = fits && weights->biases->ne[0] == weights->input_weights->ne[1] && weights->biases->ne[1] == 1;
-    }
-    if (!fits) {
+    size_t rows = (size_t)in->ne[1], nodes = fff_nodes_per_tree(weights->depth);
+    if (nodes == 0 || weights->trees == 0 || rows % nodes != 0 || rows / nodes != weights->trees ||
+        out->ne[0] != in->ne[1]) {
         return FFF_GGML_ERROR_SHAPE;
     }
-    if (weights->biases != NULL && ggml_is_quantized(weights->biases->type)) {
+    return check_biases(weights->biases, in->ne[1], 1);
+}
+
+/* The nodes of a leaf layer whose leaf weights have been checked. */
+static int check_nodes(const fff_ggml_weights *weights) {
+    const struct ggml_tensor *in = weights->input_weights, *leaf = weights->leaf_weights;
+    int64_t nodes = leaf->ne[2] - (int64_t)weights->trees; /* a leaf less than those of each tree */
+    if (nodes == 0) {
+        return in == NULL && weights->biases == NULL ? FFF_OK : FFF_GGML_ERROR_SHAPE;
+    }
+    int status = check_weights(in, 2);
+    if (status != FFF_OK) {
+        return status;
+    }
+    if (!is_matrix(in, leaf->ne[1], nodes)) {
+        return FFF_GGML_ERROR_SHAPE;
+    }
+    if (in->type != leaf->type && !(ggml_is_quantized(in->type) && ggml_is_quantized(leaf->type))) {
         return FFF_GGML_ERROR_TYPE;
     }
-    /* Biases of F32 are read where they lie, so these must be adjacent. */
-    return weights->biases == NULL || weights->biases->nb[0] == ggml_type_size(weights->biases->type)
-               ? FFF_OK
-               : FFF_GGML_ERROR_STRIDE;
+    bool column = weights->biases != NULL && weights->biases->ne[0] == 1;
+    return check_biases(weights->biases, column ? 1 : nodes, column ? nodes : 1);
+}
+
+static int check_leaves(const fff_ggml_weights *weights) {
+    const struct ggml_tensor *leaf = weights->leaf_weights, *out = weights->output_weights;
+    int status = check_weights(leaf, 3);
+    if (status == FFF_OK) {
+        status = check_weights(out, 3);
+    }
+    if (status != FFF_OK) {
+        return status;
+    }
+    size_t leaves = weights->depth <= FFF_MAX_DEPTH ? (size_t)1 << weights->depth : 0, all = (size_t)leaf->ne[2];
+    if (leaves == 0 || weights->trees == 0 || all % leaves != 0 || all / leaves != weights->trees || leaf->ne[0] == 0 ||
+        out->ne[1] != leaf->ne[0] || out->ne[2] != leaf->ne[2]) {
+        return FFF_GGML_ERROR_SHAPE;
+    }
+    status = check_nodes(weights);
+    if (status == FFF_OK) {
+        status = check_biases(weights->leaf_biases, leaf->ne[0], leaf->ne[2]);
+    }
+    return status == FFF_OK ? check_biases(weights->leaf_output_biases, out->ne[0], out->ne[2]) : status;
+}
+
+/* ---- The layer ------------------------------------------------------------------------------- */
+
+/* All tensors as they are handed over; zeros for those that there are not. */
+struct given {
+    struct matrix in, biases, out, leaf, leaf_biases, leaf_output_biases;
+};
+
+static int read_all(const fff_ggml_weights *weights, struct given *given) {
+    int status = weights->input_weights != NULL ? read_matrix(weights->input_weights, &given->in) : FFF_OK;
+    if (status == FFF_OK) {
+        status = read_matrix(weights->output_weights, &given->out);
+    }
+    if (status == FFF_OK) {
+        status = read_biases(weights->biases, &given->biases);
+    }
+    if (status == FFF_OK && weights->leaf_weights != NULL) {
+        status = read_matrix(weights->leaf_weights, &given->leaf);
+    }
+    if (status == FFF_OK) {
+        status = read_biases(weights->leaf_biases, &given->leaf_biases);
+    }
+    return status == FFF_OK ? read_biases(weights->leaf_output_biases, &given->leaf_output_biases) : status;
+}
+
+static void free_all(struct given *given) {
+    free(given->in.owned);
+    free(given->biases.owned);
+    free(given->out.owned);
+    free(given->leaf.owned);
+    free(given->leaf_biases.owned);
+    free(given->leaf_output_biases.owned);
+}
+
+static fff_layer_desc describe(const fff_ggml_weights *weights, const struct given *given) {
+    const struct matrix *in = &given->in, *out = &given->out;
+    const struct matrix *first = weights->leaf_weights != NULL ? &given->leaf : in; /* there is always one */
+    return (fff_layer_desc){
+        .struct_size = sizeof(fff_layer_desc),
+        .depth = weights->depth,
+        .trees = weights->trees,
+        .activation = weights->activation,
+        .routing = weights->routing,
+        .weight_type = first->type,
+        .isa = weights->isa,
+        .input_weights = {in->data, in->strides[1], in->strides[0]}, /* a node is a row of this tensor ... */
+        .biases = given->biases.data,
+        .output_weights = {out->data, out->strides[0], out->strides[1]}, /* ... and a column of that one */
+        .output_weight_type = (fff_weight_choice)(out->type + 1),
+        .store_input = weights->store_input != FFF_CHOOSE_DEFAULT ? weights->store_input : first->store,
+        .store_output = weights->store_output != FFF_CHOOSE_DEFAULT ? weights->store_output : out->store,
+        .routes = weights->routes,
+        .bad_weight = weights->bad_weight,
+    };
+}
+
+/* Adds what a leaf layer has more, or otherwise: a neuron is a column of its leaf of w1s, and a row of that of w2s. */
+static int describe_leaves(const fff_ggml_weights *weights, const struct given *given, fff_layer_desc *desc) {
+    const struct matrix *leaf = &given->leaf, *out = &given->out;
+    size_t width = (size_t)weights->leaf_weights->ne[0], leaves = (size_t)weights->leaf_weights->ne[2];
+    /* From a neuron to the next. */
+    size_t stride = width == 1 ? out->strides[2] : out->strides[1];
+    if (leaves > 1 && (out->strides[2] != width * stride || leaf->strides[2] == 0)) { /* 0: one for all */
+        return FFF_GGML_ERROR_STRIDE;
+    }
+    desc->leaf_width = width;
+    desc->leaf_weights = (fff_weights){leaf->data, leaf->strides[0], leaf->strides[1]};
+    desc->leaf_stride = leaf->strides[2];
+    desc->leaf_biases = given->leaf_biases.data;
+    desc->output_weights = (fff_weights){out->data, stride, out->strides[0]};
+    desc->leaf_output_biases = (fff_weights){given->leaf_output_biases.data, desc->output_width, 1};
+    return FFF_OK;
+}
+
+static int create(const fff_ggml_weights *weights, const struct given *given, fff_ggml_layer *made) {
+    bool leaves = weights->leaf_weights != NULL;
+    made->input_width = leaves ? weights->leaf_weights->ne[1] : weights->input_weights->ne[0];
+    made->output_width = weights->output_weights->ne[leaves ? 0 : 1];
+    fff_layer_desc desc = describe(weights, given);
+    desc.input_width = (size_t)made->input_width;
+    desc.output_width = (size_t)made->output_width;
+    int status = leaves ? describe_leaves(weights, given, &desc) : FFF_OK;
+    return status == FFF_OK ? (int)fff_layer_create(&desc, &made->layer) : status;
 }
 
 int fff_ggml_layer_create(const fff_ggml_weights *weights, fff_ggml_layer **layer) {
     if (weights == NULL || layer == NULL) {
         return FFF_ERROR_NULL_POINTER;
     }
-    int status = check_all(weights);
+    int status = weights->leaf_weights != NULL ? check_leaves(weights) : check_path(weights);
     if (status != FFF_OK) {
         return status;
     }
-    struct matrix in = {0}, biases = {0}, out = {0};
+    struct given given = {0};
     fff_ggml_layer *made = calloc(1, sizeof *made);
-    status = made != NULL ? read_matrix(weights->input_weights, &in) : FFF_ERROR_OUT_OF_MEMORY;
+    status = made != NULL ? read_all(weights, &given) : FFF_ERROR_OUT_OF_MEMORY;
     if (status == FFF_OK) {
-        status = read_matrix(weights->output_weights, &out);
+        status = create(weights, &given, made);
     }
-    if (status == FFF_OK && weights->biases != NULL) {
-        status = read_biases(weights->biases, &biases);
-    }
-    if (status == FFF_OK) {
-        made->input_width = weights->input_weights->ne[0];
-        made->output_width = weights->output_weights->ne[1];
-        const fff_layer_desc desc = {
-            .struct_size = sizeof desc,
-            .input_width = (size_t)made->input_width,
-            .output_width = (size_t)made->output_width,
-            .depth = weights->depth,
-            .trees = weights->trees,
-            .activation = weights->activation,
-            .routing = weights->routing,
-            .weight_type = in.type,
-            .isa = weights->isa,
-            .input_weights = {in.data, in.strides[1], in.strides[0]}, /* a node is a row of this tensor ... */
-            .biases = biases.data,
-            .output_weights = {out.data, out.strides[0], out.strides[1]}, /* ... and a column of that one */
-            .output_weight_type = (fff_weight_choice)(out.type + 1),
-            .store_input = weights->store_input != FFF_CHOOSE_DEFAULT ? weights->store_input : in.store,
-            .store_output = weights->store_output != FFF_CHOOSE_DEFAULT ? weights->store_output : out.store,
-            .routes = weights->routes,
-            .bad_weight = weights->bad_weight,
-        };
-        status = (int)fff_layer_create(&desc, &made->layer);
-    }
-    free(in.owned);
-    free(out.owned);
-    free(biases.owned);
+    free_all(&given);
     if (status != FFF_OK) {
         free(made);
         return status;

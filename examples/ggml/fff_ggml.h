@@ -54,6 +54,21 @@ typedef struct fff_ggml_weights {
     fff_weight_choice store_output; /* the stored output rows; likewise */
     fff_routes routes;              /* FFF_ROUTES_EXACT: by the given input weights, as float32 */
     fff_bad_weight *bad_weight;     /* NULL, or which weight FFF_ERROR_WEIGHT means */
+    /* A leaf layer (arXiv 2308.14711), if leaf_weights is not NULL: a tree has 2^depth - 1 nodes, which only route, and
+     * 2^depth leaves. The arrays of the package fastfeedforward, whose last dimension is ggml's first, are
+     *
+     *     input_weights       node_weights: [input width, trees * nodes]; NULL if depth is 0
+     *     biases              node_biases: [1, trees * nodes] or [trees * nodes], or NULL
+     *     leaf_weights        w1s: [leaf width, input width, trees * leaves]
+     *     leaf_biases         b1s: [leaf width, trees * leaves], or NULL
+     *     output_weights      w2s: [output width, leaf width, trees * leaves]
+     *     leaf_output_biases  b2s: [output width, trees * leaves], or NULL
+     *
+     * and its defaults FFF_ACTIVATION_RELU and FFF_ROUTING_GREATER_EQUAL, which are to be set. store_input and routes
+     * are those of input_weights and leaf_weights alike, which are of one type, or both quantised. */
+    const struct ggml_tensor *leaf_weights;
+    const struct ggml_tensor *leaf_biases;
+    const struct ggml_tensor *leaf_output_biases;
 } fff_ggml_weights;
 
 typedef struct fff_ggml_layer fff_ggml_layer;
@@ -63,7 +78,8 @@ typedef struct fff_ggml_operator fff_ggml_operator;
  * strides (so ggml_transpose() of node-major output weights will do). What ggml has quantised (Q8_0, Q4_K, ...) is
  * dequantised by ggml's own to_float, since its scales belong to blocks of a row where libfff's int8 has one a row: so
  * int8, the default there, rounds once more. Its blocks lie along ne0, or, in a ggml_transpose(), along ne1; a square
- * of one block a side, which does not tell, is FFF_GGML_ERROR_STRIDE. Biases are F32, F16 or BF16, and become float32.
+ * of one block a side, which does not tell, is FFF_GGML_ERROR_STRIDE. Of three dimensions, the leaves of w2s, and those
+ * of any quantised tensor, lie one after another. Biases are adjacent, F32, F16 or BF16, and become float32.
  * The caller owns *layer until fff_ggml_layer_destroy(), which must come after that of its operators. */
 int fff_ggml_layer_create(const fff_ggml_weights *weights, fff_ggml_layer **layer);
 void fff_ggml_layer_destroy(fff_ggml_layer *layer); /* NULL is allowed */

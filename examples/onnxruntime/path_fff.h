@@ -1,5 +1,6 @@
-/* The parts of the custom-operator library: path_fff_op.c tells ONNX Runtime what the operator looks like,
- * path_fff_attributes.c and path_fff_kernel.c make a node, path_fff_compute.c runs it.
+/* The parts of the custom-operator library: path_fff_op.c tells ONNX Runtime what the operators look like,
+ * path_fff_attributes.c and path_fff_kernel.c make a node, path_fff_compute.c runs it. There are two operators, PathFFF
+ * and LeafFFF; what tells them apart is an operator_kind, in path_fff_weights.c and leaf_fff.c.
  *
  * Weights that are constants of the model are packed once, when the session is made. Weights that are not (inputs of
  * the model, or computed in it) are packed again at every run, since nothing tells when they changed.
@@ -13,17 +14,10 @@
 #include <onnxruntime_c_api.h>
 
 #define OP_DOMAIN "fff"
-#define OP_NAME "PathFFF"
 
-/* The operator's inputs, in order; the last is optional. Each is float32, float16 or bfloat16, whatever the others are;
- * the output has X's type. */
-enum {
-    INPUT_X,             /* (..., input width) */
-    INPUT_INPUT_WEIGHT,  /* (rows, input width), rows = trees * (2^(depth+1) - 1): linear_in.weight */
-    INPUT_OUTPUT_WEIGHT, /* (output width, rows): linear_out.weight */
-    INPUT_BIAS,          /* (rows): linear_in.bias */
-    INPUT_COUNT,
-};
+/* The first input of either operator, (..., input width). The weights follow. Each input is float32, float16 or
+ * bfloat16; the output has X's type. */
+enum { INPUT_X, FIRST_WEIGHT, MAX_INPUTS = 7 };
 
 /* Leaves the calling function with the status of a call that failed. */
 #define TRY(call)                                                                                                      \
@@ -35,16 +29,46 @@ enum {
 
 enum { MAX_RANK = 32, MAX_NAME = 128 };
 
+struct path_fff_kernel;
+
+/* Checks and packs the weights, values[i] being NULL for an absent optional input. The caller destroys the layer. */
+typedef OrtStatus *make_layer(const struct path_fff_kernel *kernel, const OrtValue *const *values, fff_layer **layer,
+                              size_t *input_width, size_t *output_width);
+
+/* One of the operators. */
+typedef struct operator_kind {
+    const char *name;
+    size_t input_count;
+    int optional[MAX_INPUTS];
+    /* The weight that tells the output width, for shape inference: which input, of how many dimensions, and which. */
+    size_t width_input, width_rank, width_dimension;
+    int64_t most_trees;
+    fff_activation activation; /* where the attribute is absent, and so the routing */
+    fff_routing routing;
+    make_layer *make;
+} operator_kind;
+
+extern const operator_kind path_fff_path, path_fff_leaf;
+
+/* An operator for one type of X. The runtime takes those of one name for overloads, and chooses by the types. */
+typedef struct typed_op {
+    OrtCustomOp op; /* first: callbacks get its address, and find the rest behind it */
+    const operator_kind *kind;
+    const OrtApi *api;
+    ONNXTensorElementDataType type;
+} typed_op;
+
 typedef struct path_fff_kernel {
+    const operator_kind *kind;
     const OrtApi *api;
     OrtMemoryInfo *memory; /* the CPU's, as workspaces want it */
-    size_t depth, trees, rows;
+    size_t depth, trees;
     size_t tasks; /* that can be of use at once */
     fff_activation activation;
     fff_routing routing;
     fff_weight_choice store_input, store_output;
     fff_routes routes;
-    int has_bias;
+    int has[MAX_INPUTS];              /* which inputs there are */
     fff_layer *layer;                 /* NULL if weights are no constants */
     size_t input_width, output_width; /* of `layer` */
     char node[MAX_NAME];
@@ -70,9 +94,13 @@ OrtStatus *path_fff_read_attributes(path_fff_kernel *kernel, const OrtKernelInfo
  * MAX_RANK dimensions. */
 OrtStatus *path_fff_read_tensor(const path_fff_kernel *kernel, const OrtValue *value, const char *what, tensor *out);
 
-/* Checks and packs the weights, values[INPUT_BIAS] being NULL if there is none. The caller destroys the layer. */
-OrtStatus *path_fff_make_layer(const path_fff_kernel *kernel, const OrtValue *const *values, fff_layer **layer,
-                               size_t *input_width, size_t *output_width);
+/* What the attributes say of a layer; the weights are to be added. */
+fff_layer_desc path_fff_describe(const path_fff_kernel *kernel);
+
+/* Biases as libfff takes them, NULL for a tensor without data; in memory of their own if they are of 16 bits: *owned,
+ * to free(), else NULL. */
+OrtStatus *path_fff_read_biases(const path_fff_kernel *kernel, const char *what, const tensor *bias,
+                                const float **biases, float **owned);
 
 /* OrtCustomOp's callbacks for a node's life. A kernel may compute on any number of threads at once. */
 OrtStatus *path_fff_create(const OrtCustomOp *op, const OrtApi *api, const OrtKernelInfo *info, void **kernel);

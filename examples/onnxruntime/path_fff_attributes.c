@@ -7,7 +7,7 @@
 
 OrtStatus *path_fff_fail(const path_fff_kernel *kernel, OrtErrorCode code, const char *format, ...) {
     char text[512];
-    int length = snprintf(text, sizeof text, "fff:PathFFF node '%s': ", kernel->node);
+    int length = snprintf(text, sizeof text, "fff:%s node '%s': ", kernel->kind->name, kernel->node);
     va_list arguments;
     va_start(arguments, format);
     vsnprintf(text + length, sizeof text - (size_t)length, format, arguments);
@@ -78,12 +78,12 @@ static void read_string(const path_fff_kernel *kernel, const OrtKernelInfo *info
     }
 }
 
-/* The index of a string in `names`; 0 where it is absent. */
+/* The index of a string in `names`; `fallback` where it is absent. */
 static OrtStatus *read_choice(const path_fff_kernel *kernel, const OrtKernelInfo *info, const char *name,
-                              const char *const *names, size_t count, size_t *out) {
+                              const char *const *names, size_t count, size_t fallback, size_t *out) {
     char value[MAX_STRING], all[100] = "";
     int found;
-    *out = 0;
+    *out = fallback;
     read_string(kernel, info, name, value, &found);
     if (!found)
         return NULL;
@@ -135,16 +135,29 @@ OrtStatus *path_fff_read_attributes(path_fff_kernel *kernel, const OrtKernelInfo
     static const char *const activations[] = {"gelu", "gelu_tanh", "relu", "relu2", "silu", "identity"};
     static const char *const routings[] = {">", ">="};
     _Static_assert(sizeof activations / sizeof *activations == FFF_ACTIVATION_COUNT, "in the order of fff_activation");
+    const operator_kind *kind = kernel->kind;
     size_t activation = 0, routing = 0, exact_routes = 0;
     TRY(read_integer(kernel, info, "depth", 0, FFF_MAX_DEPTH, -1, &kernel->depth));
-    TRY(read_integer(kernel, info, "trees", 1, UINT32_MAX, 1, &kernel->trees));
-    TRY(read_choice(kernel, info, "activation", activations, FFF_ACTIVATION_COUNT, &activation));
-    TRY(read_choice(kernel, info, "routing", routings, 2, &routing));
+    TRY(read_integer(kernel, info, "trees", 1, kind->most_trees, 1, &kernel->trees));
+    TRY(read_choice(kernel, info, "activation", activations, FFF_ACTIVATION_COUNT, kind->activation, &activation));
+    TRY(read_choice(kernel, info, "routing", routings, 2, kind->routing, &routing));
     TRY(read_store(kernel, info));
     TRY(read_integer(kernel, info, "exact_routes", 0, 1, 0, &exact_routes));
     kernel->routes = exact_routes ? FFF_ROUTES_EXACT : FFF_ROUTES_STORED;
     kernel->activation = (fff_activation)activation;
     kernel->routing = (fff_routing)routing;
-    kernel->rows = kernel->trees * fff_nodes_per_tree(kernel->depth); /* below 2^32 * 2^31 */
     return NULL;
+}
+
+fff_layer_desc path_fff_describe(const path_fff_kernel *kernel) {
+    return (fff_layer_desc){
+        .struct_size = sizeof(fff_layer_desc),
+        .depth = kernel->depth,
+        .trees = kernel->trees,
+        .activation = kernel->activation,
+        .routing = kernel->routing,
+        .store_input = kernel->store_input,
+        .store_output = kernel->store_output,
+        .routes = kernel->routes,
+    };
 }

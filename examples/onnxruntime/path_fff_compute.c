@@ -1,4 +1,4 @@
-/* A run of a PathFFF node. */
+/* A run of a node. */
 #include "path_fff.h"
 
 /* Weights that a task should read at least, in elements, to be worth waking a thread for: some 50 us of work. */
@@ -78,16 +78,17 @@ static OrtStatus *forward(const path_fff_kernel *kernel, OrtKernelContext *conte
 OrtStatus *path_fff_compute(void *memory, OrtKernelContext *context) {
     const path_fff_kernel *kernel = memory;
     const OrtApi *api = kernel->api;
-    const OrtValue *values[INPUT_COUNT] = {NULL};
+    const OrtValue *values[MAX_INPUTS] = {NULL};
     TRY(api->KernelContext_GetInput(context, INPUT_X, &values[INPUT_X]));
     if (kernel->layer != NULL)
         return forward(kernel, context, kernel->layer, kernel->input_width, kernel->output_width, values[INPUT_X]);
 
-    for (size_t i = INPUT_INPUT_WEIGHT; i < (kernel->has_bias ? INPUT_COUNT : INPUT_BIAS); i++)
-        TRY(api->KernelContext_GetInput(context, i, &values[i]));
+    for (size_t i = FIRST_WEIGHT; i < kernel->kind->input_count; i++)
+        if (kernel->has[i])
+            TRY(api->KernelContext_GetInput(context, i, &values[i]));
     fff_layer *layer = NULL;
     size_t input_width = 0, output_width = 0;
-    TRY(path_fff_make_layer(kernel, values, &layer, &input_width, &output_width));
+    TRY(kernel->kind->make(kernel, values, &layer, &input_width, &output_width));
     OrtStatus *status = forward(kernel, context, layer, input_width, output_width, values[INPUT_X]);
     fff_layer_destroy(layer);
     return status;

@@ -1,4 +1,4 @@
-/* The life of a PathFFF node: its weights are packed when the session is made. */
+/* The life of a node: its weights are packed when the session is made. */
 #define _GNU_SOURCE /* sched_getaffinity */
 #include "path_fff.h"
 
@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ONNX Runtime's type as libfff's; 0 for those that PathFFF does not take. */
+/* ONNX Runtime's type as libfff's; 0 for those that the operators do not take. */
 static int find_type(ONNXTensorElementDataType type, fff_weight_type *found) {
     switch (type) {
     case ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT: *found = FFF_WEIGHT_F32; return 1;
@@ -66,8 +66,8 @@ static float widen(uint16_t bits, fff_weight_type type) {
     return value;
 }
 
-/* Biases as libfff takes them, in memory of their own if they are of 16 bits: *owned, to free(). */
-static OrtStatus *read_biases(const path_fff_kernel *kernel, const tensor *bias, const float **biases, float **owned) {
+OrtStatus *path_fff_read_biases(const path_fff_kernel *kernel, const char *what, const tensor *bias,
+                                const float **biases, float **owned) {
     *biases = bias->data;
     *owned = NULL;
     if (bias->data == NULL || bias->type == FFF_WEIGHT_F32)
@@ -75,97 +75,40 @@ static OrtStatus *read_biases(const path_fff_kernel *kernel, const tensor *bias,
     const uint16_t *given = bias->data;
     float *made = malloc(bias->count * sizeof *made);
     if (made == NULL)
-        return path_fff_fail_status(kernel, "bias", FFF_ERROR_OUT_OF_MEMORY);
+        return path_fff_fail_status(kernel, what, FFF_ERROR_OUT_OF_MEMORY);
     for (size_t i = 0; i < bias->count; i++)
         made[i] = widen(given[i], bias->type);
     *biases = *owned = made;
     return NULL;
 }
 
-/* A refusal to pack; where a weight is the reason, its place in the tensor. */
-static OrtStatus *refuse_weights(const path_fff_kernel *kernel, fff_status status, const fff_bad_weight *bad) {
-    char where[100];
-    if (status != FFF_ERROR_WEIGHT)
-        return path_fff_fail_status(kernel, "weights", status);
-    snprintf(where, sizeof where, "%s[%zu, %zu]", bad->of_output ? "output_weight" : "input_weight",
-             bad->of_output ? bad->column : bad->row, bad->of_output ? bad->row : bad->column);
-    return path_fff_fail_status(kernel, where, status);
-}
-
-/* Refuses a weight that has another rank, or where another number than `rows` stands in its dimension of rows. */
-static OrtStatus *check_rows(const path_fff_kernel *kernel, const tensor *weight, const char *what, size_t rank,
-                             size_t dimension) {
-    if (weight->rank != rank)
-        return path_fff_fail(kernel, ORT_INVALID_ARGUMENT, "%s has %zu dimensions, not %zu", what, weight->rank, rank);
-    if ((uint64_t)weight->dims[dimension] != kernel->rows)
-        return path_fff_fail(kernel, ORT_INVALID_ARGUMENT,
-                             "%s has %lld in dimension %zu, where depth %zu and trees %zu make %zu nodes", what,
-                             (long long)weight->dims[dimension], dimension, kernel->depth, kernel->trees, kernel->rows);
-    return NULL;
-}
-
-OrtStatus *path_fff_make_layer(const path_fff_kernel *kernel, const OrtValue *const *values, fff_layer **layer,
-                               size_t *input_width, size_t *output_width) {
-    tensor in, out, bias = {0};
-    TRY(path_fff_read_tensor(kernel, values[INPUT_INPUT_WEIGHT], "input_weight", &in));
-    TRY(path_fff_read_tensor(kernel, values[INPUT_OUTPUT_WEIGHT], "output_weight", &out));
-    TRY(check_rows(kernel, &in, "input_weight", 2, 0));
-    TRY(check_rows(kernel, &out, "output_weight", 2, 1));
-    if (values[INPUT_BIAS] != NULL) {
-        TRY(path_fff_read_tensor(kernel, values[INPUT_BIAS], "bias", &bias));
-        TRY(check_rows(kernel, &bias, "bias", 1, 0));
-    }
-    *input_width = (size_t)in.dims[1];
-    *output_width = (size_t)out.dims[0];
-    const float *biases;
-    float *owned;
-    TRY(read_biases(kernel, &bias, &biases, &owned));
-    fff_bad_weight bad = {0};
-    fff_layer_desc desc = {
-        .struct_size = sizeof desc,
-        .input_width = *input_width,
-        .output_width = *output_width,
-        .depth = kernel->depth,
-        .trees = kernel->trees,
-        .activation = kernel->activation,
-        .routing = kernel->routing,
-        .weight_type = in.type,
-        .input_weights = {in.data, *input_width, 1},
-        .biases = biases,
-        .output_weights = {out.data, 1, kernel->rows},
-        .output_weight_type = (fff_weight_choice)(out.type + 1),
-        .store_input = kernel->store_input,
-        .store_output = kernel->store_output,
-        .routes = kernel->routes,
-        .bad_weight = &bad,
-    };
-    fff_status status = fff_layer_create(&desc, layer); /* by FFF_ISA, or the best instruction set */
-    free(owned);
-    return status == FFF_OK ? NULL : refuse_weights(kernel, status, &bad);
-}
-
 /* Packs the weights now if all are constants of the model. */
 static OrtStatus *pack_constants(path_fff_kernel *kernel, const OrtKernelInfo *info) {
     const OrtApi *api = kernel->api;
-    const OrtValue *values[INPUT_COUNT] = {NULL};
-    for (size_t i = INPUT_INPUT_WEIGHT; i < (kernel->has_bias ? INPUT_COUNT : INPUT_BIAS); i++) {
+    const OrtValue *values[MAX_INPUTS] = {NULL};
+    for (size_t i = FIRST_WEIGHT; i < kernel->kind->input_count; i++) {
         int constant = 0;
+        if (!kernel->has[i])
+            continue;
         TRY(api->KernelInfoGetConstantInput_tensor(info, i, &constant, &values[i]));
         if (!constant || values[i] == NULL)
             return NULL;
     }
-    return path_fff_make_layer(kernel, values, &kernel->layer, &kernel->input_width, &kernel->output_width);
+    return kernel->kind->make(kernel, values, &kernel->layer, &kernel->input_width, &kernel->output_width);
 }
 
 /* ---- Life ------------------------------------------------------------------------------------ */
 
-/* Whether the node has a bias: absent inputs may still be counted, with an empty name. */
-static OrtStatus *find_bias(path_fff_kernel *kernel, const OrtKernelInfo *info) {
-    size_t count = 0, size = 0;
+/* Which inputs the node has: absent ones may still be counted, with an empty name. */
+static OrtStatus *find_inputs(path_fff_kernel *kernel, const OrtKernelInfo *info) {
+    size_t count = 0;
     TRY(kernel->api->KernelInfo_GetInputCount(info, &count));
-    if (count > INPUT_BIAS)
-        TRY(kernel->api->KernelInfo_GetInputName(info, INPUT_BIAS, NULL, &size));
-    kernel->has_bias = size > 1;
+    for (size_t i = 0; i < kernel->kind->input_count; i++) {
+        size_t size = 0;
+        if (i < count)
+            TRY(kernel->api->KernelInfo_GetInputName(info, i, NULL, &size));
+        kernel->has[i] = size > 1;
+    }
     return NULL;
 }
 
@@ -188,11 +131,11 @@ static size_t usable_cpus(void) {
 }
 
 OrtStatus *path_fff_create(const OrtCustomOp *op, const OrtApi *api, const OrtKernelInfo *info, void **out) {
-    (void)op;
     *out = NULL;
     path_fff_kernel *kernel = calloc(1, sizeof *kernel);
     if (kernel == NULL)
-        return api->CreateStatus(ORT_FAIL, "fff:PathFFF: out of memory");
+        return api->CreateStatus(ORT_FAIL, "fff: out of memory");
+    kernel->kind = ((const typed_op *)op)->kind;
     kernel->api = api;
     kernel->tasks = usable_cpus();
     read_node_name(kernel, info);
@@ -200,7 +143,7 @@ OrtStatus *path_fff_create(const OrtCustomOp *op, const OrtApi *api, const OrtKe
     if (status == NULL)
         status = path_fff_read_attributes(kernel, info);
     if (status == NULL)
-        status = find_bias(kernel, info);
+        status = find_inputs(kernel, info);
     if (status == NULL)
         status = pack_constants(kernel, info);
     if (status != NULL) {

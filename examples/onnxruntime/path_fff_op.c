@@ -1,4 +1,4 @@
-/* fff:PathFFF for ONNX Runtime: its description, shape inference and registration.
+/* fff:PathFFF and fff:LeafFFF for ONNX Runtime: their description, shape inference and registration.
  *
  * Written against API version 17 of onnxruntime_c_api.h (ONNX Runtime 1.17) in plain C. Every later runtime offers that
  * version too; an older one is refused with a message. The library is not linked with ONNX Runtime: all calls go
@@ -13,21 +13,13 @@
 #include <fff/fff.h>
 
 static const char *get_name(const OrtCustomOp *op) {
-    (void)op;
-    return OP_NAME;
+    return ((const typed_op *)op)->kind->name;
 }
 
 static const char *get_execution_provider(const OrtCustomOp *op) {
     (void)op;
     return NULL; /* the CPU's */
 }
-
-/* The operator for one type of X. The runtime takes those of one name for overloads of it, and chooses by the types. */
-typedef struct typed_op {
-    OrtCustomOp op; /* first: callbacks get its address, and find the rest behind it */
-    const OrtApi *api;
-    ONNXTensorElementDataType type;
-} typed_op;
 
 /* Of weights, any: the kernel refuses those that it does not take, with the name of the node. */
 static ONNXTensorElementDataType get_input_type(const OrtCustomOp *op, size_t index) {
@@ -40,8 +32,7 @@ static ONNXTensorElementDataType get_output_type(const OrtCustomOp *op, size_t i
 }
 
 static size_t get_input_count(const OrtCustomOp *op) {
-    (void)op;
-    return INPUT_COUNT;
+    return ((const typed_op *)op)->kind->input_count;
 }
 
 static size_t get_output_count(const OrtCustomOp *op) {
@@ -50,8 +41,7 @@ static size_t get_output_count(const OrtCustomOp *op) {
 }
 
 static OrtCustomOpInputOutputCharacteristic get_input_characteristic(const OrtCustomOp *op, size_t index) {
-    (void)op;
-    return index == INPUT_BIAS ? INPUT_OUTPUT_OPTIONAL : INPUT_OUTPUT_REQUIRED;
+    return ((const typed_op *)op)->kind->optional[index] ? INPUT_OUTPUT_OPTIONAL : INPUT_OUTPUT_REQUIRED;
 }
 
 static OrtCustomOpInputOutputCharacteristic get_output_characteristic(const OrtCustomOp *op, size_t index) {
@@ -74,7 +64,7 @@ static int get_end_version(const OrtCustomOp *op) {
     return INT_MAX;
 }
 
-enum { MAX_INFERRED_RANK = 8 };
+enum { MAX_INFERRED_RANK = 8, MAX_WIDTH_RANK = 3 };
 
 /* Sets an output shape of X's dimensions, names of unknown ones included, with the output width last. */
 static OrtStatus *set_output_shape(const OrtApi *api, OrtShapeInferContext *context, OrtTensorTypeAndShapeInfo *output,
@@ -87,25 +77,25 @@ static OrtStatus *set_output_shape(const OrtApi *api, OrtShapeInferContext *cont
 }
 
 /* Overloads share one inference, that of the first: the type is X's, not that of the operator that is asked. */
-static OrtStatus *infer_shape(const OrtApi *api, OrtShapeInferContext *context) {
+static OrtStatus *infer_shape(const operator_kind *kind, const OrtApi *api, OrtShapeInferContext *context) {
     OrtTensorTypeAndShapeInfo *x = NULL, *weight = NULL; /* the context's own */
     size_t rank = 0, weight_rank = 0;
-    int64_t dims[MAX_INFERRED_RANK], weight_dims[2];
-    const char *names[MAX_INFERRED_RANK], *weight_names[2];
+    int64_t dims[MAX_INFERRED_RANK], weight_dims[MAX_WIDTH_RANK];
+    const char *names[MAX_INFERRED_RANK], *weight_names[MAX_WIDTH_RANK];
     TRY(api->ShapeInferContext_GetInputTypeShape(context, INPUT_X, &x));
-    TRY(api->ShapeInferContext_GetInputTypeShape(context, INPUT_OUTPUT_WEIGHT, &weight));
+    TRY(api->ShapeInferContext_GetInputTypeShape(context, kind->width_input, &weight));
     ONNXTensorElementDataType type = ONNX_TENSOR_ELEMENT_DATA_TYPE_UNDEFINED;
     TRY(api->GetTensorElementType(x, &type));
     TRY(api->GetDimensionsCount(x, &rank));
     TRY(api->GetDimensionsCount(weight, &weight_rank));
-    if (rank == 0 || rank > MAX_INFERRED_RANK || weight_rank != 2)
+    if (rank == 0 || rank > MAX_INFERRED_RANK || weight_rank != kind->width_rank)
         return NULL; /* not known yet, or wrong: the kernel will say so */
     TRY(api->GetDimensions(x, dims, rank));
     TRY(api->GetSymbolicDimensions(x, names, rank));
-    TRY(api->GetDimensions(weight, weight_dims, 2));
-    TRY(api->GetSymbolicDimensions(weight, weight_names, 2));
-    dims[rank - 1] = weight_dims[0];
-    names[rank - 1] = weight_names[0];
+    TRY(api->GetDimensions(weight, weight_dims, weight_rank));
+    TRY(api->GetSymbolicDimensions(weight, weight_names, weight_rank));
+    dims[rank - 1] = weight_dims[kind->width_dimension];
+    names[rank - 1] = weight_names[kind->width_dimension];
     for (size_t i = 0; i < rank; i++)
         if (dims[i] < 0 && (names[i] == NULL || names[i][0] == '\0'))
             return NULL; /* unknown and without a name: the runtime would take -1 for its size */
@@ -122,10 +112,13 @@ static const ONNXTensorElementDataType types[] = {
     ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16, ONNX_TENSOR_ELEMENT_DATA_TYPE_BFLOAT16};
 enum { TYPES = sizeof types / sizeof *types };
 
-/* What one runtime is given: the operator, and the domain that holds it. A process with several copies of ONNX Runtime
- * has several of these. They live until the library is unloaded, since sessions keep pointers to them. */
+static const operator_kind *const kinds[] = {&path_fff_path, &path_fff_leaf};
+enum { KINDS = sizeof kinds / sizeof *kinds };
+
+/* What one runtime is given: the operators, and the domain that holds them. A process with several copies of ONNX
+ * Runtime has several of these. They live until the library is unloaded, since sessions keep pointers to them. */
 typedef struct registration {
-    typed_op ops[TYPES];
+    typed_op ops[KINDS * TYPES];
     const OrtApi *api;
     OrtCustomOpDomain *domain;
     struct registration *next;
@@ -139,14 +132,15 @@ static registration *registrations;
 #define SAFE_INFERENCE_VERSION 24
 
 static OrtStatus *infer_output_shape(const OrtCustomOp *op, OrtShapeInferContext *context) {
-    const OrtApi *api = ((const typed_op *)op)->api;
-    OrtStatus *status = infer_shape(api, context);
+    const typed_op *typed = (const typed_op *)op;
+    const OrtApi *api = typed->api;
+    OrtStatus *status = infer_shape(typed->kind, api, context);
     if (status != NULL)
         api->ReleaseStatus(status); /* shapes are a convenience: a model loads without */
     return NULL;
 }
 
-static const OrtCustomOp path_fff = {
+static const OrtCustomOp callbacks = {
     .version = ORT_API_VERSION,
     .GetName = get_name,
     .GetExecutionProviderType = get_execution_provider,
@@ -187,11 +181,11 @@ static OrtStatus *find_registration(const OrtApiBase *base, const OrtApi *api, r
         }
     registration *entry = calloc(1, sizeof *entry);
     if (entry == NULL)
-        return api->CreateStatus(ORT_FAIL, "fff:PathFFF: out of memory");
+        return api->CreateStatus(ORT_FAIL, "fff: out of memory");
     entry->api = api;
     OrtStatus *status = api->CreateCustomOpDomain(OP_DOMAIN, &entry->domain);
-    for (size_t i = 0; i < TYPES && status == NULL; i++) {
-        entry->ops[i] = (typed_op){path_fff, api, types[i]};
+    for (size_t i = 0; i < KINDS * TYPES && status == NULL; i++) {
+        entry->ops[i] = (typed_op){callbacks, kinds[i / TYPES], api, types[i % TYPES]};
         if (base->GetApi(SAFE_INFERENCE_VERSION) != NULL)
             entry->ops[i].op.InferOutputShapeFn = infer_output_shape;
         status = api->CustomOpDomain_Add(entry->domain, &entry->ops[i].op);

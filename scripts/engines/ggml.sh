@@ -103,11 +103,11 @@ include_from_cc() {
 }
 
 check "the header compiles as C++" include_from_cc
-for name in test_fff_ggml test_inputs test_types bench_fff_ggml; do
+for name in test_fff_ggml test_inputs test_types test_leaves bench_fff_ggml; do
     rm -f "$cache/$name"
     check "$name compiles without warnings" compile "$name" "$plain" "$build"
 done
-for name in test_fff_ggml test_inputs test_types; do
+for name in test_fff_ggml test_inputs test_types test_leaves; do
     rm -f "$cache/$name.tsan"
     check "$name compiles with the thread sanitizer" compile "$name.tsan" "$tsan" "$cache/fff-tsan" -fsanitize=thread
 done
@@ -115,10 +115,12 @@ done
 program test_fff_ggml "$cache/test_fff_ggml"
 program test_inputs "$cache/test_inputs"
 program test_types "$cache/test_types"
+program test_leaves "$cache/test_leaves"
 export FFF_TEST_SHORT=1 TSAN_OPTIONS=halt_on_error=1
 check "graphs and threads: no race" "$cache/test_fff_ggml.tsan"
 check "inputs and bad use: no race" "$cache/test_inputs.tsan"
 check "other types: no race" "$cache/test_types.tsan"
+check "leaf layers: no race" "$cache/test_leaves.tsan"
 # On one thread: two that have to share a core, which may be all there is, wait for each other for 8 ms a call.
 program bench_fff_ggml "$cache/bench_fff_ggml" 1 "${FFF_BENCH_ROUNDS:-3}"
 

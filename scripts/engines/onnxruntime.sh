@@ -1,6 +1,6 @@
 #!/bin/sh
-# scripts/engines/onnxruntime.sh BUILD [COMMAND...]: builds the operator fff:PathFFF for ONNX Runtime and tests it in
-# the real one.
+# scripts/engines/onnxruntime.sh BUILD [COMMAND...]: builds the operators fff:PathFFF and fff:LeafFFF for ONNX
+# Runtime and tests them in the real one.
 #
 # BUILD is a meson build folder that holds libfff.so. What is fetched goes into build-engines/onnxruntime. With a
 # COMMAND, that is run instead of the tests, in the same environment ($PYTHON in quotes: the Python for it):
@@ -97,14 +97,18 @@ exported=$(nm -D --defined-only "$FFF_ORT_LIBRARY" | awk '{ print $3 }')
 check "exports RegisterCustomOps and nothing else" test "$exported" = RegisterCustomOps
 check "fff:PathFFF in ONNX Runtime 1.31.1: bits, threads, bad use" \
     with site "$PYTHON" -X faulthandler "$tests/test_path_fff.py"
+check "fff:LeafFFF in ONNX Runtime 1.31.1: recorded results, bits, bad use" \
+    with site "$PYTHON" -X faulthandler "$tests/test_leaf_fff.py"
 check "fff:PathFFF in ONNX Runtime 1.17.3, the oldest" \
     with site-1.17 "$PYTHON" -X faulthandler "$tests/test_path_fff.py"
+check "fff:LeafFFF in ONNX Runtime 1.17.3, the oldest" \
+    with site-1.17 "$PYTHON" -X faulthandler "$tests/test_leaf_fff.py"
 check "ONNX Runtime 1.16.3, older than the header, refuses it" with site-1.16 "$PYTHON" "$tests/test_registration.py" \
     'fff:PathFFF needs ONNX Runtime 1.17 or later; this is 1.16.3'
 echo 'const char *fff_version(void) { return "0.0.9"; }' | "${CC:-cc}" -shared -fPIC -x c - -o "$cache/older.so"
 check "an older libfff is refused" \
     with site env LD_PRELOAD="$cache/older.so" "$PYTHON" "$tests/test_registration.py" \
-    'fff:PathFFF was built for libfff 0.3 and found 0.0.9'
+    'fff:PathFFF was built for libfff [0-9]+[.][0-9]+ and found 0.0.9'
 check "models exported from PyTorch" with site "$PYTHON" -X faulthandler "$tests/test_export.py"
 check "the export script, on a model of the published format" \
     with site "$PYTHON" "$source/export.py" tests/data/bert_fff_tiny "$cache/bert_fff_tiny.onnx"

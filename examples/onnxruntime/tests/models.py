@@ -42,22 +42,56 @@ def tensor(value: np.ndarray, name: str) -> onnx.TensorProto:
     return numpy_helper.from_array(value, name)
 
 
-def path_fff_model(weights: Weights, *, x_shape: Sequence[Any] = ("batch", None), constant: bool = True,
-                   x_type: int = TensorProto.FLOAT, y_type: Optional[int] = None, cast_to: Optional[int] = None,
-                   inputs: Optional[Sequence[str]] = None, **attributes: Any) -> bytes:
-    """A model of one node, y = PathFFF(x, ...). Weights that are not constant are inputs of the model. With `cast_to`
-    the node has tokens of that type, and the model float32, since NumPy has no bfloat16."""
-    named = {"input_weight": weights.input_weight, "output_weight": weights.output_weight, "bias": weights.bias}
-    named = {name: value for name, value in named.items() if value is not None}
-    shape = [weights.input_weight.shape[-1] if size is None else size for size in x_shape]
-    out = list(x_shape[:-1]) + [weights.output_weight.shape[0]]
-    names = ["x", *named] if inputs is None else list(inputs)
+class LeafWeights(NamedTuple):
+    node_weights: np.ndarray  # nodes x input width
+    node_biases: Optional[np.ndarray]  # nodes x 1, or nodes
+    w1s: np.ndarray  # leaves x input width x leaf width
+    b1s: Optional[np.ndarray]  # leaves x leaf width
+    w2s: np.ndarray  # leaves x leaf width x output width
+    b2s: Optional[np.ndarray]  # leaves x output width
+
+
+def make_leaf_weights(random: np.random.Generator, depth: int, width: int, leaf_width: int, out: int) -> LeafWeights:
+    nodes, leaves = 2 ** depth - 1, 2 ** depth
+
+    def normal(*shape: int) -> np.ndarray:
+        return random.standard_normal(shape, np.float32)
+
+    scale = np.float32(width ** -0.5)
+    return LeafWeights(normal(nodes, width) * scale, normal(nodes, 1), normal(leaves, width, leaf_width) * scale,
+                       normal(leaves, leaf_width), normal(leaves, leaf_width, out), normal(leaves, out))
+
+
+def path_fff_model(weights: Weights, **options: Any) -> bytes:
+    """A model of one node, y = PathFFF(x, ...), with the options of node_model()."""
+    named = {name: value for name, value in weights._asdict().items() if value is not None}
+    return node_model("PathFFF", named, ["x", *named], weights.input_weight.shape[-1], weights.output_weight.shape[0],
+                      **options)
+
+
+def leaf_fff_model(weights: LeafWeights, **options: Any) -> bytes:
+    """Likewise, y = LeafFFF(x, ...). Absent inputs are named "", but for b2s, the last, which is left out."""
+    named = {name: value for name, value in weights._asdict().items() if value is not None}
+    names = ["x", *(name if name in named else "" for name in weights._fields)]
+    return node_model("LeafFFF", named, names if names[-1] else names[:-1], weights.w1s.shape[1],
+                      weights.w2s.shape[-1], **options)
+
+
+def node_model(op: str, named: dict[str, np.ndarray], names: Sequence[str], width: int, out_width: int, *,
+               x_shape: Sequence[Any] = ("batch", None), constant: bool = True, x_type: int = TensorProto.FLOAT,
+               y_type: Optional[int] = None, cast_to: Optional[int] = None, inputs: Optional[Sequence[str]] = None,
+               **attributes: Any) -> bytes:
+    """A model of one node. Weights that are not constant are inputs of the model. With `cast_to` the node has tokens of
+    that type, and the model float32, since NumPy has no bfloat16."""
+    shape = [width if size is None else size for size in x_shape]
+    out = list(x_shape[:-1]) + [out_width]
+    names = list(names if inputs is None else inputs)
     result, casts = "y", []
     if cast_to is not None:
         names[0], result = "x_cast", "y_cast"
         casts = [helper.make_node("Cast", ["x"], ["x_cast"], to=cast_to),
                  helper.make_node("Cast", ["y_cast"], ["y"], to=TensorProto.FLOAT)]
-    node = helper.make_node("PathFFF", names, [result], name="ffn", domain="fff", **attributes)
+    node = helper.make_node(op, names, [result], name="ffn", domain="fff", **attributes)
     variable = [] if constant else [helper.make_tensor_value_info(name, TYPES[value.dtype], value.shape)
                                     for name, value in named.items()]
     graph = helper.make_graph(
