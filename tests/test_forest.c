@@ -426,73 +426,88 @@ static fff_layer_desc row_desc(const fff_layer_desc *desc, size_t row) {
     return alone;
 }
 
-static void check_listed(const struct subject *s, size_t count, size_t rows, uint64_t *state) {
+/* A list for each token, and what is made of it. */
+struct listed {
+    size_t count, all; /* rows of a token; of all tokens */
+    uint32_t *rows;
+    float *logits, *factors, *output; /* expected, but for the factors */
+};
+
+static struct listed make_list(const struct subject *s, size_t count, size_t rows, uint64_t *state) {
     const fff_layer_desc *desc = &s->desc[0];
-    size_t in = desc->input_width, out = desc->output_width, all = s->tokens * count, size;
-    uint32_t *list = test_allocate(all, sizeof *list), node;
-    float *logits = test_allocate(all, sizeof *logits), *expected = test_allocate(all, sizeof *expected);
-    float *factors = test_allocate(all, sizeof *factors), *output = test_allocate(s->tokens * out, sizeof *output);
-    float *sums = test_allocate(s->tokens * out, sizeof *sums), *ignored = test_allocate(out, sizeof *ignored);
-    fill_floats(FILL_NORMAL, factors, all, state);
+    size_t in = desc->input_width, out = desc->output_width, all = s->tokens * count;
+    struct listed list = {
+        .count = count,
+        .all = all,
+        .rows = test_allocate(all, sizeof(uint32_t)),
+        .logits = test_allocate(all, sizeof(float)),
+        .factors = test_allocate(all, sizeof(float)),
+        .output = test_allocate(s->tokens * out, sizeof(float)),
+    };
+    float *ignored = test_allocate(out, sizeof *ignored);
+    fill_floats(FILL_NORMAL, list.factors, all, state);
     for (size_t i = 0; i < all; i++) {
+        uint32_t node;
         size_t token = i / count;
-        list[i] = (uint32_t)random_below(state, rows);
-        const fff_layer_desc alone = row_desc(desc, list[i]);
-        define_token(&alone, s->input + token * in, &node, &expected[i], ignored);
+        list.rows[i] = (uint32_t)random_below(state, rows);
+        const fff_layer_desc alone = row_desc(desc, list.rows[i]);
+        define_token(&alone, s->input + token * in, &node, &list.logits[i], ignored);
         for (size_t column = 0; column < out; column++) {
-            float *sum = &sums[token * out + column];
-            *sum = fmaf(factors[i], ((const float *)alone.output_weights.data)[column], *sum);
+            float *sum = &list.output[token * out + column];
+            *sum = fmaf(list.factors[i], ((const float *)alone.output_weights.data)[column], *sum);
         }
     }
-    for (int isa = FFF_ISA_GENERIC; isa < FFF_ISA_COUNT; isa++) {
-        if (fff_isa_usable((fff_isa)isa) != FFF_OK) {
-            continue;
-        }
-        fff_layer *layer = test_create_layer(desc, (fff_isa)isa);
-        void *workspace = exact_workspace(layer, 1, 1, &size);
-        assert_int_equal(
-            fff_dot_rows(layer, s->tokens, count, s->input, in, list, count, logits, count, workspace, size), FFF_OK);
-        assert_same_floats(logits, expected, all, "logits");
-        assert_int_equal(fff_sum_rows(layer, s->tokens, count, list, count, factors, count, output, out), FFF_OK);
-        assert_same_floats(output, sums, s->tokens * out, "output");
-        assert_int_equal(fff_sum_rows(layer, s->tokens, 0, NULL, 0, NULL, 0, output, out), FFF_OK);
-        for (size_t i = 0; i < s->tokens * out; i++) {
-            assert_true(output[i] == 0.0f);
-        }
-        list[all - 1] = (uint32_t)rows;
-        assert_int_equal(fff_sum_rows(layer, s->tokens, count, list, count, factors, count, output, out),
-                         FFF_ERROR_NODE);
-        assert_int_equal(
-            fff_dot_rows(layer, s->tokens, count, s->input, in, list, count, logits, count, workspace, size),
-            FFF_ERROR_NODE);
-        list[all - 1] = 0;
-        assert_int_equal(fff_sum_rows(layer, s->tokens, count, list, count, output, count, output, out),
-                         FFF_ERROR_OVERLAP);
-        assert_int_equal(fff_dot_rows(layer, s->tokens, count, s->input, in, list, count, logits, count, logits, size),
-                         size > 1 ? FFF_ERROR_OVERLAP : FFF_ERROR_WORKSPACE);
-        assert_int_equal(fff_dot_rows(layer, s->tokens, count, s->input, in, list, count, logits, count, workspace, 0),
-                         FFF_ERROR_WORKSPACE);
-        free(workspace);
-        fff_layer_destroy(layer);
-        list[all - 1] = 0;
-        /* for the next instruction set, whose last entry is row 0 */
-        const fff_layer_desc alone = row_desc(desc, 0);
-        define_token(&alone, s->input + (s->tokens - 1) * in, &node, &expected[all - 1], ignored);
-        for (size_t column = 0; column < out; column++) {
-            sums[(s->tokens - 1) * out + column] = 0.0f;
-            for (size_t e = all - count; e < all; e++) {
-                float weight = ((const float *)desc->output_weights.data)[list[e] * out + column];
-                sums[(s->tokens - 1) * out + column] = fmaf(factors[e], weight, sums[(s->tokens - 1) * out + column]);
-            }
-        }
-    }
-    free(list);
-    free(logits);
-    free(expected);
-    free(factors);
-    free(output);
-    free(sums);
     free(ignored);
+    return list;
+}
+
+static void free_list(struct listed *list) {
+    free(list->rows);
+    free(list->logits);
+    free(list->factors);
+    free(list->output);
+}
+
+#define DOT_ROWS(status, ...)                                                                                          \
+    assert_int_equal(fff_dot_rows(layer, s->tokens, n, s->input, in, list->rows, n, __VA_ARGS__), status)
+#define SUM_ROWS(status, factors)                                                                                      \
+    assert_int_equal(fff_sum_rows(layer, s->tokens, n, list->rows, n, factors, n, output, out), status)
+
+static void check_list(const struct subject *s, struct listed *list, size_t rows, const fff_layer *layer) {
+    size_t in = s->desc[0].input_width, out = s->desc[0].output_width, n = list->count, size;
+    float *logits = test_allocate(list->all, sizeof *logits), *output = test_allocate(s->tokens * out, sizeof *output);
+    void *workspace = exact_workspace(layer, 1, 1, &size);
+    DOT_ROWS(FFF_OK, logits, n, workspace, size);
+    assert_same_floats(logits, list->logits, list->all, "logits");
+    SUM_ROWS(FFF_OK, list->factors);
+    assert_same_floats(output, list->output, s->tokens * out, "output");
+    assert_int_equal(fff_sum_rows(layer, s->tokens, 0, NULL, 0, NULL, 0, output, out), FFF_OK);
+    for (size_t i = 0; i < s->tokens * out; i++) {
+        assert_true(output[i] == 0.0f);
+    }
+    SUM_ROWS(FFF_ERROR_OVERLAP, output);
+    DOT_ROWS(size > 1 ? FFF_ERROR_OVERLAP : FFF_ERROR_WORKSPACE, logits, n, logits, size);
+    DOT_ROWS(FFF_ERROR_WORKSPACE, logits, n, workspace, 0);
+    uint32_t kept = list->rows[list->all - 1];
+    list->rows[list->all - 1] = (uint32_t)rows;
+    SUM_ROWS(FFF_ERROR_NODE, list->factors);
+    DOT_ROWS(FFF_ERROR_NODE, logits, n, workspace, size);
+    list->rows[list->all - 1] = kept;
+    free(workspace);
+    free(logits);
+    free(output);
+}
+
+static void check_listed(const struct subject *s, size_t count, size_t rows, uint64_t *state) {
+    struct listed list = make_list(s, count, rows, state);
+    for (int isa = FFF_ISA_GENERIC; isa < FFF_ISA_COUNT; isa++) {
+        if (fff_isa_usable((fff_isa)isa) == FFF_OK) {
+            fff_layer *layer = test_create_layer(&s->desc[0], (fff_isa)isa);
+            check_list(s, &list, rows, layer);
+            fff_layer_destroy(layer);
+        }
+    }
+    free_list(&list);
 }
 
 /* int8 rows: all instruction sets agree, and with fff_route() and fff_accumulate() of a list that is a path. */
