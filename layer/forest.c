@@ -3,34 +3,28 @@
  * (layer/job.c) has a job of its own. */
 #include "layer/forest.h"
 
-#include "dispatch/fp_environment.h"
 #include "layer/size.h"
 
 #include <string.h>
 
 enum { LINE = FFF_WORKSPACE_ALIGNMENT };
 
-/* Some parts of a layer, which tasks with tokens of their own go down. It lies in the workspace where there are
- * several.
+/* How a workspace is cut for phases. */
+struct layout {
+    size_t states, slices; /* where they begin; the phase itself comes first */
+    size_t tasks, block;   /* at once; tokens that a task takes down all parts before the next */
+    size_t slice, bytes;   /* of a task; of all */
+};
+
+/* Some parts of a layer, which tasks with tokens of their own go down. It lies in the workspace where tasks share it.
  */
 struct phase {
     struct fff_round round;
     struct fff_job job; /* for all tokens */
+    struct layout layout;
+    unsigned char *memory; /* the workspace, aligned */
     size_t first_part, end_part, first_entry;
-    size_t tasks, block;
-    unsigned char *slices;
-    size_t slice; /* bytes of each task's */
 };
-
-/* How a workspace is cut for phases. */
-struct layout {
-    size_t states, slices; /* where they begin; the phase itself comes first */
-    size_t tasks, block, slice, bytes;
-};
-
-static bool is_one_job(const fff_layer *layer) {
-    return layer->part_count == 1 && layer->output_bias == NULL;
-}
 
 static size_t block_of(const fff_layer *layer, size_t batch) {
     size_t block = batch;
@@ -61,7 +55,7 @@ static bool lay_out(const fff_layer *layer, size_t batch, size_t concurrency, st
 
 size_t fff_forest_workspace(const fff_layer *layer, size_t batch, size_t concurrency) {
     struct fff_plan plan;
-    if (is_one_job(layer)) {
+    if (fff_is_one_part(layer)) {
         return fff_plan_batch(&layer->parts[0], batch, concurrency, &plan);
     }
     struct layout layout;
@@ -113,10 +107,11 @@ static void begin_outputs(const struct fff_job *job, size_t first, size_t count)
 static void run_phase_tokens(void *argument, size_t index) {
     const struct phase *phase = argument;
     const struct fff_job *all = &phase->job;
-    size_t first = fff_share_start(all->batch, phase->tasks, index);
-    size_t end = fff_share_start(all->batch, phase->tasks, index + 1);
+    size_t first = fff_share_start(all->batch, phase->layout.tasks, index);
+    size_t end = fff_share_start(all->batch, phase->layout.tasks, index + 1);
+    unsigned char *slices = phase->memory + phase->layout.slices;
     for (size_t count; first < end; first += count) {
-        count = fff_min(end - first, phase->block);
+        count = fff_min(end - first, phase->layout.block);
         if (phase->first_part == 0) {
             begin_outputs(all, first, count);
         }
@@ -124,7 +119,7 @@ static void run_phase_tokens(void *argument, size_t index) {
         for (size_t i = phase->first_part; i < phase->end_part; i++) {
             struct fff_job job = part_job(all, first, count, i, entry);
             /* Neither fails: the layout has room, and there is no runner. */
-            (void)fff_plan_job(&job, phase->slices + index * phase->slice, phase->slice, NULL);
+            (void)fff_plan_job(&job, slices + index * phase->layout.slice, phase->layout.slice, NULL);
             (void)fff_run_job(&job);
             entry += all->layer->parts[i].path_length;
         }
@@ -139,23 +134,22 @@ static bool goes_together(const struct fff_part *part, const struct fff_job *job
 }
 
 /* The round of all phases and of the jobs between them: one that stays, for calls of tasks that come late. */
-static struct fff_round *prepare_round(struct phase *phase, unsigned char *memory, const struct layout *layout) {
-    phase->round.count = layout->tasks;
-    phase->round.states = (atomic_uchar *)(void *)(memory + layout->states);
-    return &phase->round;
+static struct fff_round *shared_round(const struct phase *phase) {
+    struct fff_round *round = &((struct phase *)(void *)phase->memory)->round;
+    round->count = phase->layout.tasks;
+    round->states = (atomic_uchar *)(void *)(phase->memory + phase->layout.states);
+    return round;
 }
 
-static fff_status run_phase(const struct phase *given, unsigned char *memory, const struct layout *layout,
-                            const fff_runner *runner) {
-    if (given->tasks == 1) {
+static fff_status run_phase(const struct phase *given, const fff_runner *runner) {
+    if (given->layout.tasks == 1) {
         struct phase alone = *given;
         run_phase_tokens(&alone, 0);
         return FFF_OK;
     }
-    struct phase *phase = (struct phase *)(void *)memory;
+    struct phase *phase = (struct phase *)(void *)given->memory;
     *phase = *given;
-    prepare_round(phase, memory, layout);
-    return fff_run_round(&phase->round, runner, run_phase_tokens, phase) ? FFF_OK : FFF_ERROR_RUNNER;
+    return fff_run_round(shared_round(phase), runner, run_phase_tokens, phase) ? FFF_OK : FFF_ERROR_RUNNER;
 }
 
 fff_status fff_check_forest(const struct fff_job *job, const void *workspace, size_t workspace_size,
@@ -177,24 +171,20 @@ fff_status fff_check_forest(const struct fff_job *job, const void *workspace, si
 fff_status fff_run_forest(const struct fff_job *job, void *workspace, size_t workspace_size, const fff_runner *runner) {
     const fff_layer *layer = job->layer;
     fff_status status = FFF_OK;
-    if (is_one_job(layer)) {
+    if (fff_is_one_part(layer)) {
         struct fff_job only = *job;
         only.part = &layer->parts[0];
         status = fff_plan_job(&only, workspace, workspace_size, runner);
         return status == FFF_OK ? fff_run_job(&only) : status;
     }
     const fff_runner callers = runner != NULL ? *runner : (fff_runner){0}; /* it may lie in memory that jobs write */
-    size_t concurrency = fff_max(callers.concurrency, 1), misaligned = (uintptr_t)workspace % LINE;
-    unsigned char *memory = (unsigned char *)workspace + (misaligned == 0 ? 0 : LINE - misaligned);
-    struct layout layout;
-    if (!lay_out(layer, job->batch, concurrency, &layout)) {
+    size_t concurrency = fff_max(callers.concurrency, 1);
+    struct phase phase = {.job = *job, .memory = fff_align_workspace(workspace)};
+    if (!lay_out(layer, job->batch, concurrency, &phase.layout)) {
         return FFF_ERROR_OVERFLOW;
     }
-    struct phase phase = {.job = *job,
-                          .tasks = layout.tasks,
-                          .block = layout.block,
-                          .slices = memory + layout.slices,
-                          .slice = layout.slice};
+    unsigned char *slices = phase.memory + phase.layout.slices;
+    size_t slices_size = workspace_size - (size_t)(slices - (unsigned char *)workspace);
     for (size_t entry = 0, i = 0; i < layer->part_count && status == FFF_OK; i++) {
         phase.first_part = i;
         phase.first_entry = entry;
@@ -203,13 +193,12 @@ fff_status fff_run_forest(const struct fff_job *job, void *workspace, size_t wor
         }
         phase.end_part = i;
         if (phase.end_part > phase.first_part || i == 0) {
-            status = run_phase(&phase, memory, &layout, &callers);
+            status = run_phase(&phase, &callers);
         }
         if (i < layer->part_count && status == FFF_OK) {
             struct fff_job together = part_job(job, 0, job->batch, i, entry);
-            together.callers_round = prepare_round((struct phase *)(void *)memory, memory, &layout);
-            size_t left = workspace_size - (size_t)(phase.slices - (unsigned char *)workspace);
-            status = fff_plan_job(&together, phase.slices, left, &callers);
+            together.callers_round = shared_round(&phase);
+            status = fff_plan_job(&together, slices, slices_size, &callers);
             status = status == FFF_OK ? fff_run_job(&together) : status;
             entry += layer->parts[i].path_length;
         }

@@ -28,17 +28,6 @@ struct matrices {
     size_t count, written;
 };
 
-static bool any_overlap(const struct matrices *matrices) {
-    for (size_t i = 0; i < matrices->written; i++) {
-        for (size_t j = i + 1; j < matrices->count; j++) {
-            if (fff_rows_overlap(&matrices->rows[i], &matrices->rows[j])) {
-                return true;
-            }
-        }
-    }
-    return false;
-}
-
 /* What there is to check when each matrix but the workspace is known to be good; then the job can run. */
 static fff_status prepare(const struct fff_job *job, struct matrices *matrices, void *workspace, size_t workspace_size,
                           const fff_runner *runner) {
@@ -46,7 +35,8 @@ static fff_status prepare(const struct fff_job *job, struct matrices *matrices, 
     if (status == FFF_OK) {
         status = fff_check_bytes(workspace, workspace_size, &matrices->rows[0]);
     }
-    return status == FFF_OK && any_overlap(matrices) ? FFF_ERROR_OVERLAP : status;
+    return status == FFF_OK && fff_any_overlap(matrices->rows, matrices->written, matrices->count) ? FFF_ERROR_OVERLAP
+                                                                                                   : status;
 }
 
 /* Whether a token's entries in one tree of a leaf layer name the neurons of a leaf, in order, after its nodes. */

@@ -13,7 +13,7 @@ static const uint32_t ONLY = 0; /* the number of a token, each of which goes alo
 
 /* Its one part, or NULL. */
 static const struct fff_part *path_sum_of(const fff_layer *layer) {
-    bool fits = layer->part_count == 1 && layer->output_bias == NULL && layer->parts[0].leaves.width == 0;
+    bool fits = fff_is_one_part(layer) && layer->parts[0].leaves.width == 0;
     return fits ? &layer->parts[0] : NULL;
 }
 
@@ -38,16 +38,6 @@ static fff_status check_listed(const struct fff_part *part, size_t batch, size_t
         }
     }
     return FFF_OK;
-}
-
-/* Whether the first, which is written, shares an element with one of the others. */
-static bool first_overlaps(const struct fff_rows *matrices, size_t count) {
-    for (size_t i = 1; i < count; i++) {
-        if (fff_rows_overlap(&matrices[0], &matrices[i])) {
-            return true;
-        }
-    }
-    return false;
 }
 
 /* One token's logits. */
@@ -79,31 +69,29 @@ fff_status fff_dot_rows(const fff_layer *layer, size_t batch, size_t count, cons
     if (batch == 0 || count == 0) {
         return FFF_OK;
     }
-    struct fff_rows matrices[4];
+    struct fff_rows matrices[4]; /* two of them are written */
     struct fff_plan plan;
-    fff_status status = fff_check_rows(logits, batch, count, logit_stride, &matrices[0]);
-    status = status == FFF_OK ? fff_check_rows(rows, batch, count, row_stride, &matrices[1]) : status;
-    status = status == FFF_OK ? fff_check_rows(input, batch, layer->input_width, input_stride, &matrices[2]) : status;
+    fff_status status = fff_check_rows(logits, batch, count, logit_stride, &matrices[1]);
+    status = status == FFF_OK ? fff_check_rows(rows, batch, count, row_stride, &matrices[2]) : status;
+    status = status == FFF_OK ? fff_check_rows(input, batch, layer->input_width, input_stride, &matrices[3]) : status;
     if (status == FFF_OK && workspace == NULL) {
         status = FFF_ERROR_NULL_POINTER;
     }
     if (status == FFF_OK && workspace_size < fff_plan_batch(part, 1, 1, &plan)) {
         status = FFF_ERROR_WORKSPACE;
     }
-    status = status == FFF_OK ? fff_check_bytes(workspace, workspace_size, &matrices[3]) : status;
+    status = status == FFF_OK ? fff_check_bytes(workspace, workspace_size, &matrices[0]) : status;
     if (status != FFF_OK) {
         return status;
     }
-    const struct fff_rows of_workspace[] = {matrices[3], matrices[1], matrices[2]};
-    if (first_overlaps(matrices, 4) || first_overlaps(of_workspace, 3)) {
+    if (fff_any_overlap(matrices, 2, 4)) {
         return FFF_ERROR_OVERLAP;
     }
     status = check_listed(part, batch, count, rows, row_stride);
     if (status != FFF_OK) {
         return status;
     }
-    size_t misaligned = (uintptr_t)workspace % FFF_WORKSPACE_ALIGNMENT;
-    unsigned char *memory = (unsigned char *)workspace + (misaligned == 0 ? 0 : FFF_WORKSPACE_ALIGNMENT - misaligned);
+    unsigned char *memory = fff_align_workspace(workspace);
     const struct fff_trees all = listed_rows(part, count);
     fff_fp_environment callers = fff_fp_enter();
     for (size_t t = 0; t < batch; t++) {
@@ -158,7 +146,7 @@ fff_status fff_sum_rows(const fff_layer *layer, size_t batch, size_t count, cons
     if (status != FFF_OK) {
         return status;
     }
-    if (first_overlaps(matrices, 3)) {
+    if (fff_any_overlap(matrices, 1, 3)) {
         return FFF_ERROR_OVERLAP;
     }
     status = check_listed(part, batch, count, rows, row_stride);

@@ -46,25 +46,7 @@ static bool run_tasks(const struct fff_job *job, void (*task)(void *, size_t), v
     return fff_run_round(job->round, &job->runner, task, argument);
 }
 
-/* `count` of a part's trees, from `first` on. */
-static struct fff_trees some_trees(const struct fff_trees *all, size_t first, size_t count) {
-    struct fff_trees some = *all;
-    size_t rows = first * all->node_count;
-    some.input_rows += rows * all->row_stride;
-    some.output_rows += rows * all->row_stride;
-    some.biases += rows;
-    if (all->input_scales != NULL) {
-        some.input_scales += rows;
-        some.input_sums += rows;
-    }
-    if (all->thresholds != NULL) {
-        some.thresholds += rows;
-    }
-    some.tree_count = count;
-    return some;
-}
-
-/* Of their output rows, if those are int8. */
+/* The scales of a path sum's trees from `first` on, if output rows are int8. */
 static const float *some_scales(const struct fff_part *part, size_t first) {
     return part->output_scales != NULL && part->leaves.width == 0 ? part->output_scales + first * part->trees.node_count
                                                                   : NULL;
@@ -74,7 +56,7 @@ static const float *some_scales(const struct fff_part *part, size_t first) {
  * unless the next group is to add to it. */
 static unsigned write_flags(const struct fff_job *job, size_t first_tree, size_t trees) {
     const struct fff_part *part = job->part;
-    bool alone = job->layer->part_count == 1 && job->layer->output_bias == NULL && part->leaves.width == 0;
+    bool alone = fff_is_one_part(job->layer) && part->leaves.width == 0;
     bool large = alone && job->batch > part->l2_bytes / 2 / sizeof(float) / part->trees.output_width;
     return (first_tree > 0 || job->continues ? FFF_WRITE_CONTINUE : 0u) |
            (large && trees == part->trees.tree_count ? FFF_WRITE_STREAM : 0u);
@@ -103,7 +85,7 @@ static struct fff_walk make_walk(const struct fff_job *job, size_t first, size_t
     struct fff_walk walk = {
         .part = part,
         .first_tree = first_tree,
-        .trees = some_trees(&part->trees, first_tree, trees),
+        .trees = fff_some_trees(&part->trees, first_tree, trees),
         .output_scales = some_scales(part, first_tree),
         .input = job->input + first * job->input_stride,
         .input_stride = job->input_stride * sizeof(float),
@@ -219,7 +201,7 @@ static void forward_alone(const struct fff_job *job, const struct alone *alone) 
     float *output = job->output + alone->token * job->output_stride;
     for (size_t tree = 0, trees; tree < all; tree += trees) {
         trees = fff_min(all - tree, part->group_of_token);
-        const struct fff_trees some = some_trees(&part->trees, tree, trees);
+        const struct fff_trees some = fff_some_trees(&part->trees, tree, trees);
         descend_alone(part, alone, &some, tree, true, nodes, logits);
         part->kernels->activate(part->activation, trees * some.level_count, logits, logits);
         fff_scale_factors(part, &some, some_scales(part, tree), nodes, logits);
@@ -247,7 +229,7 @@ static void run_alone_at_leaves(const struct fff_job *job, const struct alone *a
         struct fff_walk walk = {
             .part = part,
             .first_tree = tree,
-            .trees = some_trees(&part->trees, tree, 1),
+            .trees = fff_some_trees(&part->trees, tree, 1),
             .input = alone->input,
             .nodes = &leaf,
         };
@@ -326,7 +308,7 @@ static void accumulate_token(const struct fff_job *job, size_t token, float *act
     size_t all = part->trees.tree_count, levels = part->trees.level_count;
     for (size_t tree = 0, trees; tree < all; tree += trees) {
         trees = fff_min(all - tree, job->plan.group);
-        const struct fff_trees some = some_trees(&part->trees, tree, trees);
+        const struct fff_trees some = fff_some_trees(&part->trees, tree, trees);
         const uint32_t *nodes = job->nodes + token * job->node_stride + tree * levels;
         part->kernels->activate(part->activation, trees * levels,
                                 job->logits + token * job->logit_stride + tree * levels, activations);
@@ -517,8 +499,7 @@ fff_status fff_plan_job(struct fff_job *job, void *workspace, size_t workspace_s
     if (workspace_size < needed) {
         return FFF_ERROR_WORKSPACE;
     }
-    size_t misaligned = (uintptr_t)workspace % FFF_WORKSPACE_ALIGNMENT;
-    job->workspace = (unsigned char *)workspace + (misaligned == 0 ? 0 : FFF_WORKSPACE_ALIGNMENT - misaligned);
+    job->workspace = fff_align_workspace(workspace);
     job->round = NULL;
     if (shared && job->plan.tasks > 1) {
         job->runner = *runner;

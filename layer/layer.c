@@ -175,7 +175,6 @@ static bool options_are_known(const fff_layer_desc *desc) {
            (unsigned)desc->store_output <= FFF_CHOOSE_I8 && (unsigned)desc->routes <= FFF_ROUTES_EXACT;
 }
 
-/* One array of floats after the other: their alignment. */
 static bool floats_are_aligned(const fff_layer_desc *desc) {
     uintptr_t all = (uintptr_t)desc->biases | (uintptr_t)desc->input_scales | (uintptr_t)desc->output_scales |
                     (uintptr_t)desc->leaf_scales | (uintptr_t)desc->leaf_biases | (uintptr_t)desc->thresholds |
@@ -229,8 +228,7 @@ static bool belongs_to(const fff_layer_desc *part, const fff_layer_desc *first) 
 /* ---- Parts ----------------------------------------------------------------------------------- */
 
 /* Calls `each` for the descriptions of all parts, in order. They are read anew each time, since there may be any
- * number.
- */
+ * number. */
 static fff_status for_parts(const fff_layer_desc *first,
                             fff_status (*each)(void *context, const fff_layer_desc *part, size_t index),
                             void *context) {
@@ -255,10 +253,17 @@ struct draft {
     fff_layer *layer;
 };
 
+/* The entries of a token's path in a tree. */
+static size_t entries_of_tree(const fff_layer_desc *desc) {
+    return desc->depth + (desc->leaf_width > 0 ? desc->leaf_width : 1);
+}
+
 static fff_status check_part(void *context, const fff_layer_desc *desc, size_t index) {
     struct draft *draft = context;
     fff_status status = check_desc(desc);
-    if (status == FFF_OK && index > 0 && !belongs_to(desc, draft->first)) {
+    if (status == FFF_OK && index == 0) {
+        status = fff_isa_choose(desc->isa, &draft->isa);
+    } else if (status == FFF_OK && !belongs_to(desc, draft->first)) {
         status = FFF_ERROR_PARTS;
     }
     if (status == FFF_OK && draft->first->sleef == FFF_SLEEF_RECORDED) {
@@ -268,9 +273,9 @@ static fff_status check_part(void *context, const fff_layer_desc *desc, size_t i
         return status;
     }
     struct fff_packing packing;
-    size_t levels = desc->leaf_width > 0 ? desc->depth + desc->leaf_width : desc->depth + 1, entries;
+    size_t entries;
     draft->parts = index + 1;
-    return fff_size_multiply(desc->trees, levels, &entries) &&
+    return fff_size_multiply(desc->trees, entries_of_tree(desc), &entries) &&
                    fff_size_add(draft->path_length, entries, &draft->path_length) &&
                    fff_lay_out(desc, &draft->bytes, &packing)
                ? FFF_OK
@@ -288,7 +293,7 @@ static fff_status pack_part(void *context, const fff_layer_desc *desc, size_t in
         .activation = desc->activation,
         .factor = desc->factor != NULL ? *desc->factor : 1.0f,
         .l2_bytes = l2_bytes(),
-        .path_length = desc->trees * (desc->leaf_width > 0 ? desc->depth + desc->leaf_width : desc->depth + 1),
+        .path_length = desc->trees * entries_of_tree(desc),
     };
     fff_status status = fits ? fff_pack(desc, &packing, layer->memory, part) : FFF_ERROR_OVERFLOW;
     if (status != FFF_OK) {
@@ -367,12 +372,6 @@ fff_status fff_layer_create(const fff_layer_desc *given, fff_layer **layer) {
     struct draft draft = {.first = &desc};
     size_t alignment = 0;
     fff_status status = read_desc(given, &desc);
-    if (status == FFF_OK) {
-        status = check_desc(&desc);
-    }
-    if (status == FFF_OK) {
-        status = fff_isa_choose(desc.isa, &draft.isa);
-    }
     if (status == FFF_OK) {
         status = for_parts(&desc, check_part, &draft);
     }

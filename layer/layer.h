@@ -57,6 +57,29 @@ struct fff_layer {
     struct fff_part parts[];
 };
 
+/* Whether a layer is nothing but one part, whose outputs begin from zeros. */
+static inline bool fff_is_one_part(const fff_layer *layer) {
+    return layer->part_count == 1 && layer->output_bias == NULL;
+}
+
+/* `count` of some trees, from `first` on. */
+static inline struct fff_trees fff_some_trees(const struct fff_trees *all, size_t first, size_t count) {
+    struct fff_trees some = *all;
+    size_t rows = first * all->node_count;
+    some.input_rows += rows * all->row_stride;
+    some.output_rows += rows * all->row_stride;
+    some.biases += rows;
+    if (all->input_scales != NULL) {
+        some.input_scales += rows;
+        some.input_sums += rows;
+    }
+    if (all->thresholds != NULL) {
+        some.thresholds += rows;
+    }
+    some.tree_count = count;
+    return some;
+}
+
 /* How many of a tree's levels route, and how many have logits: a path sum's last level only has a neuron. */
 static inline size_t fff_routing_levels(const struct fff_part *part) {
     return part->leaves.width > 0 ? part->trees.level_count : part->trees.level_count - 1;

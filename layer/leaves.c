@@ -9,23 +9,14 @@ enum {
     SUM_BY_ACCUMULATE = 32, /* neurons, at most: more are a matrix product */
 };
 
-struct fff_trees fff_leaf_neurons(const struct fff_part *part, size_t tree, size_t leaf, size_t first, size_t count) {
-    struct fff_trees some = part->leaves.neurons;
-    size_t rows = (tree * part->leaves.count + leaf) * part->leaves.width + first;
-    some.input_rows += rows * some.row_stride;
-    some.output_rows += rows * some.row_stride;
-    some.biases += rows;
-    if (some.input_scales != NULL) {
-        some.input_scales += rows;
-        some.input_sums += rows;
-    }
-    some.tree_count = count;
-    return some;
+/* The row of a leaf's neuron. */
+static size_t neuron_row(const struct fff_part *part, size_t tree, size_t leaf, size_t neuron) {
+    return (tree * part->leaves.count + leaf) * part->leaves.width + neuron;
 }
 
-static const float *scales_of(const struct fff_part *part, size_t tree, size_t leaf, size_t first) {
-    size_t rows = (tree * part->leaves.count + leaf) * part->leaves.width + first;
-    return part->output_scales != NULL ? part->output_scales + rows : NULL;
+/* The scale of its output row and of those behind it, if they are int8. */
+static const float *scales_of(const struct fff_part *part, size_t row) {
+    return part->output_scales != NULL ? part->output_scales + row : NULL;
 }
 
 /* The leaf of a token, when it is through the nodes of the walk's tree. */
@@ -48,12 +39,14 @@ static void fetch_leaf(const struct fff_walk *walk, size_t leaf) {
         return;
     }
     size_t some = fff_min(leaves->width, FETCH_NEURONS);
-    const struct fff_trees neurons = fff_leaf_neurons(walk->part, walk->first_tree, leaf, 0, some);
-    fff_fetch_l2(neurons.input_rows, some * neurons.row_stride);
+    size_t row = neuron_row(walk->part, walk->first_tree, leaf, 0), stride = leaves->neurons.row_stride;
+    fff_fetch_l2(leaves->neurons.input_rows + row * stride, some * stride);
 }
 
-void fff_leaf_logits(const struct fff_part *part, const struct fff_trees *neurons, size_t count, const uint32_t *tokens,
-                     const void *input, size_t input_stride, float *logits, uint32_t *zeros) {
+/* The logits of some neurons for each of the tokens, one token's side by side. `zeros` has room for as many nodes. */
+static void leaf_logits(const struct fff_part *part, const struct fff_trees *neurons, size_t count,
+                        const uint32_t *tokens, const void *input, size_t input_stride, float *logits,
+                        uint32_t *zeros) {
     const struct fff_row_kernels *kernels = fff_input_kernels(part);
     if (count >= FFF_DOT_TILE_TOKENS) {
         kernels->roots(neurons, count, tokens, input, input_stride, true, logits, neurons->tree_count);
@@ -65,10 +58,12 @@ void fff_leaf_logits(const struct fff_part *part, const struct fff_trees *neuron
     }
 }
 
-/* Adds what some neurons of a leaf contribute; `activations` are logits as yet. */
-static void add_neurons(const struct fff_walk *walk, const struct fff_trees *neurons, const float *output_scales,
-                        size_t count, const uint32_t *tokens, unsigned write, float *activations, uint32_t *zeros) {
+/* Adds what some neurons of a leaf contribute, those from `first` on; `activations` are logits as yet. */
+static void add_neurons(const struct fff_walk *walk, const struct fff_trees *neurons, size_t leaf, size_t first,
+                        size_t count, const uint32_t *tokens, float *activations, uint32_t *zeros) {
     const struct fff_part *part = walk->part;
+    const float *output_scales = scales_of(part, neuron_row(part, walk->first_tree, leaf, first));
+    unsigned write = first > 0 ? walk->write | FFF_WRITE_CONTINUE : walk->write;
     const struct fff_row_kernels *kernels = fff_output_kernels(part);
     size_t some = neurons->tree_count;
     part->kernels->activate(part->activation, count * some, activations, activations);
@@ -100,21 +95,21 @@ static void add_bias(const struct fff_walk *walk, size_t leaf, size_t count, con
                                                     walk->output, walk->output_stride);
 }
 
-/* Neurons of a leaf, those that are computed at once, and how they add to outputs. */
-static struct fff_trees next_neurons(const struct fff_walk *walk, size_t leaf, size_t first, unsigned *write) {
+/* Neurons of a leaf that are computed at once, from `first` on. */
+static struct fff_trees next_neurons(const struct fff_walk *walk, size_t leaf, size_t first) {
     const struct fff_leaves *leaves = &walk->part->leaves;
-    *write = first > 0 ? walk->write | FFF_WRITE_CONTINUE : walk->write;
-    return fff_leaf_neurons(walk->part, walk->first_tree, leaf, first, fff_min(leaves->width - first, leaves->at_once));
+    return fff_some_trees(&leaves->neurons, neuron_row(walk->part, walk->first_tree, leaf, first),
+                          fff_min(leaves->width - first, leaves->at_once));
 }
 
-void fff_leaf_forward(const struct fff_walk *walk, size_t leaf, size_t count, const uint32_t *tokens,
-                      float *activations, uint32_t *zeros) {
-    unsigned write;
+/* Outputs of tokens that are at one leaf. Each of the arrays has room for the logits of as many tokens, of the neurons
+ * that are computed at once. */
+static void leaf_forward(const struct fff_walk *walk, size_t leaf, size_t count, const uint32_t *tokens,
+                         float *activations, uint32_t *zeros) {
     for (size_t first = 0; first < walk->part->leaves.width; first += walk->part->leaves.at_once) {
-        const struct fff_trees some = next_neurons(walk, leaf, first, &write);
-        fff_leaf_logits(walk->part, &some, count, tokens, walk->input, walk->input_stride, activations, zeros);
-        add_neurons(walk, &some, scales_of(walk->part, walk->first_tree, leaf, first), count, tokens, write,
-                    activations, zeros);
+        const struct fff_trees some = next_neurons(walk, leaf, first);
+        leaf_logits(walk->part, &some, count, tokens, walk->input, walk->input_stride, activations, zeros);
+        add_neurons(walk, &some, leaf, first, count, tokens, activations, zeros);
     }
     add_bias(walk, leaf, count, tokens, activations, zeros);
 }
@@ -122,12 +117,10 @@ void fff_leaf_forward(const struct fff_walk *walk, size_t leaf, size_t count, co
 void fff_leaf_accumulate(const struct fff_walk *walk, size_t leaf, const float *logits, float *activations,
                          uint32_t *zeros) {
     static const uint32_t ONLY = 0;
-    unsigned write;
     for (size_t first = 0; first < walk->part->leaves.width; first += walk->part->leaves.at_once) {
-        const struct fff_trees some = next_neurons(walk, leaf, first, &write);
+        const struct fff_trees some = next_neurons(walk, leaf, first);
         memcpy(activations, logits + first, some.tree_count * sizeof *activations);
-        add_neurons(walk, &some, scales_of(walk->part, walk->first_tree, leaf, first), 1, &ONLY, write, activations,
-                    zeros);
+        add_neurons(walk, &some, leaf, first, 1, &ONLY, activations, zeros);
     }
     add_bias(walk, leaf, 1, &ONLY, activations, zeros);
 }
@@ -155,7 +148,7 @@ void fff_finish_leaves_forward(const struct fff_walk *walk, size_t count, const 
         if (i + together < count) {
             fetch_leaf(walk, leaf_of(walk, tokens[i + together]));
         }
-        fff_leaf_forward(walk, leaf_of(walk, tokens[i]), together, tokens + i, activations, paths);
+        leaf_forward(walk, leaf_of(walk, tokens[i]), together, tokens + i, activations, paths);
     }
 }
 
@@ -170,11 +163,9 @@ void fff_finish_leaves_route(const struct fff_walk *walk, size_t count, const ui
     for (size_t i = 0, together; i < count; i += together) {
         together = count_together(walk, count - i, tokens + i);
         size_t leaf = leaf_of(walk, tokens[i]);
-        unsigned unused;
         for (size_t first = 0; first < leaves->width; first += leaves->at_once) {
-            const struct fff_trees some = next_neurons(walk, leaf, first, &unused);
-            fff_leaf_logits(walk->part, &some, together, tokens + i, walk->input, walk->input_stride, activations,
-                            paths);
+            const struct fff_trees some = next_neurons(walk, leaf, first);
+            leaf_logits(walk->part, &some, together, tokens + i, walk->input, walk->input_stride, activations, paths);
             for (size_t t = i; t < i + together; t++) {
                 uint32_t *nodes = walk->routed_nodes + tokens[t] * walk->routed_stride + levels + first;
                 memcpy(walk->logits + tokens[t] * walk->logit_stride + levels + first,

@@ -35,9 +35,15 @@ size_t fff_token_bytes(const struct fff_part *part);
 /* What of all plans for a part is the same, from its l2_bytes. */
 void fff_plan_part(struct fff_part *part);
 
+/* Where a workspace begins, aligned; there is room for that. */
+enum { FFF_WORKSPACE_ALIGNMENT = 64 };
+static inline unsigned char *fff_align_workspace(void *workspace) {
+    size_t misaligned = (uintptr_t)workspace % FFF_WORKSPACE_ALIGNMENT;
+    return (unsigned char *)workspace + (misaligned == 0 ? 0 : FFF_WORKSPACE_ALIGNMENT - misaligned);
+}
+
 /* The plan for that many tokens, at least 1, and tasks at once. Returns the bytes of workspace, with room to align
  * its start to FFF_WORKSPACE_ALIGNMENT, or 0 if that overflows. More tokens or tasks never need less. */
-enum { FFF_WORKSPACE_ALIGNMENT = 64 };
 size_t fff_plan_batch(const struct fff_part *part, size_t batch, size_t concurrency, struct fff_plan *plan);
 
 #endif

@@ -70,3 +70,14 @@ bool fff_rows_overlap(const struct fff_rows *a, const struct fff_rows *b) {
     }
     return false;
 }
+
+bool fff_any_overlap(const struct fff_rows *matrices, size_t written, size_t count) {
+    for (size_t i = 0; i < written; i++) {
+        for (size_t j = i + 1; j < count; j++) {
+            if (fff_rows_overlap(&matrices[i], &matrices[j])) {
+                return true;
+            }
+        }
+    }
+    return false;
+}

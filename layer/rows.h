@@ -29,4 +29,7 @@ fff_status fff_check_bytes(const void *data, size_t size, struct fff_rows *check
 /* Whether any byte is in both: exact, whatever the strides. Of both, either function above has said FFF_OK. */
 bool fff_rows_overlap(const struct fff_rows *a, const struct fff_rows *b);
 
+/* Whether one of the first `written` of `count` matrices shares a byte with any other. */
+bool fff_any_overlap(const struct fff_rows *matrices, size_t written, size_t count);
+
 #endif

@@ -124,23 +124,21 @@ fff_status fff_workspace_size_typed(const fff_layer *layer, size_t batch, size_t
 
 /* Checks what a call is given, the workspace's size known. */
 static fff_status check_matrices(const struct typed_job *job, const void *workspace, size_t workspace_size) {
-    struct fff_rows input, output, scratch;
+    struct fff_rows matrices[3]; /* the workspace and the output are written */
     size_t input_element = fff_element_bytes(job->input_type), output_element = fff_element_bytes(job->output_type);
     fff_status status = fff_check_elements(job->output, output_element, job->batch, job->layer->output_width,
-                                           job->output_stride, &output);
+                                           job->output_stride, &matrices[1]);
     if (status == FFF_OK) {
         status = fff_check_elements(job->input, input_element, job->batch, job->layer->input_width, job->input_stride,
-                                    &input);
+                                    &matrices[2]);
     }
     if (status == FFF_OK) {
-        status = fff_check_bytes(workspace, workspace_size, &scratch);
+        status = fff_check_bytes(workspace, workspace_size, &matrices[0]);
     }
     if (status != FFF_OK) {
         return status;
     }
-    bool overlap =
-        fff_rows_overlap(&scratch, &output) || fff_rows_overlap(&scratch, &input) || fff_rows_overlap(&output, &input);
-    return overlap ? FFF_ERROR_OVERLAP : FFF_OK;
+    return fff_any_overlap(matrices, 2, 3) ? FFF_ERROR_OVERLAP : FFF_OK;
 }
 
 fff_status fff_forward_typed(const fff_layer *layer, size_t batch, fff_weight_type input_type, const void *input,
@@ -183,8 +181,7 @@ fff_status fff_forward_typed(const fff_layer *layer, size_t batch, fff_weight_ty
     /* Of a single row, a stride means nothing; of more, it is known to fit. */
     alone.input_stride = batch > 1 ? input_stride * fff_element_bytes(input_type) : 0;
     alone.output_stride = batch > 1 ? output_stride * fff_element_bytes(output_type) : 0;
-    size_t misaligned = (uintptr_t)workspace % LINE;
-    alone.memory = (unsigned char *)workspace + (misaligned == 0 ? 0 : LINE - misaligned);
+    alone.memory = fff_align_workspace(workspace);
     if (alone.tasks == 1) {
         run_typed_tokens(&alone, 0);
         return FFF_OK;
