@@ -37,6 +37,22 @@ int example_failures(void) {
     return failures;
 }
 
+static bool all_expected = true;
+
+void example_expect(int status, int expected, const char *what) {
+    if (status != expected) {
+        printf("          %s: \"%s\", not \"%s\"\n", what, fff_ggml_status_text(status),
+               fff_ggml_status_text(expected));
+        all_expected = false;
+    }
+}
+
+bool example_all_expected(void) {
+    bool all = all_expected;
+    all_expected = true;
+    return all;
+}
+
 struct ggml_context *example_context(size_t bytes) {
     const struct ggml_init_params params = {.mem_size = bytes + 64 * ggml_tensor_overhead() + ggml_graph_overhead()};
     return must_have(ggml_init(params));

@@ -32,6 +32,11 @@ void *must_have(void *pointer);
 void example_check(bool holds, const char *what);
 int example_failures(void);
 
+/* For bad use: prints what differs, if a status is not the expected one; and whether none has differed since the last
+ * question. */
+void example_expect(int status, int expected, const char *what);
+bool example_all_expected(void);
+
 struct example_layer example_create(struct shape shape, uint64_t seed);
 void example_free(struct example_layer *example);
 fff_ggml_weights example_weights(const struct example_layer *example);

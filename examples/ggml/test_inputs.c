@@ -61,8 +61,13 @@ static void test_views(void) {
         struct ggml_tensor *part = ggml_view_4d(ctx, x, width, 4, 3, 2, x->nb[1], x->nb[2], x->nb[3], x->nb[1]);
         struct ggml_tensor *single = ggml_view_4d(ctx, x, width, 1, 3, 2, x->nb[1], x->nb[2], x->nb[3], x->nb[1]);
         struct ggml_tensor *row = ggml_view_1d(ctx, x, width, 4);
-        struct ggml_tensor *views[] = {narrow, part, single, row, ggml_permute(ctx, narrow, 0, 2, 1, 3),
-                                       ggml_permute(ctx, part, 0, 3, 1, 2), ggml_cont(ctx, narrow)};
+        struct ggml_tensor *views[] = {narrow,
+                                       part,
+                                       single,
+                                       row,
+                                       ggml_permute(ctx, narrow, 0, 2, 1, 3),
+                                       ggml_permute(ctx, part, 0, 3, 1, 2),
+                                       ggml_cont(ctx, narrow)};
         for (size_t v = 0; v < sizeof views / sizeof *views; v++) {
             same = same && view_gives_same_rows(&example, ctx, views[v]);
         }
@@ -144,16 +149,6 @@ static void test_weights(void) {
 
 /* ---- Bad use ----------------------------------------------------------------------------------- */
 
-static bool refused = true;
-
-static void expect(int status, int expected, const char *what) {
-    if (status != expected) {
-        printf("          %s: \"%s\", not \"%s\"\n", what, fff_ggml_status_text(status),
-               fff_ggml_status_text(expected));
-        refused = false;
-    }
-}
-
 static void test_bad_weights(void) {
     struct example_layer example = example_create((struct shape){8, 8, 2, 3, FFF_ACTIVATION_GELU, true}, 900);
     struct ggml_context *ctx = example_context(1 << 20);
@@ -163,7 +158,7 @@ static void test_bad_weights(void) {
 #define EXPECT(expected, what, ...)                                                                                    \
     bad = good;                                                                                                        \
     __VA_ARGS__;                                                                                                       \
-    expect(fff_ggml_layer_create(&bad, &none), expected, what)
+    example_expect(fff_ggml_layer_create(&bad, &none), expected, what)
     EXPECT(FFF_ERROR_NULL_POINTER, "no input weights", bad.input_weights = NULL);
     EXPECT(FFF_ERROR_NULL_POINTER, "no output weights", bad.output_weights = NULL);
     EXPECT(FFF_GGML_ERROR_SHAPE, "wrong depth", bad.depth = 3);
@@ -181,42 +176,42 @@ static void test_bad_weights(void) {
     struct ggml_tensor *gaps = ggml_view_1d(ctx, example.input_weights, 21, 0);
     gaps->nb[0] = 8;
     EXPECT(FFF_GGML_ERROR_STRIDE, "biases with gaps", bad.biases = gaps);
-    EXPECT(FFF_ERROR_STRIDE, "rows over each other", bad.input_weights = ggml_view_2d(ctx, example.input_weights, 8, 21, 4, 0));
+    EXPECT(FFF_ERROR_STRIDE, "rows over each other",
+           bad.input_weights = ggml_view_2d(ctx, example.input_weights, 8, 21, 4, 0));
     EXPECT(FFF_ERROR_OPTION, "no such activation", bad.activation = (fff_activation)99);
     EXPECT(FFF_ERROR_OPTION, "no such routing", bad.routing = (fff_routing)99);
     ggml_set_no_alloc(ctx, true);
     EXPECT(FFF_GGML_ERROR_DATA, "no data", bad.input_weights = ggml_new_tensor_2d(ctx, GGML_TYPE_F32, 8, 21));
 #undef EXPECT
-    expect(fff_ggml_layer_create(NULL, &none), FFF_ERROR_NULL_POINTER, "no description");
-    expect(fff_ggml_layer_create(&good, NULL), FFF_ERROR_NULL_POINTER, "no place for the layer");
-    example_check(refused && none == NULL, "bad weights are refused, each with its own status");
+    example_expect(fff_ggml_layer_create(NULL, &none), FFF_ERROR_NULL_POINTER, "no description");
+    example_expect(fff_ggml_layer_create(&good, NULL), FFF_ERROR_NULL_POINTER, "no place for the layer");
+    example_check(example_all_expected() && none == NULL, "bad weights are refused, each with its own status");
     ggml_free(ctx);
     example_free(&example);
 }
 
 static void test_bad_nodes(void) {
-    refused = true;
     struct example_layer example = example_create((struct shape){8, 6, 2, 1, FFF_ACTIVATION_GELU, false}, 901);
     struct ggml_context *ctx = example_context(1 << 20);
     fff_ggml_operator *op = NULL;
     static const int counts[][2] = {{0, 1}, {-1, 1}, {1, 0}, {1, -1}, {1, GGML_MAX_N_THREADS + 1}};
     for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
         int status = fff_ggml_operator_create(example.layer, counts[i][0], counts[i][1], &op);
-        expect(status, FFF_GGML_ERROR_COUNT, "tokens and threads");
+        example_expect(status, FFF_GGML_ERROR_COUNT, "tokens and threads");
     }
-    expect(fff_ggml_operator_create(NULL, 1, 1, &op), FFF_ERROR_NULL_POINTER, "no layer");
-    expect(fff_ggml_operator_create(example.layer, 1, 1, NULL), FFF_ERROR_NULL_POINTER, "no place for the operator");
-    expect(fff_ggml_operator_status(NULL), FFF_ERROR_NULL_POINTER, "status of no operator");
-    example_check(refused && op == NULL, "operators for no tokens or no threads are refused");
+    example_expect(fff_ggml_operator_create(NULL, 1, 1, &op), FFF_ERROR_NULL_POINTER, "no layer");
+    example_expect(fff_ggml_operator_create(example.layer, 1, 1, NULL), FFF_ERROR_NULL_POINTER,
+                   "no place for the operator");
+    example_expect(fff_ggml_operator_status(NULL), FFF_ERROR_NULL_POINTER, "status of no operator");
+    example_check(example_all_expected() && op == NULL, "operators for no tokens or no threads are refused");
 
-    refused = true;
     op = example_operator(&example, 10, 2);
     struct ggml_tensor *x = ggml_new_tensor_2d(ctx, GGML_TYPE_F32, 8, 10), *y = NULL;
-    expect(fff_ggml_forward(NULL, op, x, &y), FFF_ERROR_NULL_POINTER, "no context");
-    expect(fff_ggml_forward(ctx, NULL, x, &y), FFF_ERROR_NULL_POINTER, "no operator");
-    expect(fff_ggml_forward(ctx, op, NULL, &y), FFF_ERROR_NULL_POINTER, "no input");
-    expect(fff_ggml_forward(ctx, op, x, NULL), FFF_ERROR_NULL_POINTER, "no place for the node");
-#define EXPECT(expected, what, tensor) expect(fff_ggml_forward(ctx, op, tensor, &y), expected, what)
+    example_expect(fff_ggml_forward(NULL, op, x, &y), FFF_ERROR_NULL_POINTER, "no context");
+    example_expect(fff_ggml_forward(ctx, NULL, x, &y), FFF_ERROR_NULL_POINTER, "no operator");
+    example_expect(fff_ggml_forward(ctx, op, NULL, &y), FFF_ERROR_NULL_POINTER, "no input");
+    example_expect(fff_ggml_forward(ctx, op, x, NULL), FFF_ERROR_NULL_POINTER, "no place for the node");
+#define EXPECT(expected, what, tensor) example_expect(fff_ggml_forward(ctx, op, tensor, &y), expected, what)
     EXPECT(FFF_GGML_ERROR_TYPE, "F16", ggml_new_tensor_2d(ctx, GGML_TYPE_F16, 8, 10));
     EXPECT(FFF_GGML_ERROR_TYPE, "I32", ggml_new_tensor_2d(ctx, GGML_TYPE_I32, 8, 10));
     EXPECT(FFF_GGML_ERROR_WIDTH, "too wide", ggml_new_tensor_2d(ctx, GGML_TYPE_F32, 9, 10));
@@ -229,18 +224,18 @@ static void test_bad_nodes(void) {
     EXPECT(FFF_GGML_ERROR_STRIDE, "elements apart", apart);
     EXPECT(FFF_GGML_ERROR_STRIDE, "rows over each other", ggml_view_2d(ctx, square, 8, 8, 16, 0));
     EXPECT(FFF_GGML_ERROR_STRIDE, "rows at odd bytes", ggml_view_2d(ctx, square, 8, 2, 33, 0));
-    struct ggml_context *full = must_have(ggml_init((struct ggml_init_params){.mem_size = ggml_tensor_overhead() + 64}));
-    expect(fff_ggml_forward(full, op, x, &y), FFF_GGML_ERROR_CONTEXT, "no room for the data");
+    struct ggml_context *full =
+        must_have(ggml_init((struct ggml_init_params){.mem_size = ggml_tensor_overhead() + 64}));
+    example_expect(fff_ggml_forward(full, op, x, &y), FFF_GGML_ERROR_CONTEXT, "no room for the data");
     ggml_set_no_alloc(full, true);
     struct ggml_tensor *fits = NULL;
-    expect(fff_ggml_forward(full, op, x, &fits), FFF_OK, "room for a tensor without data");
+    example_expect(fff_ggml_forward(full, op, x, &fits), FFF_OK, "room for a tensor without data");
     while (fff_ggml_forward(full, op, x, &fits) == FFF_OK) { /* until it is full */
     }
-    expect(fff_ggml_forward(full, op, x, &y), FFF_GGML_ERROR_CONTEXT, "no room for the tensor");
+    example_expect(fff_ggml_forward(full, op, x, &y), FFF_GGML_ERROR_CONTEXT, "no room for the tensor");
     ggml_free(full);
-    example_check(refused && y == NULL, "bad inputs are refused, each with its own status");
+    example_check(example_all_expected() && y == NULL, "bad inputs are refused, each with its own status");
 
-    refused = true;
     y = example_node(ctx, op, x);
     struct ggml_cgraph *graph = ggml_new_graph(ctx);
     ggml_build_forward_expand(graph, y);
@@ -251,11 +246,11 @@ static void test_bad_nodes(void) {
     for (int64_t i = 0; i < ggml_nelements(y); i++) {
         nan = nan && isnan(((float *)y->data)[i]);
     }
-    expect(fff_ggml_operator_status(op), FFF_ERROR_OVERLAP, "an output over its input");
+    example_expect(fff_ggml_operator_status(op), FFF_ERROR_OVERLAP, "an output over its input");
     y->data = own;
     example_compute(graph, 2);
-    expect(fff_ggml_operator_status(op), FFF_OK, "the graph repaired");
-    example_check(refused && nan, "a failure during a computation is told, and gives NaN");
+    example_expect(fff_ggml_operator_status(op), FFF_OK, "the graph repaired");
+    example_check(example_all_expected() && nan, "a failure during a computation is told, and gives NaN");
     ggml_free(ctx);
     fff_ggml_operator_destroy(op);
     example_free(&example);

@@ -280,15 +280,11 @@ static void test_types(void) {
 
 /* ---- Bad use ----------------------------------------------------------------------------------- */
 
-static bool refused = true;
-
 static void expect(const fff_ggml_weights *weights, int expected, const char *what) {
     fff_ggml_layer *none = NULL;
-    int status = fff_ggml_layer_create(weights, &none);
-    if (status != expected || none != NULL) {
-        printf("          %s: \"%s\", not \"%s\"\n", what, fff_ggml_status_text(status),
-               fff_ggml_status_text(expected));
-        refused = false;
+    example_expect(fff_ggml_layer_create(weights, &none), expected, what);
+    if (none != NULL) {
+        example_check(false, what);
     }
 }
 
@@ -326,12 +322,11 @@ static void test_bad_shapes(void) {
     EXPECT(FFF_ERROR_NULL_POINTER, "no nodes", bad.input_weights = NULL);
     EXPECT(FFF_ERROR_NULL_POINTER, "no w2s", bad.output_weights = NULL);
     EXPECT(FFF_ERROR_NULL_POINTER, "b1s without w1s", bad.leaf_weights = NULL);
-    example_check(refused, "shapes of leaf tensors that disagree are refused");
+    example_check(example_all_expected(), "shapes of leaf tensors that disagree are refused");
     ggml_free(ctx);
 }
 
 static void test_bad_types(void) {
-    refused = true;
     struct tensors tensors = tensors_create(
         (struct leaf_shape){64, 64, 64, 1, 1, FFF_ACTIVATION_RELU, FFF_ROUTING_GREATER_EQUAL, true}, 2050);
     struct ggml_context *ctx = tensors.ctx;
@@ -356,7 +351,7 @@ static void test_bad_types(void) {
     *value = 70000;
     EXPECT(FFF_ERROR_WEIGHT, "infinite in float16", bad.bad_weight = &bad_weight, bad.store_input = FFF_CHOOSE_F16);
     bool named = bad_weight.of_output == 2 && bad_weight.row == 64 + 7 && bad_weight.column == 5;
-    example_check(refused && named, "types and strides of leaf tensors that are not taken are refused");
+    example_check(example_all_expected() && named, "types and strides of leaf tensors that are not taken are refused");
     ggml_free(ctx);
 }
 

@@ -297,16 +297,6 @@ static void test_many_tokens(void) {
 
 /* ---- Bad use ----------------------------------------------------------------------------------- */
 
-static bool refused = true;
-
-static void expect(int status, int expected, const char *what) {
-    if (status != expected) {
-        printf("          %s: \"%s\", not \"%s\"\n", what, fff_ggml_status_text(status),
-               fff_ggml_status_text(expected));
-        refused = false;
-    }
-}
-
 static void test_bad_weights(void) {
     struct example_layer example = example_create((struct shape){32, 32, 0, 32, FFF_ACTIVATION_GELU, true}, 1007);
     struct ggml_context *ctx = example_context(1 << 20);
@@ -317,7 +307,7 @@ static void test_bad_weights(void) {
 #define EXPECT(expected, what, ...)                                                                                    \
     bad = good;                                                                                                        \
     __VA_ARGS__;                                                                                                       \
-    expect(fff_ggml_layer_create(&bad, &none), expected, what)
+    example_expect(fff_ggml_layer_create(&bad, &none), expected, what)
     EXPECT(FFF_GGML_ERROR_TYPE, "Q8_1, which ggml cannot read",
            bad.input_weights = ggml_new_tensor_2d(ctx, GGML_TYPE_Q8_1, 32, 32));
     EXPECT(FFF_GGML_ERROR_TYPE, "int8 without scales",
@@ -340,31 +330,35 @@ static void test_bad_weights(void) {
     *value = NAN;
     EXPECT(FFF_ERROR_WEIGHT, "NaN as int8", bad.store_output = FFF_CHOOSE_I8);
 #undef EXPECT
-    example_check(refused && named && none == NULL, "bad types of weights are refused, each with its own status");
+    example_check(example_all_expected() && named && none == NULL,
+                  "bad types of weights are refused, each with its own status");
     ggml_free(ctx);
     example_free(&example);
 }
 
 static void test_bad_tokens(void) {
-    refused = true;
     struct example_layer example = example_create((struct shape){8, 6, 2, 1, FFF_ACTIVATION_GELU, false}, 1008);
     struct ggml_context *ctx = example_context(1 << 20);
     fff_ggml_operator *op = NULL;
     static const enum ggml_type wrong[] = {GGML_TYPE_Q8_0, GGML_TYPE_I8, GGML_TYPE_I32, GGML_TYPE_F64};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
-        expect(fff_ggml_operator_create_typed(example.layer, 10, 2, wrong[i], GGML_TYPE_F32, &op), FFF_GGML_ERROR_TYPE,
-               "tokens that libfff does not have");
-        expect(fff_ggml_operator_create_typed(example.layer, 10, 2, GGML_TYPE_F32, wrong[i], &op), FFF_GGML_ERROR_TYPE,
-               "outputs that libfff does not have");
+        example_expect(fff_ggml_operator_create_typed(example.layer, 10, 2, wrong[i], GGML_TYPE_F32, &op),
+                       FFF_GGML_ERROR_TYPE, "tokens that libfff does not have");
+        example_expect(fff_ggml_operator_create_typed(example.layer, 10, 2, GGML_TYPE_F32, wrong[i], &op),
+                       FFF_GGML_ERROR_TYPE, "outputs that libfff does not have");
     }
     bool none = op == NULL;
     must(fff_ggml_operator_create_typed(example.layer, 10, 2, GGML_TYPE_F16, GGML_TYPE_BF16, &op), "operator");
     struct ggml_tensor *x = ggml_new_tensor_2d(ctx, GGML_TYPE_F16, 8, 10), *y = NULL;
     memset(x->data, 0, ggml_nbytes(x));
-    expect(fff_ggml_forward(ctx, op, ggml_new_tensor_2d(ctx, GGML_TYPE_F32, 8, 10), &y), FFF_GGML_ERROR_TYPE, "F32");
-    expect(fff_ggml_forward(ctx, op, ggml_new_tensor_2d(ctx, GGML_TYPE_BF16, 8, 10), &y), FFF_GGML_ERROR_TYPE, "BF16");
-    expect(fff_ggml_forward(ctx, op, ggml_view_2d(ctx, x, 8, 2, 17, 0), &y), FFF_GGML_ERROR_STRIDE, "odd bytes");
-    expect(fff_ggml_forward(ctx, op, ggml_view_2d(ctx, x, 8, 8, 8, 0), &y), FFF_GGML_ERROR_STRIDE, "rows over others");
+    example_expect(fff_ggml_forward(ctx, op, ggml_new_tensor_2d(ctx, GGML_TYPE_F32, 8, 10), &y), FFF_GGML_ERROR_TYPE,
+                   "F32");
+    example_expect(fff_ggml_forward(ctx, op, ggml_new_tensor_2d(ctx, GGML_TYPE_BF16, 8, 10), &y), FFF_GGML_ERROR_TYPE,
+                   "BF16");
+    example_expect(fff_ggml_forward(ctx, op, ggml_view_2d(ctx, x, 8, 2, 17, 0), &y), FFF_GGML_ERROR_STRIDE,
+                   "odd bytes");
+    example_expect(fff_ggml_forward(ctx, op, ggml_view_2d(ctx, x, 8, 8, 8, 0), &y), FFF_GGML_ERROR_STRIDE,
+                   "rows over others");
     none = none && y == NULL;
 
     y = example_node(ctx, op, x);
@@ -377,15 +371,16 @@ static void test_bad_tokens(void) {
     for (int64_t i = 0; i < ggml_nelements(y); i++) {
         nan = nan && isnan(ggml_bf16_to_fp32(((const ggml_bf16_t *)y->data)[i]));
     }
-    expect(fff_ggml_operator_status(op), FFF_ERROR_OVERLAP, "an output over its input");
+    example_expect(fff_ggml_operator_status(op), FFF_ERROR_OVERLAP, "an output over its input");
     y->data = own;
     x->type = GGML_TYPE_BF16;
     example_compute(graph, 2);
-    expect(fff_ggml_operator_status(op), FFF_GGML_ERROR_TYPE, "an input whose type was changed");
+    example_expect(fff_ggml_operator_status(op), FFF_GGML_ERROR_TYPE, "an input whose type was changed");
     x->type = GGML_TYPE_F16;
     example_compute(graph, 2);
-    expect(fff_ggml_operator_status(op), FFF_OK, "the graph repaired");
-    example_check(refused && none && nan, "bad types of tokens are refused, failures of 16-bit nodes give NaN");
+    example_expect(fff_ggml_operator_status(op), FFF_OK, "the graph repaired");
+    example_check(example_all_expected() && none && nan,
+                  "bad types of tokens are refused, failures of 16-bit nodes give NaN");
     ggml_free(ctx);
     fff_ggml_operator_destroy(op);
     example_free(&example);
