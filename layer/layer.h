@@ -67,7 +67,7 @@ static inline struct fff_trees fff_some_trees(const struct fff_trees *all, size_
     struct fff_trees some = *all;
     size_t rows = first * all->node_count;
     some.input_rows += rows * all->row_stride;
-    some.output_rows += rows * all->row_stride;
+    some.output_rows += rows * all->output_row_stride;
     some.biases += rows;
     if (all->input_scales != NULL) {
         some.input_scales += rows;
