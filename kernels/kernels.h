@@ -159,6 +159,10 @@ struct fff_row_kernels {
 /* activations[i] = activation(logits[i]); the two may be the same memory. */
 typedef void fff_activate_function(fff_activation activation, size_t count, const float *logits, float *activations);
 
+/* gradients[i] = upstream[i] * activation'(logits[i]); gradients may be the same memory as either of the others. */
+typedef void fff_differentiate_function(fff_activation activation, size_t count, const float *logits,
+                                        const float *upstream, float *gradients);
+
 /* A token for I8 rows: fff_quantised_bytes(width) bytes, aligned to 64, in the instruction set's own form, with `scale`
  * so that input[j] is about integer[j] * scale (docs/numerics.md). */
 typedef void fff_quantise_function(size_t width, const float *input, unsigned char *quantised);
@@ -174,6 +178,7 @@ struct fff_kernels {
     fff_quantise_function *quantise;
     fff_widen_function *widen;
     fff_narrow_function *narrow;
+    fff_differentiate_function *differentiate;
 };
 
 #ifdef __cplusplus

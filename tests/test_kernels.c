@@ -519,6 +519,55 @@ static void test_activate(void **test_state) {
     situation[0] = '\0';
 }
 
+/* For every count and kind of numbers, the upstream of another kind than the logits; and in place of either. */
+static void test_differentiate(void **test_state) {
+    enum { COUNTS = 70, SWEEP = 1 << 20 };
+    const struct test *test = *test_state;
+    const struct fff_kernels *kernels = test->kernels;
+    skip_unless_usable(test);
+    uint64_t state = test_random("differentiate");
+    static float logits_swept[SWEEP], swept[SWEEP], expected_swept[SWEEP];
+    for (int a = 0; a < FFF_ACTIVATION_COUNT; a++) {
+        fff_activation activation = (fff_activation)a;
+        for (size_t count = 0; count <= COUNTS; count++) {
+            for (int kind = 0; kind < FILL_KINDS; kind++) {
+                enum fill other = (enum fill)random_below(&state, FILL_KINDS);
+                struct guarded logits = guarded_allocate(count * sizeof(float));
+                struct guarded upstream = guarded_allocate(count * sizeof(float));
+                struct guarded actual = guarded_allocate(count * sizeof(float));
+                float expected[COUNTS];
+                snprintf(situation, sizeof situation, "activation %d, %zu logits, %s, upstream %s", a, count,
+                         fill_name((enum fill)kind), fill_name(other));
+                fill_floats((enum fill)kind, logits.data, count, &state);
+                fill_floats(other, upstream.data, count, &state);
+                fff_kernels_generic.differentiate(activation, count, logits.data, upstream.data, expected);
+                kernels->differentiate(activation, count, logits.data, upstream.data, actual.data);
+                assert_same_floats(actual.data, expected, count, "gradients");
+                if (count > 0) {
+                    memcpy(actual.data, upstream.data, count * sizeof(float));
+                }
+                kernels->differentiate(activation, count, logits.data, actual.data, actual.data);
+                assert_same_floats(actual.data, expected, count, "gradients in place of upstream");
+                kernels->differentiate(activation, count, logits.data, upstream.data, logits.data);
+                assert_same_floats(logits.data, expected, count, "gradients in place of logits");
+                guarded_free(&actual);
+                guarded_free(&upstream);
+                guarded_free(&logits);
+            }
+        }
+        snprintf(situation, sizeof situation, "activation %d, the sweep", a);
+        uint32_t bits = (uint32_t)random_bits(&state);
+        for (size_t i = 0; i < SWEEP; i++, bits += UINT32_MAX / SWEEP) {
+            memcpy(&logits_swept[i], &bits, sizeof bits);
+            swept[i] = i % 2 == 0 ? 1.0f : -0.7f;
+        }
+        fff_kernels_generic.differentiate(activation, SWEEP, logits_swept, swept, expected_swept);
+        kernels->differentiate(activation, SWEEP, logits_swept, swept, swept);
+        assert_same_floats(swept, expected_swept, SWEEP, "gradients over all bit patterns");
+    }
+    situation[0] = '\0';
+}
+
 /* Every 16-bit number, and floats of every kind, in runs of every length. */
 static void test_convert(void **test_state) {
     enum { ALL = 1 << 16, MOST = 70 };
@@ -589,7 +638,7 @@ int main(void) {
         {"accumulate", check_accumulate}, {"roots", check_roots},       {"add_roots", check_add_roots},
     };
     enum { KERNELS = sizeof kernels / sizeof *kernels, SETS = sizeof sets / sizeof *sets };
-    enum { MOST = SETS * (KERNELS * (FFF_WEIGHT_TYPE_COUNT + 1) + 3) };
+    enum { MOST = SETS * (KERNELS * (FFF_WEIGHT_TYPE_COUNT + 1) + 4) };
     static struct test about[MOST];
     static char names[MOST][64];
     struct CMUnitTest tests[MOST];
@@ -623,6 +672,10 @@ int main(void) {
             about[count] = (struct test){"activate", NULL, sets[i].kernels, FFF_WEIGHT_F32, false, sets[i].isa, NULL};
             snprintf(names[count], sizeof names[count], "activate/%s", sets[i].name);
             tests[count] = (struct CMUnitTest){names[count], test_activate, NULL, print_situation, &about[count]};
+            count++;
+            about[count] = (struct test){"differentiate", NULL, sets[i].kernels, FFF_WEIGHT_F32, false, sets[i].isa, NULL};
+            snprintf(names[count], sizeof names[count], "differentiate/%s", sets[i].name);
+            tests[count] = (struct CMUnitTest){names[count], test_differentiate, NULL, print_situation, &about[count]};
             count++;
             about[count] = (struct test){"convert", NULL, sets[i].kernels, FFF_WEIGHT_F32, false, sets[i].isa, NULL};
             snprintf(names[count], sizeof names[count], "convert/%s", sets[i].name);

@@ -145,8 +145,8 @@ typedef enum fff_sleef {
  * linked statically it is the file of the program or library that holds it. Valid while that is loaded. */
 FFF_API const char *fff_sleef_path(void);
 
-/* Probes the SLEEF functions of an instruction set: FFF_OK, or FFF_ERROR_SLEEF if one returns other bits than the
- * recorded ones. Fails as fff_isa_choose() does. */
+/* Probes the SLEEF functions of an instruction set, for all activations and derivatives: FFF_OK, or FFF_ERROR_SLEEF if
+ * one returns other bits than the recorded ones. Fails as fff_isa_choose() does. */
 FFF_API fff_status fff_sleef_check(fff_isa isa);
 
 /* ---- A layer --------------------------------------------------------------------------------- */
@@ -164,7 +164,8 @@ typedef enum fff_activation {
 } fff_activation;
 #define FFF_ACTIVATION_COUNT 6
 
-/* 1 if an activation is computed with SLEEF, 0 if not or if the value is none of them. Since 0.3. */
+/* 1 if an activation is computed with SLEEF, 0 if not or if the value is none of them. Since 0.3. (Its derivative is
+ * another matter: fff_differentiate().) */
 FFF_API int fff_activation_uses_sleef(fff_activation activation);
 
 /* Where a logit of exactly 0 goes. A NaN logit always goes left. */
@@ -416,6 +417,15 @@ FFF_API fff_status fff_sum_rows(const fff_layer *layer, size_t batch, size_t cou
  * rather call fff_sleef_check() once, and this with FFF_SLEEF_ANY. */
 FFF_API fff_status fff_activate(fff_isa isa, fff_activation activation, fff_sleef sleef, size_t count,
                                 const float *logits, float *activations);
+
+/* ---- Training --------------------------------------------------------------------------------- */
+
+/* gradients[i] = upstream[i] * activation'(logits[i]), with the same bits on every instruction set. Since 0.5. The
+ * derivative of RELU and RELU2 at 0 is 0; at an infinity it is the limit; of a NaN it is NaN, but 1 for IDENTITY.
+ * Gradients may be the same memory as upstream or logits; any other overlap with them is FFF_ERROR_OVERLAP. The
+ * derivatives of GELU, GELU_TANH and SILU use SLEEF's exp, which FFF_SLEEF_RECORDED probes as for fff_activate(). */
+FFF_API fff_status fff_differentiate(fff_isa isa, fff_activation activation, fff_sleef sleef, size_t count,
+                                     const float *logits, const float *upstream, float *gradients);
 
 #ifdef __cplusplus
 }
