@@ -49,6 +49,7 @@ struct fff_layer {
     size_t input_width, output_width;
     size_t path_length; /* of all parts */
     fff_isa isa;
+    bool any_sleef;           /* whichever SLEEF is loaded will do */
     const float *output_bias; /* in `memory`; NULL: none */
     size_t memory_size;       /* of `memory`, in bytes */
     void *memory;             /* all parts' weights */
