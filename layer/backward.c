@@ -24,6 +24,7 @@ enum {
     CHUNK_ENTRIES = 1 << 17, /* of a chunk's paths, more or less */
     GATHERED = 1024,         /* entries of tokens whose input gradients are computed at once, more or less */
     LEAST_ENTRIES = 64,      /* of a task, about */
+    LEAST_BLOCK = 16,        /* tokens whose inputs stay in L2 */
     LEAST_COLUMNS = 64,      /* of a task's share of rows */
     LINE = FFF_WORKSPACE_ALIGNMENT,
 };
@@ -241,8 +242,10 @@ static void add_tokens(const struct columns *columns, size_t count, const uint32
     }
 }
 
-/* A task's part of the weights' gradients: some columns of some rows. */
+/* A task's part of the weights' gradients: some columns of some rows, of a block of tokens, whose inputs and output
+ * gradients stay in L2. */
 struct share {
+    size_t first_token, end_token;
     size_t first_row, end_row; /* of those that were met */
     size_t input_column, output_column;
     struct columns inputs, output_gradients;
@@ -250,7 +253,39 @@ struct share {
     float *constants; /* room for a float a token */
 };
 
-static void fetch_gradient(const struct share *share, const fff_gradients *to, size_t place) {
+/* The first of a row's entries whose token is not below this one. */
+static size_t first_entry_of(const struct fff_visits *visits, size_t row, size_t token) {
+    size_t first = visits->starts[row], end = visits->starts[row + 1];
+    while (first < end) {
+        size_t middle = first + (end - first) / 2;
+        if (visits->tokens[middle] < token) {
+            first = middle + 1;
+        } else {
+            end = middle;
+        }
+    }
+    return first;
+}
+
+/* The tokens of the block that have met a row. */
+struct meeting {
+    size_t row, at, count; /* sorted entries */
+};
+
+/* The first row from `row` on that any have met, or `end_row`. */
+static struct meeting next_meeting(const struct fff_visits *visits, const struct share *share, size_t row) {
+    struct meeting meeting = {.row = row};
+    for (; meeting.row < share->end_row; meeting.row++) {
+        meeting.at = first_entry_of(visits, meeting.row, share->first_token);
+        meeting.count = first_entry_of(visits, meeting.row, share->end_token) - meeting.at;
+        if (meeting.count > 0) {
+            break;
+        }
+    }
+    return meeting;
+}
+
+static void fetch_gradients(const struct share *share, const fff_gradients *to, size_t place) {
     if (to->input_weights.data != NULL) {
         fff_fetch_l2(to->input_weights.data + place * to->input_weights.stride + share->input_column,
                      share->inputs.count * sizeof(float));
@@ -261,25 +296,26 @@ static void fetch_gradient(const struct share *share, const fff_gradients *to, s
     }
 }
 
-/* Of one row's neuron, which `count` tokens have met. */
-static void weight_gradient(const struct backward *backward, const struct share *share, size_t row) {
+/* Of that row's neuron. */
+static void weight_gradient(const struct backward *backward, const struct share *share, const struct meeting *meeting) {
     const struct fff_visits *visits = &backward->visits;
     const fff_gradients *to = backward->gradients;
-    size_t at = visits->starts[row], count = visits->starts[row + 1] - at, place = backward->places[row];
+    size_t row = meeting->row, at = meeting->at, count = meeting->count, place = backward->places[row];
     const uint32_t *tokens = visits->tokens + at;
+    unsigned write = at > visits->starts[row] ? FFF_WRITE_CONTINUE : backward->write;
     if (to->biases != NULL && share->biases) {
-        float sum = (backward->write & FFF_WRITE_CONTINUE) != 0 ? to->biases[place] : 0.0f;
+        float sum = (write & FFF_WRITE_CONTINUE) != 0 ? to->biases[place] : 0.0f;
         for (size_t i = 0; i < count; i++) {
             sum += backward->slopes[at + i];
         }
         to->biases[place] = sum;
     }
     if (to->input_weights.data != NULL) {
-        add_tokens(&share->inputs, count, tokens, backward->slopes + at, backward->write,
+        add_tokens(&share->inputs, count, tokens, backward->slopes + at, write,
                    to->input_weights.data + place * to->input_weights.stride + share->input_column);
     }
     if (to->output_weights.data != NULL) {
-        add_tokens(&share->output_gradients, count, tokens, backward->activations + at, backward->write,
+        add_tokens(&share->output_gradients, count, tokens, backward->activations + at, write,
                    to->output_weights.data + place * to->output_weights.stride + share->output_column);
     }
     size_t width = backward->part->leaves.width;
@@ -287,7 +323,7 @@ static void weight_gradient(const struct backward *backward, const struct share 
         for (size_t i = 0; i < count; i++) {
             share->constants[i] = backward->part->factor;
         }
-        add_tokens(&share->output_gradients, count, tokens, share->constants, backward->write,
+        add_tokens(&share->output_gradients, count, tokens, share->constants, write,
                    to->leaf_output_biases.data + place / width * to->leaf_output_biases.stride + share->output_column);
     }
 }
@@ -303,6 +339,12 @@ static void bias_gradient(const struct backward *backward, const struct share *s
         add_tokens(&share->output_gradients, count, tokens, share->constants, FFF_WRITE_CONTINUE,
                    backward->gradients->output_bias + share->output_column);
     }
+}
+
+/* Tokens whose inputs and output gradients take half of L2. */
+static size_t block_of(const struct backward *backward) {
+    size_t bytes = (backward->layer->input_width + backward->layer->output_width) * sizeof(float);
+    return fff_max(backward->part->l2_bytes / 2 / bytes, LEAST_BLOCK);
 }
 
 /* Task `index`'s share of the weights' gradients: as many columns as there are tasks for, and where those are too few,
@@ -324,11 +366,17 @@ static void weight_gradients_of(const struct backward *backward, size_t index, u
                                     column, &share.input_column);
     share.output_gradients = share_of_columns(backward, backward->output_gradient, backward->output_gradient_stride,
                                               layer->output_width, across, column, &share.output_column);
-    for (size_t row = first; row < end; row++) {
-        if (row + 1 < end) {
-            fetch_gradient(&share, backward->gradients, backward->places[row + 1]);
+    size_t block = block_of(backward);
+    for (size_t token = 0; token < visits->token_count; token += block) {
+        share.first_token = token;
+        share.end_token = fff_min(token + block, visits->token_count);
+        for (struct meeting now = next_meeting(visits, &share, first), next; now.row < end; now = next) {
+            next = next_meeting(visits, &share, now.row + 1);
+            if (next.row < end) {
+                fetch_gradients(&share, backward->gradients, backward->places[next.row]);
+            }
+            weight_gradient(backward, &share, &now);
         }
-        weight_gradient(backward, &share, row);
     }
     if (backward->gradients->output_bias != NULL && some == 0) {
         bias_gradient(backward, &share, (uint32_t *)(void *)(slice + backward->layout.gathered_rows));
@@ -434,8 +482,7 @@ static void sort_chunk(struct backward *backward, size_t count) {
         .tokens = (uint32_t *)(void *)(memory + layout->tokens),
         .starts = (uint32_t *)(void *)(memory + layout->starts),
     };
-    fff_sort_visits(backward->part, count, backward->nodes, backward->node_stride,
-                    &backward->visits);
+    fff_sort_visits(backward->part, count, backward->nodes, backward->node_stride, &backward->visits);
 }
 
 /* `count` tokens from the call's `first` on, for part `index`, whose entries begin at `entry`. */
