@@ -131,7 +131,7 @@ if [ "$machine" = x86_64 ]; then
     echo "Older CPUs, the same binaries (QEMU)"
     export FFF_TEST_SHORT=1
     # what depends on instructions: files and tokenizers are read alike on any CPU
-    instructions='kernels batch forest runner dispatch errors layer overlap golden narrow no_allocation typed old_header old_header_0_3 sleef
+    instructions='kernels batch borrow forest runner dispatch errors layer overlap golden narrow no_allocation typed old_header old_header_0_3 old_header_0_4 sleef
         sleef_fake bert gelu fingerprint store'
     FFF_EXPECT_ISA=generic suite "Nehalem" build-gcc $instructions --wrapper 'qemu-x86_64 -cpu Nehalem'
     FFF_EXE_WRAPPER='qemu-x86_64 -cpu Nehalem' suite "Nehalem, the command" build-gcc tool

@@ -48,7 +48,7 @@ extern "C" {
 #endif
 
 #define FFF_VERSION_MAJOR 0
-#define FFF_VERSION_MINOR 4
+#define FFF_VERSION_MINOR 5
 #define FFF_VERSION_PATCH 0
 
 #define FFF_API __attribute__((visibility("default")))
@@ -270,6 +270,13 @@ typedef struct fff_layer_desc {
     const float *output_bias; /* output_width floats that outputs begin from, of the first part only; NULL: zeros */
     const struct fff_layer_desc *next; /* NULL, or another part of the layer: its sums are added after this one's.
                                         * Widths must be the same, and isa, sleef and allocator zero or the same. */
+    /* Since 0.5. 1: the layer keeps no copy of this part's rows and biases, but reads the caller's whenever it is used:
+     * those of input_weights, biases, output_weights, leaf_weights, leaf_biases, leaf_output_biases, and output_bias.
+     * They may change between calls, as in training, and must stay until the layer is destroyed; no call may write to
+     * them. Thresholds and factor are copied. Given and stored types must be float32, else FFF_ERROR_OPTION; the
+     * columns of a row must lie side by side, and rows of leaves, too, one stride apart, else FFF_ERROR_STRIDE. All
+     * results are those of the layer that keeps a copy. Parts may differ in this. */
+    int borrow;
 } fff_layer_desc;
 
 typedef struct fff_layer fff_layer; /* opaque and immutable */
@@ -278,7 +285,7 @@ typedef struct fff_layer fff_layer; /* opaque and immutable */
 FFF_API size_t fff_nodes_per_tree(size_t depth);
 
 /* Makes a layer: checks the description and packs the weights (a copy; the caller's may go
- * afterwards). trees * nodes must be below 2^32. On success *layer is owned by the caller until
+ * afterwards, unless it borrows them). trees * nodes must be below 2^32. On success *layer is owned by the caller until
  * fff_layer_destroy(); on failure *layer is untouched. NaN and infinity in weights are legal, but not where int8 is to
  * be stored; a finite weight that is infinite as a float16 is FFF_ERROR_WEIGHT, too, as is -128 in given int8 weights.
  * fff_layer_memory() says how much memory it will take.
@@ -303,7 +310,8 @@ FFF_API size_t fff_layer_path_length(const fff_layer *layer);
  * only. If both parts come to at most 64 bytes, the row takes the next power of two; else each is rounded up to a
  * multiple of 64, and 128 are added if that makes a multiple of 4096. A row of int8 input weights takes 12 more, one of
  * int8 output weights 4, a threshold 4. Exact routes take 8 more a node, and its float32 input row, padded likewise,
- * unless the stored type holds the given weights without loss. Output biases are rows of floats. On top comes less than
+ * unless the stored type holds the given weights without loss. Output biases are rows of floats. Of what is borrowed
+ * there is nothing, and of biases that were not given, zeros. On top comes less than
  * 1 KB, and 2 KB for each part of the layer; then all is rounded up to a multiple of 2 MB, if it is more than that. */
 FFF_API size_t fff_layer_memory(const fff_layer *layer);
 
