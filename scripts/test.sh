@@ -123,7 +123,7 @@ suite "clang" build-clang --no-suite script
 check "clang: exports, and where AVX is" scripts/check_library.sh build-clang
 
 group "Link-time optimisation"
-build build-lto -Db_lto=true
+build build-lto -Db_lto=true -Dbench=disabled
 suite "lto" build-lto --no-suite script
 check "lto: exports, and where AVX is" scripts/check_library.sh build-lto
 
@@ -132,11 +132,11 @@ build build-generic -Disas=[]
 suite "generic" build-generic --no-suite script
 
 group "Address and undefined-behaviour sanitizers"
-build build-asan -Db_sanitize=address,undefined -Dbuildtype=debugoptimized
+build build-asan -Db_sanitize=address,undefined -Dbuildtype=debugoptimized -Dbench=disabled
 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 ASAN_OPTIONS=detect_leaks=1 suite "sanitizers" build-asan
 
 group "Thread sanitizer"
-build build-tsan -Db_sanitize=thread -Dbuildtype=debugoptimized
+build build-tsan -Db_sanitize=thread -Dbuildtype=debugoptimized -Dbench=disabled
 FFF_TEST_SHORT=1 suite "thread sanitizer" build-tsan layer batch forest runner
 
 if [ "$machine" = x86_64 ]; then

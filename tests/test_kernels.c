@@ -424,8 +424,8 @@ static void test_rows(void **test_state) {
                                     fff_kernels_generic.rows[test->type], test->type};
     skip_unless_usable(test);
     uint64_t state = test_random(test->kernel);
-    /* For emulators a part of the widths, by an odd step, which meets all remainders that a vector leaves: of narrow types,
-     * which differ in how a row is loaded, a smaller one. */
+    /* For emulators a part of the widths, by an odd step, which meets all remainders that a vector leaves: of narrow
+     * types, which differ in how a row is loaded, a smaller one. */
     size_t step = getenv("FFF_TEST_SHORT") == NULL ? 1 : test->type == FFF_WEIGHT_F32 ? 7 : 9;
     for (size_t i = step > 1 ? random_below(&state, step) : 0; i < WIDTHS; i += step) {
         for (int kind = 0; kind < FILL_KINDS; kind++) {
