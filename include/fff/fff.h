@@ -437,13 +437,13 @@ typedef struct fff_adam {
     uint64_t step;      /* 1 for the first */
 } fff_adam;
 
-/* A step of AdamW (arXiv 1711.05101, algorithm 2) for some rows of a matrix of weights, with what is the same on every
- * instruction set to the bit. Since 0.5. For each row, elementwise,
+/* A step of AdamW (arXiv 1711.05101, algorithm 2) for some rows of a matrix of weights, with the same bits on every
+ * instruction set. Since 0.5. For each row, elementwise,
  *
  *     m = beta1 m + (1 - beta1) g
  *     v = beta2 v + (1 - beta2) g^2
- *     w = w - learning_rate weight_decay w - learning_rate (m / (1 - beta1^step)) / (sqrt(v / (1 - beta2^step)) +
- * epsilon)
+ *     r = (m / (1 - beta1^step)) / (sqrt(v / (1 - beta2^step)) + epsilon)
+ *     w = w - learning_rate (weight_decay w + r)
  *
  * Rows that are not listed stay as they are: their moments do not fade, their weights do not decay, and when they are
  * listed next nothing is made up for.
