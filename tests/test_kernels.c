@@ -6,6 +6,7 @@
 #include "layer/pack.h"
 #include "tests/support.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -571,6 +572,46 @@ static void test_differentiate(void **test_state) {
     situation[0] = '\0';
 }
 
+/* For every width and kind of numbers, with the settings of a training and with any. */
+static void test_adam(void **test_state) {
+    enum { WIDEST = 70, MATRICES = 4 };
+    const struct test *test = *test_state;
+    skip_unless_usable(test);
+    uint64_t state = test_random("adam");
+    for (size_t width = 0; width <= WIDEST; width++) {
+        for (int kind = 0; kind < FILL_KINDS; kind++) {
+            struct fff_adam_factors factors = {0.9f, 0.1f, 0.999f, 0.001f, 10.0f, 1e-8f, 1e-3f, 0.99999f};
+            if (random_below(&state, 2) == 0) {
+                float any[8];
+                fill_floats((enum fill)kind, any, 8, &state);
+                factors = (struct fff_adam_factors){any[0], any[1], any[2], any[3], any[4], any[5], any[6], any[7]};
+            }
+            struct guarded rows[MATRICES]; /* gradient, weights, moments */
+            float expected[MATRICES][WIDEST];
+            for (int i = 0; i < MATRICES; i++) {
+                /* Second moments that are negative have no root: one time in two only. */
+                bool positive = i == 3 && random_below(&state, 2) == 0;
+                rows[i] = guarded_allocate(width * sizeof(float));
+                fill_floats((enum fill)kind, rows[i].data, width, &state);
+                for (size_t j = 0; j < width; j++) {
+                    float *value = (float *)rows[i].data + j;
+                    *value = positive ? fabsf(*value) : *value;
+                    expected[i][j] = *value;
+                }
+            }
+            snprintf(situation, sizeof situation, "width %zu, %s", width, fill_name((enum fill)kind));
+            fff_kernels_generic.adam(&factors, width, expected[0], expected[1], expected[2], expected[3]);
+            test->kernels->adam(&factors, width, rows[0].data, rows[1].data, rows[2].data, rows[3].data);
+            static const char *const names[MATRICES] = {"gradient", "weights", "first moment", "second moment"};
+            for (int i = 0; i < MATRICES; i++) {
+                assert_same_floats(rows[i].data, expected[i], width, names[i]);
+                guarded_free(&rows[i]);
+            }
+        }
+    }
+    situation[0] = '\0';
+}
+
 /* Every 16-bit number, and floats of every kind, in runs of every length. */
 static void test_convert(void **test_state) {
     enum { ALL = 1 << 16, MOST = 70 };
@@ -641,7 +682,7 @@ int main(void) {
         {"accumulate", check_accumulate}, {"roots", check_roots},       {"add_roots", check_add_roots},
     };
     enum { KERNELS = sizeof kernels / sizeof *kernels, SETS = sizeof sets / sizeof *sets };
-    enum { MOST = SETS * (KERNELS * (FFF_WEIGHT_TYPE_COUNT + 1) + 4) };
+    enum { MOST = SETS * (KERNELS * (FFF_WEIGHT_TYPE_COUNT + 1) + 5) };
     static struct test about[MOST];
     static char names[MOST][64];
     struct CMUnitTest tests[MOST];
@@ -679,6 +720,10 @@ int main(void) {
             about[count] = (struct test){"differentiate", NULL, sets[i].kernels, FFF_WEIGHT_F32, false, sets[i].isa, NULL};
             snprintf(names[count], sizeof names[count], "differentiate/%s", sets[i].name);
             tests[count] = (struct CMUnitTest){names[count], test_differentiate, NULL, print_situation, &about[count]};
+            count++;
+            about[count] = (struct test){"adam", NULL, sets[i].kernels, FFF_WEIGHT_F32, false, sets[i].isa, NULL};
+            snprintf(names[count], sizeof names[count], "adam/%s", sets[i].name);
+            tests[count] = (struct CMUnitTest){names[count], test_adam, NULL, print_situation, &about[count]};
             count++;
             about[count] = (struct test){"convert", NULL, sets[i].kernels, FFF_WEIGHT_F32, false, sets[i].isa, NULL};
             snprintf(names[count], sizeof names[count], "convert/%s", sets[i].name);

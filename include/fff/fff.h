@@ -76,7 +76,7 @@ typedef enum fff_status {
     FFF_ERROR_ALIGNMENT,         /* a pointer is not aligned for its element type */
     FFF_ERROR_OVERLAP,           /* input, output and workspace share memory */
     FFF_ERROR_WORKSPACE,         /* the workspace is smaller than fff_workspace_size() says */
-    FFF_ERROR_NODE,              /* a node index given to fff_accumulate() lies outside its tree */
+    FFF_ERROR_NODE,              /* a node index lies outside its tree; a row's outside its matrix, or out of order */
     FFF_ERROR_ISA_UNKNOWN,       /* no instruction set has that name */
     FFF_ERROR_ISA_NOT_BUILT,     /* the library was built without that instruction set */
     FFF_ERROR_ISA_NOT_SUPPORTED, /* this CPU, or its operating system, lacks that instruction set */
@@ -85,7 +85,7 @@ typedef enum fff_status {
     FFF_ERROR_SLEEF,             /* the SLEEF library that is loaded returns other bits than the recorded ones */
     FFF_ERROR_WEIGHT,            /* a weight does not fit the type that the layer is to store */
     FFF_ERROR_SCALE,             /* scales are missing where weights are int8, or one is not positive and finite */
-    FFF_ERROR_NUMBER,            /* a threshold or the part's factor is NaN or infinite */
+    FFF_ERROR_NUMBER,            /* a threshold or the part's factor is NaN or infinite; a setting is out of range */
     FFF_ERROR_PARTS, /* parts of a layer disagree on what they have in common, or are more than FFF_MAX_PARTS */
 } fff_status;
 
@@ -468,9 +468,11 @@ FFF_API fff_status fff_visited_rows(const fff_layer *layer, size_t part, size_t 
 /* The backward pass: of some loss, given its gradient by the outputs, g, those by inputs and weights. With what
  * fff_route() wrote for the batch, for each token and each neuron p on its path, z its logit, f the part's factor:
  *
- *     slope               = f (output_weights[p] . g) activation'(z)
- *     input gradient     += slope input_weights[p]             input_weights[p] += slope x
- *     biases[p]          += slope                              output_weights[p] += f activation(z) g
+ *     slope                          = f (output_weights[p] . g) activation'(z)
+ *     gradient of the input         += slope input_weights[p]
+ *     gradient of input_weights[p]  += slope x
+ *     gradient of biases[p]         += slope
+ *     gradient of output_weights[p] += f activation(z) g
  *
  * This is the gradient by hard routes, of which the routing itself has none, as in the published training code of the
  * path sum. Sums run over tokens in their order, over a path in its order, so gradients have the same bits on every
@@ -498,6 +500,41 @@ FFF_API fff_status fff_backward(const fff_layer *layer, size_t batch, const floa
  * derivatives of GELU, GELU_TANH and SILU use SLEEF's exp, which FFF_SLEEF_RECORDED probes as for fff_activate(). */
 FFF_API fff_status fff_differentiate(fff_isa isa, fff_activation activation, fff_sleef sleef, size_t count,
                                      const float *logits, const float *upstream, float *gradients);
+
+/* What fff_adam_rows() is told. Since 0.5. */
+typedef struct fff_adam {
+    size_t struct_size;  /* sizeof(fff_adam) */
+    float learning_rate; /* 0 or more, and finite, like epsilon and weight_decay */
+    float beta1, beta2;  /* 0 or more, and below 1 */
+    float epsilon;
+    float weight_decay; /* decoupled: weights shrink by learning_rate * weight_decay of themselves; 0 for none */
+    uint64_t step;      /* 1 for the first */
+} fff_adam;
+
+/* A step of AdamW (arXiv 1711.05101, algorithm 2) for some rows of a matrix of weights, with the same bits on every
+ * instruction set. Since 0.5. For each row, elementwise,
+ *
+ *     m = beta1 m + (1 - beta1) g
+ *     v = beta2 v + (1 - beta2) g^2
+ *     r = (m / (1 - beta1^step)) / (sqrt(v / (1 - beta2^step)) + epsilon)
+ *     w = w - learning_rate (weight_decay w + r)
+ *
+ * Rows that are not listed stay as they are: their moments do not fade, their weights do not decay, and when they are
+ * listed next nothing is made up for.
+ *
+ * rows       `count` rows of the weights, in ascending order, none of them twice, each below row_limit: else
+ *            FFF_ERROR_NODE. NULL: rows 0 to count - 1
+ * gradients  count x width: gradient i, at gradients + i * gradient_stride, is that of row rows[i]
+ * weights, first_moments, second_moments    row_limit x width; m and v begin as zeros
+ *
+ * Strides are at least width. The three matrices that change share no element with each other, with gradients or with
+ * rows, listed or not, though rows may interleave: else FFF_ERROR_OVERLAP. Settings that are out of range, or come to a
+ * rate that is no float, are FFF_ERROR_NUMBER. A count of 0 touches nothing; a width of 0 is FFF_ERROR_SHAPE.
+ * Runs on the calling thread; calls for different rows of the same matrices may run at the same time. */
+FFF_API fff_status fff_adam_rows(fff_isa isa, const fff_adam *settings, size_t count, const uint32_t *rows,
+                                 size_t row_limit, size_t width, const float *gradients, size_t gradient_stride,
+                                 float *weights, size_t weight_stride, float *first_moments, size_t first_stride,
+                                 float *second_moments, size_t second_stride);
 
 #ifdef __cplusplus
 }
