@@ -335,7 +335,9 @@ static void test_many_sequences(void **unused) {
     }
     const fff_bert_batch all = {SEQUENCES, LENGTH, ids, NULL};
     float *hidden = encode(model, &all);
-    for (size_t i = 0; i < SEQUENCES; i++) {
+    /* for emulators some of them, of every part of the batch */
+    size_t step = getenv("FFF_TEST_SHORT") != NULL ? 6 : 1;
+    for (size_t i = 0; i < SEQUENCES; i += step) {
         const fff_bert_batch one = {1, LENGTH, ids + i * LENGTH, NULL};
         float *alone = encode(model, &one);
         assert_near(hidden + i * values, alone, values, TOLERANCE, "one of many");
