@@ -32,13 +32,13 @@ static fff_status copy_settings(const fff_adam *given, fff_adam *settings) {
 }
 
 static bool in_range(const fff_adam *settings) {
-    const float finite[] = {settings->learning_rate, settings->epsilon, settings->weight_decay};
+    const double finite[] = {settings->learning_rate, settings->epsilon, settings->weight_decay};
     for (size_t i = 0; i < sizeof finite / sizeof *finite; i++) {
-        if (!(finite[i] >= 0.0f && isfinite(finite[i]))) {
+        if (!(finite[i] >= 0.0 && isfinite(finite[i]))) {
             return false;
         }
     }
-    return settings->beta1 >= 0.0f && settings->beta1 < 1.0f && settings->beta2 >= 0.0f && settings->beta2 < 1.0f &&
+    return settings->beta1 >= 0.0 && settings->beta1 < 1.0 && settings->beta2 >= 0.0 && settings->beta2 < 1.0 &&
            settings->step >= 1;
 }
 
@@ -56,18 +56,18 @@ static double power(double base, uint64_t exponent) {
 /* In float64, each rounded once to float32; false if one is no finite number. docs/numerics.md has them. Never inlined:
  * a compiler may move arithmetic, but no call, to before the environment is entered. */
 static __attribute__((noinline)) bool factors_of(const fff_adam *settings, struct fff_adam_factors *factors) {
-    double rate = (double)settings->learning_rate, beta1 = (double)settings->beta1, beta2 = (double)settings->beta2;
+    double rate = settings->learning_rate, beta1 = settings->beta1, beta2 = settings->beta2;
     *factors = (struct fff_adam_factors){
-        .keep_first = settings->beta1,
+        .keep_first = (float)beta1,
         .take_first = (float)(1.0 - beta1),
-        .keep_second = settings->beta2,
+        .keep_second = (float)beta2,
         .take_second = (float)(1.0 - beta2),
         .root_factor = (float)(1.0 / sqrt(1.0 - power(beta2, settings->step))),
-        .epsilon = settings->epsilon,
+        .epsilon = (float)settings->epsilon,
         .rate = (float)(rate / (1.0 - power(beta1, settings->step))),
-        .decay = (float)(1.0 - rate * (double)settings->weight_decay),
+        .decay = (float)(1.0 - rate * settings->weight_decay),
     };
-    return isfinite(factors->rate) && isfinite(factors->decay);
+    return isfinite(factors->rate) && isfinite(factors->decay) && isfinite(factors->epsilon);
 }
 
 static bool ascending(size_t count, const uint32_t *rows, size_t row_limit) {

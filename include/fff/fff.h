@@ -503,12 +503,12 @@ FFF_API fff_status fff_differentiate(fff_isa isa, fff_activation activation, fff
 
 /* What fff_adam_rows() is told. Since 0.5. */
 typedef struct fff_adam {
-    size_t struct_size;  /* sizeof(fff_adam) */
-    float learning_rate; /* 0 or more, and finite, like epsilon and weight_decay */
-    float beta1, beta2;  /* 0 or more, and below 1 */
-    float epsilon;
-    float weight_decay; /* decoupled: weights shrink by learning_rate * weight_decay of themselves; 0 for none */
-    uint64_t step;      /* 1 for the first */
+    size_t struct_size;   /* sizeof(fff_adam) */
+    double learning_rate; /* 0 or more, and finite, like epsilon and weight_decay */
+    double beta1, beta2;  /* 0 or more, and below 1 */
+    double epsilon;
+    double weight_decay; /* decoupled: weights shrink by learning_rate * weight_decay of themselves; 0 for none */
+    uint64_t step;       /* 1 for the first */
 } fff_adam;
 
 /* A step of AdamW (arXiv 1711.05101, algorithm 2) for some rows of a matrix of weights, with the same bits on every
