@@ -137,14 +137,14 @@ UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 ASAN_OPTIONS=detect_leaks=1 sui
 
 group "Thread sanitizer"
 build build-tsan -Db_sanitize=thread -Dbuildtype=debugoptimized -Dbench=disabled
-FFF_TEST_SHORT=1 suite "thread sanitizer" build-tsan layer batch forest runner
+FFF_TEST_SHORT=1 suite "thread sanitizer" build-tsan layer backward batch forest runner
 
 if [ "$machine" = x86_64 ]; then
     group "Older CPUs, the same binaries (QEMU)"
     export FFF_TEST_SHORT=1
     # what depends on instructions: files and tokenizers are read alike on any CPU
-    instructions='kernels batch borrow forest runner dispatch errors layer overlap golden narrow no_allocation typed old_header old_header_0_3 old_header_0_4 sleef
-        sleef_fake bert gelu fingerprint store'
+    instructions='kernels backward batch borrow forest runner adam differentiate dispatch errors layer overlap golden narrow no_allocation typed old_header old_header_0_3 old_header_0_4 sleef
+        sleef_fake bert gelu derivatives fingerprint store'
     libraries() {
         FFF_EXPECT_ISA=generic suite "Nehalem" build-gcc $instructions --wrapper 'qemu-x86_64 -cpu Nehalem'
         FFF_EXPECT_ISA=x86_avx2 suite "Haswell" build-gcc $instructions --wrapper 'qemu-x86_64 -cpu Haswell'
