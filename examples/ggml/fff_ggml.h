@@ -70,9 +70,8 @@ typedef struct fff_ggml_weights {
     const struct ggml_tensor *leaf_biases;
     const struct ggml_tensor *leaf_output_biases;
     /* Of either layer. */
-    const struct ggml_tensor
-        *thresholds;     /* [rows], of a leaf layer [trees * nodes]: what logits are compared with; NULL: 0 */
-    const float *factor; /* one number that multiplies what the part adds; NULL: 1 */
+    const struct ggml_tensor *thresholds;  /* [rows], of leaves [trees * nodes]: logits' limits; NULL: 0 */
+    const float *factor;                   /* one number that multiplies what the part adds; NULL: 1 */
     const struct ggml_tensor *output_bias; /* [output width], of the first part alone, or NULL */
     const struct fff_ggml_weights *next;   /* another part of the layer, whose sums are added; NULL: there is none */
 } fff_ggml_weights;
