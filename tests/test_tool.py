@@ -4,6 +4,7 @@ usage: test_tool.py FFF DATA_FOLDER      (FFF_EXE_WRAPPER in the environment: an
 """
 
 import json
+import math
 import os
 import pathlib
 import re
@@ -630,13 +631,81 @@ class LeafAndForestFiles(unittest.TestCase):
         self.refused(leaf, "'linear_in.weight' is a path sum's", "'w1s' a leaf layer's",
                      **{"linear_in.weight": self.f32([15, 24])})
         self.refused(leaf, "tensor 'path' is there", path=("I32", [20, 1, 4], bytes(320)))
-        for name in ["node_weights", "node_biases", "w1s", "b1s", "w2s", "b2s"]:
+        for name in ["node_biases", "b1s", "b2s"]:
             self.read(leaf)
             shape = self.tensors[name][1]
             count = len(self.tensors[name][2]) // 4
             self.refused(leaf, f"tensor '{name}' has dtype I8", **{name: ("I8", shape, bytes(count))})
         self.refused(GOLDEN[0], "'variant' is 'leaf'", "variant 'path'", metadata={"variant": "leaf"})
         self.refused(GOLDEN[0], "tensor 'output_with_b2' is there", output_with_b2=self.f32([16, 32]))
+
+    def int8(self, name, scales_shape, place):
+        """A tensor of the layer that was read, in I8, with scales that all differ, place(i) being that of element i; and
+        the same numbers in F32."""
+        shape, content = self.tensors[name][1], self.tensors[name][2]
+        values = struct.unpack(f"<{len(content) // 4}f", content)
+        count = math.prod(scales_shape)
+        scales = [2.0 ** -6 * (1 + i / count) for i in range(count)]
+        scales = struct.unpack(f"<{count}f", struct.pack(f"<{count}f", *scales))
+        integers = [max(-127, min(127, round(value / scales[place(i)]))) for i, value in enumerate(values)]
+        made = [integer * scales[place(i)] for i, integer in enumerate(integers)]
+        return ("I8", shape, struct.pack(f"<{len(values)}b", *integers)), self.f32(scales_shape, *scales), self.f32(shape, *made)
+
+    def leaf_outputs(self, depth, into, width, out):
+        """Of a leaf layer with ReLU and without b2s, of the F32 tensors that were read, by the definition."""
+        def floats(name):
+            content = self.tensors[name][2]
+            return struct.unpack(f"<{len(content) // 4}f", content)
+
+        nodes, node_biases, w1s, b1s, w2s, x = map(floats, ("node_weights", "node_biases", "w1s", "b1s", "w2s", "input"))
+        outputs = []
+        for token in (x[at:at + into] for at in range(0, len(x), into)):
+            node = 0
+            for _ in range(depth):
+                logit = sum(a * b for a, b in zip(token, nodes[node * into:])) + node_biases[node]
+                node = 2 * node + 1 + (logit >= 0)
+            leaf = node - (2 ** depth - 1)
+            hidden = [max(0, sum(token[i] * w1s[(leaf * into + i) * width + j] for i in range(into)) + b1s[leaf * width + j])
+                      for j in range(width)]
+            outputs += [sum(hidden[j] * w2s[(leaf * width + j) * out + column] for j in range(width)) for column in range(out)]
+        return self.f32([len(x) // into, out], *outputs)
+
+    def verified_with(self, source, **tensors):
+        """With these tensors in place of the file's, or beside them, and no other results than these."""
+        self.read(source)
+        for name in ("output", "output_with_b2"):
+            self.tensors.pop(name, None)
+        self.tensors |= tensors
+        self.write()
+        return self.verified(self.path)
+
+    def test_int8_leaves_and_parts(self):
+        """Each matrix of a leaf layer, and of a path sum among parts, in I8: verified as the float32 layer of those numbers."""
+        leaf = LEAVES[0]
+        self.read(leaf)
+        self.assertEqual((self.metadata["activation"].lower(), self.tensors["w1s"][1]), ("relu", [8, 24, 8]))
+        for name, scales, place in [("node_weights", [7], lambda i: i // 24), ("w2s", [8, 8], lambda i: i // 10),
+                                    ("w1s", [8, 8], lambda i: i // (24 * 8) * 8 + i % 8)]:
+            self.read(leaf)
+            tensor, factors, same = self.int8(name, scales, place)
+            self.tensors[name] = same
+            good = {name: tensor, name + "_scales": factors}
+            files = self.verified_with(leaf, **good, output=self.leaf_outputs(3, 24, 8, 10))
+            self.assertTrue(files)
+            self.refused(leaf, f"tensor '{name}_scales' is missing", **{name: tensor})
+            self.refused(leaf, f"tensor '{name}_scales' is there, but '{name}' has dtype F32", **{name + "_scales": factors})
+            self.refused(leaf, f"tensor '{name}_scales': dimension 0 is 3 where",
+                         **{name: tensor, name + "_scales": self.f32([3, *scales[1:]])})
+            count = math.prod(scales)
+            zero = self.f32(scales, *([0.5] * (count - 1)), 0)
+            self.refused(leaf, f"tensor '{name}_scales': element {count - 1} is 0", **{**good, name + "_scales": zero})
+            low = bytearray(tensor[2])
+            low[11] = 0x80
+            self.refused(leaf, f"tensor '{name}': element 11 is -128", **{**good, name: ("I8", tensor[1], bytes(low))})
+        for name, place in [("linear_in.weight", lambda i: i // 37), ("linear_out.weight", lambda i: i % 14)]:
+            self.read(FOREST)
+            tensor, factors, _ = self.int8("parts.1." + name, [14], place)
+            self.assertTrue(self.verified_with(FOREST, **{"parts.1." + name: tensor, f"parts.1.{name}_scales": factors}))
 
     def test_refused_thresholds_and_factors(self):
         nodes = 7
@@ -668,7 +737,8 @@ class LeafAndForestFiles(unittest.TestCase):
                      **{"parts.1.w1s": self.f32([1])})
         self.refused(FOREST, "'output_bias' is the whole layer's", **{"parts.1.output_bias": self.f32([9])})
         self.refused(FOREST, part + " is missing", without=["parts.1.linear_in.weight"])
-        self.refused(FOREST, part + " has dtype I8", **{"parts.1.linear_in.weight": ("I8", [14, 37], bytes(14 * 37))})
+        self.refused(FOREST, "tensor 'parts.1.linear_in.weight_scales' is missing",
+                     **{"parts.1.linear_in.weight": ("I8", [14, 37], bytes(14 * 37))})
         self.refused(FOREST, part + " has 13 rows", **{"parts.1.linear_in.weight": self.f32([13, 37])})
         self.refused(FOREST, "tensors 'parts.1.*' are 36 wide in and 9 out, those of part 0 37 and 9",
                      **{"parts.1.linear_in.weight": self.f32([14, 36])})
