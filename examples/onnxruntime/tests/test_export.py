@@ -283,6 +283,15 @@ class Leaves(unittest.TestCase):
                     self.assertTrue(same_bits(found, expected))
                     self.assertEqual(operators, ["LeafFFF"])
 
+    def test_path_sums_with_thresholds(self):
+        for routing in (">", ">="):
+            module = fff.torch.FFF(24, 16, depth=4, parallel_size=2, routing=routing, thresholds=torch.randn(62) / 4)
+            found, expected, operators = self.exported(module)
+            self.assertTrue(same_bits(found, expected))
+            self.assertEqual(operators, ["PathFFF"])
+            module.thresholds = None
+            self.assertFalse(same_bits(found, module(self.x).detach().numpy()))
+
     def test_the_authors_module(self):
         """Whether it adds b2s is found out."""
         for add_b2s in (False, True):
