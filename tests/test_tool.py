@@ -630,7 +630,8 @@ class LeafAndForestFiles(unittest.TestCase):
         self.refused(leaf, "'variant' is 'path'", "variant 'leaf'", metadata={"variant": "path"})
         self.refused(leaf, "'linear_in.weight' is a path sum's", "'w1s' a leaf layer's",
                      **{"linear_in.weight": self.f32([15, 24])})
-        self.refused(leaf, "tensor 'path' is there", path=("I32", [20, 1, 4], bytes(320)))
+        self.refused(leaf, "tensor 'path' has 3 dimensions where 2 are", path=("I32", [20, 1, 4], bytes(320)))
+        self.refused(leaf, "tensor 'path': dimension 1 is 4 where 11", path=("I32", [20, 4], bytes(320)))
         for name in ["node_biases", "b1s", "b2s"]:
             self.read(leaf)
             shape = self.tensors[name][1]
@@ -652,23 +653,26 @@ class LeafAndForestFiles(unittest.TestCase):
         return ("I8", shape, struct.pack(f"<{len(values)}b", *integers)), self.f32(scales_shape, *scales), self.f32(shape, *made)
 
     def leaf_outputs(self, depth, into, width, out):
-        """Of a leaf layer with ReLU and without b2s, of the F32 tensors that were read, by the definition."""
+        """Outputs and path of a leaf layer with ReLU and without b2s, of the F32 tensors that were read, by the definition."""
         def floats(name):
             content = self.tensors[name][2]
             return struct.unpack(f"<{len(content) // 4}f", content)
 
         nodes, node_biases, w1s, b1s, w2s, x = map(floats, ("node_weights", "node_biases", "w1s", "b1s", "w2s", "input"))
-        outputs = []
+        outputs, path = [], []
         for token in (x[at:at + into] for at in range(0, len(x), into)):
             node = 0
             for _ in range(depth):
+                path.append(node)
                 logit = sum(a * b for a, b in zip(token, nodes[node * into:])) + node_biases[node]
                 node = 2 * node + 1 + (logit >= 0)
             leaf = node - (2 ** depth - 1)
+            path += [2 ** depth - 1 + leaf * width + j for j in range(width)]
             hidden = [max(0, sum(token[i] * w1s[(leaf * into + i) * width + j] for i in range(into)) + b1s[leaf * width + j])
                       for j in range(width)]
             outputs += [sum(hidden[j] * w2s[(leaf * width + j) * out + column] for j in range(width)) for column in range(out)]
-        return self.f32([len(x) // into, out], *outputs)
+        tokens = len(x) // into
+        return self.f32([tokens, out], *outputs), ("I32", [tokens, depth + width], struct.pack(f"<{len(path)}i", *path))
 
     def verified_with(self, source, **tensors):
         """With these tensors in place of the file's, or beside them, and no other results than these."""
@@ -690,8 +694,8 @@ class LeafAndForestFiles(unittest.TestCase):
             tensor, factors, same = self.int8(name, scales, place)
             self.tensors[name] = same
             good = {name: tensor, name + "_scales": factors}
-            files = self.verified_with(leaf, **good, output=self.leaf_outputs(3, 24, 8, 10))
-            self.assertTrue(files)
+            output, path = self.leaf_outputs(3, 24, 8, 10)
+            self.assertTrue(self.verified_with(leaf, **good, output=output, path=path))
             self.refused(leaf, f"tensor '{name}_scales' is missing", **{name: tensor})
             self.refused(leaf, f"tensor '{name}_scales' is there, but '{name}' has dtype F32", **{name + "_scales": factors})
             self.refused(leaf, f"tensor '{name}_scales': dimension 0 is 3 where",
@@ -706,6 +710,36 @@ class LeafAndForestFiles(unittest.TestCase):
             self.read(FOREST)
             tensor, factors, _ = self.int8("parts.1." + name, [14], place)
             self.assertTrue(self.verified_with(FOREST, **{"parts.1." + name: tensor, f"parts.1.{name}_scales": factors}))
+
+    def test_paths_of_leaves_and_parts(self):
+        """A path in the file is held against the kernels'; what differs is named, be it no path at all."""
+        leaf = LEAVES[0]
+        self.read(leaf)
+        (kind, shape, content), entries = self.leaf_outputs(3, 24, 8, 10)[1], 11
+        right = struct.unpack(f"<{20 * entries}i", content)
+        self.assertTrue(self.verified_with(leaf, path=(kind, shape, content)))
+        last = 5 * entries + 2  # the last node of token 5
+        other = list(right)
+        other[last] = other[last] - 1 if other[last] % 2 == 0 else other[last] + 1
+        shifted, broken, negative = list(right), list(right), list(right)
+        other_leaf = (right[last + 1] - 7) // 8 ^ 1
+        shifted[last + 1:last + 9] = [7 + 8 * other_leaf + j for j in range(8)]
+        broken[last + 4] = 7
+        negative[last] = -1
+        for path, words in [(other, "at level 2: node"), (shifted, f"at level 3: node {7 + (other_leaf ^ 1)} here, node {7 + other_leaf} in the"),
+                            (broken, "at level 3"), (negative, "at level 2")]:
+            self.read(leaf)
+            self.tensors["path"] = (kind, shape, struct.pack(f"<{len(path)}i", *path))
+            self.write()
+            answer = run("verify", self.path)
+            self.assertEqual(answer.returncode, 1, answer.stdout + answer.stderr)
+            self.assertRegex(answer.stdout + answer.stderr, "take another way than the file's path, first token 5, in tree 0 " + words)
+        self.read(FOREST)
+        self.tensors["path"] = ("I32", [24, 26], bytes(24 * 26 * 4))
+        self.write()
+        answer = run("verify", self.path)
+        self.assertEqual(answer.returncode, 1, answer.stdout + answer.stderr)
+        self.assertIn("in tree 6 at level 1: node", (answer.stdout + answer.stderr).replace("\n", " "))
 
     def test_refused_thresholds_and_factors(self):
         nodes = 7
@@ -745,7 +779,7 @@ class LeafAndForestFiles(unittest.TestCase):
         self.refused(FOREST, "'parts.1.depth'", without=["parts.1.depth"])
         self.refused(FOREST, "the metadata lack 'activation'", without=["parts.2.activation"])
         self.refused(FOREST, "'variant' is 'leaf'", metadata={"variant": "leaf"})
-        self.refused(FOREST, "tensor 'path' is there", path=("I32", [24, 26, 1], bytes(24 * 26 * 4)))
+        self.refused(FOREST, "tensor 'path' has 3 dimensions", path=("I32", [24, 26, 1], bytes(24 * 26 * 4)))
         self.refused(FOREST, "tensor 'output_with_b2' is there", output_with_b2=self.f32([24, 9]))
 
 
