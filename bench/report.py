@@ -51,6 +51,7 @@ DEFAULT = [
     r"layer_stored/path_1x11/[\w+-]+/FAST/h768/b(1|8|64|512|4096|16384)/warm/uniform",
     # Leaf layers and layers of several parts.
     r"forest/[\w+]+/\w+/BEST/h768/b\d+",
+    r"train/\w+/\w+/BEST/h768/b\d+",
     # Every entry of the kernel tables for float32; for other types what depends on them most.
     rf"({ROW_KERNELS})/f32/\w+/h768/.*",
     r"(node_dot|descend|accumulate)/(bf16|f16|i8)/FAST/h768/(t1/|t4/)?(L2|DRAM)",
@@ -75,7 +76,7 @@ MEDIAN_VARIANCE = {2: 0.455, 3: 0.693, 4: 0.789, 5: 0.839}  # of so many normal 
 LAYER = re.compile(r"layer/path_(\d+)x(\d+)/(\w+)/h(\d+)/b(\d+)/(hot|warm|cold)/(\w+)")
 THREADS = re.compile(r"layer_threads/path_(\d+)x(\d+)/(\w+)/h(\d+)/b(\d+)/(warm|cold)/(\w+)/t(\d+)")
 STORED = re.compile(r"layer_stored/path_(\d+)x(\d+)/([\w+-]+)/(\w+)/h(\d+)/b(\d+)/(warm|cold)/(\w+)")
-FOREST = re.compile(r"forest/([\w+]+)/(\w+)/(\w+)/h(\d+)/b(\d+)")
+FOREST = re.compile(r"(?:forest|train)/([\w+]+)/(\w+)/(\w+)/h(\d+)/b(\d+)")
 ONE_LEAF_TREE = re.compile(r"leaf_1x(\d+)_w(\d+)")
 KERNEL = re.compile(rf"({ROW_KERNELS}|activate)/(f32|bf16|f16|i8)/")
 # Dense layers of a stored type; of two types, of the faster one. float16 has none.
@@ -646,6 +647,12 @@ def markdown(context, notes, rows, stored_rows, thread_rows, forest_rows, kernel
     if thread_rows:
         lines += ["## Threads", "", "The threads of a pool share each batch; every other figure here is of one thread on one core.", ""]
         lines += threads_table(thread_rows) + [""]
+    training = [row for row in forest_rows if row["model"].startswith("step_")]
+    forest_rows = [row for row in forest_rows if row not in training]
+    if training:
+        lines += ["## Training", "", "A step of one layer, forward and backward, with listed rows, beside that of its dense "
+                  "twin: six matrix products of the fastest library found, and GELU.", ""]
+        lines += forest_table(training) + [""]
     if forest_rows:
         lines += ["## Leaf layers and forests", "",
                   "leaf_KxD_wN: K trees of depth D, which only route, with leaves of N neurons. Beside it a path sum whose "
