@@ -76,7 +76,7 @@ struct Weights {
         trees.biases = biases.data();
         trees.input_scales = scales.data();
         trees.input_sums = sums.data();
-        trees.row_stride = row_bytes(type, width);
+        trees.row_stride = trees.output_row_stride = row_bytes(type, width);
         trees.input_bytes = trees.output_bytes = fff_row_bytes(type, width);
         trees.input_width = width;
         trees.output_width = width;
@@ -271,7 +271,7 @@ const size_t ROOTS = 16;
 fff_trees some_roots(const fff_trees &all, size_t first) {
     fff_trees some = all;
     some.input_rows += first * all.row_stride;
-    some.output_rows += first * all.row_stride;
+    some.output_rows += first * all.output_row_stride;
     some.biases += first;
     some.input_scales += first;
     some.input_sums += first;

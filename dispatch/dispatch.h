@@ -18,6 +18,9 @@ const struct fff_kernels *fff_kernels_of(fff_isa isa);
  * instruction set is one that was chosen. */
 fff_status fff_sleef_check_activation(fff_isa isa, fff_activation activation);
 
+/* Likewise, if what its derivative needs does. */
+fff_status fff_sleef_check_derivative(fff_isa isa, fff_activation activation);
+
 #ifdef __cplusplus
 }
 #endif

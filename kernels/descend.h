@@ -31,7 +31,7 @@ struct fff_descent {
     const struct fff_trees *trees;
     const void *input;
     const float *tail;
-    /* What to prefetch at row r: `fetched` bytes, as far beyond fetch_from as row r is beyond row 0. */
+    /* What to prefetch at row r: `fetched` bytes, from fetch_from + r * output_row_stride on. */
     const unsigned char *fetch_from;
     size_t fetched;
     uint32_t *nodes;
@@ -46,7 +46,7 @@ FFF_INLINE uint32_t fff_visit(const struct fff_descent *descent, size_t tree, si
     float logit = row_logit(trees, row, descent->input, descent->tail);
     descent->nodes[entry] = node;
     descent->logits[entry] = logit;
-    fff_fetch_l1(descent->fetch_from + row * trees->row_stride, descent->fetched);
+    fff_fetch_l1(descent->fetch_from + row * trees->output_row_stride, descent->fetched);
     return fff_child(node, logit, fff_threshold_of(trees, row));
 }
 
@@ -65,7 +65,7 @@ FFF_INLINE void fff_fetch_rest(const struct fff_descent *descent) {
     for (size_t first = descent->fetched; first < trees->output_bytes; first += FFF_BYTES_AT_ONCE) {
         size_t left = trees->output_bytes - first;
         for (size_t level = trees->near_levels; level < trees->level_count; level++) {
-            fff_fetch_l1(trees->output_rows + descent->nodes[level] * trees->row_stride + first,
+            fff_fetch_l1(trees->output_rows + descent->nodes[level] * trees->output_row_stride + first,
                          fff_min(left, FFF_BYTES_AT_ONCE));
         }
     }
@@ -78,12 +78,14 @@ static void KERNEL(descend)(const struct fff_trees *trees, const void *input, bo
         fff_pad_tail(input, trees->input_width, tail);
     }
     struct fff_descent descent = {trees, input, tail, trees->output_rows, 0, nodes, logits};
+    size_t ahead = 0; /* bytes that are prefetched of the third input row to come */
     if (fetch_output && trees->level_count > 1) {
         size_t half = trees->output_bytes / 2; /* in whole lines */
         descent.fetched = (half + FFF_LINE_BYTES - 1) / FFF_LINE_BYTES * FFF_LINE_BYTES;
     } else if (fetch_output) { /* an address beyond the last row does no harm */
-        descent.fetch_from = trees->input_rows + FFF_ROWS_AHEAD * trees->row_stride;
-        descent.fetched = trees->row_stride;
+        descent.fetch_from = trees->output_rows + FFF_ROWS_AHEAD * trees->output_row_stride;
+        descent.fetched = trees->output_bytes;
+        ahead = trees->input_bytes;
     }
     if (trees->tree_count == 1) {
         uint32_t node = 0;
@@ -105,6 +107,7 @@ static void KERNEL(descend)(const struct fff_trees *trees, const void *input, bo
         for (size_t tree = 0; tree < trees->tree_count; tree++) {
             uint32_t *node = &nodes[tree * trees->level_count + level];
             uint32_t child = fff_visit(&descent, tree, level, *node);
+            fff_fetch_l1(trees->input_rows + (tree + FFF_ROWS_AHEAD) * trees->row_stride, ahead);
             if (level + 1 < trees->level_count) {
                 node[1] = child;
             }

@@ -106,12 +106,12 @@ FFF_INLINE void fff_sum_integers(const struct fff_trees *trees, size_t count, co
         const unsigned char *rows = trees->output_rows;
         for (size_t tree = 0; tree < trees->tree_count; tree++, nodes += levels, factors += levels) {
             for (size_t level = 0; level < levels; level++) {
-                path.rows[level] = rows + nodes[level] * trees->row_stride;
+                path.rows[level] = rows + nodes[level] * trees->output_row_stride;
             }
             path.rows[levels] = path.rows[levels - 1];
             quantise_factors(factors, levels, &path);
             fff_sum_path(&path, trees->output_width, steps, tree > 0 || (write & FFF_WRITE_CONTINUE) != 0, stream, y);
-            rows += trees->node_count * trees->row_stride;
+            rows += trees->node_count * trees->output_row_stride;
         }
     }
 }

@@ -51,18 +51,20 @@ enum { FFF_DOT_TILE_ROWS = 3, FFF_DOT_TILE_TOKENS = 4 };
 enum { FFF_ROW_STEP = 32 };
 
 /* The weights of a layer as kernels see them. Row r = tree * node_count + node has its input weights at
- * input_rows + r * row_stride and, side by side with them, its output weights at output_rows + r * row_stride, each
- * aligned for its elements: rows that fill more than a line begin with one (layer/pack.c), narrower ones share it.
+ * input_rows + r * row_stride and its output weights at output_rows + r * output_row_stride, each aligned for its
+ * elements. In packed layers the two lie side by side: rows that fill more than a line begin with one (layer/pack.c),
+ * narrower ones share it.
  * Kernels may read weights up to the next multiple of FFF_ROW_STEP columns from where a row's begin, of I8 input rows
- * of twice that, whatever it is that lies behind them; but it must not matter, were it NaN. Of the caller's input and
- * output they read only what is there. */
+ * of twice that, whatever it is that lies behind them; but it must not matter, were it NaN. Those of `exact_f32` read
+ * nothing behind a row, nor do any of the caller's input and output. */
 struct fff_trees {
     const unsigned char *input_rows;
     const unsigned char *output_rows;
     const float *biases;       /* one a row */
     const float *input_scales; /* I8 input rows: one a row */
     const int64_t *input_sums; /* and the sum of its integers */
-    size_t row_stride;         /* in bytes */
+    size_t row_stride;         /* from input row to input row, in bytes */
+    size_t output_row_stride;  /* from output row to output row */
     size_t input_bytes;        /* of an input row */
     size_t output_bytes;       /* of an output row */
     size_t input_width;
@@ -157,6 +159,10 @@ struct fff_row_kernels {
 /* activations[i] = activation(logits[i]); the two may be the same memory. */
 typedef void fff_activate_function(fff_activation activation, size_t count, const float *logits, float *activations);
 
+/* gradients[i] = upstream[i] * activation'(logits[i]); gradients may be the same memory as either of the others. */
+typedef void fff_differentiate_function(fff_activation activation, size_t count, const float *logits,
+                                        const float *upstream, float *gradients);
+
 /* A token for I8 rows: fff_quantised_bytes(width) bytes, aligned to 64, in the instruction set's own form, with `scale`
  * so that input[j] is about integer[j] * scale (docs/numerics.md). */
 typedef void fff_quantise_function(size_t width, const float *input, unsigned char *quantised);
@@ -167,10 +173,12 @@ typedef void fff_narrow_function(fff_weight_type type, size_t count, const float
 
 struct fff_kernels {
     const struct fff_row_kernels *rows[FFF_WEIGHT_TYPE_COUNT]; /* by fff_weight_type */
+    const struct fff_row_kernels *exact_f32; /* of F32 rows in the caller's memory: they read what rows hold, no more */
     fff_activate_function *activate;
     fff_quantise_function *quantise;
     fff_widen_function *widen;
     fff_narrow_function *narrow;
+    fff_differentiate_function *differentiate;
 };
 
 #ifdef __cplusplus

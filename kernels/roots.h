@@ -13,8 +13,9 @@
 /* Asks for the rows of a tile's roots, those of the trees from `first` on. */
 FFF_INLINE void fff_fetch_roots(const struct fff_trees *trees, size_t first, bool fetch_output) {
     for (size_t tree = first; tree < trees->tree_count && tree < first + FFF_DOT_TILE_ROWS; tree++) {
-        fff_fetch_l2(trees->input_rows + tree * trees->node_count * trees->row_stride,
-                     fetch_output ? trees->row_stride : trees->input_bytes);
+        size_t row = tree * trees->node_count;
+        fff_fetch_l2(trees->input_rows + row * trees->row_stride, trees->input_bytes);
+        fff_fetch_l2(trees->output_rows + row * trees->output_row_stride, fetch_output ? trees->output_bytes : 0);
     }
 }
 

@@ -4,11 +4,18 @@
  *     #define ROW_KERNELS_OF bf16_x86_avx512
  *
  * and then includes the kernels: all of them are written once, and only a folder's load_row() looks at ROW_TYPE, to
- * return weights as floats. Every function of such a file is static or inlined. */
+ * return weights as floats. Every function of such a file is static or inlined.
+ *
+ * With ROW_READS_EXACTLY 1 these are the kernels for float32 rows behind which there may be no memory: of a row's last,
+ * incomplete register they load the columns that are there. All else is the same code. */
 #ifndef FFF_KERNELS_ROW_H
 #define FFF_KERNELS_ROW_H
 
 #include "kernels/toolbox.h"
+
+#ifndef ROW_READS_EXACTLY
+#define ROW_READS_EXACTLY 0
+#endif
 
 /* A kernel's whole name, by which profilers and scripts/check_library.sh know it: KERNEL(descend) is
  * descend_bf16_x86_avx512. */

@@ -185,4 +185,12 @@ FFF_INLINE float fff_scale_dot(const struct fff_trees *trees, size_t row, float 
 #define FFF_SQRT_2_OVER_PI 0.79788456080286535588f /* sqrt(2 / pi) */
 #define FFF_GELU_TANH_CUBIC 0.044715f
 
+/* Those of their derivatives. From an END on, in |z|, the exponential is 0 and the derivative its limit, which is
+ * computed for END in place of z: so no infinity meets a zero. */
+#define FFF_GELU_END 16.0f
+#define FFF_GELU_TANH_END 12.0f
+#define FFF_SILU_END 128.0f
+#define FFF_NORMAL_DENSITY 0.39894228040143267794f /* 1 / sqrt(2 pi) */
+#define FFF_GELU_TANH_SLOPE 0.134145f              /* 3 * 0.044715 */
+
 #endif

@@ -1,5 +1,6 @@
 /* The public functions that compute: check the arguments, then do the job. */
 #include "layer/forest.h"
+#include "layer/nodes.h"
 #include "layer/rows.h"
 #include "layer/size.h"
 
@@ -37,49 +38,6 @@ static fff_status prepare(const struct fff_job *job, struct matrices *matrices, 
     }
     return status == FFF_OK && fff_any_overlap(matrices->rows, matrices->written, matrices->count) ? FFF_ERROR_OVERLAP
                                                                                                    : status;
-}
-
-/* Whether a token's entries in one tree of a leaf layer name the neurons of a leaf, in order, after its nodes. */
-static bool names_a_leaf(const struct fff_part *part, const uint32_t *nodes) {
-    size_t width = part->leaves.width, first = part->trees.node_count, neuron = nodes[0] - first;
-    if (nodes[0] < first || neuron >= part->leaves.count * width || neuron % width != 0) {
-        return false;
-    }
-    for (size_t j = 1; j < width; j++) {
-        if (nodes[j] != nodes[0] + j) {
-            return false;
-        }
-    }
-    return true;
-}
-
-/* One token's entries in one part. */
-static bool are_nodes(const struct fff_part *part, const uint32_t *nodes) {
-    size_t levels = part->trees.level_count;
-    for (size_t tree = 0; tree < part->trees.tree_count; tree++, nodes += levels + part->leaves.width) {
-        for (size_t level = 0; level < levels && part->leaves.width == 0; level++) {
-            if (nodes[level] >= part->trees.node_count) {
-                return false;
-            }
-        }
-        if (part->leaves.width > 0 && !names_a_leaf(part, nodes + levels)) {
-            return false;
-        }
-    }
-    return true;
-}
-
-static fff_status check_nodes(const struct fff_job *job) {
-    for (size_t t = 0; t < job->batch; t++) {
-        const uint32_t *nodes = job->nodes + t * job->node_stride;
-        for (size_t i = 0; i < job->layer->part_count; i++) {
-            if (!are_nodes(&job->layer->parts[i], nodes)) {
-                return FFF_ERROR_NODE;
-            }
-            nodes += job->layer->parts[i].path_length;
-        }
-    }
-    return FFF_OK;
 }
 
 /* ---- The public functions -------------------------------------------------------------------- */
@@ -175,7 +133,7 @@ fff_status fff_accumulate(const fff_layer *layer, size_t batch, const uint32_t *
         status = prepare(&job, &matrices, workspace, workspace_size, runner);
     }
     if (status == FFF_OK) {
-        status = check_nodes(&job);
+        status = fff_check_nodes(layer, batch, nodes, node_stride);
     }
     return status == FFF_OK ? fff_run_forest(&job, workspace, workspace_size, runner) : status;
 }

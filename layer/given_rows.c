@@ -111,7 +111,7 @@ static void sum_listed(const struct fff_part *part, size_t count, const uint32_t
         some = fff_min(count - first, FACTORS);
         const struct fff_trees all = listed_rows(part, some);
         for (size_t e = 0; e < some; e++) {
-            fff_fetch_l2(all.output_rows + rows[first + e] * all.row_stride, all.output_bytes);
+            fff_fetch_l2(all.output_rows + rows[first + e] * all.output_row_stride, all.output_bytes);
             bool integers = part->output_scales != NULL;
             scaled[e] = integers ? factors[first + e] * part->output_scales[rows[first + e]] : factors[first + e];
         }

@@ -344,6 +344,7 @@ static fff_status allocate_layer(const fff_layer_desc *desc, struct draft *draft
         .output_width = desc->output_width,
         .path_length = draft->path_length,
         .isa = draft->isa,
+        .any_sleef = draft->first->sleef == FFF_SLEEF_ANY,
         .memory_size = draft->bytes,
         .memory = memory,
         .allocator = allocator,

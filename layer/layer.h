@@ -49,6 +49,7 @@ struct fff_layer {
     size_t input_width, output_width;
     size_t path_length; /* of all parts */
     fff_isa isa;
+    bool any_sleef;           /* whichever SLEEF is loaded will do */
     const float *output_bias; /* in `memory`; NULL: none */
     size_t memory_size;       /* of `memory`, in bytes */
     void *memory;             /* all parts' weights */
@@ -67,7 +68,7 @@ static inline struct fff_trees fff_some_trees(const struct fff_trees *all, size_
     struct fff_trees some = *all;
     size_t rows = first * all->node_count;
     some.input_rows += rows * all->row_stride;
-    some.output_rows += rows * all->row_stride;
+    some.output_rows += rows * all->output_row_stride;
     some.biases += rows;
     if (all->input_scales != NULL) {
         some.input_scales += rows;

@@ -39,8 +39,12 @@ static void fetch_leaf(const struct fff_walk *walk, size_t leaf) {
         return;
     }
     size_t some = fff_min(leaves->width, FETCH_NEURONS);
-    size_t row = neuron_row(walk->part, walk->first_tree, leaf, 0), stride = leaves->neurons.row_stride;
-    fff_fetch_l2(leaves->neurons.input_rows + row * stride, some * stride);
+    size_t first = neuron_row(walk->part, walk->first_tree, leaf, 0);
+    const struct fff_trees *neurons = &leaves->neurons;
+    for (size_t row = first; row < first + some; row++) {
+        fff_fetch_l2(neurons->input_rows + row * neurons->row_stride, neurons->input_bytes);
+        fff_fetch_l2(neurons->output_rows + row * neurons->output_row_stride, neurons->output_bytes);
+    }
 }
 
 /* The logits of some neurons for each of the tokens, one token's side by side. `zeros` has room for as many nodes. */

@@ -428,6 +428,7 @@ static struct fff_trees rows_of(const fff_layer_desc *desc, const struct fff_pac
         .input_scales = integers ? floats_at(memory, rows->input_scales) : NULL,
         .input_sums = integers ? (const int64_t *)(const void *)(memory + rows->input_sums) : NULL,
         .row_stride = rows->stride,
+        .output_row_stride = rows->stride,
         .input_bytes = fff_row_bytes(packing->input_type, desc->input_width),
         .output_bytes = outputs ? fff_row_bytes(packing->output_type, desc->output_width) : 0,
         .input_width = desc->input_width,
@@ -465,7 +466,7 @@ static void pack_leaves(const fff_layer_desc *desc, const struct fff_packing *pa
     }
     leaves->biases = (struct fff_trees){
         .output_rows = memory + packing->leaf_biases,
-        .row_stride = packing->leaf_bias_stride,
+        .output_row_stride = packing->leaf_bias_stride,
         .output_bytes = fff_row_bytes(FFF_WEIGHT_F32, desc->output_width),
         .output_width = desc->output_width,
         .tree_count = 1,

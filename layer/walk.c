@@ -37,7 +37,8 @@ FFF_INLINE void fetch_for_sums(const struct fff_walk *walk, size_t tree, size_t 
                                const uint32_t *tokens) {
     const struct fff_trees *trees = &walk->trees;
     if (trees->output_bytes > 0) { /* else they route only */
-        fff_fetch_l2(trees->output_rows + (tree * trees->node_count + node) * trees->row_stride, trees->output_bytes);
+        fff_fetch_l2(trees->output_rows + (tree * trees->node_count + node) * trees->output_row_stride,
+                     trees->output_bytes);
     }
     if (level == walk->output_level) {
         for (size_t i = 0; i < count; i++) {

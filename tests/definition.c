@@ -106,3 +106,74 @@ void define_token(const fff_layer_desc *desc, const float *input, uint32_t *node
         }
     }
 }
+
+/* ---- Backward --------------------------------------------------------------------------------- */
+
+static void add_scaled(float factor, const float *values, size_t count, size_t value_stride, float *to) {
+    for (size_t i = 0; i < count; i++) {
+        to[i] = fmaf(factor, values[i * value_stride], to[i]);
+    }
+}
+
+/* One token and one neuron: its number, the row and column stride of its input weights, its logit. */
+static void define_neuron(const fff_layer_desc *desc, size_t neuron, const float *input_row, size_t column_stride,
+                          float logit, const float *input, const float *output_gradient, float *input_gradient,
+                          const struct defined_gradients *to) {
+    size_t in = desc->input_width, out = desc->output_width;
+    const float *output_row = (const float *)desc->output_weights.data + neuron * desc->output_weights.node_stride;
+    float upstream = define_logit(output_row, desc->output_weights.column_stride, out, 0.0f, output_gradient);
+    upstream = (desc->factor != NULL ? *desc->factor : 1.0f) * upstream;
+    float slope = NAN;
+    (void)fff_differentiate(FFF_ISA_GENERIC, desc->activation, FFF_SLEEF_ANY, 1, &logit, &upstream, &slope);
+    add_scaled(slope, input, in, 1, to->input_weights + neuron * in);
+    to->biases[neuron] += slope;
+    add_scaled(define_factor(desc, logit), output_gradient, out, 1, to->output_weights + neuron * out);
+    add_scaled(slope, input_row, in, column_stride, input_gradient);
+}
+
+/* One token in one tree of a part. Returns the number of its entries. */
+static size_t define_tree_backward(const fff_layer_desc *desc, size_t tree, const float *input, const uint32_t *nodes,
+                                   const float *logits, const float *output_gradient, float *input_gradient,
+                                   const struct defined_gradients *to) {
+    size_t leaves = (size_t)1 << desc->depth, width = desc->leaf_width;
+    if (width == 0) {
+        for (size_t level = 0; level <= desc->depth; level++) {
+            size_t row = tree * (2 * leaves - 1) + nodes[level];
+            const float *weights = (const float *)desc->input_weights.data + row * desc->input_weights.node_stride;
+            define_neuron(desc, row, weights, desc->input_weights.column_stride, logits[level], input, output_gradient,
+                          input_gradient, to);
+        }
+        return desc->depth + 1;
+    }
+    size_t stride = desc->leaf_stride != 0 ? desc->leaf_stride : width * desc->leaf_weights.node_stride;
+    for (size_t j = 0; j < width; j++) {
+        size_t neuron = tree * leaves * width + nodes[desc->depth + j] - (leaves - 1);
+        const float *weights = (const float *)desc->leaf_weights.data + neuron / width * stride +
+                               neuron % width * desc->leaf_weights.node_stride;
+        define_neuron(desc, neuron, weights, desc->leaf_weights.column_stride, logits[desc->depth + j], input,
+                      output_gradient, input_gradient, to);
+        if (j == 0 && to->leaf_output_biases != NULL) {
+            add_scaled(desc->factor != NULL ? *desc->factor : 1.0f, output_gradient, desc->output_width, 1,
+                       to->leaf_output_biases + neuron / width * desc->output_width);
+        }
+    }
+    return desc->depth + width;
+}
+
+void define_backward(const fff_layer_desc *desc, size_t batch, const float *input, const uint32_t *nodes,
+                     const float *logits, const float *output_gradient, float *input_gradient,
+                     struct defined_gradients *gradients, float *output_bias) {
+    size_t in = desc->input_width, out = desc->output_width;
+    for (size_t t = 0; t < batch; t++, input += in, output_gradient += out, input_gradient += in) {
+        add_scaled(1.0f, output_gradient, out, 1, output_bias);
+        const struct defined_gradients *to = gradients;
+        for (const fff_layer_desc *part = desc; part != NULL; part = part->next, to++) {
+            for (size_t tree = 0; tree < part->trees; tree++) {
+                size_t entries =
+                    define_tree_backward(part, tree, input, nodes, logits, output_gradient, input_gradient, to);
+                nodes += entries;
+                logits += entries;
+            }
+        }
+    }
+}

@@ -26,6 +26,7 @@ struct subject {
     const struct fff_kernels *kernels;
     const struct fff_row_kernels *rows, *generic; /* for rows of the type */
     fff_weight_type type;
+    bool exact; /* they read nothing behind a row */
 };
 
 /* Random weights of a row; `placed`: of an int8 row with integer sums. */
@@ -58,39 +59,49 @@ static void fill_row(fff_weight_type type, bool placed, enum fill kind, unsigned
     }
 }
 
-/* Packed weights as the contract wants them, at any alignment of their elements or at lines as layer/pack.c packs wide
- * rows. Between them lies anything, NaN too, and behind what kernels may read of the last row nothing readable. */
+/* Weights as the contract wants them, at any alignment of their elements or at lines as layer/pack.c packs wide rows:
+ * input and output rows side by side or apart. Between them lies anything, NaN too, and behind what kernels may read of
+ * the last row nothing readable. */
 struct packed {
     struct fff_trees trees;
-    struct guarded rows;
+    struct guarded rows, output_rows;
     float *biases, *scales;
     int64_t *sums;
 };
 
-static struct packed pack_random(fff_weight_type type, enum fill kind, size_t input_width, size_t output_width,
+static void fill_any(struct guarded *memory, uint64_t *state) {
+    unsigned char *data = memory->data;
+    for (size_t i = 0; i < memory->size; i++) {
+        data[i] = random_below(state, 4) == 0 ? (unsigned char)random_bits(state) : 0xff; /* NaN, mostly */
+    }
+}
+
+static struct packed pack_random(const struct subject *subject, enum fill kind, size_t input_width, size_t output_width,
                                  size_t trees, size_t levels, uint64_t *state) {
     struct packed packed;
+    fff_weight_type type = subject->type;
+    bool apart = subject->exact || random_below(state, 3) == 0;
     size_t nodes = ((size_t)1 << levels) - 1, rows = trees * nodes, element = fff_element_bytes(type);
     size_t quantum = random_below(state, 2) == 0 ? element : FFF_LINE_BYTES;
     size_t input_bytes = fff_row_bytes(type, input_width), output_bytes = fff_row_bytes(type, output_width);
-    size_t output_offset = round_up(input_bytes + element * random_below(state, 3), quantum);
-    size_t stride = round_up(output_offset + output_bytes + element * random_below(state, 3), quantum);
+    size_t input_room = round_up(input_bytes + element * random_below(state, 3), quantum);
+    size_t output_room = round_up(output_bytes + element * random_below(state, 3), quantum);
+    size_t stride = apart ? input_room : input_room + output_room, output_stride = apart ? output_room : stride;
     size_t input_step = type == FFF_WEIGHT_I8 ? 2 * FFF_ROW_STEP : FFF_ROW_STEP;
-    size_t readable_input = element * round_up(input_width, input_step);
-    size_t readable_output = output_offset + element * round_up(output_width, FFF_ROW_STEP);
-    size_t last = readable_input > readable_output ? readable_input : readable_output;
-    size_t bytes = (rows - 1) * stride + last;
-    packed.rows = guarded_allocate(bytes);
+    size_t last_input = subject->exact ? input_bytes : element * round_up(input_width, input_step);
+    size_t last_output = subject->exact ? output_bytes : element * round_up(output_width, FFF_ROW_STEP);
+    size_t last = apart || last_input > input_room + last_output ? last_input : input_room + last_output;
+    packed.rows = guarded_allocate((rows - 1) * stride + last);
+    packed.output_rows = guarded_allocate(apart ? (rows - 1) * output_stride + last_output : 0);
     packed.biases = test_allocate(rows, sizeof(float));
     packed.scales = test_allocate(rows, sizeof(float));
     packed.sums = test_allocate(rows, sizeof(int64_t));
-    unsigned char *data = packed.rows.data;
-    for (size_t i = 0; i < bytes; i++) {
-        data[i] = random_below(state, 4) == 0 ? (unsigned char)random_bits(state) : 0xff; /* NaN, mostly */
-    }
+    fill_any(&packed.rows, state);
+    fill_any(&packed.output_rows, state);
+    unsigned char *data = packed.rows.data, *outputs = apart ? packed.output_rows.data : data + input_room;
     for (size_t row = 0; row < rows; row++) {
         fill_row(type, false, kind, data + row * stride, input_width, state);
-        fill_row(type, fff_has_integer_sums(levels), kind, data + row * stride + output_offset, output_width, state);
+        fill_row(type, fff_has_integer_sums(levels), kind, outputs + row * output_stride, output_width, state);
         packed.scales[row] = (float)(1 + random_below(state, 1000)) / 1024.0f;
         for (size_t column = 0; column < input_width && type == FFF_WEIGHT_I8; column++) {
             packed.sums[row] += (int8_t)data[row * stride + column];
@@ -99,11 +110,12 @@ static struct packed pack_random(fff_weight_type type, enum fill kind, size_t in
     fill_floats(kind, packed.biases, rows, state);
     packed.trees = (struct fff_trees){
         .input_rows = data,
-        .output_rows = data + output_offset,
+        .output_rows = outputs,
         .biases = packed.biases,
         .input_scales = packed.scales,
         .input_sums = packed.sums,
         .row_stride = stride,
+        .output_row_stride = output_stride,
         .input_bytes = input_bytes,
         .output_bytes = output_bytes,
         .input_width = input_width,
@@ -140,6 +152,7 @@ static struct tokens tokens_for(const struct subject *subject, const struct fff_
 
 static void unpack(struct packed *packed) {
     guarded_free(&packed->rows);
+    guarded_free(&packed->output_rows);
     free(packed->biases);
     free(packed->scales);
     free(packed->sums);
@@ -147,7 +160,7 @@ static void unpack(struct packed *packed) {
 
 static void check_descend(const struct subject *subject, enum fill kind, size_t width, uint64_t *state) {
     size_t trees = 1 + random_below(state, 3), levels = 1 + random_below(state, 4), path = trees * levels;
-    struct packed packed = pack_random(subject->type, kind, width, 1 + random_below(state, 40), trees, levels, state);
+    struct packed packed = pack_random(subject, kind, width, 1 + random_below(state, 40), trees, levels, state);
     struct guarded input = guarded_allocate(width * sizeof(float));
     struct guarded nodes = guarded_allocate(path * sizeof(uint32_t));
     struct guarded logits = guarded_allocate(path * sizeof(float));
@@ -183,7 +196,7 @@ struct dots {
 
 static void make_dots(struct dots *dots, const struct subject *subject, enum fill kind, size_t width,
                       size_t least_logits, uint64_t *state) {
-    dots->packed = pack_random(subject->type, kind, width, 1, 1, 3, state);
+    dots->packed = pack_random(subject, kind, width, 1, 1, 3, state);
     size_t stride = width + random_below(state, 5);
     dots->logit_stride = least_logits + random_below(state, DOT_LOGITS + 1 - least_logits);
     dots->count = random_below(state, DOT_TOKENS + 1);
@@ -279,7 +292,7 @@ static void check_streamed(const struct subject *subject, const struct sums *sum
 static void check_accumulate(const struct subject *subject, enum fill kind, size_t width, uint64_t *state) {
     enum { TOKENS = 11 };
     size_t trees = 1 + random_below(state, 3), levels = 1 + random_below(state, 5);
-    struct packed packed = pack_random(subject->type, kind, 1 + random_below(state, 40), width, trees, levels, state);
+    struct packed packed = pack_random(subject, kind, 1 + random_below(state, 40), width, trees, levels, state);
     if (levels >= FFF_INTEGER_LEVELS && random_below(state, 2) == 0) { /* as of a deep tree that goes round in it */
         levels += random_below(state, FFF_MAX_DEPTH + 2 - levels);
         packed.trees.level_count = levels;
@@ -330,7 +343,7 @@ static void shuffle(uint32_t *order, size_t count, uint64_t *state) {
 
 static void check_roots(const struct subject *subject, enum fill kind, size_t width, uint64_t *state) {
     size_t trees = 1 + random_below(state, 8), levels = 1 + random_below(state, 3), count = 1 + random_below(state, 11);
-    struct packed packed = pack_random(subject->type, kind, width, 1 + random_below(state, 40), trees, levels, state);
+    struct packed packed = pack_random(subject, kind, width, 1 + random_below(state, 40), trees, levels, state);
     size_t input_stride = width + random_below(state, 5), logit_stride = trees * levels + random_below(state, 5);
     size_t logit_bytes = ((count - 1) * logit_stride + (trees - 1) * levels + 1) * sizeof(float);
     struct guarded input = guarded_allocate(((count - 1) * input_stride + width) * sizeof(float));
@@ -358,7 +371,7 @@ static void check_roots(const struct subject *subject, enum fill kind, size_t wi
 
 static void check_add_roots(const struct subject *subject, enum fill kind, size_t width, uint64_t *state) {
     size_t trees = 1 + random_below(state, 8), count = 1 + random_below(state, 19);
-    struct packed packed = pack_random(subject->type, kind, 1 + random_below(state, 40), width, trees, 1, state);
+    struct packed packed = pack_random(subject, kind, 1 + random_below(state, 40), width, trees, 1, state);
     size_t activation_stride = trees + random_below(state, 5), output_stride = width + random_below(state, 5);
     size_t output_bytes = ((count - 1) * output_stride + width) * sizeof(float);
     struct guarded activations = guarded_allocate(((count - 1) * activation_stride + trees) * sizeof(float));
@@ -402,6 +415,7 @@ struct test {
     void (*check)(const struct subject *, enum fill, size_t, uint64_t *);
     const struct fff_kernels *kernels;
     fff_weight_type type;
+    bool exact;
     fff_isa isa;
     const char *feature; /* that the variant needs; NULL for an instruction set itself */
 };
@@ -417,11 +431,15 @@ static void skip_unless_usable(const struct test *test) {
     }
 }
 
+static struct subject subject_of(const struct test *test) {
+    const struct fff_row_kernels *rows = test->exact ? test->kernels->exact_f32 : test->kernels->rows[test->type];
+    return (struct subject){test->kernels, rows, fff_kernels_generic.rows[test->type], test->type, test->exact};
+}
+
 /* Calls a check for every width with every kind of numbers, twice for the small ones. */
 static void test_rows(void **test_state) {
     const struct test *test = *test_state;
-    const struct subject subject = {test->kernels, test->kernels->rows[test->type],
-                                    fff_kernels_generic.rows[test->type], test->type};
+    const struct subject subject = subject_of(test);
     skip_unless_usable(test);
     uint64_t state = test_random(test->kernel);
     /* For emulators a part of the widths: of narrow types, which differ in how a row is loaded, a smaller one. */
@@ -452,8 +470,7 @@ static void check_wide(const struct subject *subject, enum fill kind, size_t wid
 
 static void test_wide(void **test_state) {
     const struct test *test = *test_state;
-    const struct subject subject = {test->kernels, test->kernels->rows[test->type],
-                                    fff_kernels_generic.rows[test->type], test->type};
+    const struct subject subject = subject_of(test);
     skip_unless_usable(test);
     uint64_t state = test_random(test->kernel);
     check_wide(&subject, FILL_LARGEST, 0, &state);
@@ -498,6 +515,55 @@ static void test_activate(void **test_state) {
         assert_same_floats(logits, expected, SWEEP, "activations over all bit patterns");
         free(logits);
         free(expected);
+    }
+    situation[0] = '\0';
+}
+
+/* For every count and kind of numbers, the upstream of another kind than the logits; and in place of either. */
+static void test_differentiate(void **test_state) {
+    enum { COUNTS = 70, SWEEP = 1 << 20 };
+    const struct test *test = *test_state;
+    const struct fff_kernels *kernels = test->kernels;
+    skip_unless_usable(test);
+    uint64_t state = test_random("differentiate");
+    static float logits_swept[SWEEP], swept[SWEEP], expected_swept[SWEEP];
+    for (int a = 0; a < FFF_ACTIVATION_COUNT; a++) {
+        fff_activation activation = (fff_activation)a;
+        for (size_t count = 0; count <= COUNTS; count++) {
+            for (int kind = 0; kind < FILL_KINDS; kind++) {
+                enum fill other = (enum fill)random_below(&state, FILL_KINDS);
+                struct guarded logits = guarded_allocate(count * sizeof(float));
+                struct guarded upstream = guarded_allocate(count * sizeof(float));
+                struct guarded actual = guarded_allocate(count * sizeof(float));
+                float expected[COUNTS];
+                snprintf(situation, sizeof situation, "activation %d, %zu logits, %s, upstream %s", a, count,
+                         fill_name((enum fill)kind), fill_name(other));
+                fill_floats((enum fill)kind, logits.data, count, &state);
+                fill_floats(other, upstream.data, count, &state);
+                fff_kernels_generic.differentiate(activation, count, logits.data, upstream.data, expected);
+                kernels->differentiate(activation, count, logits.data, upstream.data, actual.data);
+                assert_same_floats(actual.data, expected, count, "gradients");
+                if (count > 0) {
+                    memcpy(actual.data, upstream.data, count * sizeof(float));
+                }
+                kernels->differentiate(activation, count, logits.data, actual.data, actual.data);
+                assert_same_floats(actual.data, expected, count, "gradients in place of upstream");
+                kernels->differentiate(activation, count, logits.data, upstream.data, logits.data);
+                assert_same_floats(logits.data, expected, count, "gradients in place of logits");
+                guarded_free(&actual);
+                guarded_free(&upstream);
+                guarded_free(&logits);
+            }
+        }
+        snprintf(situation, sizeof situation, "activation %d, the sweep", a);
+        uint32_t bits = (uint32_t)random_bits(&state);
+        for (size_t i = 0; i < SWEEP; i++, bits += UINT32_MAX / SWEEP) {
+            memcpy(&logits_swept[i], &bits, sizeof bits);
+            swept[i] = i % 2 == 0 ? 1.0f : -0.7f;
+        }
+        fff_kernels_generic.differentiate(activation, SWEEP, logits_swept, swept, expected_swept);
+        kernels->differentiate(activation, SWEEP, logits_swept, swept, swept);
+        assert_same_floats(swept, expected_swept, SWEEP, "gradients over all bit patterns");
     }
     situation[0] = '\0';
 }
@@ -572,33 +638,46 @@ int main(void) {
         {"accumulate", check_accumulate}, {"roots", check_roots},       {"add_roots", check_add_roots},
     };
     enum { KERNELS = sizeof kernels / sizeof *kernels, SETS = sizeof sets / sizeof *sets };
-    enum { MOST = SETS * (KERNELS * FFF_WEIGHT_TYPE_COUNT + 3) };
+    enum { MOST = SETS * (KERNELS * (FFF_WEIGHT_TYPE_COUNT + 1) + 4) };
     static struct test about[MOST];
     static char names[MOST][64];
     struct CMUnitTest tests[MOST];
     size_t count = 0;
     test_start("test_kernels");
-    for (size_t i = 0; i + 1 < SETS; i++) { /* generic is what the others are compared with */
-        for (int type = 0; type < FFF_WEIGHT_TYPE_COUNT; type++) {
+    for (size_t i = 0; i + 1 < SETS; i++) {                         /* generic is what the others are compared with */
+        for (int rows = 0; rows <= FFF_WEIGHT_TYPE_COUNT; rows++) { /* the last: float32 once more, read exactly */
+            bool exact = rows == FFF_WEIGHT_TYPE_COUNT;
+            fff_weight_type type = exact ? FFF_WEIGHT_F32 : (fff_weight_type)rows;
             bool same = sets[i].feature != NULL && type != FFF_WEIGHT_I8; /* as without the variant */
             for (size_t k = 0; k < KERNELS && !same; k++, count++) {
-                about[count] = (struct test){kernels[k].name,       kernels[k].check, sets[i].kernels,
-                                             (fff_weight_type)type, sets[i].isa,      sets[i].feature};
-                snprintf(names[count], sizeof names[count], "%s/%s/%s", kernels[k].name,
-                         fff_weight_type_name((fff_weight_type)type), sets[i].name);
+                about[count] = (struct test){
+                    .kernel = kernels[k].name,
+                    .check = kernels[k].check,
+                    .kernels = sets[i].kernels,
+                    .type = type,
+                    .exact = exact,
+                    .isa = sets[i].isa,
+                    .feature = sets[i].feature,
+                };
+                snprintf(names[count], sizeof names[count], "%s/%s%s/%s", kernels[k].name, fff_weight_type_name(type),
+                         exact ? "_exact" : "", sets[i].name);
                 tests[count] = (struct CMUnitTest){names[count], test_rows, NULL, print_situation, &about[count]};
             }
         }
-        about[count] = (struct test){"wide", NULL, sets[i].kernels, FFF_WEIGHT_I8, sets[i].isa, sets[i].feature};
+        about[count] = (struct test){"wide", NULL, sets[i].kernels, FFF_WEIGHT_I8, false, sets[i].isa, sets[i].feature};
         snprintf(names[count], sizeof names[count], "wide/i8/%s", sets[i].name);
         tests[count] = (struct CMUnitTest){names[count], test_wide, NULL, print_situation, &about[count]};
         count++;
         if (sets[i].feature == NULL) {
-            about[count] = (struct test){"activate", NULL, sets[i].kernels, FFF_WEIGHT_F32, sets[i].isa, NULL};
+            about[count] = (struct test){"activate", NULL, sets[i].kernels, FFF_WEIGHT_F32, false, sets[i].isa, NULL};
             snprintf(names[count], sizeof names[count], "activate/%s", sets[i].name);
             tests[count] = (struct CMUnitTest){names[count], test_activate, NULL, print_situation, &about[count]};
             count++;
-            about[count] = (struct test){"convert", NULL, sets[i].kernels, FFF_WEIGHT_F32, sets[i].isa, NULL};
+            about[count] = (struct test){"differentiate", NULL, sets[i].kernels, FFF_WEIGHT_F32, false, sets[i].isa, NULL};
+            snprintf(names[count], sizeof names[count], "differentiate/%s", sets[i].name);
+            tests[count] = (struct CMUnitTest){names[count], test_differentiate, NULL, print_situation, &about[count]};
+            count++;
+            about[count] = (struct test){"convert", NULL, sets[i].kernels, FFF_WEIGHT_F32, false, sets[i].isa, NULL};
             snprintf(names[count], sizeof names[count], "convert/%s", sets[i].name);
             tests[count] = (struct CMUnitTest){names[count], test_convert, NULL, print_situation, &about[count]};
             count++;

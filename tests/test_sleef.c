@@ -64,6 +64,31 @@ static void test_activate(void **unused) {
     }
 }
 
+/* The derivatives use it, too, and GELU's although GELU does not. */
+static void test_differentiate(void **unused) {
+    (void)unused;
+    const float logits[] = {-3.25f, -0.625f, 0.3f, 1.75f}, upstream[] = {1, -2, 3, 4};
+    enum { COUNT = sizeof logits / sizeof *logits };
+    for (int isa = FFF_ISA_GENERIC; isa < FFF_ISA_COUNT; isa++) {
+        for (int a = 0; a < FFF_ACTIVATION_COUNT && fff_isa_usable((fff_isa)isa) == FFF_OK; a++) {
+            float found[COUNT] = {7, 7, 7, 7};
+            const float untouched[COUNT] = {7, 7, 7, 7};
+            fff_status expected = uses_sleef(a) || a == FFF_ACTIVATION_GELU ? FOUND : FFF_OK;
+            assert_int_equal(
+                fff_differentiate((fff_isa)isa, (fff_activation)a, FFF_SLEEF_RECORDED, COUNT, logits, upstream, found),
+                expected);
+            assert_int_equal(memcmp(found, untouched, sizeof found) == 0, expected != FFF_OK);
+            assert_int_equal(
+                fff_differentiate((fff_isa)isa, (fff_activation)a, FFF_SLEEF_ANY, COUNT, logits, upstream, found),
+                FFF_OK);
+            assert_memory_not_equal(found, untouched, sizeof found);
+            assert_int_equal(
+                fff_differentiate((fff_isa)isa, (fff_activation)a, (fff_sleef)2, COUNT, logits, upstream, found),
+                FFF_ERROR_OPTION);
+        }
+    }
+}
+
 static void test_layer(void **unused) {
     (void)unused;
     const float weights[3] = {1, 2, 3};
@@ -97,9 +122,8 @@ static void test_layer(void **unused) {
 int main(void) {
     fake_sleef();
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_check), cmocka_unit_test(test_which_activations),
-        cmocka_unit_test(test_path),  cmocka_unit_test(test_activate),
-        cmocka_unit_test(test_layer),
+        cmocka_unit_test(test_check),    cmocka_unit_test(test_which_activations), cmocka_unit_test(test_path),
+        cmocka_unit_test(test_activate), cmocka_unit_test(test_differentiate),     cmocka_unit_test(test_layer),
     };
     return cmocka_run_group_tests_name("sleef", tests, NULL, NULL);
 }

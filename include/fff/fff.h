@@ -145,8 +145,8 @@ typedef enum fff_sleef {
  * linked statically it is the file of the program or library that holds it. Valid while that is loaded. */
 FFF_API const char *fff_sleef_path(void);
 
-/* Probes the SLEEF functions of an instruction set: FFF_OK, or FFF_ERROR_SLEEF if one returns other bits than the
- * recorded ones. Fails as fff_isa_choose() does. */
+/* Probes the SLEEF functions of an instruction set, for all activations and derivatives: FFF_OK, or FFF_ERROR_SLEEF if
+ * one returns other bits than the recorded ones. Fails as fff_isa_choose() does. */
 FFF_API fff_status fff_sleef_check(fff_isa isa);
 
 /* ---- A layer --------------------------------------------------------------------------------- */
@@ -164,7 +164,8 @@ typedef enum fff_activation {
 } fff_activation;
 #define FFF_ACTIVATION_COUNT 6
 
-/* 1 if an activation is computed with SLEEF, 0 if not or if the value is none of them. Since 0.3. */
+/* 1 if an activation is computed with SLEEF, 0 if not or if the value is none of them. Since 0.3. (Its derivative is
+ * another matter: fff_differentiate().) */
 FFF_API int fff_activation_uses_sleef(fff_activation activation);
 
 /* Where a logit of exactly 0 goes. A NaN logit always goes left. */
@@ -416,6 +417,79 @@ FFF_API fff_status fff_sum_rows(const fff_layer *layer, size_t batch, size_t cou
  * rather call fff_sleef_check() once, and this with FFF_SLEEF_ANY. */
 FFF_API fff_status fff_activate(fff_isa isa, fff_activation activation, fff_sleef sleef, size_t count,
                                 const float *logits, float *activations);
+
+/* ---- Training: since 0.5 ----------------------------------------------------------------------- */
+
+/* Rows of floats in the caller's memory, row r's columns from data + r * stride on. */
+typedef struct fff_gradient_rows {
+    float *data; /* NULL: not wanted */
+    size_t stride;
+} fff_gradient_rows;
+
+/* Where fff_backward() puts the gradients of one part's weights. Zero it, then set struct_size = sizeof(fff_gradients).
+ *
+ * A row of a gradient belongs to a neuron: of a path sum a node, of a leaf layer a neuron of a leaf (nodes that only
+ * route have no gradient). There are two ways. Without `rows` a gradient has as many rows as the part has neurons, and
+ * what the batch contributes is added to them: rows of neurons that no token met are not touched. With `rows`, a list
+ * of row_count different neurons in ascending order, which holds at least those that fff_visited_rows() lists, row i
+ * belongs to neuron rows[i], and is overwritten. */
+typedef struct fff_gradients {
+    size_t struct_size;
+    const uint32_t *rows; /* or NULL */
+    size_t row_count;
+    fff_gradient_rows input_weights;  /* input_width columns; of a leaf layer, the gradient of leaf_weights */
+    float *biases;                    /* one a row, or NULL; of a leaf layer, of leaf_biases */
+    fff_gradient_rows output_weights; /* output_width columns */
+    fff_gradient_rows
+        leaf_output_biases;           /* output_width columns, for each leaf_width rows one: of these neurons' leaf */
+    float *output_bias;               /* of the first part only: output_width floats, which are added to; or NULL */
+    const struct fff_gradients *next; /* of the layer's next part; NULL after the last */
+} fff_gradients;
+
+/* The bytes of workspace that fff_visited_rows() and fff_backward() need, as fff_workspace_size() tells those of the
+ * other calls: it grows with the batch up to a bound. */
+FFF_API fff_status fff_backward_workspace_size(const fff_layer *layer, size_t batch, size_t concurrency, size_t *size);
+
+/* The neurons of a part (counted from 0) that the tokens of a batch have met, in ascending order: rows[0] to
+ * rows[*count - 1]. `rows` has room for `capacity`, at least as many as there can be, else FFF_ERROR_WORKSPACE: the
+ * smaller of the part's neurons and of batch times those that a token meets. `nodes` is what fff_route() wrote. */
+FFF_API fff_status fff_visited_rows(const fff_layer *layer, size_t part, size_t batch, const uint32_t *nodes,
+                                    size_t node_stride, uint32_t *rows, size_t capacity, size_t *count, void *workspace,
+                                    size_t workspace_size);
+
+/* The backward pass: of some loss, given its gradient by the outputs, g, those by inputs and weights. With what
+ * fff_route() wrote for the batch, for each token and each neuron p on its path, z its logit, f the part's factor:
+ *
+ *     slope               = f (output_weights[p] . g) activation'(z)
+ *     input gradient     += slope input_weights[p]             input_weights[p] += slope x
+ *     biases[p]          += slope                              output_weights[p] += f activation(z) g
+ *
+ * This is the gradient by hard routes, of which the routing itself has none, as in the published training code of the
+ * path sum. Sums run over tokens in their order, over a path in its order, so gradients have the same bits on every
+ * instruction set and for every number of threads; and to add those of a batch in several calls, one after the other,
+ * gives those of one.
+ *
+ * input, output_gradient   batch rows, read
+ * nodes, logits            as fff_route() writes them; nodes need not form paths, as for fff_accumulate()
+ * input_gradient           batch x input_width, overwritten; or NULL
+ * gradients                one for each part, linked by `next`; or NULL
+ *
+ * What is written may share no element with anything else, nor with the weights of a layer that borrows them. Of layers
+ * that store float32 rows only: else FFF_ERROR_OPTION. FFF_ERROR_NODE, too, if `rows` lacks a neuron that was met or
+ * does not ascend; FFF_ERROR_PARTS if gradients are not as many as parts; FFF_ERROR_SLEEF, too, for GELU, whose
+ * derivative needs SLEEF's exp. Allocates nothing. */
+FFF_API fff_status fff_backward(const fff_layer *layer, size_t batch, const float *input, size_t input_stride,
+                                const uint32_t *nodes, size_t node_stride, const float *logits, size_t logit_stride,
+                                const float *output_gradient, size_t output_gradient_stride, float *input_gradient,
+                                size_t input_gradient_stride, const fff_gradients *gradients, void *workspace,
+                                size_t workspace_size, const fff_runner *runner);
+
+/* gradients[i] = upstream[i] * activation'(logits[i]), with the same bits on every instruction set. Since 0.5. The
+ * derivative of RELU and RELU2 at 0 is 0; at an infinity it is the limit; of a NaN it is NaN, but 1 for IDENTITY.
+ * Gradients may be the same memory as upstream or logits; any other overlap with them is FFF_ERROR_OVERLAP. The
+ * derivatives of GELU, GELU_TANH and SILU use SLEEF's exp, which FFF_SLEEF_RECORDED probes as for fff_activate(). */
+FFF_API fff_status fff_differentiate(fff_isa isa, fff_activation activation, fff_sleef sleef, size_t count,
+                                     const float *logits, const float *upstream, float *gradients);
 
 #ifdef __cplusplus
 }

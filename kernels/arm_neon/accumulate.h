@@ -35,15 +35,15 @@ FFF_INLINE void columns(const struct fff_trees *trees, int tokens, const uint32_
     }
     const unsigned char *tree_rows = trees->output_rows + row_offset(column);
     int half = vectors > 1 ? 0 : row_half(column);
-    for (size_t tree = 0; tree < trees->tree_count; tree++, tree_rows += trees->node_count * trees->row_stride) {
+    for (size_t tree = 0; tree < trees->tree_count; tree++, tree_rows += trees->node_count * trees->output_row_stride) {
         for (size_t level = 0; level < trees->level_count; level++, nodes++, factors++) {
-            const unsigned char *weights = tree_rows + *nodes * trees->row_stride;
+            const unsigned char *weights = tree_rows + *nodes * trees->output_row_stride;
             FFF_OPAQUE(weights);
             float32x4_t factor = vdupq_n_f32(*factors);
             FFF_UNROLL
             for (int v = 0; v < vectors; v++) {
-                /* the last one is loaded whole, too: what is beyond the row is not stored */
-                sums[v] = vfmaq_f32(sums[v], factor, load_row(weights, v, half));
+                float32x4_t row = load_output_row(weights, column, trees->output_width, v, vectors, half);
+                sums[v] = vfmaq_f32(sums[v], factor, row);
             }
         }
     }

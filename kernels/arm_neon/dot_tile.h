@@ -7,15 +7,15 @@
 #include "kernels/arm_neon/isa.h"
 #include "kernels/dot_tile.h"
 
-/* One step of a pass: weights from `offset` on, of which in the last there are `count`, against inputs. */
+/* One step of a pass: weights from `offset` on, in the last those below `width`, against inputs. */
 FFF_INLINE void pass_step_arm_neon(const unsigned char *const weights[FFF_DOT_TILE_ROWS], size_t offset, bool last,
-                                   size_t count, const float *const input[FFF_DOT_TILE_TOKENS], size_t input_offset,
+                                   size_t width, const float *const input[FFF_DOT_TILE_TOKENS], size_t input_offset,
                                    int v, float32x4_t part[FFF_DOT_TILE_ROWS][FFF_DOT_TILE_TOKENS]) {
     float32x4_t row[FFF_DOT_TILE_ROWS];
     FFF_UNROLL
     for (int r = 0; r < FFF_DOT_TILE_ROWS; r++) {
         const unsigned char *at = weights[r] + row_offset(offset);
-        row[r] = !last ? load_row(at, v, 0) : last_weights_arm_neon(at, count, v);
+        row[r] = !last ? load_row(at, v, 0) : last_weights_arm_neon(weights[r], offset, width, v);
     }
     FFF_UNROLL
     for (int t = 0; t < FFF_DOT_TILE_TOKENS; t++) {
@@ -46,11 +46,11 @@ FFF_INLINE void pass_arm_neon(const unsigned char *const weights[FFF_DOT_TILE_RO
         if (ahead != NULL) {
             __builtin_prefetch(ahead + i, 0, 2);
         }
-        pass_step_arm_neon(weights, i, false, FFF_PARTIAL_SUMS, input, i, v, part);
+        pass_step_arm_neon(weights, i, false, width, input, i, v, part);
     }
     if (i < width) {
         const float *const tails[FFF_DOT_TILE_TOKENS] = {tail[0], tail[1], tail[2], tail[3]};
-        pass_step_arm_neon(weights, i, true, width - i, tails, 0, v, part);
+        pass_step_arm_neon(weights, i, true, width, tails, 0, v, part);
     }
     FFF_UNROLL
     for (int r = 0; r < FFF_DOT_TILE_ROWS; r++) {

@@ -29,7 +29,7 @@ static inline void add_integers(const struct fff_trees *trees, size_t tree, cons
         int32_t sum = 0;
         for (size_t level = 0; level < trees->level_count; level++) {
             size_t row = tree * trees->node_count + nodes[level];
-            unsigned char byte = trees->output_rows[row * trees->row_stride + place.byte];
+            unsigned char byte = trees->output_rows[row * trees->output_row_stride + place.byte];
             sum += integers[level] * (place.offset > 0 ? byte - place.offset : (int8_t)byte);
         }
         y[column] = fmaf((float)sum, unit, y[column]);
@@ -54,7 +54,7 @@ static void KERNEL(accumulate)(const struct fff_trees *trees, size_t count, cons
         }
         for (size_t entry = 0; entry < entries; entry++) {
             size_t row = entry / trees->level_count * trees->node_count + nodes[entry];
-            const unsigned char *weights = trees->output_rows + row * trees->row_stride;
+            const unsigned char *weights = trees->output_rows + row * trees->output_row_stride;
             for (size_t column = 0; column < trees->output_width; column++) {
                 y[column] = fmaf(factors[entry], weight_of(weights, column), y[column]);
             }

@@ -1,28 +1,11 @@
-#include "kernels/erf_f32.h"
+#include "kernels/generic/erf.h"
 #include "kernels/generic/isa.h"
 
 #include <math.h>
 #include <sleef.h>
-#include <string.h>
 
 /* The order of operations below is part of the definition; so are SLEEF's deterministic functions
  * without FMA, which return the same bits in plain C as in every vector form. */
-
-/* erf(z / sqrt 2); kernels/erf_f32.h explains. */
-static float gelu_erf(float z) {
-    float distance = fabsf(z) > FFF_ERF_END ? FFF_ERF_END : fabsf(z); /* a NaN stays a NaN */
-    float shifted = fmaf(distance, FFF_ERF_SCALE, FFF_ERF_SHIFTER);
-    uint32_t bits;
-    memcpy(&bits, &shifted, sizeof bits);
-    size_t interval = (bits >> FFF_ERF_SHIFT) % FFF_ERF_INTERVALS;
-    float v = distance - FFF_ERF.centre[interval];
-    float p = FFF_ERF.factors[FFF_ERF_FACTORS - 1][interval];
-    for (size_t i = FFF_ERF_FACTORS - 1; i-- > 0;) {
-        p = fmaf(p, v, FFF_ERF.factors[i][interval]);
-    }
-    float base = shifted < FFF_ERF_FIRST ? distance : FFF_ERF.base[interval];
-    return copysignf(fmaf(p, v, base), z);
-}
 
 static float gelu(float z) {
     float half = 0.5f * z;

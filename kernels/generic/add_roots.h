@@ -14,7 +14,7 @@ static void KERNEL(add_roots)(const struct fff_trees *trees, size_t count, const
         }
         for (size_t tree = 0; tree < trees->tree_count; tree++) {
             float factor = factors[i * factor_stride + tree];
-            const unsigned char *weights = trees->output_rows + tree * trees->row_stride;
+            const unsigned char *weights = trees->output_rows + tree * trees->output_row_stride;
             for (size_t column = 0; column < trees->output_width; column++) {
                 y[column] = fmaf(factor, weight_of(weights, column), y[column]);
             }

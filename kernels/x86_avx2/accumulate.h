@@ -20,10 +20,17 @@ enum {
     BLOCK_OF_ONE = 8, /* of one */
 };
 
+/* Register `v` of `vectors` of a row, `at` being where its columns from `column` on begin. A single one may reach
+ * beyond the row: what is there is not stored, so that it may be loaded, too, if there is memory. */
+FFF_INLINE __m256 load_output_row(const unsigned char *at, size_t column, size_t width, int v, int vectors, int half) {
+    return ROW_READS_EXACTLY && vectors == 1 ? load_row_below_x86_avx2(at - row_offset(column), column, width)
+                                             : load_row_of_8(at, v, half);
+}
+
 /* One token's columns, or those of SUM_TOKENS. */
 FFF_INLINE void columns(const struct fff_trees *trees, int tokens, const uint32_t *nodes, const float *factors,
                         unsigned write, float *const *outputs, size_t column, int vectors) {
-    size_t entries = trees->tree_count * trees->level_count;
+    size_t entries = trees->tree_count * trees->level_count, width = trees->output_width;
     __m256 sums[SUM_TOKENS][BLOCK_OF_ONE];
     FFF_UNROLL
     for (int t = 0; t < tokens; t++) {
@@ -36,16 +43,15 @@ FFF_INLINE void columns(const struct fff_trees *trees, int tokens, const uint32_
     }
     const unsigned char *tree_rows = trees->output_rows + row_offset(column);
     int half = vectors > 1 ? 0 : row_half(column);
-    for (size_t tree = 0; tree < trees->tree_count; tree++, tree_rows += trees->node_count * trees->row_stride) {
+    for (size_t tree = 0; tree < trees->tree_count; tree++, tree_rows += trees->node_count * trees->output_row_stride) {
         for (size_t level = 0; level < trees->level_count; level++, nodes++, factors++) {
-            const unsigned char *row = tree_rows + *nodes * trees->row_stride;
+            const unsigned char *row = tree_rows + *nodes * trees->output_row_stride;
             FFF_OPAQUE(row);
             if (tokens == 2 && nodes[entries] == *nodes) {
                 __m256 first = _mm256_broadcast_ss(factors), second = _mm256_broadcast_ss(factors + entries);
                 FFF_UNROLL
                 for (int v = 0; v < vectors; v++) {
-                    /* the last one is loaded whole, too: what is beyond the row is not stored */
-                    __m256 weights = load_row_of_8(row, v, half);
+                    __m256 weights = load_output_row(row, column, width, v, vectors, half);
                     __asm__("" : "+x"(weights)); /* or gcc loads them once for each token */
                     sums[0][v] = _mm256_fmadd_ps(first, weights, sums[0][v]);
                     sums[1][v] = _mm256_fmadd_ps(second, weights, sums[1][v]);
@@ -56,12 +62,13 @@ FFF_INLINE void columns(const struct fff_trees *trees, int tokens, const uint32_
             for (int t = 0; t < tokens; t++) {
                 __m256 factor = _mm256_broadcast_ss(factors + t * entries);
                 if (t > 0) {
-                    row = tree_rows + nodes[t * entries] * trees->row_stride;
+                    row = tree_rows + nodes[t * entries] * trees->output_row_stride;
                     FFF_OPAQUE(row);
                 }
                 FFF_UNROLL
                 for (int v = 0; v < vectors; v++) {
-                    sums[t][v] = _mm256_fmadd_ps(factor, load_row_of_8(row, v, half), sums[t][v]);
+                    __m256 weights = load_output_row(row, column, width, v, vectors, half);
+                    sums[t][v] = _mm256_fmadd_ps(factor, weights, sums[t][v]);
                 }
             }
         }

@@ -7,6 +7,7 @@
 #define FFF_KERNELS_X86_AVX2_ADD_ROOTS_H
 
 #include "kernels/add_roots.h"
+#include "kernels/x86_avx2/accumulate.h" /* load_output_row() */
 #include "kernels/x86_avx2/isa.h"
 #include "kernels/x86_ymm_row.h"
 
@@ -26,11 +27,11 @@ FFF_INLINE void sum_tile(const struct fff_trees *trees, const float *const *fact
     }
     const unsigned char *weights = trees->output_rows + row_offset(column);
     int half = row_half(column);
-    for (size_t tree = 0; tree < trees->tree_count; tree++, weights += trees->row_stride) {
+    for (size_t tree = 0; tree < trees->tree_count; tree++, weights += trees->output_row_stride) {
         __m256 row[ROOT_VECTORS];
         FFF_UNROLL
         for (int v = 0; v < vectors; v++) {
-            row[v] = load_row_of_8(weights, v, half);
+            row[v] = load_output_row(weights, column, trees->output_width, v, vectors, half);
         }
         FFF_UNROLL
         for (int t = 0; t < ROOT_TOKENS; t++) {

@@ -11,21 +11,26 @@ typedef struct sums_x86_avx2 {
     __m256 part[DOT_VECTORS_X86_AVX2];
 } sums_x86_avx2;
 
-/* Weights 8v to 8v + 7 of the last step, of which there are `count`, fewer than FFF_PARTIAL_SUMS; zeros beyond. */
-FFF_INLINE __m256 last_weights_x86_avx2(const unsigned char *at, size_t count, int v) {
+/* Weights 8v to 8v + 7 of a row's last step, that from `column` on; zeros beyond its width. */
+FFF_INLINE __m256 last_weights_x86_avx2(const unsigned char *row, size_t column, size_t width, int v) {
+    if (ROW_READS_EXACTLY) {
+        return load_row_below_x86_avx2(row, column + 8 * (size_t)v, width);
+    }
+    const unsigned char *at = row + row_offset(column);
     __m256i lane =
         _mm256_setr_epi32(8 * v, 8 * v + 1, 8 * v + 2, 8 * v + 3, 8 * v + 4, 8 * v + 5, 8 * v + 6, 8 * v + 7);
-    __m256i there = _mm256_cmpgt_epi32(_mm256_set1_epi32((int)count), lane);
+    __m256i there = _mm256_cmpgt_epi32(_mm256_set1_epi32((int)(width - column)), lane);
     return _mm256_and_ps(load_row_of_8(at, v, 0), _mm256_castsi256_ps(there));
 }
 
-/* One step: FFF_PARTIAL_SUMS weights against as many inputs of each token. In the last, `count` of them, and inputs
- * that are zeros beyond. */
-FFF_INLINE void step_x86_avx2(int tokens, const unsigned char *at, bool last, size_t count, const float *const *input,
-                              size_t offset, sums_x86_avx2 *sums) {
+/* One step: FFF_PARTIAL_SUMS weights of a row from `column` on against as many inputs of each token, from `offset` on.
+ * In the last, fewer, and inputs that are zeros beyond. */
+FFF_INLINE void step_x86_avx2(int tokens, const unsigned char *row, size_t column, bool last, size_t width,
+                              const float *const *input, size_t offset, sums_x86_avx2 *sums) {
+    const unsigned char *at = row + row_offset(column);
     FFF_UNROLL
     for (int v = 0; v < DOT_VECTORS_X86_AVX2; v++) {
-        __m256 w = !last ? load_row_of_8(at, v, 0) : last_weights_x86_avx2(at, count, v);
+        __m256 w = !last ? load_row_of_8(at, v, 0) : last_weights_x86_avx2(row, column, width, v);
         if (tokens > 1) {
             __asm__("" : "+x"(w)); /* or gcc loads it once for each token */
         }
@@ -58,6 +63,7 @@ static inline float halve_to_1_x86_avx2(const sums_x86_avx2 *sums) {
 FFF_INLINE void token_logits(const struct fff_trees *trees, size_t row, int tokens, const float *const *input,
                              const float *const *tail, float *logits) {
     const unsigned char *weights = trees->input_rows + row * trees->row_stride;
+    size_t width = trees->input_width;
     sums_x86_avx2 sums[2];
     FFF_UNROLL
     for (int t = 0; t < tokens; t++) {
@@ -67,16 +73,16 @@ FFF_INLINE void token_logits(const struct fff_trees *trees, size_t row, int toke
         }
     }
     size_t i = 0;
-    for (; i + 2 * FFF_PARTIAL_SUMS <= trees->input_width; i += 2 * FFF_PARTIAL_SUMS) {
-        step_x86_avx2(tokens, weights + row_offset(i), false, FFF_PARTIAL_SUMS, input, i, sums);
-        step_x86_avx2(tokens, weights + row_offset(i + FFF_PARTIAL_SUMS), false, FFF_PARTIAL_SUMS, input,
-                      i + FFF_PARTIAL_SUMS, sums);
+    for (; i + 2 * FFF_PARTIAL_SUMS <= width; i += 2 * FFF_PARTIAL_SUMS) {
+        size_t next = i + FFF_PARTIAL_SUMS;
+        step_x86_avx2(tokens, weights, i, false, width, input, i, sums);
+        step_x86_avx2(tokens, weights, next, false, width, input, next, sums);
     }
-    for (; i + FFF_PARTIAL_SUMS <= trees->input_width; i += FFF_PARTIAL_SUMS) {
-        step_x86_avx2(tokens, weights + row_offset(i), false, FFF_PARTIAL_SUMS, input, i, sums);
+    for (; i + FFF_PARTIAL_SUMS <= width; i += FFF_PARTIAL_SUMS) {
+        step_x86_avx2(tokens, weights, i, false, width, input, i, sums);
     }
-    if (i < trees->input_width) {
-        step_x86_avx2(tokens, weights + row_offset(i), true, trees->input_width - i, tail, 0, sums);
+    if (i < width) {
+        step_x86_avx2(tokens, weights, i, true, width, tail, 0, sums);
     }
     FFF_UNROLL
     for (int t = 0; t < tokens; t++) {

@@ -8,15 +8,15 @@
 #include "kernels/x86_avx2/dot.h"
 #include "kernels/x86_avx2/isa.h"
 
-/* One step of a pass: weights from `offset` on, of which in the last there are `count`, against inputs. */
+/* One step of a pass: weights from `offset` on, in the last those below `width`, against inputs. */
 FFF_INLINE void pass_step_x86_avx2(const unsigned char *const weights[FFF_DOT_TILE_ROWS], size_t offset, bool last,
-                                   size_t count, const float *const input[FFF_DOT_TILE_TOKENS], size_t input_offset,
+                                   size_t width, const float *const input[FFF_DOT_TILE_TOKENS], size_t input_offset,
                                    int v, __m256 part[FFF_DOT_TILE_ROWS][FFF_DOT_TILE_TOKENS]) {
     __m256 row[FFF_DOT_TILE_ROWS];
     FFF_UNROLL
     for (int r = 0; r < FFF_DOT_TILE_ROWS; r++) {
         const unsigned char *at = weights[r] + row_offset(offset);
-        row[r] = !last ? load_row_of_8(at, v, 0) : last_weights_x86_avx2(at, count, v);
+        row[r] = !last ? load_row_of_8(at, v, 0) : last_weights_x86_avx2(weights[r], offset, width, v);
     }
     FFF_UNROLL
     for (int t = 0; t < FFF_DOT_TILE_TOKENS; t++) {
@@ -47,11 +47,11 @@ FFF_INLINE void pass_x86_avx2(const unsigned char *const weights[FFF_DOT_TILE_RO
             __builtin_prefetch(ahead + i, 0, 2);
             __builtin_prefetch(ahead + i + FFF_LINE_FLOATS, 0, 2);
         }
-        pass_step_x86_avx2(weights, i, false, FFF_PARTIAL_SUMS, input, i, v, part);
+        pass_step_x86_avx2(weights, i, false, width, input, i, v, part);
     }
     if (i < width) {
         const float *const tails[FFF_DOT_TILE_TOKENS] = {tail[0], tail[1], tail[2], tail[3]};
-        pass_step_x86_avx2(weights, i, true, width - i, tails, 0, v, part);
+        pass_step_x86_avx2(weights, i, true, width, tails, 0, v, part);
     }
     FFF_UNROLL
     for (int r = 0; r < FFF_DOT_TILE_ROWS; r++) {

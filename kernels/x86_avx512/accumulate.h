@@ -65,9 +65,9 @@ FFF_INLINE void columns(const struct fff_trees *trees, int tokens, const uint32_
     begin_x86_avx512(sums, tokens, vectors, write, mask, outputs, column);
     const unsigned char *rows = trees->output_rows + row_offset(column); /* of the tree */
     int half = vectors > 1 ? 0 : row_half(column);
-    for (size_t tree = 0; tree < trees->tree_count; tree++, rows += trees->node_count * trees->row_stride) {
+    for (size_t tree = 0; tree < trees->tree_count; tree++, rows += trees->node_count * trees->output_row_stride) {
         for (size_t level = 0; level < trees->level_count; level++, nodes++, factors++) {
-            const unsigned char *row = rows + *nodes * trees->row_stride;
+            const unsigned char *row = rows + *nodes * trees->output_row_stride;
             if (tokens == 1) { /* for four, gcc does better without */
                 FFF_OPAQUE(row);
             }
@@ -86,8 +86,7 @@ FFF_INLINE void columns(const struct fff_trees *trees, int tokens, const uint32_
                 }
                 FFF_UNROLL
                 for (int v = 0; v < vectors; v++) {
-                    /* the last one is loaded whole, too: what is beyond the row is not stored */
-                    __m512 weights = load_row(row, v, half);
+                    __m512 weights = load_output_row(mask, row, v, vectors, half);
                     if (tokens > 1) {
                         __asm__("" : "+v"(weights)); /* or gcc loads them once for each token */
                     }
@@ -101,10 +100,10 @@ FFF_INLINE void columns(const struct fff_trees *trees, int tokens, const uint32_
             FFF_UNROLL
             for (int t = 0; t < tokens; t++) {
                 __m512 factor = _mm512_set1_ps(factors[t * entries]);
-                row = rows + nodes[t * entries] * trees->row_stride;
+                row = rows + nodes[t * entries] * trees->output_row_stride;
                 FFF_UNROLL
                 for (int v = 0; v < vectors; v++) {
-                    sums[t][v] = _mm512_fmadd_ps(factor, load_row(row, v, half), sums[t][v]);
+                    sums[t][v] = _mm512_fmadd_ps(factor, load_output_row(mask, row, v, vectors, half), sums[t][v]);
                 }
             }
         }

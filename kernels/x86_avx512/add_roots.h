@@ -27,11 +27,11 @@ FFF_INLINE void sum_tile(const struct fff_trees *trees, const float *const *fact
     }
     const unsigned char *weights = trees->output_rows + row_offset(column);
     int half = vectors > 1 ? 0 : row_half(column);
-    for (size_t tree = 0; tree < trees->tree_count; tree++, weights += trees->row_stride) {
+    for (size_t tree = 0; tree < trees->tree_count; tree++, weights += trees->output_row_stride) {
         __m512 row[ROOT_VECTORS];
         FFF_UNROLL
         for (int v = 0; v < vectors; v++) {
-            row[v] = load_row(weights, v, half);
+            row[v] = load_output_row(last, weights, v, vectors, half);
         }
         FFF_UNROLL
         for (int t = 0; t < ROOT_TOKENS; t++) {

@@ -50,8 +50,8 @@ FFF_INLINE void last_step_x86_avx512(const unsigned char *row, const float *inpu
     FFF_UNROLL
     for (int v = 0; v < 4; v++) {
         __mmask8 mask = (__mmask8)(whole >> 8 * v);
-        sums[v] = _mm256_fmadd_ps(_mm256_maskz_loadu_ps(mask, input + 8 * v),
-                                  _mm256_maskz_mov_ps(mask, load_row_of_8(row, v, 0)), sums[v]);
+        sums[v] =
+            _mm256_fmadd_ps(_mm256_maskz_loadu_ps(mask, input + 8 * v), load_last_row_of_8(mask, row, v), sums[v]);
     }
 }
 

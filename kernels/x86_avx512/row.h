@@ -25,7 +25,24 @@ FFF_INLINE __m512 load_row(const unsigned char *at, int v, int half) {
 
 /* The same with zeros beyond a mask, whatever the row holds there. */
 FFF_INLINE __m512 load_last_row(__mmask16 mask, const unsigned char *at, int v, int half) {
+    if (ROW_READS_EXACTLY) {
+        return _mm512_maskz_loadu_ps(mask, (const float *)(const void *)at + 16 * v);
+    }
     return _mm512_maskz_mov_ps(mask, load_row(at, v, half));
+}
+
+/* The same of 8, of a dot product's last step. */
+FFF_INLINE __m256 load_last_row_of_8(__mmask8 mask, const unsigned char *at, int v) {
+    if (ROW_READS_EXACTLY) {
+        return _mm256_maskz_loadu_ps(mask, (const float *)(const void *)at + 8 * v);
+    }
+    return _mm256_maskz_mov_ps(mask, load_row_of_8(at, v, 0));
+}
+
+/* Register `v` of `vectors` that output columns are added up in. A single one may reach beyond the row: what is there
+ * is not stored, so that it may be loaded, too, if there is memory. */
+FFF_INLINE __m512 load_output_row(__mmask16 mask, const unsigned char *at, int v, int vectors, int half) {
+    return ROW_READS_EXACTLY && vectors == 1 ? load_last_row(mask, at, v, half) : load_row(at, v, half);
 }
 
 #endif
