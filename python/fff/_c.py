@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import pathlib
-from ctypes import POINTER, c_char_p, c_float, c_int, c_size_t, c_uint64, c_void_p
+from ctypes import POINTER, c_char_p, c_double, c_int, c_size_t, c_uint64, c_void_p
 
 MAX_DEPTH = 30
 ISA_COUNT = 5  # with auto, which is 0
@@ -49,8 +49,8 @@ class Gradients(ctypes.Structure):
 
 class Adam(ctypes.Structure):
     _fields_ = [
-        ("struct_size", c_size_t), ("learning_rate", c_float), ("beta1", c_float), ("beta2", c_float), ("epsilon", c_float),
-        ("weight_decay", c_float), ("step", c_uint64),
+        ("struct_size", c_size_t), ("learning_rate", c_double), ("beta1", c_double), ("beta2", c_double), ("epsilon", c_double),
+        ("weight_decay", c_double), ("step", c_uint64),
     ]
 
 
