@@ -163,6 +163,20 @@ typedef void fff_activate_function(fff_activation activation, size_t count, cons
 typedef void fff_differentiate_function(fff_activation activation, size_t count, const float *logits,
                                         const float *upstream, float *gradients);
 
+/* A step of AdamW for a row of weights, in place, with numbers that are the same for all of them (layer/adam.c):
+ *
+ *     for j in 0 .. width-1, g, w, m and v being the row's:
+ *         m[j] = fma(keep_first, m[j], take_first * g[j])
+ *         v[j] = fma(keep_second, v[j], take_second * (g[j] * g[j]))
+ *         w[j] = fma(-rate, m[j] / fma(sqrt(v[j]), root_factor, epsilon), decay * w[j])
+ *
+ * The four share no memory. */
+struct fff_adam_factors {
+    float keep_first, take_first, keep_second, take_second, root_factor, epsilon, rate, decay;
+};
+typedef void fff_adam_function(const struct fff_adam_factors *factors, size_t width, const float *gradient,
+                               float *weights, float *first_moment, float *second_moment);
+
 /* A token for I8 rows: fff_quantised_bytes(width) bytes, aligned to 64, in the instruction set's own form, with `scale`
  * so that input[j] is about integer[j] * scale (docs/numerics.md). */
 typedef void fff_quantise_function(size_t width, const float *input, unsigned char *quantised);
@@ -179,6 +193,7 @@ struct fff_kernels {
     fff_widen_function *widen;
     fff_narrow_function *narrow;
     fff_differentiate_function *differentiate;
+    fff_adam_function *adam;
 };
 
 #ifdef __cplusplus

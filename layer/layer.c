@@ -56,10 +56,11 @@ static const fff_allocator c_library = {allocate_from_c_library, release_to_c_li
 /* ---- Checks ---------------------------------------------------------------------------------- */
 
 /* The sizes of earlier versions' descriptors, which ended with `allocator`, with `sleef` and what filled up its word,
- * and with `bad_weight`. */
+ * with `bad_weight` and with `next`. */
 #define FIRST_DESC_SIZE (offsetof(fff_layer_desc, allocator) + sizeof(const fff_allocator *))
 #define SECOND_DESC_SIZE (FIRST_DESC_SIZE + sizeof(void *))
 #define THIRD_DESC_SIZE (offsetof(fff_layer_desc, bad_weight) + sizeof(fff_bad_weight *))
+#define FOURTH_DESC_SIZE (offsetof(fff_layer_desc, next) + sizeof(const fff_layer_desc *))
 #define LARGEST_DESC_SIZE 4096 /* no version will need more; a larger size is an uninitialised one */
 
 /* A descriptor of any version, as this one sees it. A shorter one than ours (an older program) leaves the rest zero,
@@ -69,7 +70,8 @@ static fff_status read_desc(const fff_layer_desc *given, fff_layer_desc *desc) {
         return FFF_ERROR_NULL_POINTER;
     }
     size_t size = given->struct_size;
-    bool earlier = size == FIRST_DESC_SIZE || size == SECOND_DESC_SIZE || size == THIRD_DESC_SIZE;
+    bool earlier =
+        size == FIRST_DESC_SIZE || size == SECOND_DESC_SIZE || size == THIRD_DESC_SIZE || size == FOURTH_DESC_SIZE;
     if ((!earlier && size < sizeof *desc) || size > LARGEST_DESC_SIZE) {
         return FFF_ERROR_STRUCT_SIZE;
     }
@@ -107,13 +109,18 @@ static fff_status check_weights(const fff_weights *weights, fff_weight_type type
     return node_major || column_major ? FFF_OK : FFF_ERROR_STRIDE;
 }
 
+/* Whether leaves follow one another as their neurons do, so that all neurons are rows of one matrix. */
+static bool leaves_are_together(const fff_layer_desc *desc) {
+    size_t together;
+    return desc->leaf_stride == 0 || (fff_size_multiply(desc->leaf_width, desc->leaf_weights.node_stride, &together) &&
+                                      desc->leaf_stride == together);
+}
+
 /* The neurons of leaves, which lie one after the other, or leaf after leaf. */
 static fff_status check_leaf_weights(const fff_layer_desc *desc) {
     const fff_weights *weights = &desc->leaf_weights;
-    size_t leaves = desc->trees << desc->depth, together, in_leaf;
-    bool apart = desc->leaf_stride > 0;
-    if (!apart ||
-        (fff_size_multiply(desc->leaf_width, weights->node_stride, &together) && desc->leaf_stride == together)) {
+    size_t leaves = desc->trees << desc->depth, in_leaf;
+    if (leaves_are_together(desc)) {
         return check_weights(weights, desc->weight_type, fff_neuron_rows(desc), desc->input_width);
     }
     size_t element = fff_element_bytes(desc->weight_type), all, bytes, unused;
@@ -146,6 +153,27 @@ static fff_status check_leaves(const fff_layer_desc *desc) {
     return status;
 }
 
+/* What is borrowed must be float32 as it is. */
+static bool may_borrow(const fff_layer_desc *desc) {
+    return desc->weight_type == FFF_WEIGHT_F32 && desc->output_weight_type <= FFF_CHOOSE_F32 &&
+           desc->store_input <= FFF_CHOOSE_F32 && desc->store_output <= FFF_CHOOSE_F32 && desc->input_scales == NULL &&
+           desc->output_scales == NULL && desc->leaf_scales == NULL;
+}
+
+/* Whether the columns of a row, if there are several, lie side by side. */
+static bool are_rows(const fff_weights *weights, size_t columns) {
+    return weights->data == NULL || columns == 1 || weights->column_stride == 1;
+}
+
+/* And must lie as kernels read it. */
+static fff_status check_borrowed(const fff_layer_desc *desc) {
+    bool one_stride = desc->leaf_width <= 1 || desc->trees << desc->depth == 1 || leaves_are_together(desc);
+    bool rows = are_rows(&desc->input_weights, desc->input_width) && are_rows(&desc->leaf_weights, desc->input_width) &&
+                are_rows(&desc->output_weights, desc->output_width) &&
+                are_rows(&desc->leaf_output_biases, desc->output_width);
+    return one_stride && rows ? FFF_OK : FFF_ERROR_STRIDE;
+}
+
 static bool are_finite(const float *numbers, size_t count) {
     for (size_t i = 0; i < count && numbers != NULL; i++) {
         if (!isfinite(numbers[i])) {
@@ -172,7 +200,8 @@ static bool options_are_known(const fff_layer_desc *desc) {
     return (unsigned)desc->activation < FFF_ACTIVATION_COUNT && (unsigned)desc->routing <= FFF_ROUTING_GREATER_EQUAL &&
            (unsigned)desc->sleef <= FFF_SLEEF_ANY && (unsigned)desc->weight_type < FFF_WEIGHT_TYPE_COUNT &&
            (unsigned)desc->output_weight_type <= FFF_CHOOSE_I8 && (unsigned)desc->store_input <= FFF_CHOOSE_I8 &&
-           (unsigned)desc->store_output <= FFF_CHOOSE_I8 && (unsigned)desc->routes <= FFF_ROUTES_EXACT;
+           (unsigned)desc->store_output <= FFF_CHOOSE_I8 && (unsigned)desc->routes <= FFF_ROUTES_EXACT &&
+           (desc->borrow == 0 || (desc->borrow == 1 && may_borrow(desc)));
 }
 
 static bool floats_are_aligned(const fff_layer_desc *desc) {
@@ -203,6 +232,9 @@ static fff_status check_desc(const fff_layer_desc *desc) {
     }
     if (status == FFF_OK) {
         status = check_leaves(desc);
+    }
+    if (status == FFF_OK && desc->borrow == 1) {
+        status = check_borrowed(desc);
     }
     if (status == FFF_OK && !floats_are_aligned(desc)) {
         status = FFF_ERROR_ALIGNMENT;
@@ -309,7 +341,8 @@ static fff_status pack_part(void *context, const fff_layer_desc *desc, size_t in
 /* Room behind all parts for the output bias, and for what kernels may read behind the last row. */
 static bool lay_out_end(const fff_layer_desc *desc, struct draft *draft, size_t *alignment) {
     size_t *end = &draft->bytes, of_bias = 0;
-    if (desc->output_bias != NULL && !fff_size_multiply(desc->output_width, sizeof(float), &of_bias)) {
+    bool copied = desc->output_bias != NULL && desc->borrow == 0;
+    if (copied && !fff_size_multiply(desc->output_width, sizeof(float), &of_bias)) {
         return false;
     }
     if (!fff_size_round_up(*end, CACHE_LINE, &draft->output_bias) || !fff_size_add(draft->output_bias, of_bias, end) ||
@@ -350,7 +383,8 @@ static fff_status allocate_layer(const fff_layer_desc *desc, struct draft *draft
         .allocator = allocator,
         .part_count = draft->parts,
     };
-    if (desc->output_bias != NULL) {
+    made->output_bias = desc->output_bias;
+    if (desc->output_bias != NULL && desc->borrow == 0) {
         float *bias = (float *)(void *)((unsigned char *)memory + draft->output_bias);
         memcpy(bias, desc->output_bias, desc->output_width * sizeof *bias);
         made->output_bias = bias;

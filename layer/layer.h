@@ -21,8 +21,9 @@ struct fff_leaves {
     size_t count; /* of a tree: 2^depth */
     /* All neurons, those of leaf l of tree k from row (k * count + l) * width on: as many trees of a single node. */
     struct fff_trees neurons;
-    struct fff_trees biases; /* an output row of floats a leaf; output_rows NULL: none */
-    size_t at_once;          /* neurons whose rows stay in L2 */
+    struct fff_trees biases;                    /* an output row of floats a leaf; output_rows NULL: none */
+    const struct fff_row_kernels *bias_kernels; /* for them */
+    size_t at_once;                             /* neurons whose rows stay in L2 */
 };
 
 /* Trees of one kind and shape, which one descriptor describes: a layer is a list of them. */
@@ -33,7 +34,9 @@ struct fff_part {
     const float *output_scales; /* one a neuron, if output rows are int8 */
     bool exact_routes;          /* `exact` is in use */
     struct fff_exact exact;
+    bool borrowed; /* rows and biases are the caller's */
     const struct fff_kernels *kernels;
+    const struct fff_row_kernels *input_kernels, *output_kernels; /* for the rows */
     fff_activation activation;
     float factor;          /* of all activations */
     size_t path_length;    /* entries of a token's path */
@@ -50,7 +53,7 @@ struct fff_layer {
     size_t path_length; /* of all parts */
     fff_isa isa;
     bool any_sleef;           /* whichever SLEEF is loaded will do */
-    const float *output_bias; /* in `memory`; NULL: none */
+    const float *output_bias; /* in `memory`, or borrowed; NULL: none */
     size_t memory_size;       /* of `memory`, in bytes */
     void *memory;             /* all parts' weights */
     fff_allocator allocator;
@@ -93,10 +96,10 @@ static inline bool fff_beyond_l2(const struct fff_trees *trees) {
 
 /* The kernels for a part's input rows, and for its output rows. */
 static inline const struct fff_row_kernels *fff_input_kernels(const struct fff_part *part) {
-    return part->kernels->rows[part->input_type];
+    return part->input_kernels;
 }
 static inline const struct fff_row_kernels *fff_output_kernels(const struct fff_part *part) {
-    return part->kernels->rows[part->output_type];
+    return part->output_kernels;
 }
 
 #endif

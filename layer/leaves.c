@@ -95,8 +95,8 @@ static void add_bias(const struct fff_walk *walk, size_t leaf, size_t count, con
         nodes[i] = (uint32_t)(walk->first_tree * part->leaves.count + leaf);
         factors[i] = part->factor;
     }
-    part->kernels->rows[FFF_WEIGHT_F32]->accumulate(biases, count, tokens, nodes, factors, FFF_WRITE_CONTINUE,
-                                                    walk->output, walk->output_stride);
+    part->leaves.bias_kernels->accumulate(biases, count, tokens, nodes, factors, FFF_WRITE_CONTINUE, walk->output,
+                                          walk->output_stride);
 }
 
 /* Neurons of a leaf that are computed at once, from `first` on. */

@@ -77,6 +77,16 @@ static bool lay_out_rows(const fff_layer_desc *desc, const struct fff_packing *p
            reserve(end, integer_outputs ? count : 0, sizeof(float), &rows->output_scales);
 }
 
+/* What is kept of a part that borrows its rows: biases that were not given are zeros. */
+static bool lay_out_borrowed(const fff_layer_desc *desc, size_t *end, struct fff_packing *packing) {
+    size_t nodes = fff_node_rows(desc), neurons = desc->leaf_width > 0 ? fff_neuron_rows(desc) : 0;
+    packing->nodes.rows = nodes;
+    packing->neurons.rows = neurons;
+    return reserve(end, desc->biases == NULL ? nodes : 0, sizeof(float), &packing->nodes.biases) &&
+           reserve(end, desc->leaf_biases == NULL ? neurons : 0, sizeof(float), &packing->neurons.biases) &&
+           reserve(end, desc->thresholds != NULL ? nodes : 0, sizeof(float), &packing->thresholds);
+}
+
 bool fff_lay_out(const fff_layer_desc *desc, size_t *end, struct fff_packing *packing) {
     bool leaves = desc->leaf_width > 0;
     fff_weight_type input_type = fff_chosen(desc->store_input, desc->weight_type);
@@ -85,7 +95,11 @@ bool fff_lay_out(const fff_layer_desc *desc, size_t *end, struct fff_packing *pa
         .output_type = fff_chosen(desc->store_output, fff_given_output_type(desc)),
         .exact = desc->routes == FFF_ROUTES_EXACT && desc->depth > 0 &&
                  (!holds(input_type, desc->weight_type) || input_type == FFF_WEIGHT_I8),
+        .borrowed = desc->borrow != 0,
     };
+    if (packing->borrowed) {
+        return lay_out_borrowed(desc, end, packing);
+    }
     size_t rows = fff_node_rows(desc), exact_bytes, bias_bytes, leaf_count = desc->trees << desc->depth;
     if (!lay_out_rows(desc, packing, !leaves, rows, end, &packing->nodes) ||
         !reserve(end, desc->thresholds != NULL ? rows : 0, sizeof(float), &packing->thresholds) ||
@@ -417,11 +431,35 @@ static fff_status transfer_weights(const fff_layer_desc *desc, const struct fff_
     return status;
 }
 
+/* Where rows of a caller's matrix begin, and how many bytes they are apart: of a single row, its stride means nothing.
+ */
+static void borrow_rows(const fff_weights *weights, size_t stride, size_t rows, size_t bytes,
+                        const unsigned char **start, size_t *row_stride) {
+    *start = weights->data;
+    *row_stride = rows > 1 ? stride * sizeof(float) : bytes;
+}
+
+/* Puts the caller's rows and biases in the place of packed ones. */
+static void borrow_matrices(const fff_layer_desc *desc, bool neurons, struct fff_trees *trees) {
+    const fff_weights *inputs = neurons ? &desc->leaf_weights : &desc->input_weights;
+    const float *biases = neurons ? desc->leaf_biases : desc->biases;
+    bool apart = neurons && desc->leaf_width == 1 && desc->leaf_stride > 0; /* leaves, which are rows */
+    size_t rows = trees->tree_count, stride = apart ? desc->leaf_stride : inputs->node_stride;
+    borrow_rows(inputs, stride, rows, trees->input_bytes, &trees->input_rows, &trees->row_stride);
+    trees->output_rows = trees->input_rows; /* of nodes that only route, nothing */
+    trees->output_row_stride = trees->row_stride;
+    if (trees->output_bytes > 0) {
+        borrow_rows(&desc->output_weights, desc->output_weights.node_stride, rows, trees->output_bytes,
+                    &trees->output_rows, &trees->output_row_stride);
+    }
+    trees->biases = biases != NULL ? biases : trees->biases;
+}
+
 /* Rows as kernels see them: those of nodes, and, as trees of a single node, neurons. */
 static struct fff_trees rows_of(const fff_layer_desc *desc, const struct fff_packing *packing,
                                 const struct fff_row_layout *rows, bool outputs, unsigned char *memory) {
     bool integers = packing->input_type == FFF_WEIGHT_I8;
-    return (struct fff_trees){
+    struct fff_trees trees = {
         .input_rows = memory + rows->start,
         .output_rows = memory + rows->start + rows->output_offset,
         .biases = floats_at(memory, rows->biases),
@@ -438,6 +476,10 @@ static struct fff_trees rows_of(const fff_layer_desc *desc, const struct fff_pac
         .node_count = 1,
         .threshold = desc->routing == FFF_ROUTING_GREATER ? FFF_THRESHOLD_GREATER : FFF_THRESHOLD_GREATER_EQUAL,
     };
+    if (packing->borrowed && rows->rows > 0) {
+        borrow_matrices(desc, rows == &packing->neurons, &trees);
+    }
+    return trees;
 }
 
 static void copy_floats(unsigned char *memory, size_t place, const float *floats, size_t count) {
@@ -459,7 +501,6 @@ static void pack_leaves(const fff_layer_desc *desc, const struct fff_packing *pa
     leaves->width = desc->leaf_width;
     leaves->count = (size_t)1 << desc->depth;
     leaves->neurons = rows_of(desc, packing, &packing->neurons, true, memory);
-    copy_floats(memory, packing->neurons.biases, desc->leaf_biases, packing->neurons.rows);
     const fff_weights *given = &desc->leaf_output_biases;
     if (given->data == NULL) {
         return;
@@ -473,6 +514,11 @@ static void pack_leaves(const fff_layer_desc *desc, const struct fff_packing *pa
         .level_count = 1,
         .node_count = desc->trees << desc->depth,
     };
+    if (packing->borrowed) {
+        borrow_rows(given, given->node_stride, leaves->biases.node_count, leaves->biases.output_bytes,
+                    &leaves->biases.output_rows, &leaves->biases.output_row_stride);
+        return;
+    }
     for (size_t leaf = 0; leaf < leaves->biases.node_count; leaf++) {
         float *row = floats_at(memory, packing->leaf_biases + leaf * packing->leaf_bias_stride);
         for (size_t column = 0; column < desc->output_width; column++) {
@@ -501,17 +547,39 @@ static fff_status pack_exact(const fff_layer_desc *desc, const struct fff_packin
     return transfer_all(&exact);
 }
 
+/* The caller's memory may end with a row's last column. */
+static const struct fff_row_kernels *kernels_of_borrowed(const struct fff_kernels *kernels, size_t width) {
+    return width % FFF_ROW_STEP == 0 ? kernels->rows[FFF_WEIGHT_F32] : kernels->exact_f32;
+}
+
+static void choose_kernels(const struct fff_packing *packing, struct fff_part *part, size_t input_width,
+                           size_t output_width) {
+    const struct fff_kernels *kernels = part->kernels;
+    part->input_type = packing->input_type;
+    part->output_type = packing->output_type;
+    part->borrowed = packing->borrowed;
+    part->input_kernels = kernels->rows[part->input_type];
+    part->output_kernels = kernels->rows[part->output_type];
+    part->leaves.bias_kernels = kernels->rows[FFF_WEIGHT_F32];
+    if (packing->borrowed) {
+        part->input_kernels = kernels_of_borrowed(kernels, input_width);
+        part->output_kernels = part->leaves.bias_kernels = kernels_of_borrowed(kernels, output_width);
+    }
+}
+
 fff_status fff_pack(const fff_layer_desc *desc, const struct fff_packing *packing, unsigned char *memory,
                     struct fff_part *part) {
     bool leaves = desc->leaf_width > 0;
     const struct fff_row_layout *neurons = leaves ? &packing->neurons : &packing->nodes;
-    fff_status status = transfer_weights(desc, packing, memory);
-    if (status != FFF_OK) {
-        return status;
+    if (!packing->borrowed) {
+        fff_status status = transfer_weights(desc, packing, memory);
+        if (status != FFF_OK) {
+            return status;
+        }
+        copy_floats(memory, packing->nodes.biases, desc->biases, packing->nodes.rows);
+        copy_floats(memory, packing->neurons.biases, desc->leaf_biases, packing->neurons.rows);
     }
-    copy_floats(memory, packing->nodes.biases, desc->biases, packing->nodes.rows);
-    part->input_type = packing->input_type;
-    part->output_type = packing->output_type;
+    choose_kernels(packing, part, desc->input_width, desc->output_width);
     part->output_scales = packing->output_type == FFF_WEIGHT_I8 ? floats_at(memory, neurons->output_scales) : NULL;
     part->exact_routes = packing->exact;
     part->trees = rows_of(desc, packing, &packing->nodes, !leaves, memory);

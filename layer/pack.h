@@ -16,6 +16,7 @@ struct fff_row_layout {
 struct fff_packing {
     fff_weight_type input_type, output_type; /* as stored */
     bool exact;                              /* float32 input rows are kept, too */
+    bool borrowed;                           /* no rows are, and no biases but zeros */
     struct fff_row_layout nodes;             /* of a path sum with output rows */
     struct fff_row_layout neurons;           /* of leaves; else no rows */
     size_t exact_rows, exact_stride, errors, norms;

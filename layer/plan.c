@@ -56,6 +56,11 @@ static size_t finish_entries(const struct fff_part *part, size_t group) {
     return part->leaves.width > 0 ? fff_max(part->leaves.at_once, nodes) : nodes;
 }
 
+/* The memory that a row takes: of borrowed rows, whatever their strides, what is read of them. */
+static size_t row_memory(const struct fff_part *part, const struct fff_trees *rows) {
+    return part->borrowed ? rows->input_bytes + rows->output_bytes : rows->row_stride;
+}
+
 /* Rows of nodes of so many uppermost levels stay in L2, of trees that do not as a whole. */
 static size_t near_levels(const struct fff_part *part, size_t tree_bytes) {
     const struct fff_trees *trees = &part->trees;
@@ -87,13 +92,14 @@ static size_t block_of(const struct fff_part *part) {
 /* Leaves: trees walk one by one. */
 static void plan_leaves(struct fff_part *part) {
     struct fff_leaves *leaves = &part->leaves;
-    size_t row_stride = leaves->neurons.row_stride;
-    size_t tree_bytes = part->trees.node_count * part->trees.row_stride + leaves->count * leaves->width * row_stride;
+    size_t row_bytes = row_memory(part, &leaves->neurons);
+    size_t tree_bytes =
+        part->trees.node_count * row_memory(part, &part->trees) + leaves->count * leaves->width * row_bytes;
     bool near = tree_bytes * part->trees.tree_count <= part->l2_bytes / 2;
     part->large_trees = part->trees.level_count > 0 && tree_bytes > part->l2_bytes / 2;
     part->trees.near_levels = near_levels(part, tree_bytes);
     leaves->neurons.near_levels = near ? 1 : 0;
-    leaves->at_once = fff_min(fff_max(part->l2_bytes / L2_TO_ROOTS / row_stride, 1), leaves->width);
+    leaves->at_once = fff_min(fff_max(part->l2_bytes / L2_TO_ROOTS / row_bytes, 1), leaves->width);
     if (leaves->at_once < leaves->width && leaves->at_once > FFF_DOT_TILE_ROWS) {
         leaves->at_once -= leaves->at_once % FFF_DOT_TILE_ROWS;
     }
@@ -109,10 +115,10 @@ void fff_plan_part(struct fff_part *part) {
         return;
     }
     const struct fff_trees *trees = &part->trees;
-    size_t tree_bytes = trees->node_count * trees->row_stride;
+    size_t row_bytes = row_memory(part, trees), tree_bytes = trees->node_count * row_bytes;
     part->large_trees = tree_bytes > (trees->tree_count == 1 ? part->l2_bytes / 2 : part->l2_bytes * SMALL_TREE_CACHES);
     part->block = block_of(part);
-    size_t by_rows = trees->level_count == 1 ? part->l2_bytes / L2_TO_ROOTS / trees->row_stride
+    size_t by_rows = trees->level_count == 1 ? part->l2_bytes / L2_TO_ROOTS / row_bytes
                                              : part->l2_bytes / L2_TO_GROUP / trees->node_count / trees->output_bytes;
     size_t by_logits = bytes_of_tokens(part) / sizeof(float) / part->block / (trees->level_count + 1);
     part->group = fff_max(fff_min(fff_min(by_rows, by_logits), trees->tree_count), 1);

@@ -14,7 +14,7 @@ const char *fff_status_text(fff_status status) {
     case FFF_ERROR_ALIGNMENT: return "a pointer is not aligned for its element type";
     case FFF_ERROR_OVERLAP: return "input, output or workspace share memory";
     case FFF_ERROR_WORKSPACE: return "the workspace is too small";
-    case FFF_ERROR_NODE: return "a node index lies outside its tree";
+    case FFF_ERROR_NODE: return "a node index lies outside its tree, or a row's outside its matrix or out of order";
     case FFF_ERROR_ISA_UNKNOWN: return "no instruction set has that name";
     case FFF_ERROR_ISA_NOT_BUILT: return "the library was built without that instruction set";
     case FFF_ERROR_ISA_NOT_SUPPORTED: return "this machine does not support that instruction set";
@@ -23,7 +23,8 @@ const char *fff_status_text(fff_status status) {
     case FFF_ERROR_SLEEF: return "the SLEEF library that is loaded returns other bits than the recorded ones";
     case FFF_ERROR_WEIGHT: return "a weight does not fit the type that the layer is to store";
     case FFF_ERROR_SCALE: return "scales are missing where weights are int8, or one is not positive and finite";
-    case FFF_ERROR_NUMBER: return "a threshold or the factor of all activations is not finite";
+    case FFF_ERROR_NUMBER:
+        return "a threshold or the factor of all activations is not finite, or a setting is out of range";
     case FFF_ERROR_PARTS: return "parts of the layer do not go together, or are too many";
     }
     return "unknown status";

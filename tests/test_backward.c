@@ -230,10 +230,10 @@ static void check_listed(const struct pass *p, const fff_layer *layer, const fff
 }
 
 static fff_layer *create(const struct pass *p, fff_isa isa, bool borrow) {
-    (void)borrow;
     fff_layer_desc parts[MOST_PARTS];
     for (size_t i = 0; i < p->s.parts; i++) {
         parts[i] = p->s.desc[i];
+        parts[i].borrow = borrow;
         parts[i].next = i + 1 < p->s.parts ? &parts[i + 1] : NULL;
     }
     return test_create_layer(&parts[0], isa);
@@ -402,7 +402,6 @@ struct call {
 };
 
 static struct call *make_call(bool borrow) {
-    (void)borrow;
     struct call *c = test_allocate(1, sizeof *c);
     uint64_t state = test_random("bad input");
     fill_floats(FILL_NORMAL, c->input_weights, BAD_NODES * BAD_IN, &state);
@@ -418,6 +417,7 @@ static struct call *make_call(bool borrow) {
         .input_weights = {c->input_weights, BAD_IN, 1},
         .output_weights = {c->output_weights, BAD_OUT, 1},
         .biases = c->biases,
+        .borrow = borrow,
     };
     c->layer = test_create_layer(&desc, best_isa());
     c->batch = BAD_TOKENS;

@@ -139,12 +139,16 @@ static const struct shape SHAPES[] = {{768, 768, 6, 1, 200}, {37, 50, 4, 3, 120}
                                       {40, 200, 3, 2, 90},   {33, 70, 2, 3, 80}};
 enum { SHAPE_COUNT = sizeof SHAPES / sizeof *SHAPES };
 
+static bool short_run(void) {
+    return getenv("FFF_TEST_SHORT") != NULL;
+}
+
 /* For emulators: every second one, but not the largest. */
 static size_t first_shape(void) {
-    return getenv("FFF_TEST_SHORT") != NULL ? 1 : 0;
+    return short_run() ? 1 : 0;
 }
 static size_t shape_step(void) {
-    return getenv("FFF_TEST_SHORT") != NULL ? 2 : 1;
+    return short_run() ? 2 : 1;
 }
 
 /* ---- 16-bit weights -------------------------------------------------------------------------- */
@@ -476,18 +480,22 @@ static void test_exact_routes(void **unused) {
     uint64_t state = test_random("exact routes");
     static const struct shape shapes[] = {
         {768, 5, 6, 1, 300}, {37, 5, 5, 3, 200}, {3, 2, 8, 2, 400}, {64, 3, 9, 1, 600}};
-    int step = getenv("FFF_TEST_SHORT") != NULL ? 5 : 1; /* for emulators: a part of it */
-    for (size_t shape = first_shape(); shape < sizeof shapes / sizeof *shapes; shape++) {
+    /* For emulators a part of it: each kind of weights with one kind of inputs, and fewer tokens. */
+    int step = short_run() ? FILL_KINDS : 1, repeats = short_run() ? 2 : 10;
+    for (size_t i = first_shape(); i < sizeof shapes / sizeof *shapes; i++) {
+        struct shape shape = shapes[i];
+        shape.tokens /= short_run() ? 4 : 1;
         for (int weights = 0; weights < FILL_KINDS; weights++) {
-            for (int inputs = weights % step; inputs < FILL_KINDS; inputs += step) {
-                struct subject s = make_subject(shapes[shape], (enum fill)weights, (enum fill)inputs, &state);
+            int first = (int)random_below(&state, (uint64_t)step);
+            for (int inputs = first; inputs < FILL_KINDS; inputs += step) {
+                struct subject s = make_subject(shape, (enum fill)weights, (enum fill)inputs, &state);
                 s.desc.routing = random_below(&state, 2) != 0 ? FFF_ROUTING_GREATER : FFF_ROUTING_GREATER_EQUAL;
                 check_exact(&s, &state, fill_name((enum fill)weights));
                 free_subject(&s);
             }
         }
-        for (int repeat = 0; repeat < 10; repeat += step) {
-            struct subject s = make_subject(shapes[shape], FILL_NORMAL, FILL_NORMAL, &state);
+        for (int repeat = 0; repeat < repeats; repeat++) {
+            struct subject s = make_subject(shape, FILL_NORMAL, FILL_NORMAL, &state);
             make_adversarial(&s, &state);
             check_exact(&s, &state, "adversarial weights");
             free_subject(&s);
@@ -563,7 +571,7 @@ static void test_memory(void **unused) {
                                           {1024, 1024, 3, 1, 1}, {33, 15, 6, 3, 1}, {16, 8, 10, 1, 1}};
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
         struct subject s = make_subject(shapes[i], FILL_NORMAL, FILL_NORMAL, &state);
-        for (int kind = 0; kind < 32; kind++) {
+        for (int kind = 0; kind < 32; kind += short_run() ? 5 : 1) { /* with each type of either matrix */
             fff_layer_desc desc = s.desc;
             desc.store_input = (fff_weight_choice)(1 + kind % 4);
             desc.store_output = (fff_weight_choice)(1 + kind / 4 % 4);

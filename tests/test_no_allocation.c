@@ -1,4 +1,4 @@
-/* Forward, route and accumulate allocate nothing: malloc and its family are replaced by versions that
+/* Forward, route, accumulate and backward allocate nothing: malloc and its family are replaced by versions that
  * count. Sanitizers bring their own malloc; under them this test is skipped. */
 #include "tests/support.h"
 
@@ -65,8 +65,9 @@ static void test_nothing_is_allocated(void **unused) {
     enum { IN = 70, OUT = 50, DEPTH = 5, NODES = 63, TREES = 2, LEAF = 3, BATCH = 100 };
     enum { PATH = TREES * (DEPTH + 1) + TREES * (DEPTH - 1 + LEAF) }; /* of both parts */
     static float input_weights[TREES * NODES * IN], output_weights[TREES * NODES * OUT], input[BATCH * IN];
-    static float output[BATCH * OUT], logits[BATCH * PATH];
-    static uint32_t nodes[BATCH * PATH];
+    static float output[BATCH * OUT], logits[BATCH * PATH], input_gradient[BATCH * IN];
+    static float into[2][TREES * NODES * IN], out[2][TREES * NODES * OUT], biases[2][TREES * NODES];
+    static uint32_t nodes[BATCH * PATH], rows[TREES * NODES];
     static unsigned char workspace[1 << 20];
     const fff_runner runner = {run_in_order, NULL, 3};
     uint64_t state = 1;
@@ -107,6 +108,17 @@ static void test_nothing_is_allocated(void **unused) {
                 status |= fff_accumulate(layer, batch, nodes, PATH, logits, PATH, output, OUT, workspace,
                                          sizeof workspace, NULL);
                 status |= fff_forward(layer, batch, input, IN, output, OUT, workspace, sizeof workspace, &runner);
+                fff_gradients second = {sizeof second, NULL, 0,    {into[1], IN}, biases[1],
+                                        {out[1], OUT}, {0},  NULL, NULL};
+                fff_gradients first = {sizeof first,  NULL, 0,    {into[0], IN}, biases[0],
+                                       {out[0], OUT}, {0},  NULL, &second};
+                status |= fff_backward(layer, batch, input, IN, nodes, PATH, logits, PATH, output, OUT, input_gradient,
+                                       IN, &first, workspace, sizeof workspace, &runner);
+                status |= fff_visited_rows(layer, 0, batch, nodes, PATH, rows, TREES * NODES, &first.row_count,
+                                           workspace, sizeof workspace);
+                first.rows = rows;
+                status |= fff_backward(layer, batch, input, IN, nodes, PATH, logits, PATH, output, OUT, NULL, 0, &first,
+                                       workspace, sizeof workspace, NULL);
             }
             size_t after = calls;
             assert_int_equal(status, FFF_OK);

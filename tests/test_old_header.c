@@ -2,8 +2,10 @@
  * descriptor is shorter, and what it computes is what it was. OLD_MINOR says which. */
 #if OLD_MINOR == 2
 #include "old/fff_0.2.h"
-#else
+#elif OLD_MINOR == 3
 #include "old/fff_0.3.h"
+#else
+#include "old/fff_0.4.h"
 #endif
 
 #include <stdio.h>

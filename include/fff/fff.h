@@ -48,7 +48,7 @@ extern "C" {
 #endif
 
 #define FFF_VERSION_MAJOR 0
-#define FFF_VERSION_MINOR 4
+#define FFF_VERSION_MINOR 5
 #define FFF_VERSION_PATCH 0
 
 #define FFF_API __attribute__((visibility("default")))
@@ -76,7 +76,7 @@ typedef enum fff_status {
     FFF_ERROR_ALIGNMENT,         /* a pointer is not aligned for its element type */
     FFF_ERROR_OVERLAP,           /* input, output and workspace share memory */
     FFF_ERROR_WORKSPACE,         /* the workspace is smaller than fff_workspace_size() says */
-    FFF_ERROR_NODE,              /* a node index given to fff_accumulate() lies outside its tree */
+    FFF_ERROR_NODE,              /* a node index lies outside its tree; a row's outside its matrix, or out of order */
     FFF_ERROR_ISA_UNKNOWN,       /* no instruction set has that name */
     FFF_ERROR_ISA_NOT_BUILT,     /* the library was built without that instruction set */
     FFF_ERROR_ISA_NOT_SUPPORTED, /* this CPU, or its operating system, lacks that instruction set */
@@ -85,7 +85,7 @@ typedef enum fff_status {
     FFF_ERROR_SLEEF,             /* the SLEEF library that is loaded returns other bits than the recorded ones */
     FFF_ERROR_WEIGHT,            /* a weight does not fit the type that the layer is to store */
     FFF_ERROR_SCALE,             /* scales are missing where weights are int8, or one is not positive and finite */
-    FFF_ERROR_NUMBER,            /* a threshold or the part's factor is NaN or infinite */
+    FFF_ERROR_NUMBER,            /* a threshold or the part's factor is NaN or infinite; a setting is out of range */
     FFF_ERROR_PARTS, /* parts of a layer disagree on what they have in common, or are more than FFF_MAX_PARTS */
 } fff_status;
 
@@ -270,6 +270,13 @@ typedef struct fff_layer_desc {
     const float *output_bias; /* output_width floats that outputs begin from, of the first part only; NULL: zeros */
     const struct fff_layer_desc *next; /* NULL, or another part of the layer: its sums are added after this one's.
                                         * Widths must be the same, and isa, sleef and allocator zero or the same. */
+    /* Since 0.5. 1: the layer keeps no copy of this part's rows and biases, but reads the caller's whenever it is used:
+     * those of input_weights, biases, output_weights, leaf_weights, leaf_biases, leaf_output_biases, and output_bias.
+     * They may change between calls, as in training, and must stay until the layer is destroyed; no call may write to
+     * them. Thresholds and factor are copied. Given and stored types must be float32, else FFF_ERROR_OPTION; the
+     * columns of a row must lie side by side, and rows of leaves, too, one stride apart, else FFF_ERROR_STRIDE. All
+     * results are those of the layer that keeps a copy. Parts may differ in this. */
+    int borrow;
 } fff_layer_desc;
 
 typedef struct fff_layer fff_layer; /* opaque and immutable */
@@ -278,7 +285,7 @@ typedef struct fff_layer fff_layer; /* opaque and immutable */
 FFF_API size_t fff_nodes_per_tree(size_t depth);
 
 /* Makes a layer: checks the description and packs the weights (a copy; the caller's may go
- * afterwards). trees * nodes must be below 2^32. On success *layer is owned by the caller until
+ * afterwards, unless it borrows them). trees * nodes must be below 2^32. On success *layer is owned by the caller until
  * fff_layer_destroy(); on failure *layer is untouched. NaN and infinity in weights are legal, but not where int8 is to
  * be stored; a finite weight that is infinite as a float16 is FFF_ERROR_WEIGHT, too, as is -128 in given int8 weights.
  * fff_layer_memory() says how much memory it will take.
@@ -303,7 +310,8 @@ FFF_API size_t fff_layer_path_length(const fff_layer *layer);
  * only. If both parts come to at most 64 bytes, the row takes the next power of two; else each is rounded up to a
  * multiple of 64, and 128 are added if that makes a multiple of 4096. A row of int8 input weights takes 12 more, one of
  * int8 output weights 4, a threshold 4. Exact routes take 8 more a node, and its float32 input row, padded likewise,
- * unless the stored type holds the given weights without loss. Output biases are rows of floats. On top comes less than
+ * unless the stored type holds the given weights without loss. Output biases are rows of floats. Of what is borrowed
+ * there is nothing, and of biases that were not given, zeros. On top comes less than
  * 1 KB, and 2 KB for each part of the layer; then all is rounded up to a multiple of 2 MB, if it is more than that. */
 FFF_API size_t fff_layer_memory(const fff_layer *layer);
 
@@ -460,9 +468,11 @@ FFF_API fff_status fff_visited_rows(const fff_layer *layer, size_t part, size_t 
 /* The backward pass: of some loss, given its gradient by the outputs, g, those by inputs and weights. With what
  * fff_route() wrote for the batch, for each token and each neuron p on its path, z its logit, f the part's factor:
  *
- *     slope               = f (output_weights[p] . g) activation'(z)
- *     input gradient     += slope input_weights[p]             input_weights[p] += slope x
- *     biases[p]          += slope                              output_weights[p] += f activation(z) g
+ *     slope                          = f (output_weights[p] . g) activation'(z)
+ *     gradient of the input         += slope input_weights[p]
+ *     gradient of input_weights[p]  += slope x
+ *     gradient of biases[p]         += slope
+ *     gradient of output_weights[p] += f activation(z) g
  *
  * This is the gradient by hard routes, of which the routing itself has none, as in the published training code of the
  * path sum. Sums run over tokens in their order, over a path in its order, so gradients have the same bits on every
@@ -490,6 +500,41 @@ FFF_API fff_status fff_backward(const fff_layer *layer, size_t batch, const floa
  * derivatives of GELU, GELU_TANH and SILU use SLEEF's exp, which FFF_SLEEF_RECORDED probes as for fff_activate(). */
 FFF_API fff_status fff_differentiate(fff_isa isa, fff_activation activation, fff_sleef sleef, size_t count,
                                      const float *logits, const float *upstream, float *gradients);
+
+/* What fff_adam_rows() is told. Since 0.5. */
+typedef struct fff_adam {
+    size_t struct_size;   /* sizeof(fff_adam) */
+    double learning_rate; /* 0 or more, and finite, like epsilon and weight_decay */
+    double beta1, beta2;  /* 0 or more, and below 1 */
+    double epsilon;
+    double weight_decay; /* decoupled: weights shrink by learning_rate * weight_decay of themselves; 0 for none */
+    uint64_t step;       /* 1 for the first */
+} fff_adam;
+
+/* A step of AdamW (arXiv 1711.05101, algorithm 2) for some rows of a matrix of weights, with the same bits on every
+ * instruction set. Since 0.5. For each row, elementwise,
+ *
+ *     m = beta1 m + (1 - beta1) g
+ *     v = beta2 v + (1 - beta2) g^2
+ *     r = (m / (1 - beta1^step)) / (sqrt(v / (1 - beta2^step)) + epsilon)
+ *     w = w - learning_rate (weight_decay w + r)
+ *
+ * Rows that are not listed stay as they are: their moments do not fade, their weights do not decay, and when they are
+ * listed next nothing is made up for.
+ *
+ * rows       `count` rows of the weights, in ascending order, none of them twice, each below row_limit: else
+ *            FFF_ERROR_NODE. NULL: rows 0 to count - 1
+ * gradients  count x width: gradient i, at gradients + i * gradient_stride, is that of row rows[i]
+ * weights, first_moments, second_moments    row_limit x width; m and v begin as zeros
+ *
+ * Strides are at least width. The three matrices that change share no element with each other, with gradients or with
+ * rows, listed or not, though rows may interleave: else FFF_ERROR_OVERLAP. Settings that are out of range, or come to a
+ * rate that is no float, are FFF_ERROR_NUMBER. A count of 0 touches nothing; a width of 0 is FFF_ERROR_SHAPE.
+ * Runs on the calling thread; calls for different rows of the same matrices may run at the same time. */
+FFF_API fff_status fff_adam_rows(fff_isa isa, const fff_adam *settings, size_t count, const uint32_t *rows,
+                                 size_t row_limit, size_t width, const float *gradients, size_t gradient_stride,
+                                 float *weights, size_t weight_stride, float *first_moments, size_t first_stride,
+                                 float *second_moments, size_t second_stride);
 
 #ifdef __cplusplus
 }

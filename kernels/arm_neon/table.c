@@ -14,6 +14,7 @@ const struct fff_kernels fff_kernels_arm_neon = {
     .widen = fff_widen_arm_neon,
     .narrow = fff_narrow_arm_neon,
     .differentiate = fff_differentiate_arm_neon,
+    .adam = fff_adam_arm_neon,
 };
 
 const struct fff_kernels fff_kernels_arm_neon_dotprod = {
@@ -30,4 +31,5 @@ const struct fff_kernels fff_kernels_arm_neon_dotprod = {
     .widen = fff_widen_arm_neon,
     .narrow = fff_narrow_arm_neon,
     .differentiate = fff_differentiate_arm_neon,
+    .adam = fff_adam_arm_neon,
 };

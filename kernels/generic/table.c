@@ -14,4 +14,5 @@ const struct fff_kernels fff_kernels_generic = {
     .widen = fff_widen_generic,
     .narrow = fff_narrow_generic,
     .differentiate = fff_differentiate_generic,
+    .adam = fff_adam_generic,
 };

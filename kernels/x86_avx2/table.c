@@ -14,6 +14,7 @@ const struct fff_kernels fff_kernels_x86_avx2 = {
     .widen = fff_widen_x86_avx2,
     .narrow = fff_narrow_x86_avx2,
     .differentiate = fff_differentiate_x86_avx2,
+    .adam = fff_adam_x86_avx2,
 };
 
 const struct fff_kernels fff_kernels_x86_avx2_vnni = {
@@ -30,4 +31,5 @@ const struct fff_kernels fff_kernels_x86_avx2_vnni = {
     .widen = fff_widen_x86_avx2,
     .narrow = fff_narrow_x86_avx2,
     .differentiate = fff_differentiate_x86_avx2,
+    .adam = fff_adam_x86_avx2,
 };

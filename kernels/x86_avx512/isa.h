@@ -9,6 +9,7 @@ extern const struct fff_row_kernels fff_f32_rows_x86_avx512, fff_f32_exact_rows_
     fff_f16_rows_x86_avx512, fff_i8_rows_x86_avx512, fff_i8_rows_x86_avx512_vnni;
 fff_activate_function fff_activate_x86_avx512;
 fff_differentiate_function fff_differentiate_x86_avx512;
+fff_adam_function fff_adam_x86_avx512;
 fff_quantise_function fff_quantise_x86_avx512;
 fff_widen_function fff_widen_x86_avx512;
 fff_narrow_function fff_narrow_x86_avx512;

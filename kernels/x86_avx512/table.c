@@ -14,6 +14,7 @@ const struct fff_kernels fff_kernels_x86_avx512 = {
     .widen = fff_widen_x86_avx512,
     .narrow = fff_narrow_x86_avx512,
     .differentiate = fff_differentiate_x86_avx512,
+    .adam = fff_adam_x86_avx512,
 };
 
 const struct fff_kernels fff_kernels_x86_avx512_vnni = {
@@ -30,4 +31,5 @@ const struct fff_kernels fff_kernels_x86_avx512_vnni = {
     .widen = fff_widen_x86_avx512,
     .narrow = fff_narrow_x86_avx512,
     .differentiate = fff_differentiate_x86_avx512,
+    .adam = fff_adam_x86_avx512,
 };

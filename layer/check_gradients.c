@@ -1,0 +1,155 @@
+#include "layer/check_gradients.h"
+
+#include "dispatch/dispatch.h"
+#include "layer/size.h"
+#include "layer/visits.h"
+
+#include <string.h>
+
+/* Whether a list of neurons ascends and ends below their number, and of a leaf layer is made of whole leaves. */
+static bool is_list(const struct fff_part *part, const fff_gradients *gradients) {
+    size_t width = fff_max(part->leaves.width, 1);
+    if (gradients->row_count % width != 0) {
+        return false;
+    }
+    for (size_t i = 0; i < gradients->row_count; i++) {
+        bool ascends = i == 0 || gradients->rows[i] > gradients->rows[i - 1];
+        bool in_leaf =
+            i % width == 0 ? gradients->rows[i] % width == 0 : gradients->rows[i] == gradients->rows[i - 1] + 1;
+        if (!ascends || !in_leaf || gradients->rows[i] >= fff_neuron_count(part)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* One part's gradients; adds those that are wanted to `matrices`. */
+static fff_status check_part(const fff_layer *layer, size_t index, const fff_gradients *gradients,
+                             struct fff_rows *matrices, size_t *count) {
+    const struct fff_part *part = &layer->parts[index];
+    if (gradients->struct_size != sizeof *gradients) {
+        return FFF_ERROR_STRUCT_SIZE;
+    }
+    bool leaf = part->leaves.width > 0;
+    if ((!leaf && gradients->leaf_output_biases.data != NULL) || (index > 0 && gradients->output_bias != NULL)) {
+        return FFF_ERROR_OPTION;
+    }
+    if (gradients->rows == NULL && gradients->row_count > 0) {
+        return FFF_ERROR_NULL_POINTER;
+    }
+    size_t rows = gradients->rows != NULL ? gradients->row_count : fff_neuron_count(part);
+    fff_status status = FFF_OK;
+    if (gradients->rows != NULL && rows > 0) {
+        struct fff_rows list;
+        status = fff_check_rows(gradients->rows, 1, rows, rows, &list);
+    }
+    const struct {
+        const float *data;
+        size_t rows, columns, stride;
+    } all[] = {
+        {gradients->input_weights.data, rows, layer->input_width, gradients->input_weights.stride},
+        {gradients->output_weights.data, rows, layer->output_width, gradients->output_weights.stride},
+        {gradients->leaf_output_biases.data, leaf ? rows / part->leaves.width : 0, layer->output_width,
+         gradients->leaf_output_biases.stride},
+        {gradients->biases, 1, rows, rows},
+        {gradients->output_bias, 1, layer->output_width, layer->output_width},
+    };
+    for (size_t i = 0; i < sizeof all / sizeof all[0] && status == FFF_OK; i++) {
+        if (all[i].data != NULL && all[i].rows > 0 && all[i].columns > 0) {
+            status = fff_check_rows(all[i].data, all[i].rows, all[i].columns, all[i].stride, &matrices[*count]);
+            *count += 1;
+        }
+    }
+    return status;
+}
+
+/* A part's weights, as the layer reads them. */
+static void add_weights(const struct fff_part *part, struct fff_rows *matrices, size_t *count) {
+    const struct fff_trees *neurons = fff_neurons(part);
+    size_t rows = fff_neuron_count(part);
+    uintptr_t in = (uintptr_t)neurons->input_rows, out = (uintptr_t)neurons->output_rows;
+    uintptr_t biases = (uintptr_t)neurons->biases;
+    size_t in_stride = neurons->row_stride, out_stride = neurons->output_row_stride;
+    size_t in_size = neurons->input_width * sizeof(float), out_size = neurons->output_width * sizeof(float);
+    matrices[(*count)++] = (struct fff_rows){in, in + (rows - 1) * in_stride + in_size, rows, in_size, in_stride};
+    matrices[(*count)++] = (struct fff_rows){out, out + (rows - 1) * out_stride + out_size, rows, out_size, out_stride};
+    matrices[(*count)++] =
+        (struct fff_rows){biases, biases + rows * sizeof(float), 1, rows * sizeof(float), rows * sizeof(float)};
+    if (part->leaves.width > 0) {
+        const struct fff_trees *routers = &part->trees;
+        size_t nodes = routers->tree_count * routers->node_count;
+        uintptr_t at = (uintptr_t)routers->input_rows;
+        if (nodes > 0) {
+            matrices[(*count)++] = (struct fff_rows){at, at + (nodes - 1) * routers->row_stride + in_size, nodes,
+                                                     in_size, routers->row_stride};
+        }
+    }
+}
+
+fff_status fff_check_gradients(const fff_layer *layer, const fff_gradients *gradients,
+                               const struct fff_rows *workspace) {
+    for (size_t i = 0; i < layer->part_count && gradients != NULL; i++, gradients = gradients->next) {
+        struct fff_rows matrices[1 + FFF_GRADIENT_MATRICES];
+        size_t count = 0;
+        if (workspace != NULL) {
+            matrices[count++] = *workspace;
+        }
+        fff_status status = check_part(layer, i, gradients, matrices, &count);
+        if (status != FFF_OK) {
+            return status;
+        }
+        if (workspace != NULL && fff_any_overlap(matrices, 1, count)) {
+            return FFF_ERROR_OVERLAP;
+        }
+        if (gradients->rows != NULL && !is_list(&layer->parts[i], gradients)) {
+            return FFF_ERROR_NODE;
+        }
+    }
+    return FFF_OK;
+}
+
+bool fff_gradients_overlap(const fff_layer *layer, const fff_gradients *gradients, const struct fff_rows *fixed,
+                           size_t count, size_t written, struct fff_rows *matrices) {
+    size_t all = written;
+    memcpy(matrices, fixed, written * sizeof *fixed);
+    const fff_gradients *each = gradients;
+    for (size_t i = 0; i < layer->part_count && each != NULL; i++, each = each->next) {
+        (void)check_part(layer, i, each, matrices, &all);
+    }
+    size_t all_written = all;
+    memcpy(matrices + all, fixed + written, (count - written) * sizeof *fixed);
+    all += count - written;
+    each = gradients;
+    for (size_t i = 0; i < layer->part_count; i++) {
+        add_weights(&layer->parts[i], matrices, &all);
+        if (each != NULL && each->row_count > 0) {
+            (void)fff_check_rows(each->rows, 1, each->row_count, each->row_count, &matrices[all++]);
+        }
+        each = each != NULL ? each->next : NULL;
+    }
+    return fff_any_overlap(matrices, all_written, all);
+}
+
+fff_status fff_check_trainable(const fff_layer *layer, const fff_gradients *gradients) {
+    size_t count = 0;
+    for (const fff_gradients *each = gradients; each != NULL && count <= layer->part_count; each = each->next) {
+        count++;
+        if (each->struct_size != sizeof *each) { /* before its `next` is believed */
+            return FFF_ERROR_STRUCT_SIZE;
+        }
+    }
+    if (gradients != NULL && count != layer->part_count) {
+        return FFF_ERROR_PARTS;
+    }
+    for (size_t i = 0; i < layer->part_count; i++) {
+        const struct fff_part *part = &layer->parts[i];
+        if (part->input_type != FFF_WEIGHT_F32 || part->output_type != FFF_WEIGHT_F32) {
+            return FFF_ERROR_OPTION;
+        }
+        fff_status status = layer->any_sleef ? FFF_OK : fff_sleef_check_derivative(layer->isa, part->activation);
+        if (status != FFF_OK) {
+            return status;
+        }
+    }
+    return FFF_OK;
+}

@@ -1,0 +1,322 @@
+/* The walk read backwards.
+ *
+ * No kernel is made for it: the dot product of an output's gradient with an output row is node_dot, with output rows in
+ * place of input rows; the gradient of an input is accumulate, with input rows in place of output rows; and that of a
+ * row is accumulate, too, whose rows are tokens. A chunk of tokens goes at a time, a part at a time:
+ *
+ *     sort      the chunk's entries by row (layer/visits.h)
+ *     slopes    round 1: each task an even share of the sorted entries, so that a row is fetched once for its tokens
+ *     inputs    round 2: each task an even share of the tokens,
+ *     weights            then some columns of all rows: so tasks share the roots, which all tokens meet
+ */
+#include "layer/gradients.h"
+
+#include "layer/size.h"
+
+#include <string.h>
+
+enum {
+    LEAST_BLOCK = 16,   /* tokens whose inputs stay in L2 */
+    LEAST_COLUMNS = 64, /* of a task's share of rows */
+};
+
+static const uint32_t ONLY = 0; /* the number of a token or row that goes alone */
+static const float ZERO = 0.0f; /* a bias */
+
+/* ---- Round 1: slopes -------------------------------------------------------------------------- */
+
+/* In which row's entries entry `at` of the sorted ones is. */
+static size_t row_of_entry(const struct fff_visits *visits, size_t at) {
+    size_t first = 0, end = visits->row_count;
+    while (end - first > 1) {
+        size_t middle = first + (end - first) / 2;
+        *(visits->starts[middle] <= at ? &first : &end) = middle;
+    }
+    return first;
+}
+
+/* upstream[i] = factor * (output row . output gradient of tokens[i]). `dots` has room for a float a token. */
+static void dot_row(const struct fff_backward *backward, uint32_t row, size_t count, const uint32_t *tokens,
+                    float *dots, float *upstream) {
+    const struct fff_part *part = backward->part;
+    const struct fff_trees *neurons = fff_neurons(part);
+    const struct fff_trees only = {
+        .input_rows = neurons->output_rows + row * neurons->output_row_stride,
+        .biases = &ZERO,
+        .row_stride = neurons->output_row_stride,
+        .input_bytes = neurons->output_bytes,
+        .input_width = neurons->output_width,
+        .tree_count = 1,
+        .level_count = 1,
+        .node_count = 1,
+    };
+    fff_output_kernels(part)->node_dot(&only, 0, count, tokens, backward->output_gradient,
+                                       backward->output_gradient_stride * sizeof(float), dots, 1);
+    for (size_t i = 0; i < count; i++) {
+        upstream[i] = part->factor * dots[tokens[i]];
+    }
+}
+
+/* Of sorted entries `first` to `end`: their slopes and, if those are wanted, activations. */
+static void slopes_of(const struct fff_backward *backward, size_t first, size_t end, float *dots) {
+    const struct fff_part *part = backward->part;
+    const struct fff_trees *neurons = fff_neurons(part);
+    const struct fff_visits *visits = &backward->visits;
+    float *slopes = backward->slopes, *activations = backward->activations;
+    for (size_t row = row_of_entry(visits, first), at = first, next; at < end; row++, at = next) {
+        next = fff_min(visits->starts[row + 1], end);
+        if (next < end) {
+            fff_fetch_l2(neurons->output_rows + fff_row_of_visit(visits, row + 1) * neurons->output_row_stride,
+                         neurons->output_bytes);
+        }
+        dot_row(backward, fff_row_of_visit(visits, row), next - at, visits->tokens + at, dots, slopes + at);
+    }
+    for (size_t i = first; i < end; i++) {
+        size_t token = visits->tokens[i], neuron = visits->order[i] - token * visits->per_token;
+        activations[i] = backward->logits[token * backward->logit_stride + fff_entry_of_neuron(part, neuron)];
+    }
+    part->kernels->differentiate(part->activation, end - first, activations + first, slopes + first, slopes + first);
+    for (size_t i = first; i < end; i++) {
+        backward->by_entry[visits->order[i]] = slopes[i];
+    }
+    if (backward->gradients != NULL && backward->gradients->output_weights.data != NULL) {
+        part->kernels->activate(part->activation, end - first, activations + first, activations + first);
+        for (size_t i = first; i < end && part->factor != 1.0f; i++) {
+            activations[i] *= part->factor;
+        }
+    }
+}
+
+/* ---- Round 2: gradients of inputs ------------------------------------------------------------- */
+
+/* Of tokens last_order[first] to last_order[end - 1]. Those that share most of a path are neighbours there, of which
+ * accumulate makes use. */
+static void input_gradients_of(const struct fff_backward *backward, size_t first, size_t end, unsigned char *slice) {
+    const struct fff_visits *visits = &backward->visits;
+    size_t per_token = visits->per_token, together = fff_max(FFF_GATHERED / per_token, 1);
+    uint32_t *rows = (uint32_t *)(void *)(slice + backward->layout.gathered_rows);
+    float *slopes = (float *)(void *)(slice + backward->layout.gathered);
+    struct fff_trees swapped = *fff_neurons(backward->part);
+    swapped.output_rows = swapped.input_rows;
+    swapped.output_row_stride = swapped.row_stride;
+    swapped.output_bytes = swapped.input_bytes;
+    swapped.output_width = swapped.input_width;
+    swapped.tree_count = 1; /* all rows by their numbers */
+    swapped.level_count = per_token;
+    for (size_t count; first < end; first += count) {
+        count = fff_min(end - first, together);
+        const uint32_t *tokens = backward->last_order + first;
+        for (size_t i = 0; i < count; i++) {
+            memcpy(rows + i * per_token, visits->rows + tokens[i] * per_token, per_token * sizeof *rows);
+            memcpy(slopes + i * per_token, backward->by_entry + tokens[i] * per_token, per_token * sizeof *slopes);
+        }
+        fff_input_kernels(backward->part)
+            ->accumulate(&swapped, count, tokens, rows, slopes, backward->first_part ? 0 : FFF_WRITE_CONTINUE,
+                         backward->input_gradient, backward->input_gradient_stride);
+    }
+}
+
+/* ---- Round 2: gradients of weights ------------------------------------------------------------ */
+
+/* Some columns of the caller's rows, one a token. */
+struct columns {
+    const float *from;
+    size_t stride, count;
+    fff_accumulate_function *accumulate;
+};
+
+/* A task's share of the columns of such rows, in steps of FFF_ROW_STEP. */
+static struct columns share_of_columns(const struct fff_backward *backward, const float *rows, size_t stride,
+                                       size_t width, size_t tasks, size_t index, size_t *first) {
+    const struct fff_kernels *kernels = backward->part->kernels;
+    size_t steps = (width + FFF_ROW_STEP - 1) / FFF_ROW_STEP;
+    *first = fff_share_start(steps, tasks, index) * FFF_ROW_STEP;
+    size_t end = fff_min(fff_share_start(steps, tasks, index + 1) * FFF_ROW_STEP, width);
+    const struct fff_row_kernels *kernels_of_rows =
+        width % FFF_ROW_STEP == 0 ? kernels->rows[FFF_WEIGHT_F32] : kernels->exact_f32;
+    return (struct columns){rows + *first, stride, end - *first, kernels_of_rows->accumulate};
+}
+
+/* to[column] += the sum over i of factors[i] * the column of tokens[i]'s row. */
+static void add_tokens(const struct columns *columns, size_t count, const uint32_t *tokens, const float *factors,
+                       unsigned write, float *to) {
+    const struct fff_trees rows = {
+        .output_rows = (const unsigned char *)columns->from,
+        .output_row_stride = columns->stride * sizeof(float),
+        .output_bytes = columns->count * sizeof(float),
+        .output_width = columns->count,
+        .tree_count = count,
+        .level_count = 1,
+    };
+    if (columns->count > 0) {
+        columns->accumulate(&rows, 1, &ONLY, tokens, factors, write, to, 0);
+    }
+}
+
+/* A task's part of the weights' gradients: some columns of some rows, of a block of tokens, whose inputs and output
+ * gradients stay in L2. */
+struct share {
+    size_t first_token, end_token;
+    size_t first_row, end_row; /* of those that were met */
+    size_t input_column, output_column;
+    struct columns inputs, output_gradients;
+    bool biases;      /* these, too */
+    float *constants; /* room for a float a token */
+};
+
+/* The first of a row's entries whose token is not below this one. */
+static size_t first_entry_of(const struct fff_visits *visits, size_t row, size_t token) {
+    size_t first = visits->starts[row], end = visits->starts[row + 1];
+    while (first < end) {
+        size_t middle = first + (end - first) / 2;
+        if (visits->tokens[middle] < token) {
+            first = middle + 1;
+        } else {
+            end = middle;
+        }
+    }
+    return first;
+}
+
+/* The tokens of the block that have met a row. */
+struct meeting {
+    size_t row, at, count; /* sorted entries */
+};
+
+/* The first row from `row` on that any have met, or `end_row`. */
+static struct meeting next_meeting(const struct fff_visits *visits, const struct share *share, size_t row) {
+    struct meeting meeting = {.row = row};
+    for (; meeting.row < share->end_row; meeting.row++) {
+        meeting.at = first_entry_of(visits, meeting.row, share->first_token);
+        meeting.count = first_entry_of(visits, meeting.row, share->end_token) - meeting.at;
+        if (meeting.count > 0) {
+            break;
+        }
+    }
+    return meeting;
+}
+
+static void fetch_gradients(const struct share *share, const fff_gradients *to, size_t place) {
+    if (to->input_weights.data != NULL) {
+        fff_fetch_l2(to->input_weights.data + place * to->input_weights.stride + share->input_column,
+                     share->inputs.count * sizeof(float));
+    }
+    if (to->output_weights.data != NULL) {
+        fff_fetch_l2(to->output_weights.data + place * to->output_weights.stride + share->output_column,
+                     share->output_gradients.count * sizeof(float));
+    }
+}
+
+/* Of that row's neuron. */
+static void weight_gradient(const struct fff_backward *backward, const struct share *share,
+                            const struct meeting *meeting) {
+    const struct fff_visits *visits = &backward->visits;
+    const fff_gradients *to = backward->gradients;
+    size_t row = meeting->row, at = meeting->at, count = meeting->count, place = backward->places[row];
+    const uint32_t *tokens = visits->tokens + at;
+    unsigned write = at > visits->starts[row] ? FFF_WRITE_CONTINUE : backward->write;
+    if (to->biases != NULL && share->biases) {
+        float sum = (write & FFF_WRITE_CONTINUE) != 0 ? to->biases[place] : 0.0f;
+        for (size_t i = 0; i < count; i++) {
+            sum += backward->slopes[at + i];
+        }
+        to->biases[place] = sum;
+    }
+    if (to->input_weights.data != NULL) {
+        add_tokens(&share->inputs, count, tokens, backward->slopes + at, write,
+                   to->input_weights.data + place * to->input_weights.stride + share->input_column);
+    }
+    if (to->output_weights.data != NULL) {
+        add_tokens(&share->output_gradients, count, tokens, backward->activations + at, write,
+                   to->output_weights.data + place * to->output_weights.stride + share->output_column);
+    }
+    size_t width = backward->part->leaves.width;
+    if (to->leaf_output_biases.data != NULL && fff_row_of_visit(visits, row) % width == 0) {
+        for (size_t i = 0; i < count; i++) {
+            share->constants[i] = backward->part->factor;
+        }
+        add_tokens(&share->output_gradients, count, tokens, share->constants, write,
+                   to->leaf_output_biases.data + place / width * to->leaf_output_biases.stride + share->output_column);
+    }
+}
+
+/* The output bias's: all tokens' output gradients, in their order. */
+static void bias_gradient(const struct fff_backward *backward, const struct share *share, uint32_t *tokens) {
+    for (size_t first = 0, count; first < backward->visits.token_count; first += count) {
+        count = fff_min(backward->visits.token_count - first, FFF_GATHERED);
+        for (size_t i = 0; i < count; i++) {
+            tokens[i] = (uint32_t)(first + i);
+            share->constants[i] = 1.0f;
+        }
+        add_tokens(&share->output_gradients, count, tokens, share->constants, FFF_WRITE_CONTINUE,
+                   backward->gradients->output_bias + share->output_column);
+    }
+}
+
+/* Tokens whose inputs and output gradients take half of L2. */
+static size_t block_of(const struct fff_backward *backward) {
+    size_t bytes = (backward->layer->input_width + backward->layer->output_width) * sizeof(float);
+    return fff_max(backward->part->l2_bytes / 2 / bytes, LEAST_BLOCK);
+}
+
+/* Task `index`'s share of the weights' gradients: as many columns as there are tasks for, and where those are too few,
+ * some of the rows. Every sum is one task's. */
+static void weight_gradients_of(const struct fff_backward *backward, size_t index, unsigned char *slice) {
+    const fff_layer *layer = backward->layer;
+    const struct fff_visits *visits = &backward->visits;
+    size_t columns = fff_max(layer->input_width, layer->output_width) / LEAST_COLUMNS;
+    size_t across = fff_min(backward->tasks, fff_max(columns, 1)), down = backward->tasks / across;
+    if (index >= across * down) {
+        return;
+    }
+    size_t column = index % across, some = index / across;
+    size_t first = fff_share_start(visits->row_count, down, some),
+           end = fff_share_start(visits->row_count, down, some + 1);
+    struct share share = {
+        .first_row = first, .end_row = end, .biases = column == 0, .constants = (float *)(void *)slice};
+    share.inputs = share_of_columns(backward, backward->input, backward->input_stride, layer->input_width, across,
+                                    column, &share.input_column);
+    share.output_gradients = share_of_columns(backward, backward->output_gradient, backward->output_gradient_stride,
+                                              layer->output_width, across, column, &share.output_column);
+    size_t block = block_of(backward);
+    for (size_t token = 0; token < visits->token_count; token += block) {
+        share.first_token = token;
+        share.end_token = fff_min(token + block, visits->token_count);
+        for (struct meeting now = next_meeting(visits, &share, first), next; now.row < end; now = next) {
+            next = next_meeting(visits, &share, now.row + 1);
+            if (next.row < end) {
+                fetch_gradients(&share, backward->gradients, backward->places[next.row]);
+            }
+            weight_gradient(backward, &share, &now);
+        }
+    }
+    if (backward->gradients->output_bias != NULL && some == 0) {
+        bias_gradient(backward, &share, (uint32_t *)(void *)(slice + backward->layout.gathered_rows));
+    }
+}
+
+/* ---- Rounds ----------------------------------------------------------------------------------- */
+
+static unsigned char *slice_of(const struct fff_backward *backward, size_t task) {
+    return backward->memory + backward->layout.slices + task * backward->layout.slice;
+}
+
+void fff_slopes(const struct fff_backward *backward, size_t index) {
+    size_t first = fff_share_start(backward->visits.count, backward->tasks, index);
+    size_t end = fff_share_start(backward->visits.count, backward->tasks, index + 1);
+    if (first < end) {
+        slopes_of(backward, first, end, (float *)(void *)slice_of(backward, index));
+    }
+}
+
+void fff_gradients_of_chunk(const struct fff_backward *backward, size_t index) {
+    unsigned char *slice = slice_of(backward, index);
+    if (backward->input_gradient != NULL) {
+        size_t tokens = backward->visits.token_count;
+        input_gradients_of(backward, fff_share_start(tokens, backward->tasks, index),
+                           fff_share_start(tokens, backward->tasks, index + 1), slice);
+    }
+    if (backward->gradients != NULL) {
+        weight_gradients_of(backward, index, slice);
+    }
+}
