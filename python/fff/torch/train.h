@@ -6,8 +6,9 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <array>
-#include <cstring>
+#include <iterator>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -43,8 +44,7 @@ struct Borrowed {
     std::shared_ptr<const Layer> layer;
 
     explicit Borrowed(const Arguments &a)
-        : input((check_borrowed(a), a.input_weight)),
-          output(a.node_major ? a.output_weight : a.output_weight.t()) {
+        : input((check_borrowed(a), a.input_weight)), output(a.node_major ? a.output_weight : a.output_weight.t()) {
         if (a.has_bias()) {
             bias = a.bias->contiguous();
         }
@@ -62,12 +62,16 @@ struct Borrowed {
     }
 
     /* What a layer that borrows knows: where its weights lie, and its shape. Layers that agree in that are the same,
-     * whatever lay there before. */
+     * whatever lay there before. Making one takes some 10 us, for SLEEF is probed. */
     using Key = std::array<uintptr_t, 11>;
 
+    struct Entry {
+        std::shared_ptr<const Layer> layer;
+        std::vector<WeakStorage> storages; /* of the weights */
+    };
+
     std::shared_ptr<const Layer> find(const Arguments &a) const {
-        constexpr size_t MOST = 1024; /* some 1 KB each */
-        static auto *const all = new std::map<Key, std::shared_ptr<const Layer>>; /* never destroyed, as packed() */
+        static auto *const entries = new std::map<Key, Entry>; /* never destroyed, as packed() */
         static std::mutex mutex;
         fff_layer_desc desc = describe(a);
         Key key = {reinterpret_cast<uintptr_t>(desc.input_weights.data),
@@ -82,18 +86,23 @@ struct Borrowed {
                    static_cast<uintptr_t>(desc.activation),
                    static_cast<uintptr_t>(desc.routing)};
         std::lock_guard<std::mutex> lock(mutex);
-        auto found = all->find(key);
-        if (found != all->end()) {
-            return found->second;
+        auto found = entries->find(key);
+        if (found != entries->end()) {
+            return found->second.layer;
         }
-        if (all->size() >= MOST) {
-            all->clear(); /* calls under way keep their own */
+        for (auto entry = entries->begin(); entry != entries->end();) { /* those whose weights are gone */
+            const auto &storages = entry->second.storages;
+            bool gone = std::any_of(storages.begin(), storages.end(), [](const auto &weak) { return weak.expired(); });
+            entry = gone ? entries->erase(entry) : std::next(entry);
         }
+        Entry entry;
         fff_status status = FFF_OK;
-        std::shared_ptr<const Layer> made = create(desc, &status);
+        entry.layer = create(desc, &status);
         check(status, "fff_layer_create");
-        all->emplace(key, made);
-        return made;
+        for (const at::Tensor &weight : {input.held, output.held, bias.defined() ? bias : input.held}) {
+            entry.storages.push_back(weight.storage().getWeakStorageImpl());
+        }
+        return entries->emplace(key, std::move(entry)).first->second.layer;
     }
 
     fff_layer_desc describe(const Arguments &a) const {
@@ -217,8 +226,8 @@ struct Backward {
         return rows.narrow(0, 0, static_cast<int64_t>(count));
     }
 
-    /* The pass itself, with the weights' gradients into matrices that are there where they are wanted. `rows`: undefined, or
-     * the neurons that their rows belong to. */
+    /* The pass itself, with the weights' gradients into matrices that are there where they are wanted. `rows`:
+     * undefined, or the neurons that their rows belong to. */
     void run(const at::Tensor &rows, const at::Tensor &of_input, const at::Tensor &of_bias,
              const at::Tensor &of_output) const {
         if (in.batch == 0) {
@@ -240,11 +249,10 @@ struct Backward {
         bool of_weights = (wanted & (OF_INPUT_WEIGHT | OF_BIAS | OF_OUTPUT_WEIGHT)) != 0;
         size_t length = borrowed.layer->path_length;
         with_backward_workspace([&](void *workspace, size_t size, const fff_runner *runner) {
-            check(library.backward(borrowed.layer->layer, in.batch, in.held.data_ptr<float>(), in.stride, node(), length,
-                                   logits.data_ptr<float>(), length, out.held.data_ptr<float>(), out.stride,
-                                   wants(OF_X) ? of_x.data_ptr<float>() : nullptr,
-                                   static_cast<size_t>(a.input_width()), of_weights ? &gradients : nullptr, workspace,
-                                   size, runner),
+            check(library.backward(borrowed.layer->layer, in.batch, in.held.data_ptr<float>(), in.stride, node(),
+                                   length, logits.data_ptr<float>(), length, out.held.data_ptr<float>(), out.stride,
+                                   wants(OF_X) ? of_x.data_ptr<float>() : nullptr, static_cast<size_t>(a.input_width()),
+                                   of_weights ? &gradients : nullptr, workspace, size, runner),
                   "fff_backward");
         });
     }
@@ -266,8 +274,8 @@ backward(const at::Tensor &grad, const at::Tensor &x, const at::Tensor &input_we
     return {pass.of_x, of_input, of_bias, node_major ? of_output : of_output.t()};
 }
 
-/* Likewise, but of the weights only rows, whose neurons are listed: of x, the list, of input weights, of biases, of output
- * weights. */
+/* Likewise, but of the weights only rows, whose neurons are listed: of x, the list, of input weights, of biases, of
+ * output weights. */
 std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor>
 backward_rows(const at::Tensor &grad, const at::Tensor &x, const at::Tensor &input_weight,
               const c10::optional<at::Tensor> &bias, const at::Tensor &output_weight, const at::Tensor &nodes,
