@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import pathlib
-from ctypes import POINTER, c_char_p, c_int, c_size_t, c_void_p
+from ctypes import POINTER, c_char_p, c_double, c_int, c_size_t, c_uint64, c_void_p
 
 MAX_DEPTH = 30
 ISA_COUNT = 5  # with auto, which is 0
@@ -32,7 +32,25 @@ class LayerDesc(ctypes.Structure):
         ("input_scales", c_void_p), ("output_scales", c_void_p), ("bad_weight", POINTER(BadWeight)),
         ("leaf_width", c_size_t), ("leaf_weights", Weights), ("leaf_stride", c_size_t), ("leaf_scales", c_void_p),
         ("leaf_biases", c_void_p), ("leaf_output_biases", Weights), ("thresholds", c_void_p), ("factor", c_void_p),
-        ("output_bias", c_void_p), ("next", c_void_p),
+        ("output_bias", c_void_p), ("next", c_void_p), ("borrow", c_int),
+    ]
+
+
+class GradientRows(ctypes.Structure):
+    _fields_ = [("data", c_void_p), ("stride", c_size_t)]
+
+
+class Gradients(ctypes.Structure):
+    _fields_ = [
+        ("struct_size", c_size_t), ("rows", c_void_p), ("row_count", c_size_t), ("input_weights", GradientRows), ("biases", c_void_p),
+        ("output_weights", GradientRows), ("leaf_output_biases", GradientRows), ("output_bias", c_void_p), ("next", c_void_p),
+    ]
+
+
+class Adam(ctypes.Structure):
+    _fields_ = [
+        ("struct_size", c_size_t), ("learning_rate", c_double), ("beta1", c_double), ("beta2", c_double), ("epsilon", c_double),
+        ("weight_decay", c_double), ("step", c_uint64),
     ]
 
 
@@ -73,6 +91,10 @@ _SIGNATURES = {
     "fff_accumulate": (c_int, [c_void_p, c_size_t, *_TOKENS, *_TOKENS, *_TOKENS, *_SCRATCH]),
     "fff_dot_rows": (c_int, [c_void_p, c_size_t, c_size_t, *_TOKENS, *_TOKENS, *_TOKENS, c_void_p, c_size_t]),
     "fff_sum_rows": (c_int, [c_void_p, c_size_t, c_size_t, *_TOKENS, *_TOKENS, *_TOKENS]),
+    "fff_backward_workspace_size": (c_int, [c_void_p, c_size_t, c_size_t, POINTER(c_size_t)]),
+    "fff_visited_rows": (c_int, [c_void_p, c_size_t, c_size_t, *_TOKENS, c_void_p, c_size_t, POINTER(c_size_t), c_void_p, c_size_t]),
+    "fff_backward": (c_int, [c_void_p, c_size_t, *_TOKENS, *_TOKENS, *_TOKENS, *_TOKENS, *_TOKENS, POINTER(Gradients), *_SCRATCH]),
+    "fff_adam_rows": (c_int, [c_int, POINTER(Adam), c_size_t, c_void_p, c_size_t, c_size_t, *_TOKENS, *_TOKENS, *_TOKENS, *_TOKENS]),
     "fff_activate": (c_int, [c_int, c_int, c_int, c_size_t, c_void_p, c_void_p]),
 }
 

@@ -32,6 +32,11 @@ def new(weight):
     return torch.randn(weight.shape)
 
 
+def flat(weight):
+    """A view of all elements, in the order of memory."""
+    return (weight if weight.is_contiguous() else weight.t()).view(-1)
+
+
 def exchange_storage(weight):
     """Other memory behind the same storage."""
     storage = weight.untyped_storage() if hasattr(weight, "untyped_storage") else weight.storage()._storage
@@ -46,11 +51,11 @@ def through_numpy(weight):
 
 
 COUNTED = {  # by PyTorch: always noticed, however little changes
-    "one element": without_gradients(lambda w: w.view(-1)[7:8].add_(5)),
-    "one element in inference mode": in_inference_mode(lambda w: w.view(-1)[7:8].add_(5)),
+    "one element": without_gradients(lambda w: flat(w)[7:8].add_(5)),
+    "one element in inference mode": in_inference_mode(lambda w: flat(w)[7:8].add_(5)),
     "copy_ in inference mode": in_inference_mode(lambda w: w.copy_(new(w))),
     "nn.init": nn.init.normal_,
-    "detach()": lambda w: w.detach().view(-1)[3:4].add_(5),
+    "detach()": lambda w: flat(w.detach())[3:4].add_(5),
     "foreach": without_gradients(lambda w: torch._foreach_mul_([w], 2.0)),
     "set_": without_gradients(lambda w: w.set_(new(w))),
     "other .data": lambda w: setattr(w, "data", new(w)),
@@ -168,7 +173,7 @@ class Watched(unittest.TestCase):
         choose = np.random.default_rng(1)
         for i in range(300):
             weight = module._weights()[i % 3]
-            weight.data.view(-1)[int(choose.integers(weight.numel()))] += 3
+            flat(weight.data)[int(choose.integers(weight.numel()))] += 3
             self.assertTrue(self.current(module, 5), i)
 
     def test_large_batches_look_at_more(self):

@@ -11,8 +11,9 @@
 
 In evaluation mode the modules call the operator torch.ops.fff.forward, which torch.compile and torch.export see as one
 node: the kernels, with the same bits as the C library's, on PyTorch's threads, for any leading dimensions. It has gradients
-(by all neurons, along the same paths). Weights and tokens are float32, bfloat16 or float16, also under torch.autocast; quantize()
-says what the kernels store of them. In training mode the modules compute the masked dense definition. The operator is compiled at
+(along the same paths). Weights and tokens are float32, bfloat16 or float16, also under torch.autocast; quantize()
+says what the kernels store of them. In training mode path sums use torch.ops.fff.train, the kernels and their backward pass on the
+parameters themselves, for float32 on the CPU, and else the masked dense definition. The operator is compiled at
 the first import; where it cannot be, one in Python takes its place (backend() tells).
 
 The kernels work on a packed copy of the weights, made at the first call and again when the weights have changed; see
@@ -39,10 +40,16 @@ from . import _operator
 from ._convert import from_module, replace_ffn
 from ._dense import SquaredReLU
 from ._leaves import Forest, LeafFFF, MasterLeafFFF, balance_loss
+from ._initial import init_normal_, init_unit_
 from ._modules import FFF, BenchmarkFFF, NodeMajorFFF, _Evaluated
+from ._row_adam import RowAdam
+from ._training import RowGradients
+from ._training import node_major_ as _node_major_
+from ._usage import Usage, usage
 
-__all__ = ["FFF", "BenchmarkFFF", "Forest", "LeafFFF", "MasterLeafFFF", "NodeMajorFFF", "SquaredReLU", "backend",
-           "balance_loss", "from_module", "packed", "quantize", "refresh", "release", "replace_ffn", "watch"]
+__all__ = ["FFF", "BenchmarkFFF", "Forest", "LeafFFF", "MasterLeafFFF", "NodeMajorFFF", "RowAdam", "RowGradients", "SquaredReLU",
+           "Usage", "backend", "balance_loss", "from_module", "init_normal_", "init_unit_", "node_major_", "packed", "quantize",
+           "refresh", "release", "replace_ffn", "usage", "watch"]
 
 _WATCHES = ("count", "sample", "all")
 _watch = "sample"
@@ -79,6 +86,16 @@ def quantize(model: _torch.nn.Module, store: Optional[str], *, exact_routes: boo
         raise ValueError(f"there is no FFF in this {type(model).__name__}: replace_ffn() makes them")
     for module in found:
         module._quantize(choices, bool(exact_routes))
+    return model
+
+
+def node_major_(model: _torch.nn.Module) -> _torch.nn.Module:
+    """Lays linear_out.weight of every FFF in `model`, which it returns, out in memory neuron after neuron, as FFF's constructor
+    does: same name, shape and numbers, strides (1, output width). Training otherwise copies it in every step. In place: memory
+    that is shared with other tensors or processes is so no longer. .contiguous() undoes it."""
+    for module in model.modules():
+        if isinstance(module, FFF) and module._weights() is not None:
+            _node_major_(module.linear_out.weight)
     return model
 
 

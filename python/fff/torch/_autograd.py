@@ -1,7 +1,7 @@
 """Derivatives of the operators, and vmap.
 
-Three ways. Nothing to differentiate: the kernels alone. Reverse mode by itself: the kernels, and _dense.gradients() in the
-backward pass. Forward mode, or any transform of torch.func: the value is the kernels', and every derivative is PyTorch's
+Three ways. Nothing to differentiate: the kernels alone. Reverse mode by itself: the kernels, and in the backward pass
+fff::backward, or, where weights are not float32 or not stored as they are, _dense.gradients(). Forward mode, or any transform of torch.func: the value is the kernels', and every derivative is PyTorch's
 own of the definition along the nodes that the kernels visited, so that transforms may be nested in any order.
 """
 
@@ -14,7 +14,7 @@ from torch.autograd import forward_ad
 
 from . import _dense, _forest
 
-_transforms_active = torch._C._are_functorch_transforms_active
+transformed = torch._C._are_functorch_transforms_active
 
 
 class _BelowAutograd:
@@ -30,7 +30,7 @@ class _BelowAutograd:
         return call
 
 
-_kernels = _BelowAutograd()
+kernels = _BelowAutograd()
 
 
 def _widened(tensors) -> list:
@@ -38,7 +38,7 @@ def _widened(tensors) -> list:
     return [tensor if tensor is None else tensor.float() for tensor in tensors]
 
 
-def _detached(inputs) -> tuple:
+def detached(inputs) -> tuple:
     return tuple(value.detach() if isinstance(value, torch.Tensor) else value for value in inputs)
 
 
@@ -48,18 +48,37 @@ def _has_tangent(tensor: torch.Tensor) -> bool:
     return forward_ad.unpack_dual(tensor, level=0).tangent is not None  # level 0 is the only one there is
 
 
-def _wanted(inputs) -> tuple[bool, bool]:
+def derivatives_wanted(inputs) -> tuple[bool, bool]:
     """Whether a gradient of these tensors is wanted, and whether anything but reverse mode is at work."""
     tensors = [value for value in inputs if value is not None]
     tangent = any(map(_has_tangent, tensors))
     gradient = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
-    return gradient or tangent, tangent or _transforms_active()
+    return gradient or tangent, tangent or transformed()
 
 
-def _with_value(value: torch.Tensor, derivative_of: torch.Tensor) -> torch.Tensor:
+def with_value(value: torch.Tensor, derivative_of: torch.Tensor) -> torch.Tensor:
     """The bits of `value` (but NaN where the other is not finite) with the derivatives of `derivative_of`: a zero of the right
     sign is subtracted. A torch.autograd.Function cannot be called under a transform that is being dispatched."""
     return value.detach() - (derivative_of.detach() - derivative_of)
+
+
+_OF = (1, 2, 4, 8)  # bits of fff::backward's `wanted`: of x, input weight, bias, output weight, as in train.h
+
+
+def gradients(grad: torch.Tensor, saved: tuple, nodes: torch.Tensor, logits: torch.Tensor, plan: tuple,
+              needed: tuple) -> tuple:
+    """Of x, input weight, bias and output weight, `saved`, given that of the output: by the kernels, or, where a derivative of the
+    gradients may be wanted, by the definition. None where it is not `needed`."""
+    if torch.is_grad_enabled() or transformed():
+        found = _dense.gradients(grad, *saved, nodes, plan[2], plan[4])
+    else:
+        found = torch.ops.fff.backward(grad, *saved, nodes, logits, *plan, bits(needed))
+    return tuple(part if want else None for part, want in zip(found, needed))
+
+
+def bits(needed: tuple) -> int:
+    """fff::backward's `wanted`."""
+    return sum(bit for bit, want in zip(_OF, needed) if want)
 
 
 class _Forward(torch.autograd.Function):
@@ -67,13 +86,16 @@ class _Forward(torch.autograd.Function):
     def forward(ctx, *inputs):  # type: ignore[override]
         ctx.save_for_backward(*inputs[:4])
         ctx.plan = inputs[4:]
-        return _kernels.forward(*inputs)
+        return kernels.forward(*inputs)
 
     @staticmethod
     def backward(ctx, grad):  # type: ignore[override]
         saved = ctx.saved_tensors  # once: a checkpoint gives them but once
-        nodes, _ = torch.ops.fff.route(*_detached(saved), *ctx.plan)
-        found = _dense.gradients(*_widened((grad, *saved)), nodes, ctx.plan[2], ctx.plan[4])
+        nodes, logits = torch.ops.fff.route(*detached(saved), *ctx.plan)
+        if saved[1].dtype == torch.float32 and not any(ctx.plan[5:]):
+            found = gradients(grad, saved, nodes, logits, ctx.plan[:5], ctx.needs_input_grad[:4])
+        else:
+            found = _dense.gradients(*_widened((grad, *saved)), nodes, ctx.plan[2], ctx.plan[4])
         return (*(part if part is None else part.to(of.dtype) for part, of in zip(found, saved)), *(None for _ in ctx.plan))
 
 
@@ -82,20 +104,20 @@ def forward(x, input_weight, bias, output_weight, depth, trees=1, activation=0, 
     """The kernel of fff::forward for PyTorch's autograd."""
     inputs = (x, input_weight, bias, output_weight, depth, trees, activation, routing, node_major, store_input, store_output,
               exact_routes)
-    wanted, forward_mode = _wanted(inputs[:4])
+    wanted, forward_mode = derivatives_wanted(inputs[:4])
     if not wanted:
-        return _kernels.forward(*inputs)
+        return kernels.forward(*inputs)
     if not forward_mode:
         return _Forward.apply(*inputs)
-    value = _kernels.forward(*_detached(inputs))
-    nodes, _ = _kernels.route(*_detached(inputs))
+    value = kernels.forward(*detached(inputs))
+    nodes, _ = kernels.route(*detached(inputs))
     along = _dense.along(*_widened(inputs[:4]), nodes, activation, node_major)
-    return _with_value(value.float(), along).to(x.dtype)
+    return with_value(value.float(), along).to(x.dtype)
 
 
 def _into(name: str, tensors: tuple, inputs: tuple, out: torch.Tensor) -> None:
     """As PyTorch's own operators with out=: no derivatives, and an error where one is wanted."""
-    if any(_wanted(tensors)) or _wanted((out,))[0]:
+    if any(derivatives_wanted(tensors)) or derivatives_wanted((out,))[0]:
         raise RuntimeError(f"fff::{name}.out has no derivatives, and one of its tensors wants one: use torch.no_grad(), or "
                            "forward() without out")
     guard = torch._C._AutoDispatchBelowAutograd()  # while it lives
@@ -118,10 +140,10 @@ def route(x, input_weight, bias, output_weight, depth, trees=1, activation=0, ro
     """The kernel of fff::route: the logits have derivatives, the nodes none."""
     inputs = (x, input_weight, bias, output_weight, depth, trees, activation, routing, node_major, store_input, store_output,
               exact_routes)
-    nodes, logits = _kernels.route(*_detached(inputs))
-    if not _wanted(inputs[:4])[0]:
+    nodes, logits = kernels.route(*detached(inputs))
+    if not derivatives_wanted(inputs[:4])[0]:
         return nodes, logits
-    return nodes, _with_value(logits, _dense.logits_at(*_widened(inputs[:3]), nodes).reshape(logits.shape))
+    return nodes, with_value(logits, _dense.logits_at(*_widened(inputs[:3]), nodes).reshape(logits.shape))
 
 
 class _Forest(torch.autograd.Function):
@@ -129,12 +151,12 @@ class _Forest(torch.autograd.Function):
     def forward(ctx, plan, stored, x, output_bias, *weights):  # type: ignore[override]
         ctx.save_for_backward(x, output_bias, *weights)
         ctx.plan, ctx.stored = plan, stored
-        return _kernels.forest(x, list(weights), plan, output_bias, *stored)
+        return kernels.forest(x, list(weights), plan, output_bias, *stored)
 
     @staticmethod
     def backward(ctx, grad):  # type: ignore[override]
         saved = ctx.saved_tensors
-        x, output_bias, *weights = _detached(saved)
+        x, output_bias, *weights = detached(saved)
         entries, _ = torch.ops.fff.forest_route(x, weights, ctx.plan, output_bias, *ctx.stored)
         grad, x, output_bias, *weights = _widened((grad, *saved))
         of_x, of_weights, of_bias = _forest.gradients(grad, x, weights, ctx.plan, output_bias, entries)
@@ -145,16 +167,16 @@ class _Forest(torch.autograd.Function):
 def forest(x, weights, plan, output_bias=None, store_input=0, store_output=0, exact_routes=False):
     """The kernel of fff::forest for PyTorch's autograd."""
     stored = (store_input, store_output, exact_routes)
-    wanted, forward_mode = _wanted((x, output_bias, *weights))
+    wanted, forward_mode = derivatives_wanted((x, output_bias, *weights))
     if not wanted:
-        return _kernels.forest(x, weights, plan, output_bias, *stored)
+        return kernels.forest(x, weights, plan, output_bias, *stored)
     if not forward_mode:
         return _Forest.apply(plan, stored, x, output_bias, *weights)
-    plain_x, plain_bias, *plain = _detached((x, output_bias, *weights))
-    value = _kernels.forest(plain_x, plain, plan, plain_bias, *stored)
-    entries, _ = _kernels.forest_route(plain_x, plain, plan, plain_bias, *stored)
+    plain_x, plain_bias, *plain = detached((x, output_bias, *weights))
+    value = kernels.forest(plain_x, plain, plan, plain_bias, *stored)
+    entries, _ = kernels.forest_route(plain_x, plain, plan, plain_bias, *stored)
     wide_x, wide_bias, *wide = _widened((x, output_bias, *weights))
-    return _with_value(value.float(), _forest.along(wide_x, wide, plan, wide_bias, entries)).to(x.dtype)
+    return with_value(value.float(), _forest.along(wide_x, wide, plan, wide_bias, entries)).to(x.dtype)
 
 
 def forest_out(x, weights, plan, output_bias=None, store_input=0, store_output=0, exact_routes=False, *, out):
@@ -164,12 +186,12 @@ def forest_out(x, weights, plan, output_bias=None, store_input=0, store_output=0
 
 def forest_route(x, weights, plan, output_bias=None, store_input=0, store_output=0, exact_routes=False):
     """The kernel of fff::forest_route: the logits have derivatives, the nodes none."""
-    plain_x, plain_bias, *plain = _detached((x, output_bias, *weights))
-    entries, logits = _kernels.forest_route(plain_x, plain, plan, plain_bias, store_input, store_output, exact_routes)
-    if not _wanted((x, output_bias, *weights))[0]:
+    plain_x, plain_bias, *plain = detached((x, output_bias, *weights))
+    entries, logits = kernels.forest_route(plain_x, plain, plan, plain_bias, store_input, store_output, exact_routes)
+    if not derivatives_wanted((x, output_bias, *weights))[0]:
         return entries, logits
     wide_x, *wide = _widened((x, *weights))
-    return entries, _with_value(logits, _forest.logits_at(wide_x, wide, plan, entries).reshape(logits.shape))
+    return entries, with_value(logits, _forest.logits_at(wide_x, wide, plan, entries).reshape(logits.shape))
 
 
 def _sample(values, in_dims, i: int) -> list:
@@ -205,12 +227,16 @@ def _batched(operator, fake):
     return rule
 
 
+def register_one(library, name: str, function, fake) -> None:
+    """vmap before PyTorch 2.5 calls once for each slice, by itself."""
+    library.impl(name, function, "Autograd")
+    if hasattr(torch.library, "register_vmap"):
+        torch.library.register_vmap(f"fff::{name}", _batched(getattr(torch.ops.fff, name), fake), lib=library)
+
+
 def register(library, fakes: dict) -> None:
-    """Puts all of this where PyTorch's dispatcher finds it. vmap before PyTorch 2.5 calls once for each slice, by itself."""
+    """Puts all of this where PyTorch's dispatcher finds it."""
     for function in (forward, route, forest, forest_route):
-        name = function.__name__
-        library.impl(name, function, "Autograd")
-        if hasattr(torch.library, "register_vmap"):
-            torch.library.register_vmap(f"fff::{name}", _batched(getattr(torch.ops.fff, name), fakes[name]), lib=library)
+        register_one(library, function.__name__, function, fakes[function.__name__])
     library.impl("forward.out", forward_out, "Autograd")
     library.impl("forest.out", forest_out, "Autograd")

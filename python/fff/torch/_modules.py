@@ -11,7 +11,7 @@ from torch.nn import functional
 
 import fff
 
-from . import _dense, _forest, _operator, _script
+from . import _dense, _forest, _operator, _script, _training
 
 _ACTIVATIONS = {nn.ReLU: 2, _dense.SquaredReLU: 3, nn.SiLU: 4, nn.Identity: 5}  # GELU has two; as in fff_activation
 _FUNCTIONS = {functional.gelu: 0, functional.relu: 2, torch.relu: 2, functional.silu: 4}
@@ -35,6 +35,10 @@ def _checked_thresholds(thresholds: Optional[torch.Tensor], nodes: int) -> Optio
     if thresholds is not None and tuple(thresholds.shape) != (nodes,):
         raise ValueError(f"thresholds have shape {tuple(thresholds.shape)}, not ({nodes},)")
     return thresholds
+
+
+def _has_hooks(module: nn.Module) -> bool:
+    return any(getattr(module, name, None) for name in ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks"))
 
 
 class _Evaluated(nn.Module):
@@ -110,8 +114,17 @@ class _Evaluated(nn.Module):
 
 class _Layer(_Evaluated):
     """Modules of path sums alone. `_plan` is what the operator is told beside the tensors: depth, trees, activation, routing,
-    node_major."""
+    node_major.
 
+    sparse          the weights' gradients, which are 0 for all neurons but those that a batch meets, are torch.sparse_coo_tensor's of
+                    these: of weights that have a row a neuron (input weights, biases; output weights of NodeMajorFFF, not FFF)
+    dense_training  train() computes dense(), as it does where the kernels have no backward pass
+    Both are attributes that may be set at any time; neither is in the state_dict."""
+
+    sparse = False
+    _flat = False  # the input weight is one column, row after row
+    dense_training = False
+    _sink: Optional[Callable] = None  # what takes the weights' gradients as rows: a RowAdam's
     _plan: tuple
     depth: int
     parallel_size: int
@@ -128,17 +141,34 @@ class _Layer(_Evaluated):
         """(..., input width) -> (..., output width).
 
         In evaluation mode by the kernels: float32, bfloat16 or float16 tensors on the CPU, of the weights' type; TypeError or
-        ValueError for others. In training mode by dense()."""
+        ValueError for others. In training mode by the kernels, too, forward and backward, for float32 tensors on the CPU, else, and
+        under autocast, by dense()."""
         if _call is not None and not _is_compiling():
             y = _call(self, x)
             if y is not NotImplemented:
                 return y
-        weights = None if self.training else self._weights()
+        weights = self._weights()
         if weights is None:
             return self.dense(x)
-        if self._limits() is not None:
+        limited = self._limits() is not None
+        if self.training:
+            by_kernels = not limited and self._trains_by_kernels(x, weights)
+            return self._shaped(self._train(x, *weights)) if by_kernels else self.dense(x)
+        if limited:
             return self._shaped(_operator.forest(x, *self._given(), None, *self._stored))
         return self._shaped(_operator.forward(x, *weights, *self._plan, *self._stored))
+
+    def _trains_by_kernels(self, x: torch.Tensor, weights: tuple) -> bool:
+        return not self.dense_training and _training.by_kernels((x, *weights))
+
+    def _train(self, x: torch.Tensor, input_weight: torch.Tensor, bias: Optional[torch.Tensor],
+               output_weight: torch.Tensor) -> torch.Tensor:
+        plan = self._plan
+        if not self._node_major and not _training.is_node_major(output_weight):
+            output_weight, plan = output_weight.t().contiguous(), (*plan[:4], True)
+        if (self.sparse or self._sink is not None) and not self._flat:
+            return _training.train_rows(self._sink, self._node_major, x, input_weight, bias, output_weight, *plan)
+        return _operator.train(x, input_weight, bias, output_weight, *plan)[0]
 
     def _write(self, x: torch.Tensor, out: torch.Tensor) -> None:
         weights = self._weights()
@@ -203,13 +233,17 @@ class FFF(_Layer):
     thresholds      a tensor of one number a node, which its logit is compared with instead of 0: a buffer in the
                     state_dict, or a parameter if it is one (of which there is no gradient). An attribute, too, which may
                     be set at any time; None: there are none. Those of nodes that do not route must be numbers
+    sparse          see _Layer
+
+    linear_out.weight has the shape that theirs has, (output width, neurons), and its memory neuron after neuron, strides (1, output
+    width): training reads and writes the rows of neurons. node_major_() does that to other weights.
     """
 
     thresholds: Optional[torch.Tensor]
 
     def __init__(self, input_width: int, output_width: int, depth: int, parallel_size: int = 1,
                  activation: Callable[[], nn.Module] = nn.GELU, *, routing: str = ">",
-                 thresholds: Optional[torch.Tensor] = None, device=None, dtype=None):
+                 thresholds: Optional[torch.Tensor] = None, sparse: bool = False, device=None, dtype=None):
         super().__init__()
         if input_width < 1 or output_width < 1 or parallel_size < 1:
             raise ValueError(f"widths {input_width} and {output_width}, {parallel_size} trees")
@@ -220,6 +254,8 @@ class FFF(_Layer):
         nn.init.uniform_(linear_in.bias, -1 / math.sqrt(input_width), 1 / math.sqrt(input_width))
         bound = 1 / math.sqrt((depth + 1) * parallel_size)
         nn.init.uniform_(linear_out.weight, -bound, bound)
+        linear_out.weight = _training.node_major(linear_out.weight)
+        self.sparse = sparse
         self._set(linear_in, linear_out, activation(), input_width, output_width, depth, parallel_size, routing)
         self.thresholds = _checked_thresholds(thresholds, neurons)
 
@@ -242,6 +278,9 @@ class FFF(_Layer):
         if into.get("weight") is None or out.get("weight") is None or "bias" not in into or out.get("bias") is not None:
             return None
         return into["weight"], into["bias"], out["weight"]
+
+    def _trains_by_kernels(self, x: torch.Tensor, weights: tuple) -> bool:
+        return super()._trains_by_kernels(x, weights) and not _has_hooks(self.linear_in) and not _has_hooks(self.linear_out)
 
     def _probed(self) -> torch.Tensor:
         return self.linear_in.weight

@@ -1,5 +1,5 @@
-"""torch.ops.fff.forward, route, forest and forest_route: compiled, or in Python where that cannot be; and what both share: shapes
-for tracing, and gradients.
+"""torch.ops.fff.forward, route, forest, forest_route and train: compiled, or in Python where that cannot be; and what both share:
+shapes for tracing, and gradients.
 
     forward(x, input_weight, bias, output_weight, depth, trees=1, activation=0, routing=0, node_major=False,
             store_input=0, store_output=0, exact_routes=False) -> y
@@ -26,6 +26,13 @@ what `factor` is (0: the factor, 1: its sigmoid is, 2: 1 minus that), and a bit 
 lowest one for the first of these: of path sums input_weight, bias, two without, output_weight, one without, thresholds, factor; of leaves
 node_weights, node_biases, w1s, b1s, w2s, b2s, thresholds, factor.
 
+    train(x, input_weight, bias, output_weight, depth, trees=1, activation=0, routing=0, node_major=False) -> (y, nodes, logits)
+    backward(grad, the same tensors, nodes, logits, the same numbers, wanted=15) -> gradients of x, input_weight, bias, output_weight
+    backward_rows(likewise) -> that of x; rows (int32); gradients of these rows: (rows, input width), (rows,), (rows, output width)
+
+for training: nothing is packed, the parameters are read where they lie, all float32. `wanted` has a bit a gradient, 1, 2, 4, 8; one that is
+not wanted is empty. fff::train has derivatives by y; the others have none.
+
 x and the weights are all float32, all bfloat16 or all float16; where store_input is not 0, x may be any of them. On the CPU.
 Anything else is a TypeError, ValueError or (CUDA, sparse) NotImplementedError.
 """
@@ -40,13 +47,18 @@ import torch
 
 import fff
 
-from . import _autocast, _autograd, _build, _forest
+from . import _autocast, _autograd, _build, _forest, _training
 
 _ARGUMENTS = ("(Tensor x, Tensor input_weight, Tensor? bias, Tensor output_weight, int depth, int trees=1, int activation=0, "
               "int routing=0, bool node_major=False, int store_input=0, int store_output=0, bool exact_routes=False")
 
 _FOREST = ("(Tensor x, Tensor[] weights, int[] plan, Tensor? output_bias=None, int store_input=0, int store_output=0, "
            "bool exact_routes=False")
+
+_PLAN = "int depth, int trees=1, int activation=0, int routing=0, bool node_major=False"
+_TRAIN = f"(Tensor x, Tensor input_weight, Tensor? bias, Tensor output_weight, {_PLAN}) -> (Tensor, Tensor, Tensor)"
+_BACKWARD = ("(Tensor grad, Tensor x, Tensor input_weight, Tensor? bias, Tensor output_weight, Tensor nodes, Tensor logits, "
+             f"{_PLAN}, int wanted=15) -> (Tensor, Tensor, Tensor, Tensor")
 
 native = None  # the compiled module
 reason = ""  # why there is none
@@ -62,7 +74,7 @@ except (ImportError, OSError, RuntimeError) as error:
                       stacklevel=2)
 
 if native is None:
-    from . import _python
+    from . import _python, _python_training
 
     _library = torch.library.Library("fff", "DEF")
     _library.define("forward" + _ARGUMENTS + ") -> Tensor")
@@ -71,7 +83,11 @@ if native is None:
     _library.define("forest" + _FOREST + ") -> Tensor")
     _library.define("forest.out" + _FOREST + ", *, Tensor(a!) out) -> ()")
     _library.define("forest_route" + _FOREST + ") -> (Tensor, Tensor)")
-    for _function in (_python.forward, _python.route, _python.forest, _python.forest_route):
+    _library.define("train" + _TRAIN)
+    _library.define("backward" + _BACKWARD + ")")
+    _library.define("backward_rows" + _BACKWARD + ", Tensor)")
+    for _function in (_python.forward, _python.route, _python.forest, _python.forest_route, _python_training.train,
+                      _python_training.backward, _python_training.backward_rows):
         _library.impl(_function.__name__, _function, "CPU")
     _library.impl("forward.out", _python.forward_out, "CPU")
     _library.impl("forest.out", _python.forest_out, "CPU")
@@ -141,6 +157,26 @@ def _fake_forest_route(x, weights, plan, output_bias=None, store_input=0, store_
     return x.new_empty(shape, dtype=torch.int32), x.new_empty(shape, dtype=torch.float32)
 
 
+def _fake_train(x, input_weight, bias, output_weight, depth, trees=1, activation=0, routing=0, node_major=False):
+    y = _fake_forward(x, input_weight, bias, output_weight, depth, trees, activation, routing, node_major)
+    return (y, *_fake_route(x, input_weight, bias, output_weight, depth, trees))
+
+
+def _fake_backward(grad, x, input_weight, bias, output_weight, nodes, logits, depth, trees=1, activation=0, routing=0,
+                   node_major=False, wanted=15):
+    neurons, into = input_weight.shape
+    out = output_weight.shape[1 if node_major else 0]
+    wants_x, wants_input, wants_bias, wants_output = (bool(wanted & bit) for bit in (1, 2, 4, 8))
+    of_output = x.new_empty([neurons if wants_output else 0, out])
+    return (x.new_empty(x.shape if wants_x else [0]), x.new_empty([neurons if wants_input else 0, into]),
+            x.new_empty([neurons if wants_bias and bias is not None else 0]), of_output if node_major else of_output.t())
+
+
+def _fake_backward_rows(grad, x, input_weight, bias, output_weight, nodes, logits, depth, trees=1, activation=0, routing=0,
+                        node_major=False, wanted=15):
+    raise NotImplementedError("fff::backward_rows returns as many rows as tokens meet neurons, which only running it tells")
+
+
 def _refuse(x, input_weight, bias, output_weight, *plan, out=None, **more):
     """In place of PyTorch's dispatcher, which fills a screen."""
     _refuse_named(("x", x), ("input_weight", input_weight), ("bias", bias), ("output_weight", output_weight), ("out", out))
@@ -160,12 +196,13 @@ def _refuse_named(*named):
 
 for _kind in ("CUDA", "HIP", "MPS", "XPU", "HPU", "XLA", "PrivateUse1", "SparseCPU", "SparseCUDA", "SparseCsrCPU",
               "SparseCsrCUDA", "QuantizedCPU", "QuantizedCUDA", "MkldnnCPU"):
-    for _name in ("forward", "forward.out", "route"):
+    for _name in ("forward", "forward.out", "route", "train"):
         _library.impl(_name, _refuse, _kind)
     for _name in ("forest", "forest.out", "forest_route"):
         _library.impl(_name, _refuse_forest, _kind)
 
-_FAKES = {"forward": _fake_forward, "route": _fake_route, "forest": _fake_forest, "forest_route": _fake_forest_route}
+_FAKES = {"forward": _fake_forward, "route": _fake_route, "forest": _fake_forest, "forest_route": _fake_forest_route,
+          "train": _fake_train, "backward": _fake_backward, "backward_rows": _fake_backward_rows}
 for _name, _fake in _FAKES.items():
     if hasattr(torch.library, "register_fake"):
         torch.library.register_fake(f"fff::{_name}", _fake)
@@ -175,6 +212,7 @@ _library.impl("forward.out", _fake_forward_out, "Meta")
 _library.impl("forest.out", _fake_forest_out, "Meta")
 _autocast.register(_library)
 _autograd.register(_library, _FAKES)
+_training.register(_library, _FAKES)
 
 forward = torch.ops.fff.forward.default
 forward_out = torch.ops.fff.forward.out
@@ -182,3 +220,4 @@ route = torch.ops.fff.route.default
 forest = torch.ops.fff.forest.default
 forest_out = torch.ops.fff.forest.out
 forest_route = torch.ops.fff.forest_route.default
+train = torch.ops.fff.train.default

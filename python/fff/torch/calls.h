@@ -29,9 +29,9 @@ size_t token_count(const at::Tensor &x) {
     return x.dim() < 1 || x.size(-1) == 0 ? 0 : static_cast<size_t>(x.numel() / x.size(-1));
 }
 
-Tokens tokens(const at::Tensor &x, int64_t width) {
-    check_tensor(x, "x");
-    TORCH_CHECK_VALUE(x.dim() >= 1 && x.size(-1) == width, "x has shape ", x.sizes(), ", not [..., ", width, "]");
+Tokens tokens(const at::Tensor &x, int64_t width, const char *name = "x") {
+    check_tensor(x, name);
+    TORCH_CHECK_VALUE(x.dim() >= 1 && x.size(-1) == width, name, " has shape ", x.sizes(), ", not [..., ", width, "]");
     bool rows = x.dim() == 2 && x.stride(1) == 1 && x.stride(0) >= width; /* any stride between them */
     at::Tensor held = rows ? x : x.contiguous();
     return {held, token_count(held), static_cast<size_t>(rows ? x.stride(0) : width)};
@@ -55,16 +55,20 @@ void run_tasks(void *, size_t count, void (*task)(void *, size_t), void *argumen
     });
 }
 
-/* Calls call(workspace, size, runner) as torch.set_num_threads() and the amount of work ask for. */
+/* How many tasks may run at once, as torch.set_num_threads() and the amount of work ask for. */
+size_t concurrency_of(const Layer &layer, size_t batch, size_t widths) {
+    constexpr size_t LEAST_WORK = 1 << 18; /* multiplications: some 30 us, several times what threads cost */
+    int64_t threads = at::in_parallel_region() ? 1 : at::get_num_threads();
+    return batch * layer.path_length * widths < LEAST_WORK ? 1 : static_cast<size_t>(threads);
+}
+
+/* Calls call(workspace, size, runner). */
 template <typename Call> void with_workspace(const Layer &layer, size_t batch, size_t widths, const Call &call) {
     if (batch == 1) {
         call(scratch(layer.token_workspace), layer.token_workspace, nullptr);
         return;
     }
-    constexpr size_t LEAST_WORK = 1 << 18; /* multiplications: some 30 us, several times what threads cost */
-    int64_t threads = at::in_parallel_region() ? 1 : at::get_num_threads();
-    size_t concurrency = batch * layer.path_length * widths < LEAST_WORK ? 1 : static_cast<size_t>(threads);
-    size_t size = 0;
+    size_t concurrency = concurrency_of(layer, batch, widths), size = 0;
     check(library.workspace_size(layer.layer, batch, concurrency, &size), "fff_workspace_size");
     fff_runner runner{run_tasks, nullptr, concurrency};
     call(scratch(size), size, concurrency > 1 ? &runner : nullptr);

@@ -23,6 +23,10 @@ struct Library {
     decltype(&fff_workspace_size) workspace_size;
     decltype(&fff_forward) forward;
     decltype(&fff_route) route;
+    decltype(&fff_accumulate) accumulate;
+    decltype(&fff_backward_workspace_size) backward_workspace_size;
+    decltype(&fff_visited_rows) visited_rows;
+    decltype(&fff_backward) backward;
 };
 
 Library library; /* set once, by open_library(), under Python's lock, before the operators can be called */
@@ -45,6 +49,10 @@ void open_library(const char *path) {
     find("fff_workspace_size", found.workspace_size);
     find("fff_forward", found.forward);
     find("fff_route", found.route);
+    find("fff_accumulate", found.accumulate);
+    find("fff_backward_workspace_size", found.backward_workspace_size);
+    find("fff_visited_rows", found.visited_rows);
+    find("fff_backward", found.backward);
     int major = 0, minor = 0;
     int read = sscanf(found.version(), "%d.%d", &major, &minor);
     TORCH_CHECK(read == 2 && major == FFF_VERSION_MAJOR && minor == FFF_VERSION_MINOR, path, " is libfff ",

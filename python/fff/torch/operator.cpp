@@ -1,5 +1,5 @@
-/* The operators fff::forward and fff::route, and fff::forest and fff::forest_route for layers of any parts, for PyTorch
- * 1.13 and later, and the short way to them from Python.
+/* The operators fff::forward and fff::route, fff::forest and fff::forest_route for layers of any parts, and fff::train,
+ * fff::backward and fff::backward_rows for training, for PyTorch 1.13 and later, and the short way to them from Python.
  *
  * An operator is given the weights as tensors, so that exported and compiled programs are self-contained. The layers
  * packed from them are cached (packed.h): a call packs only if it has not seen these weights, or if they have changed.
@@ -22,6 +22,7 @@
 #include "calls.h"
 #include "library.h"
 #include "packed.h"
+#include "train.h"
 #include "watch.h"
 
 namespace {
@@ -34,6 +35,14 @@ namespace {
     "(Tensor x, Tensor[] weights, int[] plan, Tensor? output_bias=None, int store_input=0, int store_output=0, "       \
     "bool exact_routes=False"
 
+#define FFF_PLAN "int depth, int trees=1, int activation=0, int routing=0, bool node_major=False"
+
+#define FFF_TRAIN "(Tensor x, Tensor input_weight, Tensor? bias, Tensor output_weight, " FFF_PLAN ") -> (Tensor, Tensor, Tensor)"
+
+#define FFF_BACKWARD                                                                                                   \
+    "(Tensor grad, Tensor x, Tensor input_weight, Tensor? bias, Tensor output_weight, Tensor nodes, Tensor logits, "   \
+    FFF_PLAN ", int wanted=15) -> (Tensor, Tensor, Tensor, Tensor"
+
 TORCH_LIBRARY(fff, m) {
     m.def("forward" FFF_ARGUMENTS ") -> Tensor");
     m.def("forward.out" FFF_ARGUMENTS ", *, Tensor(a!) out) -> ()");
@@ -41,6 +50,9 @@ TORCH_LIBRARY(fff, m) {
     m.def("forest" FFF_FOREST ") -> Tensor");
     m.def("forest.out" FFF_FOREST ", *, Tensor(a!) out) -> ()");
     m.def("forest_route" FFF_FOREST ") -> (Tensor, Tensor)");
+    m.def("train" FFF_TRAIN);
+    m.def("backward" FFF_BACKWARD ")");
+    m.def("backward_rows" FFF_BACKWARD ", Tensor)");
 }
 
 TORCH_LIBRARY_IMPL(fff, CPU, m) {
@@ -50,6 +62,9 @@ TORCH_LIBRARY_IMPL(fff, CPU, m) {
     m.impl("forest", TORCH_FN(forest));
     m.impl("forest.out", TORCH_FN(forest_out));
     m.impl("forest_route", TORCH_FN(forest_route));
+    m.impl("train", TORCH_FN(train));
+    m.impl("backward", TORCH_FN(backward));
+    m.impl("backward_rows", TORCH_FN(backward_rows));
 }
 
 /* ---- Python ---------------------------------------------------------------------------------- */

@@ -1,0 +1,167 @@
+"""AdamW for the rows of weights that a batch meets."""
+
+from __future__ import annotations
+
+import ctypes
+import weakref
+from typing import Callable, Iterable, Optional, Union
+
+import torch
+from torch import nn
+
+from .. import _c, _system
+from . import _training
+from ._modules import FFF, _Layer
+from ._training import RowGradients
+
+
+class _Recorder:
+    """What a layer's backward pass gives its rows to, as long as the optimizer lives. Copies of a layer, and pickles, have none."""
+
+    def __init__(self, owner: RowAdam):
+        self.owner, self.pending = weakref.ref(owner), []  # type: ignore[var-annotated]
+
+    def __call__(self, found: RowGradients) -> None:
+        self.pending.append(found)
+
+    def __deepcopy__(self, _memo) -> None:
+        return None
+
+    def __reduce__(self):
+        return type(None), ()
+
+
+def _matrix(weight: torch.Tensor, transposed: bool) -> torch.Tensor:
+    """A view with a row a neuron."""
+    return weight.unsqueeze(1) if weight.dim() == 1 else weight.t() if transposed else weight
+
+
+class RowAdam(torch.optim.Optimizer):
+    """AdamW of path-sum layers, whose backward passes then list the rows of the neurons that tokens met, instead of filling
+    gradients with zeros for all others: `.grad` of their weights stays None. It reads and writes these rows alone.
+
+    layers   an FFF, BenchmarkFFF or NodeMajorFFF, a model that holds some, or several of these; float32, on the CPU. All other
+             parameters of the model are another optimizer's: others() lists them.
+    lr, betas, eps, weight_decay   as torch.optim.AdamW's; the decay is that of weights, by lr * weight_decay of themselves
+
+    For the rows that were met since the last step, of input weights, biases and output weights, with n the number of the layer's steps,
+
+        m = beta1 m + (1 - beta1) g          w = w - lr weight_decay w - lr (m / (1 - beta1^n)) / (sqrt(v / (1 - beta2^n)) + eps)
+        v = beta2 v + (1 - beta2) g^2
+
+    which is AdamW's step. All other rows stay as they are: AdamW would go on moving them by the momentum that they have, and shrink
+    them; when they are met again nothing is made up for. Where every step meets every neuron, it is AdamW.
+
+    The gradients of several backward passes before a step are added; zero_grad() drops them. They are no tensor of the
+    parameter's shape: torch.nn.utils.clip_grad_norm_() and DistributedDataParallel do not see them; clip_grad_norm_() here does.
+    learning rate schedulers and state_dict() are as of any optimizer: a group a layer; step, exp_avg and exp_avg_sq a parameter.
+    Output weights of FFFs are laid out neuron after neuron (node_major_()). A layer whose optimizer is gone has `.grad` again.
+    """
+
+    def __init__(self, layers: Union[nn.Module, Iterable[nn.Module]], lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999),
+                 eps: float = 1e-8, weight_decay: float = 1e-2):
+        for name, value, bound in (("lr", lr, float("inf")), ("eps", eps, float("inf")), ("weight_decay", weight_decay, float("inf")),
+                                   ("betas[0]", betas[0], 1), ("betas[1]", betas[1], 1)):
+            if not 0 <= value < bound:
+                raise ValueError(f"{name} is {value}, and must be from 0 to below {bound}")
+        self._layers = list({id(module): module for given in ([layers] if isinstance(layers, nn.Module) else layers)
+                             for module in given.modules() if isinstance(module, _Layer)}.values())
+        if not self._layers:
+            raise ValueError("there is no path-sum layer in it: FFF, BenchmarkFFF or NodeMajorFFF")
+        for layer in self._layers:
+            _check(layer)
+        groups = [{"params": [weight for weight in layer._weights() if weight is not None]} for layer in self._layers]
+        super().__init__(groups, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay})
+        self._recorders = [_Recorder(self) for _ in self._layers]
+        for layer, recorder in zip(self._layers, self._recorders):
+            layer.__dict__["_sink"] = recorder
+
+    def others(self, model: nn.Module) -> list[nn.Parameter]:
+        """The parameters of `model` that are not these layers'."""
+        own = {id(weight) for group in self.param_groups for weight in group["params"]}
+        return [weight for weight in model.parameters() if id(weight) not in own]
+
+    def gradients(self) -> list[Optional[RowGradients]]:
+        """What the next step will use, a layer each; None for those that no backward pass has met. The tensors may be written to."""
+        for recorder in self._recorders:
+            if len(recorder.pending) > 1:
+                recorder.pending[:] = [_sum(recorder.pending)]
+        return [recorder.pending[0] if recorder.pending else None for recorder in self._recorders]
+
+    @torch.no_grad()
+    def clip_grad_norm_(self, max_norm: float, parameters: Iterable[torch.Tensor] = ()) -> torch.Tensor:
+        """As torch.nn.utils.clip_grad_norm_(), for these layers' gradients and those of `parameters` together; returns the norm."""
+        found = [part for each in self.gradients() if each is not None for part in each[1:] if part is not None]
+        found += [weight.grad for weight in parameters if weight.grad is not None]
+        if not found:
+            return torch.zeros(())
+        norm = torch.stack([part.norm() for part in found]).norm()
+        factor = (max_norm / (norm + 1e-6)).clamp(max=1.0)
+        for part in found:
+            part.mul_(factor)
+        return norm
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        for recorder in self._recorders:
+            recorder.pending.clear()
+        super().zero_grad(set_to_none=set_to_none)
+
+    @torch.no_grad()
+    def step(self, closure: Optional[Callable] = None):
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for layer, group, found, recorder in zip(self._layers, self.param_groups, self.gradients(), self._recorders):
+            if found is not None:
+                for weight, gradient, transposed in zip(layer._weights(), found[1:], (False, False, not layer._node_major)):
+                    if gradient is not None:
+                        self._step(weight, found.rows, gradient, transposed, group)
+                recorder.pending.clear()
+        return loss
+
+    def _step(self, weight: torch.Tensor, rows: torch.Tensor, gradient: torch.Tensor, transposed: bool, group: dict) -> None:
+        state = self.state[weight]
+        if not state:
+            state["step"] = 0
+            state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(weight), torch.zeros_like(weight)
+        for name in ("exp_avg", "exp_avg_sq"):
+            if state[name].stride() != weight.stride():  # of a checkpoint
+                state[name] = torch.empty_like(weight).copy_(state[name])
+        state["step"] += 1
+        settings = _c.Adam(ctypes.sizeof(_c.Adam), group["lr"], *group["betas"], group["eps"], group["weight_decay"], state["step"])
+        matrices = [_matrix(each, transposed) for each in (weight, state["exp_avg"], state["exp_avg_sq"])]
+        neurons, width = matrices[0].shape
+        places = [number for each in matrices for number in (each.data_ptr(), max(each.stride(0), width))]
+        _system.check(_c.library.fff_adam_rows(
+            0, ctypes.byref(settings), rows.numel(), rows.data_ptr(), neurons, width, gradient.data_ptr(), width, *places), "adam_rows")
+        weight[:0].zero_()  # writes nothing, and counts as a write
+
+
+def _check(layer: _Layer) -> None:
+    weights = layer._weights()
+    if weights is None or not all(weight is None or isinstance(weight, nn.Parameter) for weight in weights):
+        raise ValueError(f"the weights of this {type(layer).__name__} are not plain parameters with a row a neuron")
+    if not _training.by_kernels(weights):
+        raise ValueError(f"the weights of this {type(layer).__name__} are not float32 on the CPU")
+    if isinstance(layer, FFF):
+        _training.node_major_(weights[2])
+    into, bias, out = weights
+    if not all(rows is None or rows.is_contiguous() for rows in (into, bias, out if layer._node_major else out.t())):
+        raise ValueError(f"the weights of this {type(layer).__name__} are parts of others, or lie neuron beside neuron")
+
+
+def _sum(found: list) -> RowGradients:
+    """Rows that several list, added in their order."""
+    rows, at = torch.unique(torch.cat([each.rows for each in found]), return_inverse=True)
+
+    def added(parts) -> Optional[torch.Tensor]:
+        if any(part is None for part in parts):
+            return None
+        first = 0
+        total = parts[0].new_zeros(rows.numel(), *parts[0].shape[1:])
+        for part in parts:
+            total.index_add_(0, at[first:first + len(part)], part)
+            first += len(part)
+        return total
+    return RowGradients(rows, *(added(parts) for parts in list(zip(*found))[1:]))

@@ -1,0 +1,152 @@
+"""fff::train, fff::backward and fff::backward_rows for PyTorch's autograd: the kernels' own backward pass, which computes the
+neurons on the paths alone.
+
+The gradient flows through the path only, as in the published training code: where a token goes is taken as it is. Derivatives of
+gradients, forward mode and the transforms of torch.func are PyTorch's own of the definition along the same nodes, as _autograd.py
+has them for evaluation.
+"""
+
+from __future__ import annotations
+
+from typing import Callable, NamedTuple, Optional
+
+import torch
+from torch import nn
+
+from . import _autograd, _dense
+
+_disable = getattr(getattr(torch, "compiler", None), "disable", lambda function: function)
+
+
+class RowGradients(NamedTuple):
+    """What one backward pass has found of a layer's weights: gradients of the neurons that its tokens met. None where the weight
+    wants no gradient."""
+
+    rows: torch.Tensor  # int32, ascending: tree * nodes + node
+    input_weight: Optional[torch.Tensor]  # (rows, input width)
+    bias: Optional[torch.Tensor]  # (rows,)
+    output_weight: Optional[torch.Tensor]  # (rows, output width), whatever the layout of the parameter
+
+
+def by_kernels(tensors: tuple) -> bool:
+    """Whether the kernels' backward pass is one for these tensors: float32, dense and on the CPU, and not under autocast."""
+    return not _autocast() and all(tensor is None or (tensor.dtype == torch.float32 and tensor.device.type == "cpu" and
+                                                      tensor.layout == torch.strided) for tensor in tensors)
+
+
+def _autocast() -> bool:
+    return torch.is_autocast_enabled("cpu") if hasattr(torch, "get_autocast_dtype") else torch.is_autocast_cpu_enabled()
+
+
+def is_node_major(weight: torch.Tensor) -> bool:
+    """Whether an output weight (output width, neurons) has its memory neuron after neuron."""
+    width = weight.shape[0]
+    return width == 1 or (weight.stride(0) == 1 and weight.stride(1) >= width)
+
+
+def _save(ctx, inputs: tuple, nodes: torch.Tensor, logits: torch.Tensor) -> None:
+    ctx.mark_non_differentiable(nodes, logits)
+    ctx.set_materialize_grads(False)
+    ctx.save_for_backward(*inputs[:4], nodes, logits)
+    ctx.plan = inputs[4:]
+
+
+def node_major(weight: nn.Parameter) -> nn.Parameter:
+    """The same numbers and shape, with memory neuron after neuron."""
+    return nn.Parameter(weight.detach().t().contiguous().t(), weight.requires_grad)
+
+
+@torch.no_grad()
+def node_major_(weight: nn.Parameter) -> None:
+    """Lays the memory out so, in place; a gradient that is there, too."""
+    if not is_node_major(weight):
+        weight.data = weight.data.t().contiguous().t()
+        if weight.grad is not None and weight.grad.layout == torch.strided:
+            weight.grad = weight.grad.t().contiguous().t()
+
+
+class _Train(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, *inputs):  # type: ignore[override]
+        y, nodes, logits = _autograd.kernels.train(*inputs)
+        _save(ctx, inputs, nodes, logits)
+        return y, nodes, logits
+
+    @staticmethod
+    def backward(ctx, grad, _nodes, _logits):  # type: ignore[override]
+        *saved, nodes, logits = ctx.saved_tensors  # once: a checkpoint gives them but once
+        none = (None,) * len(ctx.plan)
+        if grad is None:
+            return (None,) * 4 + none
+        return _autograd.gradients(grad, tuple(saved), nodes, logits, ctx.plan, ctx.needs_input_grad[:4]) + none
+
+
+def train(x, input_weight, bias, output_weight, depth, trees=1, activation=0, routing=0, node_major=False):
+    """The kernel of fff::train for PyTorch's autograd: y has derivatives, nodes and logits have none."""
+    inputs = (x, input_weight, bias, output_weight, depth, trees, activation, routing, node_major)
+    wanted, forward_mode = _autograd.derivatives_wanted(inputs[:4])
+    if not wanted:
+        return _autograd.kernels.train(*inputs)
+    if not forward_mode:
+        return _Train.apply(*inputs)
+    y, nodes, logits = _autograd.kernels.train(*_autograd.detached(inputs))
+    return _autograd.with_value(y, _dense.along(*inputs[:4], nodes, activation, node_major)), nodes, logits
+
+
+class _TrainRows(torch.autograd.Function):
+    """As _Train, with the weights' gradients as rows: given to `sink`, which takes a RowGradients, or, where there is none, as
+    torch.sparse_coo_tensor; that of the output weight only if `coo_output`."""
+
+    @staticmethod
+    def forward(ctx, sink, coo_output, *inputs):  # type: ignore[override]
+        y, nodes, logits = _autograd.kernels.train(*inputs)
+        _save(ctx, inputs, nodes, logits)
+        ctx.sink, ctx.coo_output = sink, coo_output
+        return y, nodes, logits
+
+    @staticmethod
+    def backward(ctx, grad, _nodes, _logits):  # type: ignore[override]
+        *saved, nodes, logits = ctx.saved_tensors
+        needed, none = ctx.needs_input_grad[2:6], (None,) * len(ctx.plan)
+        if grad is None:
+            return (None,) * 6 + none
+        if torch.is_grad_enabled():
+            raise RuntimeError("gradients as rows have no derivatives in turn: for create_graph=True set the layer's `sparse` to False, "
+                               "and give it to no RowAdam")
+        of_x, rows, *found = torch.ops.fff.backward_rows(grad, *saved, nodes, logits, *ctx.plan, _autograd.bits(needed))
+        found = [part if want else None for part, want in zip(found, needed[1:])]
+        if ctx.sink is not None:
+            ctx.sink(RowGradients(rows, *found))
+            found = [None] * 3
+        else:
+            found = _as_tensors(rows, found, saved[1:], ctx.coo_output, ctx.plan[4])
+        return (None, None, of_x if needed[0] else None, *found, *none)
+
+
+def _as_tensors(rows: torch.Tensor, found: list, weights: list, coo_output: bool, node_major: bool) -> list:
+    """Gradients of the weights' shapes."""
+    at = rows.long()
+    made = [None if part is None else _coo(at, part, weight) for part, weight in zip(found[:2], weights)]
+    values, weight = found[2], weights[2]
+    if values is None or coo_output:
+        return [*made, None if values is None else _coo(at, values, weight)]
+    dense = torch.zeros(weight.shape if node_major else weight.t().shape)
+    dense.index_copy_(0, at, values)
+    return [*made, dense if node_major else dense.t()]
+
+
+def _coo(at: torch.Tensor, values: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    return torch.sparse_coo_tensor(at.unsqueeze(0), values, weight.shape)._coalesced_(True)
+
+
+@_disable
+def train_rows(sink: Optional[Callable], coo_output: bool, x: torch.Tensor, *inputs) -> torch.Tensor:
+    """y, for modules whose weights' gradients are rows. `sink` is a RowAdam's, which may be gone."""
+    sink = None if sink is None or sink.owner() is None else sink
+    if not torch.is_grad_enabled() or _autograd.derivatives_wanted((x, *inputs[:3]))[1]:
+        return torch.ops.fff.train(x, *inputs)[0]
+    return _TrainRows.apply(sink, coo_output, x, *inputs)[0]
+
+
+def register(library, fakes: dict) -> None:
+    _autograd.register_one(library, "train", train, fakes["train"])
