@@ -44,6 +44,18 @@ tests() {
     done
 }
 
+# The training examples, in short. Their data are Debian's packages; `tokenizers` is PyPI's.
+training() {
+    check "data and tokenizers of the training examples" sh -c "scripts/setup.sh train && scripts/fetch_tokenizers.sh '$cache/tokenizers'"
+    [ "$failed" -eq 0 ] || return 0
+    for what in images text; do
+        check "1.13: examples/train_$what, in short" env PYTHONPATH="$PWD/python:$cache/tokenizers" OMP_NUM_THREADS=1 \
+            /usr/bin/python3 "examples/train_$what/train.py" --quick --out "$folder/$what"
+    done
+    check "1.13: examples/train_text, two processes" env PYTHONPATH="$PWD/python:$cache/tokenizers" OMP_NUM_THREADS=1 \
+        /usr/bin/python3 -m torch.distributed.run --standalone --nproc-per-node 2 examples/train_text/train.py --quick --out "$folder/text2"
+}
+
 check "1.13: compiled operator" debian /usr/bin/python3 -m fff.torch
 check "1.13: tests" tests debian env FFF_TEST_NATIVE=1 /usr/bin/python3
 check "1.13: tests, operator in Python" tests debian env FFF_TORCH_NATIVE=0 FFF_TEST_NATIVE=0 /usr/bin/python3
@@ -65,6 +77,8 @@ check "$version: speed against the authors' module" recent "$current" python/ben
 if [ "$failed" -eq 0 ]; then
     grep -E '^ +batch +(1|2048) ' "$log" | sed 's/^ */          /'
 fi
+
+training
 
 # As a stranger has it: a wheel, in a folder of its own, without this checkout's files.
 wheel() (
