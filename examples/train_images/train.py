@@ -212,7 +212,7 @@ def bars(results: list[Result]) -> list[str]:
 
 
 @torch.no_grad()
-def save(model: nn.Module, row: Row, test: Part, path: Path, count: int, seed: int, epochs: int) -> None:
+def save(model: nn.Module, trained_by: str, test: Part, path: Path, count: int) -> None:
     """A layer file for `fff verify`: the path sum, the first test images, their results, paths and labels."""
     images = test.images[:count].contiguous()
     names = ("linear_in.weight", "linear_in.bias", "linear_out.weight")
@@ -222,20 +222,20 @@ def save(model: nn.Module, row: Row, test: Part, path: Path, count: int, seed: i
         "path": model.route(images)[0].to(torch.int32), "labels": test.labels[:count].to(torch.int32)}, {
         "variant": "path", "trees": str(model.parallel_size), "depth": str(model.depth), "activation": "identity",
         "route": "logit > 0 goes right", "data": "Fashion-MNIST", "input_mean": str(MEAN), "input_deviation": str(DEVIATION),
-        "trained_by": f"examples/train_images/train.py, {row.name}, seed {seed}, {epochs} epochs"})
+        "trained_by": trained_by})
 
 
-def load(path: Path) -> nn.Module:
+def load(path: Path) -> tuple[nn.Module, str]:
+    """The classifier, and what trained it."""
     tensors, metadata = tools.read_safetensors(path)
     model = fff.torch.FFF(PIXELS, CLASSES, int(metadata["depth"]), int(metadata["trees"]), nn.Identity)
     model.load_state_dict({name: tensors[name] for name in model.state_dict()})
-    return model.eval()
+    return model.eval(), metadata.get("trained_by", "")
 
 
 @torch.no_grad()
-def evaluate(path: Path, test: Part) -> str:
+def evaluate(model: nn.Module, test: Part) -> str:
     """The saved classifier on all test images, its weights stored in fewer bits: the effect on routes, outputs, answers."""
-    model = load(path)
     routes, scores = model.route(test.images)[0], model(test.images)
     lines = [["f32", "0", "0", "0", "0", f"{accuracy(model, test):.2f}"]]
     for store in STORES:
@@ -262,7 +262,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="one epoch, one seed, three rows: whether it learns at all")
     parser.add_argument("--save", type=Path, metavar="DIR", help=f"write {SAVED} of seed 1 as DIR/model.safetensors")
     parser.add_argument("--recorded", type=int, default=64, help="test images in that file; 64 unless told")
-    parser.add_argument("--evaluate", type=Path, metavar="FILE", help="do not train: run this file on all test images")
+    parser.add_argument("--evaluate", type=Path, metavar="FILE", help="do not train: run this file on all test images; --save writes it anew, with --recorded images")
     parser.add_argument("--data", type=Path, default=DATA)
     parser.add_argument("--out", type=Path, default=Path("build-train/images"), help="folder of the table and the picture")
     return parser.parse_args()
@@ -289,7 +289,10 @@ def main() -> int:
               file=sys.stderr)
         return 77
     if options.evaluate:
-        print(evaluate(options.evaluate, test))
+        model, trained_by = load(options.evaluate)
+        if options.save:
+            save(model, trained_by, test, options.save / "model.safetensors", options.recorded)
+        print(evaluate(model, test))
         return 0
     epochs, seeds = (1, 1) if options.quick else (options.epochs, options.seeds)
     results = []
@@ -303,7 +306,8 @@ def main() -> int:
     print(f"\n{text}\nWritten: {options.out}/results.md and .svg")
     for result in results:
         if options.save and result.row.name == SAVED:
-            save(result.first, result.row, test, options.save / "model.safetensors", options.recorded, 1, epochs)
+            trained_by = f"examples/train_images/train.py, {SAVED}, seed 1, {epochs} epochs"
+            save(result.first, trained_by, test, options.save / "model.safetensors", options.recorded)
             print(f"Written: {options.save}/model.safetensors, {result.accuracies[0]:.2f} %")
     missed = [f"{result.row.name} has learnt nothing: {min(result.accuracies):.2f} %" for result in results
               if min(result.accuracies) < 60]

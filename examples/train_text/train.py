@@ -193,7 +193,8 @@ def closed(results: list[Result]) -> float:
     return (none - fast) / (none - twin)
 
 
-def report(results: list[Result], setting: Setting, unigram: float) -> str:
+def report(results: list[Result], setting: Setting, unigram: float, told: bool) -> str:
+    """`told`: whether the losses are of models that are trained well enough to be compared."""
     head = ["Feedforward", "Neurons", "Used", "Evaluation loss", "Deviation", "Training, s", "Encoder, µs a token", "One feedforward, µs"]
     lines = []
     for row in ROWS:
@@ -203,11 +204,12 @@ def report(results: list[Result], setting: Setting, unigram: float) -> str:
                       f"{min(result.training for result in mine):.0f}", f"{min(result.token for result in mine):.1f}",
                       f"{min(result.layer for result in mine):.2f}"])
     seeds, sizes = len(results) // len(ROWS), setting.sizes
+    share = f"\nThe FFF closes {100 * closed(results):.0f} % of the gap between no feedforward and the twin.\n" if told else ""
     return (f"King James text, masked tokens of held-out chapters (knowing frequencies alone: {unigram:.3f}); {sizes.layers} layers, {sizes.width} "
             f"wide, vocabulary {sizes.vocabulary}, {setting.steps} steps of {setting.windows} x {sizes.length} tokens, {seeds} "
             f"seed{'s' if seeds > 1 else ''}, {setting.ranks} process{'es' if setting.ranks > 1 else ''} of one thread. Times are of the "
             f"processor, the shortest seen; one window of {sizes.length} tokens in inference; PyTorch {torch.__version__}.\n\n"
-            f"{tools.table(head, lines)}\n\nThe FFF closes {100 * closed(results):.0f} % of the gap between no feedforward and the twin.\n")
+            f"{tools.table(head, lines)}\n{share}")
 
 
 def picture(results: list[Result], path: Path) -> None:
@@ -237,10 +239,11 @@ def save(model: models.MaskedLM, tokenizer, batches: list[text.Batch], folder: P
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Trains a small BERT with four feedforwards on the King James text.")
-    parser.add_argument("--steps", type=int, default=1000)
+    parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--seeds", type=int, default=1, help="how many; they are 1, 2 and so on")
     parser.add_argument("--rate", type=float, default=3e-3, help="the schedule's highest")
     parser.add_argument("--train", metavar="ROW", help="train this row alone (part of its name), and report nothing; for --resume")
+    parser.add_argument("--seed", type=int, metavar="N", help="with --train, this seed alone")
     parser.add_argument("--quick", action="store_true", help="a few steps of a smaller model: whether it learns at all")
     parser.add_argument("--resume", action="store_true", help="go on with the checkpoints in --out")
     parser.add_argument("--save", type=Path, metavar="DIR", help=f"write the model with {SAVED}, seed 1, in the published format")
@@ -264,7 +267,7 @@ def run_all(options: argparse.Namespace, setting: Setting, rank: int) -> int:
             run, checkpoint = Run(row, seed, setting), options.out / f"row{number}-seed{seed}.pt"
             if options.resume:
                 run.load(checkpoint)
-            if options.train is None or options.train in row.name:
+            if options.train is None or (options.train in row.name and options.seed in (None, seed)):
                 train(run, corpus.training, rank, checkpoint)
             if options.train is not None:
                 continue
@@ -280,7 +283,7 @@ def run_all(options: argparse.Namespace, setting: Setting, rank: int) -> int:
 
 
 def finish(options: argparse.Namespace, setting: Setting, results: list[Result], unigram: float) -> int:
-    written = report(results, setting, unigram)
+    written = report(results, setting, unigram, not options.quick)
     (options.out / "results.md").write_text(written)
     (options.out / "results.json").write_text(json.dumps([asdict(result) for result in results], indent=1) + "\n")
     picture(results, options.out / "results.svg")
