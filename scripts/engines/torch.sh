@@ -52,8 +52,8 @@ training() {
         check "1.13: examples/train_$what, in short" env PYTHONPATH="$PWD/python:$cache/tokenizers" OMP_NUM_THREADS=1 \
             /usr/bin/python3 "examples/train_$what/train.py" --quick --out "$folder/$what"
     done
-    check "1.13: examples/train_text, two processes" env PYTHONPATH="$PWD/python:$cache/tokenizers" OMP_NUM_THREADS=1 \
-        /usr/bin/python3 -m torch.distributed.run --standalone --nproc-per-node 2 examples/train_text/train.py --quick --out "$folder/text2"
+    check "$version: examples/train_text, two processes" env PYTHONPATH="$PWD/python:$site:$cache/tokenizers" OMP_NUM_THREADS=1 \
+        "$current" -m torch.distributed.run --standalone --nproc-per-node 2 examples/train_text/train.py --quick --out "$folder/text2"
 }
 
 check "1.13: compiled operator" debian /usr/bin/python3 -m fff.torch
