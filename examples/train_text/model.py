@@ -22,6 +22,7 @@ class Sizes:
     width: int = 128
     heads: int = 4
     length: int = 64
+    causal: bool = False  # a token sees those before it alone; the published format has no such models
 
 
 @dataclass(frozen=True)
@@ -59,9 +60,9 @@ class Dense(nn.Module):
 
 
 class SelfAttention(nn.Module):
-    def __init__(self, width: int, heads: int):
+    def __init__(self, width: int, heads: int, causal: bool):
         super().__init__()
-        self.heads = heads
+        self.heads, self.causal = heads, causal
         self.query_key_value = nn.Linear(width, 3 * width, bias=False)
         self.register_buffer("norm_factor", torch.tensor((width / heads) ** -0.5))
 
@@ -69,14 +70,17 @@ class SelfAttention(nn.Module):
         batch, length, width = x.shape
         mixed = self.query_key_value(x).view(batch, length, self.heads, -1).transpose(1, 2)
         query, key, value = mixed.chunk(3, -1)  # head by head, not three blocks
-        weights = torch.softmax(query @ key.transpose(2, 3) * self.norm_factor, -1)
+        scores = query @ key.transpose(2, 3) * self.norm_factor
+        if self.causal:
+            scores = scores + torch.full((length, length), -10000.0).triu(1)
+        weights = torch.softmax(scores, -1)
         return (weights @ value).transpose(1, 2).reshape(batch, length, width)
 
 
 class Attention(nn.Module):
-    def __init__(self, width: int, heads: int):
+    def __init__(self, width: int, heads: int, causal: bool):
         super().__init__()
-        self.self_attention = SelfAttention(width, heads)
+        self.self_attention = SelfAttention(width, heads, causal)
         self.dense = nn.Linear(width, width, bias=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -94,7 +98,7 @@ class Layer(nn.Module):
     def __init__(self, sizes: Sizes, feedforward: Feedforward):
         super().__init__()
         self.norm1, self.norm2 = nn.LayerNorm(sizes.width, 1e-12), nn.LayerNorm(sizes.width, 1e-12)
-        self.attn = Attention(sizes.width, sizes.heads)
+        self.attn = Attention(sizes.width, sizes.heads, sizes.causal)
         self.ffn = feedforward.make(sizes.width)
         if self.ffn is None:
             del self.norm2
@@ -162,7 +166,7 @@ def look_at_neighbours(attention: SelfAttention, sizes: Sizes, gain: float = 2.0
         weight[head, 1, :, :wide] += gain * torch.eye(wide)
 
 
-class MaskedLM(nn.Module):
+class LanguageModel(nn.Module):
     """The decoder is the word embedding."""
 
     def __init__(self, sizes: Sizes, feedforward: Feedforward):
@@ -170,7 +174,8 @@ class MaskedLM(nn.Module):
         self.sizes, self.feedforward = sizes, feedforward
         self.encoder = Encoder(sizes, feedforward)
         nn.init.normal_(self.encoder.embedding.word_embedding.weight, std=0.02)
-        look_at_neighbours(self.encoder.layers[0].attn.self_attention, sizes)
+        if not sizes.causal:
+            look_at_neighbours(self.encoder.layers[0].attn.self_attention, sizes)
 
     def forward(self, ids: torch.Tensor, at: Optional[torch.Tensor] = None, right: Optional[torch.Tensor] = None) -> torch.Tensor:
         """Logits of all tokens; or, of those at the flat indices `at`, whose ids are `right`, the mean loss."""
@@ -181,7 +186,7 @@ class MaskedLM(nn.Module):
         return functional.cross_entropy(h.flatten(0, 1)[at] @ embedding.T, right)
 
 
-def config(model: MaskedLM) -> dict:
+def config(model: LanguageModel) -> dict:
     """What config.json says of it, in the published format."""
     sizes, feedforward = model.sizes, model.feedforward
     trees = feedforward.trees > 0
@@ -193,6 +198,6 @@ def config(model: MaskedLM) -> dict:
         "ffn_layer_frequency": 1, "objective_layout": "MLM", "num_labels": None,
         "embedding": {"vocab_size": sizes.vocabulary, "pos_embedding": "scaled-sinusoidal", "max_seq_length": sizes.length,
                       "embedding_dim": sizes.width, "normalization": True, "stable_low_precision": False},
-        "attention": {"type": "self-attention", "causal_attention": False, "num_attention_heads": sizes.heads,
+        "attention": {"type": "self-attention", "causal_attention": sizes.causal, "num_attention_heads": sizes.heads,
                       "skip_output_projection": False, "qkv_bias": False, "rotary_embedding": False,
                       "sequence_op": "torch-softmax"}}}

@@ -84,9 +84,9 @@ def write_tokenizer(tokenizer, folder: Path) -> None:
 
 @dataclass(frozen=True)
 class Batch:
-    ids: torch.Tensor  # (windows, length), some of them [MASK]
-    at: torch.Tensor  # where those are, as flat indices
-    right: torch.Tensor  # what stood there
+    ids: torch.Tensor  # (windows, length); some of them [MASK], unless the model is causal
+    at: torch.Tensor  # what is to be predicted there, as flat indices: those; in a causal model what comes next, everywhere
+    right: torch.Tensor  # it
 
 
 def _masked(windows: torch.Tensor, chosen: torch.Tensor) -> Batch:
@@ -94,11 +94,18 @@ def _masked(windows: torch.Tensor, chosen: torch.Tensor) -> Batch:
     return Batch(windows.masked_fill(chosen, MASK), at, windows.flatten()[at])
 
 
-def training_batch(ids: torch.Tensor, windows: int, length: int, seed: int, step: int) -> Batch:
+def _next(windows: torch.Tensor) -> Batch:
+    """Of windows one token longer than the model's."""
+    return Batch(windows[:, :-1], torch.arange(windows[:, 1:].numel()), windows[:, 1:].flatten())
+
+
+def training_batch(ids: torch.Tensor, windows: int, length: int, causal: bool, seed: int, step: int) -> Batch:
     """Windows drawn from anywhere, each with the same number of masks. It depends on nothing but the arguments, so that a run that is
     resumed sees what it would have seen."""
     generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
     first = torch.randint(0, len(ids) - length, (windows,), generator=generator)
+    if causal:
+        return _next(ids[first[:, None] + torch.arange(length + 1)])
     order = torch.rand(windows, length, generator=generator).argsort(1)
     return _masked(ids[first[:, None] + torch.arange(length)], order < length // MASKED)
 
@@ -111,10 +118,13 @@ def share(batch: Batch, rank: int, ranks: int) -> Batch:
     return Batch(batch.ids.flatten()[first:first + count].view(-1, length), batch.at[mine] - first, batch.right[mine])
 
 
-def evaluation_batches(ids: torch.Tensor, length: int, windows: int, most: int) -> list[Batch]:
+def evaluation_batches(ids: torch.Tensor, length: int, causal: bool, windows: int, most: int) -> list[Batch]:
     """The held-out text in windows, at most `most` of them, spread evenly; every token is masked once, one of four at a time."""
+    length += causal
     whole = ids[:len(ids) // length * length].view(-1, length)
     if len(whole) > most:
         whole = whole[torch.linspace(0, len(whole) - 1, most).long()]
+    if causal:
+        return [_next(part) for part in whole.split(windows)]
     columns = torch.arange(length) % MASKED
     return [_masked(part, (columns == turn).expand_as(part)) for turn in range(MASKED) for part in whole.split(windows)]
