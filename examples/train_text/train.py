@@ -8,7 +8,7 @@ has in inference, the FFF, and its dense twin, which has as many neurons and use
 
 Prints a table, and writes it and a picture. The bar: how much of the gap between no feedforward and the dense twin the FFF closes. Runs
 write checkpoints; --resume goes on where one ended, with the numbers that it would have had. --save DIR writes the model in the published
-UltraFastBERT format, which `fff bert` and `fff verify` read.
+UltraFastBERT format, which `fff bert` and `fff verify` read. --causal predicts the next token instead.
 """
 
 from __future__ import annotations
@@ -310,6 +310,9 @@ def finish(options: argparse.Namespace, setting: Setting, results: list[Result],
 
 def main() -> int:
     options = arguments()
+    if options.causal and options.save:
+        print("--save: the published format has no causal models", file=sys.stderr)
+        return 2
     torch.set_num_threads(1)
     rank, ranks = begin_processes()
     if WINDOWS % ranks != 0:
