@@ -39,9 +39,9 @@ train-images: train
 # A small BERT, likewise, on the King James text; a quarter of an hour. Writes build-train/text/.
 train-text: train
 	scripts/fetch_tokenizers.sh build-train/site
-	PYTHONPATH="python:build-train/site" $(TRAIN) examples/train_text/train.py $(OPTIONS)
+	$(TRAIN) examples/train_text/train.py $(OPTIONS)
 
-TRAIN = env PYTHONPATH="$${PYTHONPATH:-python}" FFF_LIBRARY="$(abspath $(BUILD))/libfff.so" OMP_NUM_THREADS=1 /usr/bin/python3
+TRAIN = env PYTHONPATH=python:build-train/site FFF_LIBRARY="$(abspath $(BUILD))/libfff.so" OMP_NUM_THREADS=1 /usr/bin/python3
 
 train:
 	scripts/setup.sh train
