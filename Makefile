@@ -1,7 +1,7 @@
-# Four commands do everything: `make demo`, `make test`, `make test-engines` and `make bench`.
+# Six commands do everything: `make demo`, `make test`, `make test-engines`, `make bench`, `make train-images` and `make train-text`.
 BUILD ?= build
 
-.PHONY: all demo test test-engines bench format clean
+.PHONY: all demo test test-engines bench train-images train-text train format clean
 
 all: $(BUILD)/build.ninja
 	ninja -C $(BUILD)
@@ -30,6 +30,23 @@ test-engines:
 bench:
 	scripts/setup.sh bench
 	scripts/bench.sh $(BUILD) $(if $(FILTER),--filter '$(FILTER)') $(if $(ISA),--isa '$(ISA)') $(if $(ROUTES),--routes '$(ROUTES)')
+
+# Image classifiers, dense and fast feedforward, on Fashion-MNIST; some minutes. OPTIONS='--seeds 1' and others, see --help. Writes
+# build-train/images/. `--save DIR` stores the classifier that models/fashion_mnist_4x4 is.
+train-images: train
+	$(TRAIN) examples/train_images/train.py $(OPTIONS)
+
+# A small BERT, likewise, on the King James text; a quarter of an hour. Writes build-train/text/.
+train-text: train
+	scripts/fetch_tokenizers.sh build-train/site
+	$(TRAIN) examples/train_text/train.py $(OPTIONS)
+
+TRAIN = env PYTHONPATH=python:build-train/site FFF_LIBRARY="$(abspath $(BUILD))/libfff.so" OMP_NUM_THREADS=1 /usr/bin/python3
+
+train:
+	scripts/setup.sh train
+	test -f $(BUILD)/build.ninja || meson setup $(BUILD)
+	ninja -C $(BUILD) --quiet
 
 $(BUILD)/build.ninja:
 	meson setup $(BUILD)

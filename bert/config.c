@@ -131,11 +131,36 @@ static bool read_embedding(const struct section *arch, fff_bert_config *config) 
                     width, config->hidden_size);
 }
 
+/* The authors' code takes the class of that name from torch.nn. Absent, it is GELU. */
+static bool read_nonlin(const struct section *arch, fff_bert_config *config) {
+    static const struct {
+        const char *name;
+        fff_activation activation;
+    } names[] = {
+        {"GELU", FFF_ACTIVATION_GELU},
+        {"ReLU", FFF_ACTIVATION_RELU},
+        {"SiLU", FFF_ACTIVATION_SILU},
+        {"Identity", FFF_ACTIVATION_IDENTITY},
+    };
+    const json_t *value = json_object_get(arch->object, "nonlin");
+    const char *name = value != NULL ? json_string_value(value) : "GELU";
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        if (name != NULL && strcmp(name, names[i].name) == 0) {
+            config->activation = names[i].activation;
+            return true;
+        }
+    }
+    char text[64];
+    fff_json_describe(value, text, sizeof text);
+    return FFF_FAIL(arch->report,
+                    "setting 'nonlin' is %s; only \"GELU\", \"ReLU\", \"SiLU\" and \"Identity\" are supported", text);
+}
+
 static bool read_crammed(const struct section *arch, fff_bert_config *config) {
-    static const struct fixed fixed[] = {{"norm", "\"LayerNorm\""},       {"norm_scheme", "\"pre\""},
-                                         {"nonlin", "\"GELU\""},          {"use_bias", "false"},
-                                         {"decoder_bias", "false"},       {"final_norm", "true"},
-                                         {"skip_head_transform", "true"}, {"ffn_layer_frequency", "1"}};
+    static const struct fixed fixed[] = {{"norm", "\"LayerNorm\""},   {"norm_scheme", "\"pre\""},
+                                         {"use_bias", "false"},       {"decoder_bias", "false"},
+                                         {"final_norm", "true"},      {"skip_head_transform", "true"},
+                                         {"ffn_layer_frequency", "1"}};
     static const struct fixed fixed_attention[] = {
         {"type", "\"self-attention\""}, {"causal_attention", "false"}, {"skip_output_projection", "false"},
         {"qkv_bias", "false"},          {"rotary_embedding", "false"}, {"sequence_op", "\"torch-softmax\""}};
@@ -143,8 +168,8 @@ static bool read_crammed(const struct section *arch, fff_bert_config *config) {
     if (!check_fixed(arch, fixed, sizeof fixed / sizeof *fixed) ||
         !read_count(arch, "num_transformer_layers", 1, LARGEST_COUNT, &config->layers) ||
         !read_count(arch, "hidden_size", 1, LARGEST_COUNT, &config->hidden_size) ||
-        !read_norm_eps(arch, "norm_eps", &config->norm_eps) || !read_feedforward(arch, config) ||
-        !read_embedding(arch, config) || !read_classifier(arch, config) ||
+        !read_norm_eps(arch, "norm_eps", &config->norm_eps) || !read_nonlin(arch, config) ||
+        !read_feedforward(arch, config) || !read_embedding(arch, config) || !read_classifier(arch, config) ||
         !find_section(arch, "attention", "attention.", &attention) ||
         !check_fixed(&attention, fixed_attention, sizeof fixed_attention / sizeof *fixed_attention) ||
         !read_count(&attention, "num_attention_heads", 1, LARGEST_COUNT, &config->heads)) {

@@ -55,6 +55,15 @@ static void test_nested_and_flat(void **unused) {
     check_crammed(&unnamed);
 }
 
+static void test_activations(void **unused) {
+    (void)unused;
+    assert_int_equal(read(PLAIN).activation, FFF_ACTIVATION_GELU);
+    assert_int_equal(read(ARCH(TREES, "4", ",\"nonlin\":\"GELU\"", "", "")).activation, FFF_ACTIVATION_GELU);
+    assert_int_equal(read(ARCH(TREES, "4", ",\"nonlin\":\"ReLU\"", "", "")).activation, FFF_ACTIVATION_RELU);
+    assert_int_equal(read(ARCH(TREES, "4", ",\"nonlin\":\"SiLU\"", "", "")).activation, FFF_ACTIVATION_SILU);
+    assert_int_equal(read(ARCH(TREES, "4", ",\"nonlin\":\"Identity\"", "", "")).activation, FFF_ACTIVATION_IDENTITY);
+}
+
 static void test_dense_and_classifier(void **unused) {
     (void)unused;
     fff_bert_config dense =
@@ -133,7 +142,8 @@ static void test_unsupported_settings(void **unused) {
     } cases[] = {
         {ARCH(TREES, "4", ",\"norm\":\"RMSNorm\"", "", ""), "'norm' is \"RMSNorm\""},
         {ARCH(TREES, "4", ",\"norm_scheme\":\"post\"", "", ""), "'norm_scheme'"},
-        {ARCH(TREES, "4", ",\"nonlin\":\"ReLU\"", "", ""), "'nonlin' is \"ReLU\""},
+        {ARCH(TREES, "4", ",\"nonlin\":\"GLU\"", "", ""), "'nonlin' is \"GLU\""},
+        {ARCH(TREES, "4", ",\"nonlin\":5", "", ""), "'nonlin' is 5"},
         {ARCH(TREES, "4", ",\"use_bias\":true", "", ""), "'use_bias' is true"},
         {ARCH(TREES, "4", ",\"decoder_bias\":true", "", ""), "'decoder_bias'"},
         {ARCH(TREES, "4", ",\"final_norm\":false", "", ""), "'final_norm'"},
@@ -249,6 +259,7 @@ static void test_files(void **unused) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_nested_and_flat),
+        cmocka_unit_test(test_activations),
         cmocka_unit_test(test_dense_and_classifier),
         cmocka_unit_test(test_hugging_face),
         cmocka_unit_test(test_variants_of_hugging_face),

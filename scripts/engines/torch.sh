@@ -44,11 +44,6 @@ tests() {
     done
 }
 
-check "$version: speed of a training step" recent "$current" python/bench/bench_torch_train.py 3 20 6
-if [ "$failed" -eq 0 ]; then
-    grep -E '^ +(batch|rows is)' "$log" | sed 's/^ */          /'
-fi
-
 # As a stranger has it: a wheel, in a folder of its own, without this checkout's files.
 wheel() (
     "$current" -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir "$folder" . &&
@@ -72,6 +67,10 @@ old() {
     check "1.13: tests" tests debian env FFF_TEST_NATIVE=1 /usr/bin/python3
     check "1.13: tests, operator in Python" tests debian env FFF_TORCH_NATIVE=0 FFF_TEST_NATIVE=0 /usr/bin/python3
     check "$version: installed from a wheel" wheel # here, where there is less to do
+    for what in images text; do
+        check "1.13: examples/train_$what, in short" env PYTHONPATH="$PWD/python:$cache/tokenizers" OMP_NUM_THREADS=1 \
+            /usr/bin/python3 "examples/train_$what/train.py" --quick --out "$folder/$what"
+    done
     rm -f "$log"
     return "$failed"
 }
@@ -85,11 +84,16 @@ new() {
     rm -f "$log"
     return "$failed"
 }
+# The training examples' data are Debian's packages; `tokenizers` is PyPI's.
+check "data and tokenizers of the training examples" \
+    sh -c "scripts/setup.sh train && scripts/fetch_tokenizers.sh '$cache/tokenizers'"
 export OMP_WAIT_POLICY=passive
 at_once old new || failed=1
 unset OMP_WAIT_POLICY
 check "$version: two processes, torchrun and gloo" \
     recent env OMP_NUM_THREADS=1 "$current" -m torch.distributed.run --standalone --nproc-per-node 2 examples/torchrun/sharded.py
+check "$version: examples/train_text, two processes" env PYTHONPATH="$PWD/python:$site:$cache/tokenizers" OMP_NUM_THREADS=1 \
+    "$current" -m torch.distributed.run --standalone --nproc-per-node 2 examples/train_text/train.py --quick --out "$folder/text2"
 for each in debian recent; do
     python=/usr/bin/python3
     [ "$each" = debian ] || python=$current
@@ -101,5 +105,8 @@ check "$version: speed against the authors' module" recent "$current" python/ben
 if [ "$failed" -eq 0 ]; then
     grep -E '^ +batch +(1|2048) ' "$log" | sed 's/^ */          /'
 fi
-
+check "$version: speed of a training step" recent "$current" python/bench/bench_torch_train.py 3 20 6
+if [ "$failed" -eq 0 ]; then
+    grep -E '^ +(batch|rows is)' "$log" | sed 's/^ */          /'
+fi
 exit "$failed"
