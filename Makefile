@@ -6,12 +6,15 @@ BUILD ?= build
 all: $(BUILD)/build.ninja
 	ninja -C $(BUILD)
 
-# A layer of UltraFastBERT's shape, verified on every instruction set and timed against the dense layer.
+# A small trained layer, verified on its recorded images; then one of UltraFastBERT's shape, verified on every instruction set
+# and timed against the dense layer.
 demo:
 	scripts/setup.sh build
 	test -f $(BUILD)/build.ninja || meson setup $(BUILD)
 	ninja -C $(BUILD) --quiet
 	$(BUILD)/tools/fff cpu
+	@echo
+	$(BUILD)/tools/fff verify models/fashion_mnist_4x4/model.safetensors
 	@echo
 	env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE $(BUILD)/tools/fff demo
 
