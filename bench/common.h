@@ -101,6 +101,7 @@ void register_kernels();
 void register_layers();
 void register_limits();
 void register_forests();
+void register_training();
 
 } // namespace bench
 

@@ -35,12 +35,25 @@ struct Contest {
     std::vector<PartShape> other_parts; // a layer each, whose outputs are summed; none: the same parts, apart
 };
 
+// Depths and leaf widths of the tables of arXiv 2308.14711: from 1 to 8, and from 1 to 32.
 const std::vector<Contest> &contests() {
     static const std::vector<Contest> all = {
+        {"leaf_1x1_w8", "path_3x2", {{1, 1, 8}}, {{3, 2, 0}}},
         {"leaf_1x1_w32", "path_11x2", {{1, 1, 32}}, {{11, 2, 0}}},
+        {"leaf_1x2_w1", "path_1x2", {{1, 2, 1}}, {{1, 2, 0}}},
+        {"leaf_1x2_w16", "path_3x5", {{1, 2, 16}}, {{3, 5, 0}}},
+        {"leaf_1x3_w4", "path_1x6", {{1, 3, 4}}, {{1, 6, 0}}},
+        {"leaf_1x3_w32", "path_7x4", {{1, 3, 32}}, {{7, 4, 0}}},
+        {"leaf_1x4_w2", "path_1x5", {{1, 4, 2}}, {{1, 5, 0}}},
         {"leaf_1x4_w8", "path_2x5", {{1, 4, 8}}, {{2, 5, 0}}},
+        {"leaf_1x5_w16", "path_3x6", {{1, 5, 16}}, {{3, 6, 0}}},
+        {"leaf_1x6_w2", "path_1x7", {{1, 6, 2}}, {{1, 7, 0}}},
+        {"leaf_1x6_w8", "path_2x6", {{1, 6, 8}}, {{2, 6, 0}}},
+        {"leaf_1x7_w4", "path_1x10", {{1, 7, 4}}, {{1, 10, 0}}},
         {"leaf_1x8_w1", "path_1x8", {{1, 8, 1}}, {{1, 8, 0}}},
+        {"leaf_1x8_w2", "path_1x9", {{1, 8, 2}}, {{1, 9, 0}}},
         {"leaf_1x8_w8", "path_2x7", {{1, 8, 8}}, {{2, 7, 0}}},
+        {"leaf_1x8_w16", "path_3x7", {{1, 8, 16}}, {{3, 7, 0}}},
         {"leaf_1x8_w32", "path_4x9", {{1, 8, 32}}, {{4, 9, 0}}},
         {"32x0+4x8", "apart", {{32, 0, 0}, {4, 8, 0}}, {}},
     };

@@ -84,6 +84,7 @@ int main(int argc, char **argv) {
         bench::register_layers();
         bench::register_limits();
         bench::register_forests();
+        bench::register_training();
         // All, said so that Google Benchmark 1.7 does not take a time quadratic in their number.
         std::string filter = benchmark::GetBenchmarkFilter();
         if (benchmark::RunSpecifiedBenchmarks(filter.empty() || filter == "all" ? "^" : filter) == 0) {

@@ -51,6 +51,7 @@ DEFAULT = [
     r"layer_stored/path_1x11/[\w+-]+/FAST/h768/b(1|8|64|512|4096|16384)/warm/uniform",
     # Leaf layers and layers of several parts.
     r"forest/[\w+]+/\w+/BEST/h768/b\d+",
+    r"train/\w+/\w+/BEST/h768/b\d+",
     # Every entry of the kernel tables for float32; for other types what depends on them most.
     rf"({ROW_KERNELS})/f32/\w+/h768/.*",
     r"(node_dot|descend|accumulate)/(bf16|f16|i8)/FAST/h768/(t1/|t4/)?(L2|DRAM)",
@@ -75,7 +76,8 @@ MEDIAN_VARIANCE = {2: 0.455, 3: 0.693, 4: 0.789, 5: 0.839}  # of so many normal 
 LAYER = re.compile(r"layer/path_(\d+)x(\d+)/(\w+)/h(\d+)/b(\d+)/(hot|warm|cold)/(\w+)")
 THREADS = re.compile(r"layer_threads/path_(\d+)x(\d+)/(\w+)/h(\d+)/b(\d+)/(warm|cold)/(\w+)/t(\d+)")
 STORED = re.compile(r"layer_stored/path_(\d+)x(\d+)/([\w+-]+)/(\w+)/h(\d+)/b(\d+)/(warm|cold)/(\w+)")
-FOREST = re.compile(r"forest/([\w+]+)/(\w+)/(\w+)/h(\d+)/b(\d+)")
+FOREST = re.compile(r"(?:forest|train)/([\w+]+)/(\w+)/(\w+)/h(\d+)/b(\d+)")
+ONE_LEAF_TREE = re.compile(r"leaf_1x(\d+)_w(\d+)")
 KERNEL = re.compile(rf"({ROW_KERNELS}|activate)/(f32|bf16|f16|i8)/")
 # Dense layers of a stored type; of two types, of the faster one. float16 has none.
 OWN_DENSE = {"bf16": ["bf16"], "i8": ["i8"], "bf16+i8-exact": ["bf16", "i8"]}
@@ -604,7 +606,18 @@ def stored_section(context, rows, float32_rows):
         stored_table(rows, float32_rows) + [""]
 
 
-def markdown(context, notes, rows, stored_rows, thread_rows, forest_rows, kernels, pictures, pytorch, seconds):
+def leaf_peer_section(peer):
+    lines = ["## The authors' leaf layer", "",
+             f"The evaluation of fastfeedforward.FFF, the authors' own module, in PyTorch {peer['torch']}, one thread, in one "
+             f"process with libfff ({peer['isa']}), both called from Python, in turn; ReLU; both without b2s, as theirs. Every "
+             "output was compared.", "",
+             "| Layer | Batch | fastfeedforward µs/token | libfff µs/token | Times faster | Spread |", "|--|--:|--:|--:|--:|--|"]
+    return lines + [f"| leaf_1x{r['depth']}_w{r['leaf_width']} | {r['batch']} | {significant(r['peer_us_per_token'])} | "
+                    f"{number(r['fff_us_per_token'])} | {significant(r['speedup'])}{' (noisy)' if r['noisy'] else ''} | "
+                    f"{significant(r['speedup_spread'][0])} to {significant(r['speedup_spread'][1])} |" for r in peer["rows"]] + [""]
+
+
+def markdown(context, notes, rows, stored_rows, thread_rows, forest_rows, kernels, pictures, pytorch, leaf_peer, seconds):
     lines = ["# Benchmark results", "",
              f"{context.get('cpu', 'unknown CPU')}, {context['date'][:10]}, one thread on one core; instruction sets: "
              f"{context.get('instruction_sets')}. Compiler {context.get('compiler')}, libfff {context.get('libfff')}, "
@@ -634,6 +647,12 @@ def markdown(context, notes, rows, stored_rows, thread_rows, forest_rows, kernel
     if thread_rows:
         lines += ["## Threads", "", "The threads of a pool share each batch; every other figure here is of one thread on one core.", ""]
         lines += threads_table(thread_rows) + [""]
+    training = [row for row in forest_rows if row["model"].startswith("step_")]
+    forest_rows = [row for row in forest_rows if row not in training]
+    if training:
+        lines += ["## Training", "", "A step of one layer, forward and backward, with listed rows, beside that of its dense "
+                  "twin: six matrix products of the fastest library found, and GELU.", ""]
+        lines += forest_table(training) + [""]
     if forest_rows:
         lines += ["## Leaf layers and forests", "",
                   "leaf_KxD_wN: K trees of depth D, which only route, with leaves of N neurons. Beside it a path sum whose "
@@ -641,6 +660,8 @@ def markdown(context, notes, rows, stored_rows, thread_rows, forest_rows, kernel
                   "sum all. A forest of several parts stands beside its parts as layers of their own, whose outputs are "
                   "summed.", ""]
         lines += forest_table(forest_rows) + [""]
+    if leaf_peer:
+        lines += leaf_peer_section(leaf_peer)
     if pytorch:
         lines += ["## PyTorch", "", f"The layer by batched matrix products in PyTorch {pytorch['torch']}, one thread, in one process "
                   "with libfff, in turn:", "", "| Batch | PyTorch µs/token | libfff µs/token | Times faster | Spread |",
@@ -653,21 +674,39 @@ def markdown(context, notes, rows, stored_rows, thread_rows, forest_rows, kernel
     return "\n".join(lines)
 
 
-def run_pytorch(arguments):
-    """The result of pytorch_peer.py, or None where PyTorch is not installed."""
-    script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "pytorch_peer.py")
+def run_python_peer(arguments, name, *options):
+    """The result of a peer in Python, or None where PyTorch, or what else it needs, is not installed."""
+    script = os.path.join(os.path.dirname(os.path.abspath(__file__)), name)
     library = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(arguments.bench))), "libfff.so")
+    if not os.path.exists(library):
+        return None
     for python in dict.fromkeys([sys.executable, "/usr/bin/python3"]):
         try:
-            done = subprocess.run([python, script, library], check=False, stdout=subprocess.PIPE, text=True,
+            done = subprocess.run([python, script, library, *options], check=False, stdout=subprocess.PIPE, text=True,
                                   preexec_fn=lambda: os.sched_setaffinity(0, {max(os.sched_getaffinity(0))}))
         except OSError:
             continue
         if done.returncode == 0:
             return json.loads(done.stdout)
-        if done.returncode != 77:  # 77: no PyTorch
-            raise WrongOutput("pytorch_peer.py failed")
+        if done.returncode != 77:  # 77: it lacks something
+            raise WrongOutput(f"{name} failed")
     return None
+
+
+def run_leaf_peer(arguments, forests):
+    """The authors' leaf layer in the shapes and batches that were timed; None where it is not installed, or none were."""
+    shapes, batches = {}, set()
+    for forest, _ in forests:
+        shape = ONE_LEAF_TREE.fullmatch(forest)
+        if shape:
+            shapes["x".join(shape.groups())] = None
+            batches |= {int(FOREST.fullmatch(name).group(5)) for of_case in forests.values() for name in of_case}
+    if not shapes:
+        return None
+    peer = run_python_peer(arguments, "fastfeedforward_peer.py", ",".join(map(str, sorted(batches))), *shapes)
+    if peer:
+        mark_noisy(peer["rows"], "speedup")
+    return peer
 
 
 def refuse(what):
@@ -707,7 +746,8 @@ def main():
         harness.explain(arguments.filter)
         return 2
 
-    rows, stored_rows, thread_rows, forest_rows, kernels, pytorch = [], [], [], [], {}, None
+    rows, stored_rows, thread_rows, forest_rows, kernels = [], [], [], [], {}
+    pytorch = leaf_peer = None
     trials = Trials(harness, names)
     try:
         measured = {case: collections.defaultdict(list) for case in cases}
@@ -734,12 +774,15 @@ def main():
                                            min(2, arguments.processes))
         mark_noisy(forest_rows, "times_beside")
         allow_for_other_runs(forest_rows, "times_beside")
+        if forests:
+            print(f"[{time.time() - began:4.0f} s] fastfeedforward", flush=True)
+            leaf_peer = run_leaf_peer(arguments, forests)
         if others:
             print(f"[{time.time() - began:4.0f} s] {len(others)} kernels", flush=True)
             kernels = harness.run(others, arguments.repetitions, interleave=False)
         if not arguments.filter:
             print(f"[{time.time() - began:4.0f} s] PyTorch", flush=True)
-            pytorch = run_pytorch(arguments)
+            pytorch = run_python_peer(arguments, "pytorch_peer.py")
     except WrongOutput as error:
         print(f"report.py: {error}", file=sys.stderr)
         return 1
@@ -748,6 +791,9 @@ def main():
     notes = warnings(harness.context, load_before)
     if pytorch is None and not arguments.filter:
         notes.append("PyTorch was not found, so the layer by its batched products is missing: install python3-torch.")
+    if leaf_peer is None and any(ONE_LEAF_TREE.fullmatch(forest) for forest, _ in forests):
+        notes.append("The authors' package fastfeedforward, or PyTorch, was not found, so their leaf layer is missing: install "
+                     'python3-torch, and run `eval "$(scripts/fetch_peers.sh)"` first.')
     try:
         import plots  # pylint: disable=import-outside-toplevel
         pictures = plots.draw(rows, stored_rows, arguments.out, FLOP_RATIO)
@@ -760,12 +806,14 @@ def main():
             file.write(text)
 
     report = markdown(harness.context, notes, rows, stored_rows, thread_rows, forest_rows, kernels, pictures, pytorch,
-                      time.time() - began)
+                      leaf_peer, time.time() - began)
     write("benchmark.json", json.dumps({"context": harness.context, "benchmarks": harness.runs}, indent=1))
     write("summary.json", json.dumps(rows + stored_rows + thread_rows + forest_rows, indent=1))
     write("report.md", report)
     if pytorch:
         write("pytorch.json", json.dumps(pytorch, indent=1))
+    if leaf_peer:
+        write("fastfeedforward.json", json.dumps(leaf_peer, indent=1))
     for note in notes:
         print("warning: " + note)
     if stored_rows and not rows:
@@ -773,7 +821,7 @@ def main():
     elif thread_rows and not rows:
         print("\n".join(threads_table(thread_rows)))
     elif forest_rows and not rows:
-        print("\n".join(forest_table(forest_rows)))
+        print("\n".join(forest_table(forest_rows) + ([""] + leaf_peer_section(leaf_peer) if leaf_peer else [])))
     else:
         print("\n".join(layer_table(main_rows(rows) or rows)))
     print(f"\nWritten to {arguments.out}: report.md, summary.json, benchmark.json" +

@@ -72,11 +72,11 @@ fff_status fff_backward_workspace_size(const fff_layer *layer, size_t batch, siz
 /* What is known of the workspace when a call begins: its size is enough. */
 static fff_status check_workspace(const fff_layer *layer, size_t batch, const void *workspace, size_t workspace_size,
                                   const fff_runner *runner, struct fff_backward_layout *layout) {
-    bool shared = runner != NULL && runner->concurrency > 1;
-    if (shared && runner->run == NULL) {
+    size_t concurrency = runner != NULL ? runner->concurrency : 1;
+    if (concurrency > 1 && runner->run == NULL) {
         return FFF_ERROR_NULL_POINTER;
     }
-    if (!lay_out(layer, batch, shared ? runner->concurrency : 1, layout)) {
+    if (!lay_out(layer, batch, concurrency, layout)) {
         return FFF_ERROR_OVERFLOW;
     }
     if (workspace == NULL) {
@@ -245,11 +245,11 @@ static fff_status run_parts(struct fff_backward *backward, const struct fff_back
 /* What a batch of no tokens leaves behind. */
 static fff_status clear_lists(const fff_layer *layer, const fff_gradients *gradients) {
     fff_status status = fff_check_gradients(layer, gradients, NULL);
-    for (size_t i = 0; i < layer->part_count && gradients != NULL && status == FFF_OK; i++) {
-        if (gradients->rows != NULL) {
-            clear_listed(layer, &layer->parts[i], gradients);
+    size_t part = 0;
+    for (const fff_gradients *each = gradients; each != NULL && status == FFF_OK; each = each->next, part++) {
+        if (each->rows != NULL) {
+            clear_listed(layer, &layer->parts[part], each);
         }
-        gradients = gradients->next;
     }
     return status;
 }

@@ -39,10 +39,6 @@ static fff_status check_part(const fff_layer *layer, size_t index, const fff_gra
     }
     size_t rows = gradients->rows != NULL ? gradients->row_count : fff_neuron_count(part);
     fff_status status = FFF_OK;
-    if (gradients->rows != NULL && rows > 0) {
-        struct fff_rows list;
-        status = fff_check_rows(gradients->rows, 1, rows, rows, &list);
-    }
     const struct {
         const float *data;
         size_t rows, columns, stride;
@@ -88,20 +84,24 @@ static void add_weights(const struct fff_part *part, struct fff_rows *matrices, 
 
 fff_status fff_check_gradients(const fff_layer *layer, const fff_gradients *gradients,
                                const struct fff_rows *workspace) {
-    for (size_t i = 0; i < layer->part_count && gradients != NULL; i++, gradients = gradients->next) {
-        struct fff_rows matrices[1 + FFF_GRADIENT_MATRICES];
+    size_t part = 0;
+    for (const fff_gradients *each = gradients; each != NULL; each = each->next, part++) {
+        struct fff_rows matrices[1 + FFF_GRADIENT_MATRICES + 1];
         size_t count = 0;
         if (workspace != NULL) {
             matrices[count++] = *workspace;
         }
-        fff_status status = check_part(layer, i, gradients, matrices, &count);
+        fff_status status = check_part(layer, part, each, matrices, &count);
+        if (status == FFF_OK && each->row_count > 0) {
+            status = fff_check_rows(each->rows, 1, each->row_count, each->row_count, &matrices[count++]);
+        }
         if (status != FFF_OK) {
             return status;
         }
         if (workspace != NULL && fff_any_overlap(matrices, 1, count)) {
             return FFF_ERROR_OVERLAP;
         }
-        if (gradients->rows != NULL && !is_list(&layer->parts[i], gradients)) {
+        if (each->rows != NULL && !is_list(&layer->parts[part], each)) {
             return FFF_ERROR_NODE;
         }
     }
@@ -112,20 +112,20 @@ bool fff_gradients_overlap(const fff_layer *layer, const fff_gradients *gradient
                            size_t count, size_t written, struct fff_rows *matrices) {
     size_t all = written;
     memcpy(matrices, fixed, written * sizeof *fixed);
-    const fff_gradients *each = gradients;
-    for (size_t i = 0; i < layer->part_count && each != NULL; i++, each = each->next) {
-        (void)check_part(layer, i, each, matrices, &all);
+    size_t part = 0;
+    for (const fff_gradients *each = gradients; each != NULL; each = each->next) {
+        (void)check_part(layer, part++, each, matrices, &all);
     }
     size_t all_written = all;
     memcpy(matrices + all, fixed + written, (count - written) * sizeof *fixed);
     all += count - written;
-    each = gradients;
     for (size_t i = 0; i < layer->part_count; i++) {
         add_weights(&layer->parts[i], matrices, &all);
-        if (each != NULL && each->row_count > 0) {
+    }
+    for (const fff_gradients *each = gradients; each != NULL; each = each->next) {
+        if (each->row_count > 0) {
             (void)fff_check_rows(each->rows, 1, each->row_count, each->row_count, &matrices[all++]);
         }
-        each = each != NULL ? each->next : NULL;
     }
     return fff_any_overlap(matrices, all_written, all);
 }

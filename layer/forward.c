@@ -23,7 +23,7 @@ fff_status fff_workspace_size(const fff_layer *layer, size_t batch, size_t concu
 /* ---- Checks ---------------------------------------------------------------------------------- */
 
 /* All matrices that a call is given, its workspace first, then what else it writes, then what it reads. */
-enum { MOST_MATRICES = 4 };
+enum { MOST_MATRICES = 5 };
 struct matrices {
     struct fff_rows rows[MOST_MATRICES];
     size_t count, written;
@@ -134,6 +134,44 @@ fff_status fff_accumulate(const fff_layer *layer, size_t batch, const uint32_t *
     }
     if (status == FFF_OK) {
         status = fff_check_nodes(layer, batch, nodes, node_stride);
+    }
+    return status == FFF_OK ? fff_run_forest(&job, workspace, workspace_size, runner) : status;
+}
+
+fff_status fff_forward_paths(const fff_layer *layer, size_t batch, const float *input, size_t input_stride,
+                             float *output, size_t output_stride, uint32_t *nodes, size_t node_stride, float *logits,
+                             size_t logit_stride, void *workspace, size_t workspace_size, const fff_runner *runner) {
+    if (layer == NULL) {
+        return FFF_ERROR_NULL_POINTER;
+    }
+    if (batch == 0) {
+        return FFF_OK;
+    }
+    struct fff_job job = {
+        .layer = layer,
+        .batch = batch,
+        .input = input,
+        .input_stride = input_stride,
+        .output = output,
+        .output_stride = output_stride,
+        .routed_nodes = nodes,
+        .node_stride = node_stride,
+        .routed_logits = logits,
+        .logit_stride = logit_stride,
+    };
+    struct matrices matrices = {.count = 5, .written = 4};
+    fff_status status = fff_check_rows(output, batch, layer->output_width, output_stride, &matrices.rows[1]);
+    if (status == FFF_OK) {
+        status = fff_check_rows(nodes, batch, layer->path_length, node_stride, &matrices.rows[2]);
+    }
+    if (status == FFF_OK) {
+        status = fff_check_rows(logits, batch, layer->path_length, logit_stride, &matrices.rows[3]);
+    }
+    if (status == FFF_OK) {
+        status = fff_check_rows(input, batch, layer->input_width, input_stride, &matrices.rows[4]);
+    }
+    if (status == FFF_OK) {
+        status = prepare(&job, &matrices, workspace, workspace_size, runner);
     }
     return status == FFF_OK ? fff_run_forest(&job, workspace, workspace_size, runner) : status;
 }

@@ -231,7 +231,7 @@ static void weight_gradient(const struct fff_backward *backward, const struct sh
                    to->output_weights.data + place * to->output_weights.stride + share->output_column);
     }
     size_t width = backward->part->leaves.width;
-    if (to->leaf_output_biases.data != NULL && fff_row_of_visit(visits, row) % width == 0) {
+    if (to->leaf_output_biases.data != NULL && width > 0 && fff_row_of_visit(visits, row) % width == 0) {
         for (size_t i = 0; i < count; i++) {
             share->constants[i] = backward->part->factor;
         }
@@ -265,7 +265,7 @@ static void weight_gradients_of(const struct fff_backward *backward, size_t inde
     const fff_layer *layer = backward->layer;
     const struct fff_visits *visits = &backward->visits;
     size_t columns = fff_max(layer->input_width, layer->output_width) / LEAST_COLUMNS;
-    size_t across = fff_min(backward->tasks, fff_max(columns, 1)), down = backward->tasks / across;
+    size_t across = fff_max(fff_min(backward->tasks, columns), 1), down = fff_max(backward->tasks / across, 1);
     if (index >= across * down) {
         return;
     }

@@ -101,6 +101,7 @@ static struct fff_walk make_walk(const struct fff_job *job, size_t first, size_t
         walk.input_stride = fff_token_bytes(part);
     }
     bool leaves = part->leaves.width > 0;
+    walk.finish = leaves ? fff_finish_leaves_forward : fff_finish_forward;
     if (job->routed_nodes != NULL) {
         size_t entry = first_tree * (part->path_length / part->trees.tree_count);
         walk.finish = leaves ? fff_finish_leaves_route : fff_finish_route;
@@ -109,13 +110,17 @@ static struct fff_walk make_walk(const struct fff_job *job, size_t first, size_t
         walk.routed_nodes = job->routed_nodes + first * job->node_stride + entry;
         walk.routed_stride = job->node_stride;
     } else {
-        walk.finish = leaves ? fff_finish_leaves_forward : fff_finish_forward;
         walk.logits = (float *)(void *)(memory + job->plan.walk.logits);
         walk.logit_stride = trees * part->trees.level_count;
+    }
+    if (job->output != NULL) {
         walk.output = job->output + first * job->output_stride;
         walk.output_stride = job->output_stride;
         walk.write = write_flags(job, first_tree, trees);
         walk.output_level = level_of_outputs(job, trees, walk.write);
+    }
+    if (job->output != NULL && job->routed_nodes != NULL) {
+        walk.finish = leaves ? fff_finish_leaves_paths : fff_finish_paths;
     }
     return walk;
 }
@@ -247,17 +252,6 @@ static void run_alone_at_leaves(const struct fff_job *job, const struct alone *a
     }
 }
 
-static void run_token(const struct fff_job *job, size_t token, unsigned char *slice) {
-    const struct alone alone = prepare_token(job, token, slice);
-    if (job->part->leaves.width > 0) {
-        run_alone_at_leaves(job, &alone);
-    } else if (job->routed_nodes != NULL) {
-        route_alone(job, &alone);
-    } else {
-        forward_alone(job, &alone);
-    }
-}
-
 /* Both halves of a group of trees of depth 0, blocked matrix products; `walk.logits` are known. */
 static void sum_roots(const struct fff_walk *walk, size_t count, const uint32_t *order) {
     const struct fff_part *part = walk->part;
@@ -280,7 +274,7 @@ static void run_block(const struct fff_job *job, size_t first, size_t count, siz
     for (size_t tree = 0, trees; tree < all; tree += trees) {
         trees = fff_min(all - tree, job->plan.group);
         struct fff_walk walk = make_walk(job, first, tree, trees, slice);
-        bool dense = trees > 1 && walk.trees.level_count == 1 && walk.output != NULL;
+        bool dense = trees > 1 && walk.trees.level_count == 1 && walk.output != NULL && walk.routed_nodes == NULL;
         if (trees > 1) {
             start_at_root(&walk, 0, 0, count, order);
             fff_input_kernels(walk.part)->roots(&walk.trees, count, order, walk.input, walk.input_stride, dense,
@@ -346,6 +340,25 @@ static void accumulate_block(const struct fff_job *job, size_t first, size_t cou
     }
 }
 
+/* A token on its own. Of one whose path is asked for, too, that comes first, and its sums are then those of a path that
+ * is given. */
+static void run_token(const struct fff_job *job, size_t token, size_t task) {
+    const struct alone alone = prepare_token(job, token, slice_of(job, task));
+    if (job->part->leaves.width > 0) {
+        run_alone_at_leaves(job, &alone);
+    } else if (job->routed_nodes != NULL) {
+        route_alone(job, &alone);
+    } else {
+        forward_alone(job, &alone);
+    }
+    if (job->routed_nodes != NULL && job->output != NULL) {
+        struct fff_job given = *job;
+        given.nodes = job->routed_nodes;
+        given.logits = job->routed_logits;
+        accumulate_block(&given, token, 1, task);
+    }
+}
+
 /* Task `index`: its even share of the tokens. Every token costs the same, whatever its route. */
 static void run_own_tokens(void *argument, size_t index) {
     const struct fff_job *job = argument;
@@ -358,7 +371,7 @@ static void run_own_tokens(void *argument, size_t index) {
         if (job->nodes != NULL) {
             accumulate_block(job, first, count, index);
         } else if (count == 1) {
-            run_token(job, first, slice_of(job, index));
+            run_token(job, first, index);
         } else {
             run_block(job, first, count, index);
         }

@@ -6,7 +6,7 @@
 #include "layer/plan.h"
 #include "layer/round.h"
 
-/* Routing has no output, accumulation no input. */
+/* Forward has an output, routing nodes and logits, accumulation no input; fff_forward_paths() has both. */
 struct fff_job {
     const fff_layer *layer;
     const struct fff_part *part; /* of it, which the job is for */
@@ -14,7 +14,7 @@ struct fff_job {
     size_t batch;                /* 1 or more */
     const float *input;
     size_t input_stride;
-    uint32_t *routed_nodes; /* fff_route's results */
+    uint32_t *routed_nodes; /* paths, if they are asked for */
     float *routed_logits;
     const uint32_t *nodes; /* fff_accumulate's arguments */
     const float *logits;

@@ -181,3 +181,15 @@ void fff_finish_leaves_route(const struct fff_walk *walk, size_t count, const ui
         }
     }
 }
+
+void fff_finish_leaves_paths(const struct fff_walk *walk, size_t count, const uint32_t *tokens, float *activations,
+                             uint32_t *paths) {
+    size_t levels = walk->trees.level_count;
+    fff_finish_leaves_route(walk, count, tokens, activations, paths);
+    for (size_t i = 0; i < count; i++) {
+        struct fff_walk only = *walk;
+        only.output += tokens[i] * walk->output_stride;
+        fff_leaf_accumulate(&only, leaf_of(walk, tokens[i]), walk->logits + tokens[i] * walk->logit_stride + levels,
+                            activations, paths);
+    }
+}

@@ -5,11 +5,13 @@
 
 #include "layer/walk.h"
 
-/* The two ways to finish a walk down one tree of a leaf layer (layer/walk.h). */
+/* The ways to finish a walk down one tree of a leaf layer (layer/walk.h). */
 void fff_finish_leaves_route(const struct fff_walk *walk, size_t count, const uint32_t *tokens, float *activations,
                              uint32_t *paths);
 void fff_finish_leaves_forward(const struct fff_walk *walk, size_t count, const uint32_t *tokens, float *activations,
                                uint32_t *paths);
+void fff_finish_leaves_paths(const struct fff_walk *walk, size_t count, const uint32_t *tokens, float *activations,
+                             uint32_t *paths); /* both */
 
 /* Adds the sums of one token that is at leaf `leaf` of the walk's tree, where its neurons' logits are given. Each of
  * the arrays has room for as many as are computed at once. */

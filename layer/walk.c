@@ -267,3 +267,12 @@ void fff_finish_forward(const struct fff_walk *walk, size_t count, const uint32_
     fff_output_kernels(walk->part)
         ->accumulate(&walk->trees, count, tokens, paths, activations, walk->write, walk->output, walk->output_stride);
 }
+
+void fff_finish_paths(const struct fff_walk *walk, size_t count, const uint32_t *tokens, float *activations,
+                      uint32_t *paths) {
+    size_t entries = walk->trees.tree_count * walk->trees.level_count;
+    fff_finish_forward(walk, count, tokens, activations, paths);
+    for (size_t i = 0; i < count; i++) {
+        memcpy(walk->routed_nodes + tokens[i] * walk->routed_stride, paths + i * entries, entries * sizeof *paths);
+    }
+}

@@ -26,9 +26,9 @@ struct fff_walk {
     /* What is done with tokens that have reached their leaves in all trees of the walk. */
     void (*finish)(const struct fff_walk *walk, size_t count, const uint32_t *tokens, float *activations,
                    uint32_t *paths);
-    uint32_t *routed_nodes; /* fff_route: token t's entry e at routed_nodes[t * routed_stride + e] */
+    uint32_t *routed_nodes; /* where paths are asked for: token t's entry e at routed_nodes[t * routed_stride + e] */
     size_t routed_stride;
-    float *output; /* fff_forward: token t's output at output + t * output_stride */
+    float *output; /* where outputs are: token t's at output + t * output_stride */
     size_t output_stride;
     unsigned write;       /* as `accumulate` takes it */
     size_t output_level;  /* where outputs are fetched */
@@ -61,5 +61,7 @@ void fff_finish_route(const struct fff_walk *walk, size_t count, const uint32_t 
                       uint32_t *paths);
 void fff_finish_forward(const struct fff_walk *walk, size_t count, const uint32_t *tokens, float *activations,
                         uint32_t *paths);
+void fff_finish_paths(const struct fff_walk *walk, size_t count, const uint32_t *tokens, float *activations,
+                      uint32_t *paths); /* both */
 
 #endif

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Fetches the newest OpenBLAS, MKL and oneDNN, as Python wheels, for the benchmarks to load:
+# Fetches the newest OpenBLAS, MKL and oneDNN, as Python wheels, for the benchmarks to load, and the Python package
+# fastfeedforward:
 #
 #   eval "$(scripts/fetch_peers.sh)"          into build/peers, about 3 GB
 #   eval "$(scripts/fetch_peers.sh FOLDER)"
@@ -11,7 +12,8 @@ folder="${1:-build/peers}"
 mkdir -p "$folder"
 folder=$(cd "$folder" && pwd)
 
-# get NAME PACKAGE...: the shared libraries of the packages, and what lies beside them, in $folder/NAME.
+# get NAME PACKAGE...: the shared libraries of the packages, and what lies beside them, in $folder/NAME; of a package
+# without any, all of it.
 get() {
     name="$1"
     shift
@@ -29,6 +31,7 @@ get() {
         python3 -m zipfile -e "$wheel" "$work/files"
     done
     find "$work/files" -type d -name lib -exec cp -R {}/. "$folder/$name/" \;
+    [ -n "$(find "$work/files" -type d -name lib)" ] || cp -R "$work/files/." "$folder/$name/"
     rm -rf "$work"
     touch "$folder/$name.done"
 }
@@ -45,6 +48,7 @@ get mkl mkl
 # to do for each call, is of 2023. The harness times both.
 get onednn onednn intel-sycl-rt intel-cmplr-lib-rt intel-cmplr-lib-ur intel-opencl-rt tbb umf
 get onednn-omp onednn-cpu-gomp
+get fastfeedforward fastfeedforward
 setting FFF_BENCH_OPENBLAS openblas 'libscipy_openblas.so'
 setting FFF_BENCH_MKL mkl 'libmkl_rt.so.*'
 setting FFF_BENCH_ONEDNN onednn 'libdnnl.so.3'
@@ -54,3 +58,4 @@ if [ -f "$folder/onednn.done" ]; then
     setting OCL_ICD_FILENAMES onednn 'libintelocl.so'
     echo "export ONEAPI_DEVICE_SELECTOR=opencl:cpu"
 fi
+[ ! -f "$folder/fastfeedforward.done" ] || echo "export FFF_BENCH_FASTFEEDFORWARD='$folder/fastfeedforward'"

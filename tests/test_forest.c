@@ -73,13 +73,13 @@ static void check_bound(const struct subject *s, size_t size, size_t batch, size
     }
 }
 
-/* All three functions, batch by batch; the workspaces have no byte too many. */
+/* All four functions, batch by batch; the workspaces have no byte too many. */
 static void check_batches(const struct subject *s, const fff_layer *layer, size_t batch, const fff_runner *runner,
                           const struct results *expected) {
     size_t in = s->desc[0].input_width, out = s->desc[0].output_width, size,
            concurrency = runner ? runner->concurrency : 1;
     assert_int_equal(fff_layer_path_length(layer), s->path);
-    struct results r = make_results(s);
+    struct results r = make_results(s), both = make_results(s);
     for (size_t t = 0; t < s->tokens; t += batch) {
         size_t count = s->tokens - t < batch ? s->tokens - t : batch;
         void *workspace = exact_workspace(layer, count, concurrency, &size);
@@ -89,9 +89,15 @@ static void check_batches(const struct subject *s, const fff_layer *layer, size_
                          FFF_OK);
         assert_int_equal(
             fff_forward(layer, count, s->input + t * in, in, r.output + t * out, out, workspace, size, runner), FFF_OK);
+        assert_int_equal(fff_forward_paths(layer, count, s->input + t * in, in, both.output + t * out, out,
+                                           both.nodes + t * s->path, s->path, both.logits + t * s->path, s->path,
+                                           workspace, size, runner),
+                         FFF_OK);
         free(workspace);
     }
     compare(s, &r, expected);
+    compare(s, &both, expected);
+    free_results(&both);
     memset(r.output, 0x77, s->tokens * out * sizeof(float));
     void *workspace = exact_workspace(layer, s->tokens, concurrency, &size);
     assert_int_equal(

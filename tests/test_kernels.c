@@ -717,7 +717,8 @@ int main(void) {
             snprintf(names[count], sizeof names[count], "activate/%s", sets[i].name);
             tests[count] = (struct CMUnitTest){names[count], test_activate, NULL, print_situation, &about[count]};
             count++;
-            about[count] = (struct test){"differentiate", NULL, sets[i].kernels, FFF_WEIGHT_F32, false, sets[i].isa, NULL};
+            about[count] =
+                (struct test){"differentiate", NULL, sets[i].kernels, FFF_WEIGHT_F32, false, sets[i].isa, NULL};
             snprintf(names[count], sizeof names[count], "differentiate/%s", sets[i].name);
             tests[count] = (struct CMUnitTest){names[count], test_differentiate, NULL, print_situation, &about[count]};
             count++;

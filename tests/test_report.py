@@ -152,6 +152,29 @@ class Report(unittest.TestCase):
         self.assertIsNone(rows[2]["speedup"])
         self.assertIn("## Threads", self.result("report.md"))
 
+    def test_the_authors_leaf_layer(self):
+        """It is asked for in the shapes and batches that are timed, and left out with a note where it is not installed."""
+        asked = []
+
+        def answer(_arguments, *options):
+            asked.append(options)
+            return {"torch": "1.13", "isa": "x86_avx2", "rows": [
+                {"depth": 8, "leaf_width": 2, "batch": 64, "peer_us_per_token": 200.0, "fff_us_per_token": 4.0,
+                 "speedup": 50.0, "speedup_spread": [49.0, 51.0]}]}
+
+        self.addCleanup(setattr, report, "run_python_peer", report.run_python_peer)
+        report.run_python_peer = answer
+        forests = {("leaf_1x8_w2", "x86_avx2"): ["forest/leaf_1x8_w2/layer/x86_avx2/h768/b64"],
+                   ("leaf_1x1_w32", "x86_avx2"): ["forest/leaf_1x1_w32/layer/x86_avx2/h768/b8"]}
+        peer = report.run_leaf_peer(None, forests)
+        self.assertEqual(asked, [("fastfeedforward_peer.py", "8,64", "8x2", "1x32")])
+        self.assertIn("| leaf_1x8_w2 | 64 | 200 | 4.00 | 50.0 | 49.0 to 51.0 |", report.leaf_peer_section(peer))
+        self.assertIsNone(report.run_leaf_peer(None, {("32x0+4x8", "x86_avx2"): []}))
+        name = "forest/leaf_1x8_w8/{}/x86_avx2/h768/b8"
+        told = self.report("--filter", "^forest/", times={name.format(way): [1e-6] for way in ("layer", "path_2x7")})
+        self.assertEqual(told.returncode, 0, told.stderr)
+        self.assertIn("fastfeedforward, or PyTorch, was not found", told.stdout)
+
     def test_leaf_layers_are_compared_with_what_stands_beside(self):
         name = "forest/{}/{}/x86_avx2/h768/b{}"
         times = {name.format("leaf_1x8_w8", "layer", 8): [1e-6, 2e-6, 4e-6],

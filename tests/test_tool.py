@@ -4,6 +4,7 @@ usage: test_tool.py FFF DATA_FOLDER      (FFF_EXE_WRAPPER in the environment: an
 """
 
 import json
+import math
 import os
 import pathlib
 import re
@@ -629,14 +630,116 @@ class LeafAndForestFiles(unittest.TestCase):
         self.refused(leaf, "'variant' is 'path'", "variant 'leaf'", metadata={"variant": "path"})
         self.refused(leaf, "'linear_in.weight' is a path sum's", "'w1s' a leaf layer's",
                      **{"linear_in.weight": self.f32([15, 24])})
-        self.refused(leaf, "tensor 'path' is there", path=("I32", [20, 1, 4], bytes(320)))
-        for name in ["node_weights", "node_biases", "w1s", "b1s", "w2s", "b2s"]:
+        self.refused(leaf, "tensor 'path' has 3 dimensions where 2 are", path=("I32", [20, 1, 4], bytes(320)))
+        self.refused(leaf, "tensor 'path': dimension 1 is 4 where 11", path=("I32", [20, 4], bytes(320)))
+        for name in ["node_biases", "b1s", "b2s"]:
             self.read(leaf)
             shape = self.tensors[name][1]
             count = len(self.tensors[name][2]) // 4
             self.refused(leaf, f"tensor '{name}' has dtype I8", **{name: ("I8", shape, bytes(count))})
         self.refused(GOLDEN[0], "'variant' is 'leaf'", "variant 'path'", metadata={"variant": "leaf"})
         self.refused(GOLDEN[0], "tensor 'output_with_b2' is there", output_with_b2=self.f32([16, 32]))
+
+    def int8(self, name, scales_shape, place):
+        """A tensor of the layer that was read, in I8, with scales that all differ, place(i) being that of element i; and
+        the same numbers in F32."""
+        shape, content = self.tensors[name][1], self.tensors[name][2]
+        values = struct.unpack(f"<{len(content) // 4}f", content)
+        count = math.prod(scales_shape)
+        scales = [2.0 ** -6 * (1 + i / count) for i in range(count)]
+        scales = struct.unpack(f"<{count}f", struct.pack(f"<{count}f", *scales))
+        integers = [max(-127, min(127, round(value / scales[place(i)]))) for i, value in enumerate(values)]
+        made = [integer * scales[place(i)] for i, integer in enumerate(integers)]
+        return ("I8", shape, struct.pack(f"<{len(values)}b", *integers)), self.f32(scales_shape, *scales), self.f32(shape, *made)
+
+    def leaf_outputs(self, depth, into, width, out):
+        """Outputs and path of a leaf layer with ReLU and without b2s, of the F32 tensors that were read, by the definition."""
+        def floats(name):
+            content = self.tensors[name][2]
+            return struct.unpack(f"<{len(content) // 4}f", content)
+
+        nodes, node_biases, w1s, b1s, w2s, x = map(floats, ("node_weights", "node_biases", "w1s", "b1s", "w2s", "input"))
+        outputs, path = [], []
+        for token in (x[at:at + into] for at in range(0, len(x), into)):
+            node = 0
+            for _ in range(depth):
+                path.append(node)
+                logit = sum(a * b for a, b in zip(token, nodes[node * into:])) + node_biases[node]
+                node = 2 * node + 1 + (logit >= 0)
+            leaf = node - (2 ** depth - 1)
+            path += [2 ** depth - 1 + leaf * width + j for j in range(width)]
+            hidden = [max(0, sum(token[i] * w1s[(leaf * into + i) * width + j] for i in range(into)) + b1s[leaf * width + j])
+                      for j in range(width)]
+            outputs += [sum(hidden[j] * w2s[(leaf * width + j) * out + column] for j in range(width)) for column in range(out)]
+        tokens = len(x) // into
+        return self.f32([tokens, out], *outputs), ("I32", [tokens, depth + width], struct.pack(f"<{len(path)}i", *path))
+
+    def verified_with(self, source, **tensors):
+        """With these tensors in place of the file's, or beside them, and no other results than these."""
+        self.read(source)
+        for name in ("output", "output_with_b2"):
+            self.tensors.pop(name, None)
+        self.tensors |= tensors
+        self.write()
+        return self.verified(self.path)
+
+    def test_int8_leaves_and_parts(self):
+        """Each matrix of a leaf layer, and of a path sum among parts, in I8: verified as the float32 layer of those numbers."""
+        leaf = LEAVES[0]
+        self.read(leaf)
+        self.assertEqual((self.metadata["activation"].lower(), self.tensors["w1s"][1]), ("relu", [8, 24, 8]))
+        for name, scales, place in [("node_weights", [7], lambda i: i // 24), ("w2s", [8, 8], lambda i: i // 10),
+                                    ("w1s", [8, 8], lambda i: i // (24 * 8) * 8 + i % 8)]:
+            self.read(leaf)
+            tensor, factors, same = self.int8(name, scales, place)
+            self.tensors[name] = same
+            good = {name: tensor, name + "_scales": factors}
+            output, path = self.leaf_outputs(3, 24, 8, 10)
+            self.assertTrue(self.verified_with(leaf, **good, output=output, path=path))
+            self.refused(leaf, f"tensor '{name}_scales' is missing", **{name: tensor})
+            self.refused(leaf, f"tensor '{name}_scales' is there, but '{name}' has dtype F32", **{name + "_scales": factors})
+            self.refused(leaf, f"tensor '{name}_scales': dimension 0 is 3 where",
+                         **{name: tensor, name + "_scales": self.f32([3, *scales[1:]])})
+            count = math.prod(scales)
+            zero = self.f32(scales, *([0.5] * (count - 1)), 0)
+            self.refused(leaf, f"tensor '{name}_scales': element {count - 1} is 0", **{**good, name + "_scales": zero})
+            low = bytearray(tensor[2])
+            low[11] = 0x80
+            self.refused(leaf, f"tensor '{name}': element 11 is -128", **{**good, name: ("I8", tensor[1], bytes(low))})
+        for name, place in [("linear_in.weight", lambda i: i // 37), ("linear_out.weight", lambda i: i % 14)]:
+            self.read(FOREST)
+            tensor, factors, _ = self.int8("parts.1." + name, [14], place)
+            self.assertTrue(self.verified_with(FOREST, **{"parts.1." + name: tensor, f"parts.1.{name}_scales": factors}))
+
+    def test_paths_of_leaves_and_parts(self):
+        """A path in the file is held against the kernels'; what differs is named, be it no path at all."""
+        leaf = LEAVES[0]
+        self.read(leaf)
+        (kind, shape, content), entries = self.leaf_outputs(3, 24, 8, 10)[1], 11
+        right = struct.unpack(f"<{20 * entries}i", content)
+        self.assertTrue(self.verified_with(leaf, path=(kind, shape, content)))
+        last = 5 * entries + 2  # the last node of token 5
+        other = list(right)
+        other[last] = other[last] - 1 if other[last] % 2 == 0 else other[last] + 1
+        shifted, broken, negative = list(right), list(right), list(right)
+        other_leaf = (right[last + 1] - 7) // 8 ^ 1
+        shifted[last + 1:last + 9] = [7 + 8 * other_leaf + j for j in range(8)]
+        broken[last + 4] = 7
+        negative[last] = -1
+        for path, words in [(other, "at level 2: node"), (shifted, f"at level 3: node {7 + (other_leaf ^ 1)} here, node {7 + other_leaf} in the"),
+                            (broken, "at level 3"), (negative, "at level 2")]:
+            self.read(leaf)
+            self.tensors["path"] = (kind, shape, struct.pack(f"<{len(path)}i", *path))
+            self.write()
+            answer = run("verify", self.path)
+            self.assertEqual(answer.returncode, 1, answer.stdout + answer.stderr)
+            self.assertRegex(answer.stdout + answer.stderr, "take another way than the file's path, first token 5, in tree 0 " + words)
+        self.read(FOREST)
+        self.tensors["path"] = ("I32", [24, 26], bytes(24 * 26 * 4))
+        self.write()
+        answer = run("verify", self.path)
+        self.assertEqual(answer.returncode, 1, answer.stdout + answer.stderr)
+        self.assertIn("in tree 6 at level 1: node", (answer.stdout + answer.stderr).replace("\n", " "))
 
     def test_refused_thresholds_and_factors(self):
         nodes = 7
@@ -668,14 +771,15 @@ class LeafAndForestFiles(unittest.TestCase):
                      **{"parts.1.w1s": self.f32([1])})
         self.refused(FOREST, "'output_bias' is the whole layer's", **{"parts.1.output_bias": self.f32([9])})
         self.refused(FOREST, part + " is missing", without=["parts.1.linear_in.weight"])
-        self.refused(FOREST, part + " has dtype I8", **{"parts.1.linear_in.weight": ("I8", [14, 37], bytes(14 * 37))})
+        self.refused(FOREST, "tensor 'parts.1.linear_in.weight_scales' is missing",
+                     **{"parts.1.linear_in.weight": ("I8", [14, 37], bytes(14 * 37))})
         self.refused(FOREST, part + " has 13 rows", **{"parts.1.linear_in.weight": self.f32([13, 37])})
         self.refused(FOREST, "tensors 'parts.1.*' are 36 wide in and 9 out, those of part 0 37 and 9",
                      **{"parts.1.linear_in.weight": self.f32([14, 36])})
         self.refused(FOREST, "'parts.1.depth'", without=["parts.1.depth"])
         self.refused(FOREST, "the metadata lack 'activation'", without=["parts.2.activation"])
         self.refused(FOREST, "'variant' is 'leaf'", metadata={"variant": "leaf"})
-        self.refused(FOREST, "tensor 'path' is there", path=("I32", [24, 26, 1], bytes(24 * 26 * 4)))
+        self.refused(FOREST, "tensor 'path' has 3 dimensions", path=("I32", [24, 26, 1], bytes(24 * 26 * 4)))
         self.refused(FOREST, "tensor 'output_with_b2' is there", output_with_b2=self.f32([24, 9]))
 
 

@@ -209,7 +209,12 @@ double f64_logit_bound(const struct dense_f64 *dense, const struct layer_data *d
     return sum + bound <= (double)FLT_MAX ? bound : INFINITY;
 }
 
-double dense_f64_logit(const struct dense_f64 *dense, size_t row, struct roundings roundings, double *bound) {
-    *bound = f64_logit_bound(dense, dense->data, row, roundings.logit);
-    return dense->logits[row];
+double dense_f64_logit(const struct dense_f64 *dense, const struct layer_data *part, size_t row,
+                       struct roundings roundings, double *bound) {
+    size_t first = 0; /* of the part's rows */
+    for (const struct layer_data *before = dense->data; before != part; before = before->next) {
+        first += before->rows;
+    }
+    *bound = f64_logit_bound(dense, part, row, roundings.logit);
+    return dense->logits[first + row];
 }

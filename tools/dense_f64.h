@@ -59,9 +59,10 @@ void dense_f64_use_rows_of(struct dense_f64 *dense, const struct layer_data *wid
 /* The integers of a token, or of a row of weights, and what they are multiplied by: NaN if a value is not finite. */
 float quantise_row(const float *values, size_t count, float *integers);
 
-/* A node's logit, `row` being trees' nodes one after another; a float32 one is at most *bound off, infinite where
- * nothing is proven. */
-double dense_f64_logit(const struct dense_f64 *dense, size_t row, struct roundings roundings, double *bound);
+/* A logit of one of the data's parts, `row` being one of its input_weights; a float32 one is at most *bound off,
+ * infinite where nothing is proven. */
+double dense_f64_logit(const struct dense_f64 *dense, const struct layer_data *part, size_t row,
+                       struct roundings roundings, double *bound);
 
 /* The activation in float64, and a bound on its float32 result's error when computed from a logit that
  * is off by at most logit_error. */

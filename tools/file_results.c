@@ -36,27 +36,43 @@ void compare_value(struct value_difference *largest, size_t row, size_t column, 
 
 /* ---- Routes ---------------------------------------------------------------------------------- */
 
+/* A node as a difference tells it: of a leaf layer's neurons the leaf, counted on from the last node. */
+static int64_t node_or_leaf(const struct layer_data *part, size_t level, int64_t entry) {
+    int64_t nodes = (int64_t)nodes_of_tree(part);
+    bool is_neuron = part->leaf_width > 0 && level == part->depth && entry >= nodes;
+    return is_neuron ? nodes + (entry - nodes) / (int64_t)part->leaf_width : entry;
+}
+
 /* Where two paths of a token part. */
 static struct route_difference find_route_difference(const struct layer_data *data, const struct dense_f64 *dense,
                                                      const struct token_results *kernels, const int32_t *path) {
-    size_t levels = data->depth + 1, entry = 0;
-    while (path[entry] == (int64_t)kernels->path[entry]) {
-        entry++;
+    const struct layer_data *part = data;
+    size_t at = 0, trees = 0, first = 0; /* entry of the path; trees, and the first entry, of earlier parts */
+    while (path[at] == (int64_t)kernels->path[at]) {
+        at++;
     }
+    while (at - first >= part->trees * entries_of_tree(part)) {
+        first += part->trees * entries_of_tree(part);
+        trees += part->trees;
+        part = part->next;
+    }
+    size_t tree = (at - first) / entries_of_tree(part), entry = (at - first) % entries_of_tree(part);
+    size_t level = entry < part->depth ? entry : part->depth; /* where all neurons of a leaf are */
     struct route_difference found = {
         .tokens = 1,
         .token = kernels->token,
-        .tree = entry / levels,
-        .level = entry % levels,
-        .here = kernels->path[entry],
-        .there = path[entry],
+        .tree = trees + tree,
+        .level = level,
+        .here = node_or_leaf(part, level, kernels->path[at]),
+        .there = node_or_leaf(part, level, path[at]),
         .parent = -1,
     };
-    if (found.level > 0) {
-        size_t row = found.tree * fff_nodes_per_tree(data->depth) + kernels->path[entry - 1];
-        found.parent = kernels->path[entry - 1];
-        found.logit = (double)kernels->logits[entry - 1];
-        found.exact = dense_f64_logit(dense, row, roundings_of_any_order(data), &found.bound);
+    if (level > 0) {
+        size_t before = at - entry + level - 1;
+        found.parent = kernels->path[before];
+        found.logit = (double)kernels->logits[before];
+        found.exact = dense_f64_logit(dense, part, tree * nodes_of_tree(part) + kernels->path[before],
+                                      roundings_of_any_order(data), &found.bound);
     }
     return found;
 }

@@ -19,12 +19,12 @@ void compare_value(struct value_difference *largest, size_t row, size_t column, 
 
 /* The first token that went another way: one that no tie excuses if there is such a token. */
 struct route_difference {
-    size_t tokens; /* that went another way */
-    size_t token, tree, level;
-    int64_t here, there; /* nodes of that level */
-    int64_t parent;      /* whose logit decides; -1 at level 0 */
-    double logit, exact; /* of the parent: the kernels' and float64's */
-    double bound;        /* of the distance between a float32 logit and float64's; infinite: nothing is proven */
+    size_t tokens;             /* that went another way */
+    size_t token, tree, level; /* trees counted through all parts */
+    int64_t here, there;       /* nodes of that level; leaves are counted on from a tree's last node */
+    int64_t parent;            /* whose logit decides; -1 at level 0 */
+    double logit, exact;       /* of the parent: the kernels' and float64's */
+    double bound;              /* of the distance between a float32 logit and float64's; infinite: nothing is proven */
     bool tie;
 };
 

@@ -49,7 +49,7 @@ struct layer_data {
     float *input;            /* batch x input_width */
     float *expected_output;  /* batch x output_width, or NULL */
     float *expected_with_b2; /* likewise, of a leaf layer: with leaf_output_biases, which expected_output is without */
-    int32_t *expected_path;  /* batch x trees x (depth + 1), or NULL; of a single path sum only */
+    int32_t *expected_path;  /* batch x layer_path_length(), or NULL */
     bool is_part;            /* its file has parts, be it one */
     struct layer_data *next; /* the layer's next part, or NULL. Input and expected results are the first one's. */
 };

@@ -181,14 +181,16 @@ static bool make_input(const struct loading *loading, struct layer_data *data) {
 /* Results of no input mean nothing. */
 static bool read_results(const struct loading *loading, struct layer_data *data) {
     const fff_tensor *input = find_tensor(loading, "input");
-    bool has_leaves = data->leaf_width > 0;
+    bool single = data->leaf_width == 0 && !data->is_part; /* path sum */
+    int32_t **path = &data->expected_path;
     data->batch = input != NULL && input->rank > 0 ? input->shape[0] : 0;
     const struct wanted bias = {"output_bias", false, FLOAT32, 1, {data->output_width}, &data->output_bias, NULL};
     const struct wanted wanted[] = {
         {"input", false, FLOAT32, 2, {data->batch, data->input_width}, &data->input, NULL},
         {"output", false, FLOAT32, 2, {data->batch, data->output_width}, &data->expected_output, NULL},
         {"output_with_b2", false, FLOAT32, 2, {data->batch, data->output_width}, &data->expected_with_b2, NULL},
-        {"path", false, INT32, 3, {data->batch, data->trees, data->depth + 1}, NULL, &data->expected_path},
+        single ? (struct wanted){"path", false, INT32, 3, {data->batch, data->trees, data->depth + 1}, NULL, path}
+               : (struct wanted){"path", false, INT32, 2, {data->batch, layer_path_length(data)}, NULL, path},
     };
     size_t count = sizeof wanted / sizeof *wanted;
     if (!check_tensors(loading, &bias, 1) || !copy_tensors(loading, &bias, 1)) {
@@ -196,9 +198,6 @@ static bool read_results(const struct loading *loading, struct layer_data *data)
     }
     if (input == NULL) {
         return make_input(loading, data);
-    }
-    if (find_tensor(loading, "path") != NULL && (data->is_part || has_leaves)) {
-        return FFF_FAIL(&loading->report, "tensor 'path' is there, which only a single path sum may have");
     }
     if (find_tensor(loading, "output_with_b2") != NULL && find_tensor(loading, "b2s") == NULL) {
         return FFF_FAIL(&loading->report,

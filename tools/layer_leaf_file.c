@@ -1,5 +1,5 @@
 /* A leaf layer in a layer file, as the module of arXiv 2308.14711 has it: depth, node_weights, node_biases, w1s, b1s,
- * w2s, b2s. */
+ * w2s, b2s; and scales of those that are I8. */
 #include "tools/layer_tensors.h"
 
 #include <stdlib.h>
@@ -12,7 +12,11 @@ struct leaf_tensors {
     float *w1s;          /* leaves x input_width x leaf_width */
     float *b1s;          /* leaves x leaf_width, or NULL */
     float *w2s;          /* leaves x leaf_width x output_width */
+    /* Of int8 weights, or NULL: one a node, and one a neuron each. */
+    float *node_scales, *w1s_scales, *w2s_scales;
 };
+
+static const char NODE_SCALES[] = "node_weights_scales", W1S_SCALES[] = "w1s_scales", W2S_SCALES[] = "w2s_scales";
 
 static void free_tensors(struct leaf_tensors *tensors) {
     free(tensors->node_weights);
@@ -20,6 +24,26 @@ static void free_tensors(struct leaf_tensors *tensors) {
     free(tensors->w1s);
     free(tensors->b1s);
     free(tensors->w2s);
+    free(tensors->node_scales);
+    free(tensors->w1s_scales);
+    free(tensors->w2s_scales);
+}
+
+static bool make_float32(const struct loading *loading, const struct leaf_tensors *from, size_t nodes,
+                         const struct layer_data *part) {
+    size_t in = part->input_width, width = part->leaf_width, out = part->output_width;
+    size_t neurons = (part->trees << part->depth) * width;
+    const struct integers integers[] = {
+        {"node_weights", NODE_SCALES, from->node_weights, from->node_scales, nodes * in, in, 1},
+        {"w1s", W1S_SCALES, from->w1s, from->w1s_scales, neurons * in, in * width, width},
+        {"w2s", W2S_SCALES, from->w2s, from->w2s_scales, neurons * out, out, 1},
+    };
+    for (size_t i = 0; i < sizeof integers / sizeof *integers; i++) {
+        if (!apply_scales(loading, &integers[i])) {
+            return false;
+        }
+    }
+    return true;
 }
 
 /* Nodes first, then neurons: one row of input weights each, and one bias. */
@@ -70,17 +94,23 @@ static size_t rank_of_biases(const struct loading *loading) {
 
 static bool read_weights(const struct loading *loading, size_t nodes, struct layer_data *part) {
     size_t leaves = part->trees << part->depth, in = part->input_width, out = part->output_width;
-    struct leaf_tensors from = {NULL, NULL, NULL, NULL, NULL};
+    struct leaf_tensors from = {0};
     const struct wanted wanted[] = {
-        {"node_weights", nodes > 0, HALVES_TOO, 2, {nodes, in}, &from.node_weights, NULL},
+        {"node_weights", nodes > 0, WEIGHTS, 2, {nodes, in}, &from.node_weights, NULL},
         {"node_biases", false, HALVES_TOO, rank_of_biases(loading), {nodes, 1}, &from.node_biases, NULL},
-        {"w1s", true, HALVES_TOO, 3, {leaves, in, part->leaf_width}, &from.w1s, NULL},
+        {"w1s", true, WEIGHTS, 3, {leaves, in, part->leaf_width}, &from.w1s, NULL},
         {"b1s", false, HALVES_TOO, 2, {leaves, part->leaf_width}, &from.b1s, NULL},
-        {"w2s", true, HALVES_TOO, 3, {leaves, part->leaf_width, out}, &from.w2s, NULL},
+        {"w2s", true, WEIGHTS, 3, {leaves, part->leaf_width, out}, &from.w2s, NULL},
         {"b2s", false, HALVES_TOO, 2, {leaves, out}, &part->leaf_output_biases, NULL},
+        {NODE_SCALES, is_i8(loading, "node_weights"), FLOAT32, 1, {nodes}, &from.node_scales, NULL},
+        {W1S_SCALES, is_i8(loading, "w1s"), FLOAT32, 2, {leaves, part->leaf_width}, &from.w1s_scales, NULL},
+        {W2S_SCALES, is_i8(loading, "w2s"), FLOAT32, 2, {leaves, part->leaf_width}, &from.w2s_scales, NULL},
     };
     size_t count = sizeof wanted / sizeof *wanted;
-    bool ok = check_tensors(loading, wanted, count) && copy_tensors(loading, wanted, count);
+    bool ok = check_tensors(loading, wanted, count) && check_scales(loading, "node_weights", NODE_SCALES) &&
+              check_scales(loading, "w1s", W1S_SCALES) && check_scales(loading, "w2s", W2S_SCALES) &&
+              copy_tensors(loading, wanted, count);
+    ok = ok && (!loading->copying || make_float32(loading, &from, nodes, part));
     if (ok && loading->copying) {
         ok = (join_inputs(&from, nodes, part) && join_outputs(&from, part)) ||
              FFF_FAIL(&loading->report, "out of memory");

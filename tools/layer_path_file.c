@@ -8,18 +8,13 @@ static const char IN[] = "linear_in.weight", OUT[] = "linear_out.weight";
 static const char IN_SCALES[] = "linear_in.weight_scales", OUT_SCALES[] = "linear_out.weight_scales";
 
 /* A weight matrix's own type, and where it lies. The library wants 16 bits aligned; a file may have them anywhere. */
-static bool give_weights(const struct loading *loading, const char *name, const char *scales_name,
-                         struct given_weights *given) {
+static bool give_weights(const struct loading *loading, const char *name, struct given_weights *given) {
     const fff_tensor *tensor = find_tensor(loading, name);
     switch (tensor->type) {
     case FFF_TENSOR_BF16: given->type = FFF_WEIGHT_BF16; break;
     case FFF_TENSOR_F16: given->type = FFF_WEIGHT_F16; break;
     case FFF_TENSOR_I8: given->type = FFF_WEIGHT_I8; break;
     default: given->type = FFF_WEIGHT_F32; break;
-    }
-    if (given->type != FFF_WEIGHT_I8 && find_tensor(loading, scales_name) != NULL) {
-        return FFF_FAIL(&loading->report, "tensor '%s' is there, but '%s' has dtype %s and no scales", scales_name,
-                        name, tensor->type_name);
     }
     if (given->type == FFF_WEIGHT_F32) {
         return true;
@@ -35,13 +30,9 @@ static bool give_weights(const struct loading *loading, const char *name, const 
     return true;
 }
 
-static bool is_i8(const struct loading *loading, const char *name) {
-    const fff_tensor *tensor = find_tensor(loading, name);
-    return tensor != NULL && tensor->type == FFF_TENSOR_I8;
-}
-
-/* Integers become float32 numbers. */
-static void apply_scales(const struct layer_data *part) {
+/* Integers become float32 numbers. A single part's, which are given to the library as they are too, it checks itself.
+ */
+static void apply_given_scales(const struct layer_data *part) {
     const float *input_scales = part->given_input.scales, *output_scales = part->given_output.scales;
     for (size_t row = 0; row < part->rows && input_scales != NULL; row++) {
         for (size_t column = 0; column < part->input_width; column++) {
@@ -55,32 +46,47 @@ static void apply_scales(const struct layer_data *part) {
     }
 }
 
+/* Those of a part of several, which has no scales afterwards. */
+static bool make_float32(const struct loading *loading, struct layer_data *part) {
+    float **input_scales = &part->given_input.scales, **output_scales = &part->given_output.scales;
+    size_t inputs = part->rows * part->input_width, outputs = part->rows * part->output_width;
+    const struct integers in = {IN, IN_SCALES, part->input_weights, *input_scales, inputs, part->input_width, 1};
+    const struct integers out = {OUT, OUT_SCALES, part->output_weights, *output_scales, outputs, SIZE_MAX, part->rows};
+    bool ok = apply_scales(loading, &in) && apply_scales(loading, &out);
+    free(*input_scales);
+    free(*output_scales);
+    *input_scales = *output_scales = NULL;
+    return ok;
+}
+
 /* All of them, once all are found right. Of a layer of several parts all weights become float32. */
 static bool read_weights(const struct loading *loading, struct layer_data *part) {
     bool alone = loading->prefix[0] == '\0';
-    enum content weights = alone ? WEIGHTS : HALVES_TOO;
     const struct wanted wanted[] = {
-        {IN, true, weights, 2, {part->rows, part->input_width}, &part->input_weights, NULL},
+        {IN, true, WEIGHTS, 2, {part->rows, part->input_width}, &part->input_weights, NULL},
         {"linear_in.bias", false, HALVES_TOO, 1, {part->rows}, &part->biases, NULL},
-        {OUT, true, weights, 2, {part->output_width, part->rows}, &part->output_weights, NULL},
+        {OUT, true, WEIGHTS, 2, {part->output_width, part->rows}, &part->output_weights, NULL},
         {IN_SCALES, is_i8(loading, IN), FLOAT32, 1, {part->rows}, &part->given_input.scales, NULL},
         {OUT_SCALES, is_i8(loading, OUT), FLOAT32, 1, {part->rows}, &part->given_output.scales, NULL},
     };
     size_t count = sizeof wanted / sizeof *wanted;
-    if (!check_tensors(loading, wanted, count)) {
+    if (!check_tensors(loading, wanted, count) || !check_scales(loading, IN, IN_SCALES) ||
+        !check_scales(loading, OUT, OUT_SCALES)) {
         return false;
     }
     if (!loading->copying) {
         return true;
     }
-    if (alone && (!give_weights(loading, IN, IN_SCALES, &part->given_input) ||
-                  !give_weights(loading, OUT, OUT_SCALES, &part->given_output))) {
+    if (alone && (!give_weights(loading, IN, &part->given_input) || !give_weights(loading, OUT, &part->given_output))) {
         return false;
     }
     if (!copy_tensors(loading, wanted, count)) {
         return false;
     }
-    apply_scales(part);
+    if (!alone) {
+        return make_float32(loading, part);
+    }
+    apply_given_scales(part);
     return true;
 }
 

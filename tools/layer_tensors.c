@@ -1,5 +1,6 @@
 #include "tools/layer_tensors.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -108,6 +109,35 @@ bool copy_tensors(const struct loading *loading, const struct wanted *wanted, si
         if (!copy_tensor(loading, &wanted[i])) {
             return false;
         }
+    }
+    return true;
+}
+
+bool is_i8(const struct loading *loading, const char *name) {
+    const fff_tensor *tensor = find_tensor(loading, name);
+    return tensor != NULL && tensor->type == FFF_TENSOR_I8;
+}
+
+bool check_scales(const struct loading *loading, const char *name, const char *scales_name) {
+    const fff_tensor *tensor = find_tensor(loading, name);
+    return find_tensor(loading, scales_name) == NULL || is_i8(loading, name) ||
+           FFF_FAIL(&loading->report, "tensor '%s%s' is there, but '%s%s' has dtype %s and no scales", loading->prefix,
+                    scales_name, loading->prefix, name, tensor != NULL ? tensor->type_name : "none");
+}
+
+bool apply_scales(const struct loading *loading, const struct integers *integers) {
+    for (size_t i = 0; i < integers->count && integers->scales != NULL; i++) {
+        size_t at = i / integers->outer * integers->inner + i % integers->inner;
+        float scale = integers->scales[at];
+        if (!(scale > 0) || !isfinite(scale)) {
+            return FFF_FAIL(&loading->report, "tensor '%s%s': element %zu is %g where a scale is expected",
+                            loading->prefix, integers->scales_name, at, (double)scale);
+        }
+        if (integers->values[i] < -127) {
+            return FFF_FAIL(&loading->report, "tensor '%s%s': element %zu is -128, which is not from -127 to 127",
+                            loading->prefix, integers->name, i);
+        }
+        integers->values[i] *= scale;
     }
     return true;
 }

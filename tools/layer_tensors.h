@@ -36,6 +36,18 @@ const char *find_metadata(const struct loading *loading, const char *key);
 bool check_tensors(const struct loading *loading, const struct wanted *wanted, size_t count);
 /* Nothing, before everything has been checked. */
 bool copy_tensors(const struct loading *loading, const struct wanted *wanted, size_t count);
+/* Weights that may be I8, which have scales then and only then, and become float32: the copied integers, their number,
+ * and how the copied scales belong to them: that of element i is number i / outer * inner + i % inner. */
+struct integers {
+    const char *name, *scales_name;
+    float *values, *scales;
+    size_t count, outer, inner;
+};
+bool is_i8(const struct loading *loading, const char *name);
+/* Refuses scales of what is not I8. */
+bool check_scales(const struct loading *loading, const char *name, const char *scales_name);
+/* Multiplies copied integers by their scales, which must be positive and finite; nothing where there are none. */
+bool apply_scales(const struct loading *loading, const struct integers *integers);
 /* A tensor that a layer's shape is read from: present, of that rank, with elements. */
 const fff_tensor *find_shaped(const struct loading *loading, const char *name, size_t rank);
 /* A number in the metadata, 0 to `largest`. */

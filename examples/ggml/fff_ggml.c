@@ -142,10 +142,10 @@ static int read_matrix(const struct ggml_tensor *tensor, struct matrix *matrix) 
     return FFF_OK;
 }
 
-/* Biases as libfff takes them: adjacent, float32. None if there is no tensor. */
+/* Biases as libfff takes them: adjacent, float32. */
 static int read_biases(const struct ggml_tensor *tensor, struct matrix *biases) {
-    int status = tensor != NULL ? read_matrix(tensor, biases) : FFF_OK;
-    if (status != FFF_OK || tensor == NULL || biases->type == FFF_WEIGHT_F32) {
+    int status = read_matrix(tensor, biases);
+    if (status != FFF_OK || biases->type == FFF_WEIGHT_F32) {
         return status;
     }
     biases->owned = calloc((size_t)ggml_nelements(tensor), sizeof(float));
@@ -178,6 +178,12 @@ static int check_biases(const struct ggml_tensor *tensor, int64_t ne0, int64_t n
     return ggml_is_contiguous(tensor) ? FFF_OK : FFF_GGML_ERROR_STRIDE;
 }
 
+/* What either kind of part may have, beside `nodes` nodes and an output width. */
+static int check_numbers(const fff_ggml_weights *weights, int64_t nodes, int64_t output_width) {
+    int status = check_biases(weights->thresholds, nodes, 1);
+    return status == FFF_OK ? check_biases(weights->output_bias, output_width, 1) : status;
+}
+
 static int check_path(const fff_ggml_weights *weights) {
     const struct ggml_tensor *in = weights->input_weights, *out = weights->output_weights;
     if (weights->leaf_biases != NULL || weights->leaf_output_biases != NULL) {
@@ -195,7 +201,8 @@ static int check_path(const fff_ggml_weights *weights) {
         out->ne[0] != in->ne[1]) {
         return FFF_GGML_ERROR_SHAPE;
     }
-    return check_biases(weights->biases, in->ne[1], 1);
+    status = check_biases(weights->biases, in->ne[1], 1);
+    return status == FFF_OK ? check_numbers(weights, in->ne[1], out->ne[1]) : status;
 }
 
 /* The nodes of a leaf layer whose leaf weights have been checked. */
@@ -203,7 +210,7 @@ static int check_nodes(const fff_ggml_weights *weights) {
     const struct ggml_tensor *in = weights->input_weights, *leaf = weights->leaf_weights;
     int64_t nodes = leaf->ne[2] - (int64_t)weights->trees; /* a leaf less than those of each tree */
     if (nodes == 0) {
-        return in == NULL && weights->biases == NULL ? FFF_OK : FFF_GGML_ERROR_SHAPE;
+        return in == NULL && weights->biases == NULL && weights->thresholds == NULL ? FFF_OK : FFF_GGML_ERROR_SHAPE;
     }
     int status = check_weights(in, 2);
     if (status != FFF_OK) {
@@ -235,6 +242,9 @@ static int check_leaves(const fff_ggml_weights *weights) {
     }
     status = check_nodes(weights);
     if (status == FFF_OK) {
+        status = check_numbers(weights, leaf->ne[2] - (int64_t)weights->trees, out->ne[0]);
+    }
+    if (status == FFF_OK) {
         status = check_biases(weights->leaf_biases, leaf->ne[0], leaf->ne[2]);
     }
     return status == FFF_OK ? check_biases(weights->leaf_output_biases, out->ne[0], out->ne[2]) : status;
@@ -242,35 +252,42 @@ static int check_leaves(const fff_ggml_weights *weights) {
 
 /* ---- The layer ------------------------------------------------------------------------------- */
 
-/* All tensors as they are handed over; zeros for those that there are not. */
+/* A part's tensors as they are handed over; zeros for those that there are not. */
 struct given {
-    struct matrix in, biases, out, leaf, leaf_biases, leaf_output_biases;
+    struct matrix in, biases, out, leaf, leaf_biases, leaf_output_biases, thresholds, output_bias;
 };
 
-static int read_all(const fff_ggml_weights *weights, struct given *given) {
-    int status = weights->input_weights != NULL ? read_matrix(weights->input_weights, &given->in) : FFF_OK;
-    if (status == FFF_OK) {
-        status = read_matrix(weights->output_weights, &given->out);
+static int read_part(const fff_ggml_weights *weights, struct given *given) {
+    const struct {
+        const struct ggml_tensor *from;
+        struct matrix *to;
+        int (*read)(const struct ggml_tensor *tensor, struct matrix *matrix);
+    } all[] = {
+        {weights->input_weights, &given->in, read_matrix},
+        {weights->output_weights, &given->out, read_matrix},
+        {weights->leaf_weights, &given->leaf, read_matrix},
+        {weights->biases, &given->biases, read_biases},
+        {weights->leaf_biases, &given->leaf_biases, read_biases},
+        {weights->leaf_output_biases, &given->leaf_output_biases, read_biases},
+        {weights->thresholds, &given->thresholds, read_biases},
+        {weights->output_bias, &given->output_bias, read_biases},
+    };
+    int status = FFF_OK;
+    for (size_t i = 0; i < sizeof all / sizeof *all && status == FFF_OK; i++) {
+        status = all[i].from != NULL ? all[i].read(all[i].from, all[i].to) : FFF_OK;
     }
-    if (status == FFF_OK) {
-        status = read_biases(weights->biases, &given->biases);
-    }
-    if (status == FFF_OK && weights->leaf_weights != NULL) {
-        status = read_matrix(weights->leaf_weights, &given->leaf);
-    }
-    if (status == FFF_OK) {
-        status = read_biases(weights->leaf_biases, &given->leaf_biases);
-    }
-    return status == FFF_OK ? read_biases(weights->leaf_output_biases, &given->leaf_output_biases) : status;
+    return status;
 }
 
-static void free_all(struct given *given) {
+static void free_part(struct given *given) {
     free(given->in.owned);
     free(given->biases.owned);
     free(given->out.owned);
     free(given->leaf.owned);
     free(given->leaf_biases.owned);
     free(given->leaf_output_biases.owned);
+    free(given->thresholds.owned);
+    free(given->output_bias.owned);
 }
 
 static fff_layer_desc describe(const fff_ggml_weights *weights, const struct given *given) {
@@ -292,6 +309,9 @@ static fff_layer_desc describe(const fff_ggml_weights *weights, const struct giv
         .store_output = weights->store_output != FFF_CHOOSE_DEFAULT ? weights->store_output : out->store,
         .routes = weights->routes,
         .bad_weight = weights->bad_weight,
+        .thresholds = given->thresholds.data,
+        .factor = weights->factor,
+        .output_bias = given->output_bias.data,
     };
 }
 
@@ -313,32 +333,76 @@ static int describe_leaves(const fff_ggml_weights *weights, const struct given *
     return FFF_OK;
 }
 
-static int create(const fff_ggml_weights *weights, const struct given *given, fff_ggml_layer *made) {
-    bool leaves = weights->leaf_weights != NULL;
-    made->input_width = leaves ? weights->leaf_weights->ne[1] : weights->input_weights->ne[0];
-    made->output_width = weights->output_weights->ne[leaves ? 0 : 1];
-    fff_layer_desc desc = describe(weights, given);
-    desc.input_width = (size_t)made->input_width;
-    desc.output_width = (size_t)made->output_width;
-    int status = leaves ? describe_leaves(weights, given, &desc) : FFF_OK;
-    return status == FFF_OK ? (int)fff_layer_create(&desc, &made->layer) : status;
+static int64_t input_width_of(const fff_ggml_weights *weights) {
+    return weights->leaf_weights != NULL ? weights->leaf_weights->ne[1] : weights->input_weights->ne[0];
+}
+
+static int64_t output_width_of(const fff_ggml_weights *weights) {
+    return weights->output_weights->ne[weights->leaf_weights != NULL ? 0 : 1];
+}
+
+/* Describes a checked part, which `given` gets the tensors of. */
+static int read_and_describe(const fff_ggml_weights *weights, struct given *given, fff_layer_desc *desc) {
+    int status = read_part(weights, given);
+    if (status != FFF_OK) {
+        return status;
+    }
+    *desc = describe(weights, given);
+    desc->input_width = (size_t)input_width_of(weights);
+    desc->output_width = (size_t)output_width_of(weights);
+    return weights->leaf_weights != NULL ? describe_leaves(weights, given, desc) : FFF_OK;
+}
+
+/* A part's tensors and description. */
+struct part {
+    struct given given;
+    fff_layer_desc desc;
+};
+
+static int create(const fff_ggml_weights *weights, struct part *parts, size_t count, fff_layer **layer) {
+    for (size_t i = 0; i < count; i++, weights = weights->next) {
+        int status = read_and_describe(weights, &parts[i].given, &parts[i].desc);
+        if (status != FFF_OK) {
+            return status;
+        }
+        parts[i].desc.next = i + 1 < count ? &parts[i + 1].desc : NULL;
+    }
+    return (int)fff_layer_create(&parts[0].desc, layer);
+}
+
+/* Checks all parts, and counts them. */
+static int check_parts(const fff_ggml_weights *weights, size_t *count) {
+    int status = FFF_OK;
+    for (*count = 0; weights != NULL && status == FFF_OK; weights = weights->next, ++*count) {
+        if (*count == FFF_MAX_PARTS) { /* or the last one is followed by the first */
+            return FFF_ERROR_PARTS;
+        }
+        status = weights->leaf_weights != NULL ? check_leaves(weights) : check_path(weights);
+    }
+    return status;
 }
 
 int fff_ggml_layer_create(const fff_ggml_weights *weights, fff_ggml_layer **layer) {
     if (weights == NULL || layer == NULL) {
         return FFF_ERROR_NULL_POINTER;
     }
-    int status = weights->leaf_weights != NULL ? check_leaves(weights) : check_path(weights);
+    size_t count;
+    int status = check_parts(weights, &count);
     if (status != FFF_OK) {
         return status;
     }
-    struct given given = {0};
+    struct part *parts = calloc(count, sizeof *parts);
     fff_ggml_layer *made = calloc(1, sizeof *made);
-    status = made != NULL ? read_all(weights, &given) : FFF_ERROR_OUT_OF_MEMORY;
-    if (status == FFF_OK) {
-        status = create(weights, &given, made);
+    status = FFF_ERROR_OUT_OF_MEMORY;
+    if (parts != NULL && made != NULL) {
+        made->input_width = input_width_of(weights);
+        made->output_width = output_width_of(weights);
+        status = create(weights, parts, count, &made->layer);
     }
-    free_all(&given);
+    for (size_t i = 0; i < count && parts != NULL; i++) {
+        free_part(&parts[i].given);
+    }
+    free(parts);
     if (status != FFF_OK) {
         free(made);
         return status;

@@ -69,6 +69,11 @@ typedef struct fff_ggml_weights {
     const struct ggml_tensor *leaf_weights;
     const struct ggml_tensor *leaf_biases;
     const struct ggml_tensor *leaf_output_biases;
+    /* Of either layer. */
+    const struct ggml_tensor *thresholds;  /* [rows], of leaves [trees * nodes]: logits' limits; NULL: 0 */
+    const float *factor;                   /* one number that multiplies what the part adds; NULL: 1 */
+    const struct ggml_tensor *output_bias; /* [output width], of the first part alone, or NULL */
+    const struct fff_ggml_weights *next;   /* another part of the layer, whose sums are added; NULL: there is none */
 } fff_ggml_weights;
 
 typedef struct fff_ggml_layer fff_ggml_layer;
@@ -79,8 +84,8 @@ typedef struct fff_ggml_operator fff_ggml_operator;
  * dequantised by ggml's own to_float, since its scales belong to blocks of a row where libfff's int8 has one a row: so
  * int8, the default there, rounds once more. Its blocks lie along ne0, or, in a ggml_transpose(), along ne1; a square
  * of one block a side, which does not tell, is FFF_GGML_ERROR_STRIDE. Of three dimensions, the leaves of w2s, and those
- * of any quantised tensor, lie one after another. Biases are adjacent, F32, F16 or BF16, and become float32.
- * The caller owns *layer until fff_ggml_layer_destroy(), which must come after that of its operators. */
+ * of any quantised tensor, lie one after another. Biases and thresholds are adjacent, F32, F16 or BF16, and become
+ * float32. The caller owns *layer until fff_ggml_layer_destroy(), which must come after that of its operators. */
 int fff_ggml_layer_create(const fff_ggml_weights *weights, fff_ggml_layer **layer);
 void fff_ggml_layer_destroy(fff_ggml_layer *layer); /* NULL is allowed */
 

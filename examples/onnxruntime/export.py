@@ -1,4 +1,4 @@
-"""Exports PyTorch models with fast feedforward (FFF) layers to ONNX, with nodes fff:PathFFF for them.
+"""Exports PyTorch models with fast feedforward (FFF) layers to ONNX, with nodes fff:PathFFF and fff:LeafFFF for them.
 
     from export import export
     export(model, (ids,), "model.onnx", input_names=["ids"], dynamic_axes={"ids": {0: "batch"}})
@@ -9,9 +9,10 @@ model.safetensors):
     python3 export.py MODEL_FOLDER OUT.onnx
 
 FFF layers are recognised by their structure, which is that of the authors' module (repository pbelcak/UltraFastBERT):
-a module with `linear_in`, `linear_out`, `depth` and `parallel_size`. Each is run on random tokens and compared with
-the definition before it is replaced, so that a module that only looks like one is an error and not a wrong model. All
-other modules go through torch.onnx.export().
+a module with `linear_in`, `linear_out`, `depth` and `parallel_size`; or that of the package fastfeedforward, with
+leaves, and perhaps a master leaf (export_leaves.py). Those of fff.torch are among them; its Forest is the sum of its
+parts. Each is run on random tokens and compared with the definition before it is replaced, so that a module that only
+looks like one is an error and not a wrong model. All other modules go through torch.onnx.export().
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ import onnx
 import torch
 from torch import nn
 
+import export_leaves
+
 OPSET = 17  # of the standard domain: the first with LayerNormalization
 ACTIVATIONS = ("gelu", "gelu_tanh", "relu", "relu2", "silu", "identity")
 
@@ -37,12 +40,14 @@ class ExportError(ValueError):
 
 
 def activation_name(activation: Any, names: Mapping[Any, str]) -> Optional[str]:
-    """PathFFF's name of a module's activation; None if it has none. `names` has the caller's own modules, by type."""
+    """The operators' name of a module's activation; None if it has none. `names` has the caller's own modules, by type."""
     if type(activation) in names:
         return names[type(activation)]
     if isinstance(activation, nn.GELU):
         return {"none": "gelu", "tanh": "gelu_tanh"}.get(getattr(activation, "approximate", "none"))
     known = {nn.ReLU: "relu", nn.SiLU: "silu", nn.Identity: "identity"}
+    if type(activation).__module__.startswith("fff.torch"):
+        return {"SquaredReLU": "relu2"}.get(type(activation).__name__)
     return known.get(type(activation))
 
 
@@ -67,7 +72,24 @@ def describe(module: nn.Module, name: str, names: Mapping[Any, str]) -> dict[str
     if activation not in ACTIVATIONS:
         raise ExportError(f"{name}: activation {getattr(module, 'activation', None)!r} is none that PathFFF has; name "
                           f"your own types in `activations`")
-    return {"depth": depth, "trees": trees, "activation": activation, "routing": ">"}
+    thresholds = getattr(module, "thresholds", None)
+    if thresholds is not None and (thresholds.shape != (rows,) or thresholds.dtype != torch.float32):
+        raise ExportError(f"{name}: thresholds are {thresholds.dtype} of shape {tuple(thresholds.shape)}, not ({rows},)")
+    return {"depth": depth, "trees": trees, "activation": activation, "routing": getattr(module, "routing", ">")}
+
+
+def describe_leaves(module: nn.Module, name: str, names: Mapping[Any, str]) -> dict[str, Any]:
+    """LeafFFF's attributes for a module, and whether its evaluation adds b2s, as far as the module tells; ExportError
+    if shapes, types or options do not fit."""
+    misfit = export_leaves.misfit(module)
+    if misfit is not None:
+        raise ExportError(f"{name}: {misfit}")
+    activation = activation_name(getattr(module, "activation", None), names)
+    if activation not in ACTIVATIONS:
+        raise ExportError(f"{name}: activation {getattr(module, 'activation', None)!r} is none that LeafFFF has; name "
+                          f"your own types in `activations`")
+    return {"depth": int(module.depth), "activation": activation, "routing": getattr(module, "routing", ">="),
+            "b2s": getattr(module, "eval_b2s", None)}
 
 
 def activate(z: torch.Tensor, name: str) -> torch.Tensor:
@@ -83,12 +105,14 @@ def activate(z: torch.Tensor, name: str) -> torch.Tensor:
 
 
 def path_sum(module: nn.Module, x: torch.Tensor, attributes: Mapping[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
-    """The definition, in float64: outputs (tokens, output width), and the smallest |logit| on each token's way."""
+    """The definition, in float64: outputs (tokens, output width), and how near each token comes to a threshold."""
     depth, trees = attributes["depth"], attributes["trees"]
     nodes = 2 ** (depth + 1) - 1
     logits = x.double() @ module.linear_in.weight.double().T
     if module.linear_in.bias is not None:
         logits = logits + module.linear_in.bias.double()
+    thresholds = getattr(module, "thresholds", None)
+    limits = logits if thresholds is None else logits - thresholds.double()
     output = torch.zeros(len(x), module.linear_out.weight.shape[0], dtype=torch.float64)
     smallest = torch.full((len(x),), float("inf"), dtype=torch.float64)
     rows = module.linear_out.weight.double().T
@@ -97,83 +121,134 @@ def path_sum(module: nn.Module, x: torch.Tensor, attributes: Mapping[str, Any]) 
         for level in range(depth + 1):
             logit = logits[torch.arange(len(x)), tree * nodes + node]
             output += activate(logit, attributes["activation"])[:, None] * rows[tree * nodes + node]
+            limit = limits[torch.arange(len(x)), tree * nodes + node]
             if level < depth:
-                smallest = torch.minimum(smallest, logit.abs())
-            node = 2 * node + 1 + (logit > 0).long()
+                smallest = torch.minimum(smallest, limit.abs())
+            node = 2 * node + 1 + (limit >= 0 if attributes["routing"] == ">=" else limit > 0).long()
     return output, smallest
+
+
+def stored_by(module: nn.Module) -> dict[str, Any]:
+    """What fff.torch.quantize() told the kernels to store."""
+    told = type(module).__module__.startswith("fff.torch") and module.store is not None
+    return {"store": module.store, "exact_routes": module.exact_routes} if told else {}
 
 
 @torch.no_grad()
 def check_definition(module: nn.Module, name: str, attributes: Mapping[str, Any]) -> None:
-    """Runs 64 random tokens through the module: ExportError if it computes something else than a path sum. Tokens that
-    pass within 1e-5 of a logit of 0 may have gone another way, and are left out."""
-    generator = torch.Generator().manual_seed(1)
-    x = torch.randn(64, module.linear_in.weight.shape[1], generator=generator)
-    expected, smallest = path_sum(module, x, attributes)
-    found = module(x)
+    """Runs 64 random tokens through the module: ExportError if it computes something else. Tokens that pass within 1e-5
+    of a threshold may have gone another way, and are left out."""
+    leaves, generator = "b2s" in attributes, torch.Generator().manual_seed(1)
+    x = torch.randn(64, (module.node_weights if leaves else module.linear_in.weight).shape[1], generator=generator)
+    expected, smallest = export_leaves.leaf_sum(module, x, attributes, activate) if leaves else path_sum(module, x, attributes)
+    found = module.dense(x) if stored_by(module) else module(x)  # quantised, it is that but for rounding
     clear = smallest > 1e-5
     if found.shape != expected.shape:
         raise ExportError(f"{name}: gives shape {tuple(found.shape)} for {tuple(x.shape)}, not {tuple(expected.shape)}")
     scale = expected.abs().max().clamp(min=1e-30)
     error = float(((found.double() - expected)[clear].abs().max() / scale) if clear.any() else 0)
     if not error < 1e-4:
+        what = "leaves" if leaves else "a path sum"
         raise ExportError(f"{name} has an FFF layer's attributes but does not compute one: off by {error:.1e} of the "
-                          f"largest output (a path sum, right if logit > 0, {attributes['activation']})")
+                          f"largest output ({what}, right if logit {attributes['routing']} 0, {attributes['activation']})")
+
+
+def settle_b2s(module: nn.Module, name: str, attributes: dict[str, Any]) -> dict[str, Any]:
+    """Tries whether a leaf layer's evaluation adds b2s, which that of the package does not, where it does not tell."""
+    if attributes["b2s"] is None:
+        try:
+            check_definition(module, name, {**attributes, "b2s": False})
+            return {**attributes, "b2s": False}
+        except ExportError:
+            attributes = {**attributes, "b2s": True}
+    check_definition(module, name, attributes)
+    return attributes
 
 
 def find_layers(model: nn.Module, activations: Mapping[Any, str] = {}) -> dict[str, tuple[nn.Module, dict[str, Any]]]:
-    """All FFF layers of a model, by name, with PathFFF's attributes; each is checked."""
+    """All FFF layers of a model, by name, with their nodes' attributes; each is checked. `b2s` among these is of leaf
+    layers alone."""
     found = {}
     for name, module in model.named_modules():
         if all(hasattr(module, wanted) for wanted in ("linear_in", "linear_out", "depth", "parallel_size")):
             attributes = describe(module, name or "the model", activations)
             check_definition(module, name or "the model", attributes)
             found[name] = module, attributes
+        elif export_leaves.is_leaf_layer(module):
+            attributes = describe_leaves(module, name or "the model", activations)
+            found[name] = module, settle_b2s(module, name or "the model", attributes)
     return found
 
 
+def nodes_of(module: nn.Module, attributes: Mapping[str, Any]) -> list[export_leaves.Node]:
+    """The nodes whose sum a layer is."""
+    if "b2s" in attributes:
+        return export_leaves.nodes_of(module, attributes)
+    first = module.linear_in
+    return [("PathFFF", attributes, [first.weight, module.linear_out.weight, first.bias, getattr(module, "thresholds", None)])]
+
+
 class _Node(torch.autograd.Function):
-    """Traced as one node fff:PathFFF. What it returns meanwhile has the right shape and type, and is 0."""
+    """Traced as one node. What it returns meanwhile has the right shape and type, and is 0."""
 
     @staticmethod
-    def forward(_context, x, _weight_in, weight_out, _bias, _attributes):
-        return x.new_zeros(x.shape[:-1] + weight_out.shape[:1])
+    def forward(_context, x, _op, _attributes, width, *_weights):
+        return x.new_zeros(x.shape[:-1] + (width,))
 
     @staticmethod
-    def symbolic(g, x, weight_in, weight_out, bias, attributes):
-        inputs = [x, weight_in, weight_out] + ([] if bias is None else [bias])
-        options = {"depth_i": attributes["depth"], "trees_i": attributes["trees"],
-                   "activation_s": attributes["activation"], "routing_s": attributes["routing"]}
+    def symbolic(g, x, op, attributes, width, *weights):
+        from torch.onnx import symbolic_helper  # of PyTorch 1.12 and later
+
+        weights = list(weights)
+        while weights[-1] is None:  # those before others get the name ""
+            del weights[-1]
+        inputs = [symbolic_helper._optional_input_placeholder_tensor(g) if weight is None else weight for weight in weights]
+        options: dict[str, Any] = {"activation_s": attributes["activation"], "routing_s": attributes["routing"]}
+        options.update({f"{name}_i": attributes[name] for name in ("depth", "trees") if name in attributes})
         if attributes.get("store") is not None:
             options["store_s"] = attributes["store"]
         if attributes.get("exact_routes"):
             options["exact_routes_i"] = 1
-        output = g.op("fff::PathFFF", *inputs, **options)
+        output = g.op(f"fff::{op}", x, *inputs, **options)
         sizes = x.type().sizes() if hasattr(x.type(), "sizes") else None
         if sizes:
-            output.setType(x.type().with_sizes(list(sizes[:-1]) + [weight_out.type().sizes()[0]]))
+            output.setType(x.type().with_sizes(list(sizes[:-1]) + [width]))
         return output
 
 
+def _forests(model: nn.Module) -> dict[str, nn.Module]:
+    """fff.torch's modules of several parts, which else would not call their parts."""
+    return {name: module for name, module in model.named_modules()
+            if type(module).__module__.startswith("fff.torch") and type(module).__name__ == "Forest"}
+
+
 @contextlib.contextmanager
-def _replaced(layers: Mapping[str, tuple[nn.Module, dict[str, Any]]], calls: dict[str, int]) -> Iterator[None]:
-    """Within it, each layer is one node; `calls` counts how often each ran."""
+def _replaced(model: nn.Module, layers: Mapping[str, tuple[nn.Module, dict[str, Any]]],
+              calls: dict[str, int]) -> Iterator[None]:
+    """Within it, each layer is the sum of its nodes; `calls` counts how many these were."""
     def replace(name: str, module: nn.Module, attributes: dict[str, Any]) -> None:
+        nodes = nodes_of(module, attributes)
+        width = module.w2s.shape[2] if "b2s" in attributes else module.linear_out.weight.shape[0]
+
         def forward(x):
-            calls[name] += 1
-            return _Node.apply(x, module.linear_in.weight, module.linear_out.weight, module.linear_in.bias,
-                               attributes)
+            calls[name] += len(nodes)
+            first, *others = (_Node.apply(x, op, options, width, *weights) for op, options, weights in nodes)
+            return sum(others, first)
 
         module.forward = forward
 
-    had = {name: "forward" in vars(module) for name, (module, _) in layers.items()}
-    originals = {name: module.forward for name, (module, _) in layers.items()}
+    forests = _forests(model)
+    changed = {**{name: module for name, (module, _) in layers.items()}, **forests}
+    had = {name: "forward" in vars(module) for name, module in changed.items()}
+    originals = {name: module.forward for name, module in changed.items()}
     try:
         for name, (module, attributes) in layers.items():
             replace(name, module, attributes)
+        for module in forests.values():
+            module.forward = module._without_kernels
         yield
     finally:
-        for name, (module, _) in layers.items():
+        for name, module in changed.items():
             if had[name]:
                 module.forward = originals[name]
             elif "forward" in vars(module):
@@ -187,22 +262,25 @@ def export(model: nn.Module, example: Sequence[Any], path: str, *, input_names: 
     """Writes `model` to `path`; returns the names of its FFF layers.
 
     example       the model's arguments, traced once
-    activations   PathFFF's names of your own activation modules: {MyReLU2: "relu2"}
-    store         how the runtime is to store the weights, which the file has as they are: bf16, or bf16+i8
+    activations   the operators' names of your own activation modules: {MyReLU2: "relu2"}
+    store         how the runtime is to store the weights, which the file has as they are: bf16, or bf16+i8; by default
+                  what fff.torch.quantize() was told, if it was
     exact_routes  route by the weights as they are
     Other arguments are torch.onnx.export()'s. The model stays as it was. ExportError if a layer does not fit, or
     if the model does not call one of them as a module; ONNX's own checker has the last word.
     """
     if store is not None and not re.fullmatch(r"(f32|bf16|f16|i8)(\+(f32|bf16|f16|i8))?", store):
         raise ExportError(f"store {store!r} is none of f32, bf16, f16, i8, nor two of them with a + between")
-    layers = {name: (module, {**attributes, "store": store, "exact_routes": exact_routes})
+    chosen = {} if store is None and not exact_routes else {"store": store, "exact_routes": exact_routes}
+    layers = {name: (module, {**attributes, **stored_by(module), **chosen})
               for name, (module, attributes) in find_layers(model, activations).items()}
     calls = dict.fromkeys(layers, 0)
     options: dict[str, Any] = {"dynamo": False} if "dynamo" in inspect.signature(torch.onnx.export).parameters else {}
     if layers:
         options["custom_opsets"] = {"fff": 1}
-    with _replaced(layers, calls), torch.no_grad(), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "The shape inference of fff::PathFFF type is missing")  # it is in the library
+    with _replaced(model, layers, calls), torch.no_grad(), warnings.catch_warnings():
+        # It is in the library; and absent inputs have none.
+        warnings.filterwarnings("ignore", "The shape inference of (fff::....FFF|prim::Constant) type is missing")
         warnings.filterwarnings("ignore", ".*_graph_op. is deprecated")  # 1.13's word on g.op(), which remained
         torch.onnx.export(model, tuple(example), path, input_names=list(input_names), output_names=output_names,
                           dynamic_axes=dynamic_axes, opset_version=OPSET, **options)
@@ -212,7 +290,7 @@ def export(model: nn.Module, example: Sequence[Any], path: str, *, input_names: 
     onnx.checker.check_model(path)
     nodes = sum(node.domain == "fff" for node in onnx.load(path, load_external_data=False).graph.node)
     if nodes != sum(calls.values()):
-        raise ExportError(f"{nodes} nodes fff:PathFFF where layers ran {sum(calls.values())} times")
+        raise ExportError(f"{nodes} nodes of FFF layers where {sum(calls.values())} were traced")
     return list(layers)
 
 

@@ -1,6 +1,7 @@
 /* The parts of the custom-operator library: path_fff_op.c tells ONNX Runtime what the operators look like,
- * path_fff_attributes.c and path_fff_kernel.c make a node, path_fff_compute.c runs it. There are two operators, PathFFF
- * and LeafFFF; what tells them apart is an operator_kind, in path_fff_weights.c and leaf_fff.c.
+ * path_fff_attributes.c and path_fff_kernel.c make a node, path_fff_inputs.c reads its weights, path_fff_compute.c runs
+ * it. There are two operators, PathFFF and LeafFFF; what tells them apart is an operator_kind, in path_fff_weights.c
+ * and leaf_fff.c.
  *
  * Weights that are constants of the model are packed once, when the session is made. Weights that are not (inputs of
  * the model, or computed in it) are packed again at every run, since nothing tells when they changed.
@@ -16,8 +17,8 @@
 #define OP_DOMAIN "fff"
 
 /* The first input of either operator, (..., input width). The weights follow. Each input is float32, float16 or
- * bfloat16; the output has X's type. */
-enum { INPUT_X, FIRST_WEIGHT, MAX_INPUTS = 7 };
+ * bfloat16, and weights with scales may be int8; the output has X's type. */
+enum { INPUT_X, FIRST_WEIGHT, MAX_INPUTS = 12 };
 
 /* Leaves the calling function with the status of a call that failed. */
 #define TRY(call)                                                                                                      \
@@ -29,20 +30,41 @@ enum { INPUT_X, FIRST_WEIGHT, MAX_INPUTS = 7 };
 
 enum { MAX_RANK = 32, MAX_NAME = 128 };
 
+/* A view of a tensor of ONNX Runtime's. */
+typedef struct tensor {
+    const void *data; /* NULL of an absent optional input */
+    fff_weight_type type;
+    size_t rank, count; /* dimensions, elements */
+    int64_t dims[MAX_RANK];
+} tensor;
+
+/* A node's inputs but X. */
+typedef struct given_inputs {
+    tensor tensors[MAX_INPUTS];
+    const float *floats[MAX_INPUTS]; /* of those that are read AS_FLOATS; NULL of an absent one */
+    float *owned[MAX_INPUTS];        /* what has been widened for that */
+} given_inputs;
+
 struct path_fff_kernel;
 
-/* Checks and packs the weights, values[i] being NULL for an absent optional input. The caller destroys the layer. */
-typedef OrtStatus *make_layer(const struct path_fff_kernel *kernel, const OrtValue *const *values, fff_layer **layer,
+/* Checks and packs the weights. The caller destroys the layer. */
+typedef OrtStatus *make_layer(const struct path_fff_kernel *kernel, const given_inputs *given, fff_layer **layer,
                               size_t *input_width, size_t *output_width);
+
+/* An input: whether it may be absent, and how it is read. */
+enum { AS_GIVEN, AS_GIVEN_OR_INT8, AS_FLOATS };
+typedef struct input_kind {
+    const char *name;
+    int optional, read;
+} input_kind;
 
 /* One of the operators. */
 typedef struct operator_kind {
     const char *name;
     size_t input_count;
-    int optional[MAX_INPUTS];
+    input_kind inputs[MAX_INPUTS];
     /* The weight that tells the output width, for shape inference: which input, of how many dimensions, and which. */
     size_t width_input, width_rank, width_dimension;
-    int64_t most_trees;
     fff_activation activation; /* where the attribute is absent, and so the routing */
     fff_routing routing;
     make_layer *make;
@@ -74,14 +96,6 @@ typedef struct path_fff_kernel {
     char node[MAX_NAME];
 } path_fff_kernel;
 
-/* A view of a tensor of ONNX Runtime's. */
-typedef struct tensor {
-    const void *data;
-    fff_weight_type type;
-    size_t rank, count; /* dimensions, elements */
-    int64_t dims[MAX_RANK];
-} tensor;
-
 /* A status whose text names the node. */
 __attribute__((format(printf, 3, 4))) OrtStatus *path_fff_fail(const path_fff_kernel *kernel, OrtErrorCode code,
                                                                const char *format, ...);
@@ -94,13 +108,29 @@ OrtStatus *path_fff_read_attributes(path_fff_kernel *kernel, const OrtKernelInfo
  * MAX_RANK dimensions. */
 OrtStatus *path_fff_read_tensor(const path_fff_kernel *kernel, const OrtValue *value, const char *what, tensor *out);
 
-/* What the attributes say of a layer; the weights are to be added. */
-fff_layer_desc path_fff_describe(const path_fff_kernel *kernel);
+/* Reads, checks and packs the weights, values[i] being NULL for an absent optional input. */
+OrtStatus *path_fff_make(const path_fff_kernel *kernel, const OrtValue *const *values, fff_layer **layer,
+                         size_t *input_width, size_t *output_width);
 
-/* Biases as libfff takes them, NULL for a tensor without data; in memory of their own if they are of 16 bits: *owned,
- * to free(), else NULL. */
-OrtStatus *path_fff_read_biases(const path_fff_kernel *kernel, const char *what, const tensor *bias,
-                                const float **biases, float **owned);
+/* ---- What both operators say and check of a layer --------------------------------------------- */
+
+/* What the attributes and the inputs `thresholds` and `factor` say of a layer; the weights are to be added. */
+fff_layer_desc path_fff_describe(const path_fff_kernel *kernel, const given_inputs *given, size_t thresholds,
+                                 size_t factor);
+
+/* Refuses an input that is there, but not of that rank. */
+OrtStatus *path_fff_check_rank(const path_fff_kernel *kernel, const given_inputs *given, size_t input, size_t rank);
+
+/* Refuses an input that is there, but has another number in that dimension than there are nodes, say. */
+OrtStatus *path_fff_check_number(const path_fff_kernel *kernel, const given_inputs *given, size_t input,
+                                 size_t dimension, size_t number, const char *of);
+
+/* Refuses a factor that is not one number. */
+OrtStatus *path_fff_check_factor(const path_fff_kernel *kernel, const given_inputs *given, size_t factor);
+
+/* Refuses scales without int8 weights, and int8 weights without scales. */
+OrtStatus *path_fff_check_scales(const path_fff_kernel *kernel, const given_inputs *given, size_t weight,
+                                 size_t scales);
 
 /* OrtCustomOp's callbacks for a node's life. A kernel may compute on any number of threads at once. */
 OrtStatus *path_fff_create(const OrtCustomOp *op, const OrtApi *api, const OrtKernelInfo *info, void **kernel);

@@ -138,7 +138,7 @@ OrtStatus *path_fff_read_attributes(path_fff_kernel *kernel, const OrtKernelInfo
     const operator_kind *kind = kernel->kind;
     size_t activation = 0, routing = 0, exact_routes = 0;
     TRY(read_integer(kernel, info, "depth", 0, FFF_MAX_DEPTH, -1, &kernel->depth));
-    TRY(read_integer(kernel, info, "trees", 1, kind->most_trees, 1, &kernel->trees));
+    TRY(read_integer(kernel, info, "trees", 1, UINT32_MAX, 1, &kernel->trees));
     TRY(read_choice(kernel, info, "activation", activations, FFF_ACTIVATION_COUNT, kind->activation, &activation));
     TRY(read_choice(kernel, info, "routing", routings, 2, kind->routing, &routing));
     TRY(read_store(kernel, info));
@@ -147,17 +147,4 @@ OrtStatus *path_fff_read_attributes(path_fff_kernel *kernel, const OrtKernelInfo
     kernel->activation = (fff_activation)activation;
     kernel->routing = (fff_routing)routing;
     return NULL;
-}
-
-fff_layer_desc path_fff_describe(const path_fff_kernel *kernel) {
-    return (fff_layer_desc){
-        .struct_size = sizeof(fff_layer_desc),
-        .depth = kernel->depth,
-        .trees = kernel->trees,
-        .activation = kernel->activation,
-        .routing = kernel->routing,
-        .store_input = kernel->store_input,
-        .store_output = kernel->store_output,
-        .routes = kernel->routes,
-    };
 }

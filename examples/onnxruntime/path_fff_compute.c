@@ -88,7 +88,7 @@ OrtStatus *path_fff_compute(void *memory, OrtKernelContext *context) {
             TRY(api->KernelContext_GetInput(context, i, &values[i]));
     fff_layer *layer = NULL;
     size_t input_width = 0, output_width = 0;
-    TRY(kernel->kind->make(kernel, values, &layer, &input_width, &output_width));
+    TRY(path_fff_make(kernel, values, &layer, &input_width, &output_width));
     OrtStatus *status = forward(kernel, context, layer, input_width, output_width, values[INPUT_X]);
     fff_layer_destroy(layer);
     return status;

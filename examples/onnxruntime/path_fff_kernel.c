@@ -3,84 +3,8 @@
 #include "path_fff.h"
 
 #include <sched.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* ONNX Runtime's type as libfff's; 0 for those that the operators do not take. */
-static int find_type(ONNXTensorElementDataType type, fff_weight_type *found) {
-    switch (type) {
-    case ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT: *found = FFF_WEIGHT_F32; return 1;
-    case ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16: *found = FFF_WEIGHT_F16; return 1;
-    case ONNX_TENSOR_ELEMENT_DATA_TYPE_BFLOAT16: *found = FFF_WEIGHT_BF16; return 1;
-    default: return 0;
-    }
-}
-
-OrtStatus *path_fff_read_tensor(const path_fff_kernel *kernel, const OrtValue *value, const char *what, tensor *out) {
-    const OrtApi *api = kernel->api;
-    if (value == NULL)
-        return path_fff_fail(kernel, ORT_INVALID_ARGUMENT, "%s is missing", what);
-    OrtTensorTypeAndShapeInfo *shape = NULL;
-    TRY(api->GetTensorTypeAndShape(value, &shape));
-    ONNXTensorElementDataType type = ONNX_TENSOR_ELEMENT_DATA_TYPE_UNDEFINED;
-    OrtStatus *status = api->GetTensorElementType(shape, &type);
-    if (status == NULL)
-        status = api->GetTensorShapeElementCount(shape, &out->count);
-    if (status == NULL)
-        status = api->GetDimensionsCount(shape, &out->rank);
-    if (status == NULL && !find_type(type, &out->type))
-        status = path_fff_fail(kernel, ORT_INVALID_ARGUMENT, "%s is not float32, float16 or bfloat16", what);
-    if (status == NULL && (out->rank == 0 || out->rank > MAX_RANK))
-        status = path_fff_fail(kernel, ORT_INVALID_ARGUMENT, "%s has %zu dimensions, not 1 to %d", what, out->rank,
-                               MAX_RANK);
-    if (status == NULL)
-        status = api->GetDimensions(shape, out->dims, out->rank);
-    api->ReleaseTensorTypeAndShapeInfo(shape);
-    TRY(status);
-    void *data = NULL;
-    TRY(api->GetTensorMutableData((OrtValue *)value, &data)); /* read only; the API has no other way */
-    out->data = data;
-    return NULL;
-}
-
-/* ---- Weights --------------------------------------------------------------------------------- */
-
-/* A 16-bit number as float32, which is exact. */
-static float widen(uint16_t bits, fff_weight_type type) {
-    uint32_t wide = (uint32_t)bits << 16; /* bfloat16 is the upper half */
-    float value;
-    if (type == FFF_WEIGHT_F16) {
-        uint32_t exponent = bits >> 10 & 31, fraction = bits & 1023, sign = (uint32_t)bits >> 15 << 31;
-        if (exponent == 31) { /* infinity or NaN */
-            wide = sign | UINT32_C(0x7f800000) | fraction << 13;
-        } else { /* an integer below 2048, times a power of 2 */
-            uint32_t power = ((exponent > 0 ? exponent : 1) + 102) << 23;
-            memcpy(&value, &power, sizeof value);
-            value *= (float)(exponent > 0 ? fraction + 1024 : fraction);
-            memcpy(&wide, &value, sizeof wide);
-            wide |= sign;
-        }
-    }
-    memcpy(&value, &wide, sizeof value);
-    return value;
-}
-
-OrtStatus *path_fff_read_biases(const path_fff_kernel *kernel, const char *what, const tensor *bias,
-                                const float **biases, float **owned) {
-    *biases = bias->data;
-    *owned = NULL;
-    if (bias->data == NULL || bias->type == FFF_WEIGHT_F32)
-        return NULL;
-    const uint16_t *given = bias->data;
-    float *made = malloc(bias->count * sizeof *made);
-    if (made == NULL)
-        return path_fff_fail_status(kernel, what, FFF_ERROR_OUT_OF_MEMORY);
-    for (size_t i = 0; i < bias->count; i++)
-        made[i] = widen(given[i], bias->type);
-    *biases = *owned = made;
-    return NULL;
-}
 
 /* Packs the weights now if all are constants of the model. */
 static OrtStatus *pack_constants(path_fff_kernel *kernel, const OrtKernelInfo *info) {
@@ -94,7 +18,7 @@ static OrtStatus *pack_constants(path_fff_kernel *kernel, const OrtKernelInfo *i
         if (!constant || values[i] == NULL)
             return NULL;
     }
-    return kernel->kind->make(kernel, values, &kernel->layer, &kernel->input_width, &kernel->output_width);
+    return path_fff_make(kernel, values, &kernel->layer, &kernel->input_width, &kernel->output_width);
 }
 
 /* ---- Life ------------------------------------------------------------------------------------ */

@@ -712,8 +712,12 @@ class Modules(unittest.TestCase):
                 torch.ops.fff.forest(x, *lists)
         with self.assertRaises((ValueError, RuntimeError)):
             torch.ops.fff.forest(x, weights, plan, torch.zeros(8))
+        with self.assertRaisesRegex(NotImplementedError, "call eval"):
+            torch.jit.script(leaf().train())
+        wrapped = leaf()
+        wrapped.w1s = None
         with self.assertRaisesRegex(NotImplementedError, "torch.jit.trace"):
-            torch.jit.script(module)
+            torch.jit.script(wrapped)
 
 
 class Traced(unittest.TestCase):

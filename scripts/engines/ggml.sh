@@ -103,11 +103,11 @@ include_from_cc() {
 }
 
 check "the header compiles as C++" include_from_cc
-for name in test_fff_ggml test_inputs test_types test_leaves bench_fff_ggml; do
+for name in test_fff_ggml test_inputs test_types test_leaves test_forest bench_fff_ggml; do
     rm -f "$cache/$name"
     check "$name compiles without warnings" compile "$name" "$plain" "$build"
 done
-for name in test_fff_ggml test_inputs test_types test_leaves; do
+for name in test_fff_ggml test_inputs test_types test_leaves test_forest; do
     rm -f "$cache/$name.tsan"
     check "$name compiles with the thread sanitizer" compile "$name.tsan" "$tsan" "$cache/fff-tsan" -fsanitize=thread
 done
@@ -116,11 +116,13 @@ program test_fff_ggml "$cache/test_fff_ggml"
 program test_inputs "$cache/test_inputs"
 program test_types "$cache/test_types"
 program test_leaves "$cache/test_leaves"
+program test_forest "$cache/test_forest"
 export FFF_TEST_SHORT=1 TSAN_OPTIONS=halt_on_error=1
 check "graphs and threads: no race" "$cache/test_fff_ggml.tsan"
 check "inputs and bad use: no race" "$cache/test_inputs.tsan"
 check "other types: no race" "$cache/test_types.tsan"
 check "leaf layers: no race" "$cache/test_leaves.tsan"
+check "layers of several parts: no race" "$cache/test_forest.tsan"
 # On one thread: two that have to share a core, which may be all there is, wait for each other for 8 ms a call.
 program bench_fff_ggml "$cache/bench_fff_ggml" 1 "${FFF_BENCH_ROUNDS:-3}"
 

@@ -17,13 +17,17 @@ LIBRARY = os.environ["FFF_ORT_LIBRARY"]
 SEED = int(os.environ.get("FFF_TEST_SEED", "1"))
 BFLOAT16 = np.dtype([("bfloat16", np.uint16)])  # as fff.Layer knows it
 TYPES = {np.dtype(np.float32): TensorProto.FLOAT, np.dtype(np.float64): TensorProto.DOUBLE,
-         np.dtype(np.float16): TensorProto.FLOAT16, BFLOAT16: TensorProto.BFLOAT16}
+         np.dtype(np.float16): TensorProto.FLOAT16, np.dtype(np.int8): TensorProto.INT8, BFLOAT16: TensorProto.BFLOAT16}
 
 
 class Weights(NamedTuple):
     input_weight: np.ndarray  # rows x input width
     output_weight: np.ndarray  # output width x rows
     bias: Optional[np.ndarray]
+    thresholds: Optional[np.ndarray] = None  # rows
+    factor: Optional[np.ndarray] = None  # 1
+    input_scales: Optional[np.ndarray] = None  # rows, of int8 weights
+    output_scales: Optional[np.ndarray] = None
 
 
 def make_weights(random: np.random.Generator, depth: int, trees: int, width: int, out: int,
@@ -49,10 +53,17 @@ class LeafWeights(NamedTuple):
     b1s: Optional[np.ndarray]  # leaves x leaf width
     w2s: np.ndarray  # leaves x leaf width x output width
     b2s: Optional[np.ndarray]  # leaves x output width
+    thresholds: Optional[np.ndarray] = None  # nodes
+    factor: Optional[np.ndarray] = None  # 1
+    node_scales: Optional[np.ndarray] = None  # nodes, of int8 weights
+    leaf_scales: Optional[np.ndarray] = None  # leaves x leaf width
+    output_scales: Optional[np.ndarray] = None
 
 
-def make_leaf_weights(random: np.random.Generator, depth: int, width: int, leaf_width: int, out: int) -> LeafWeights:
-    nodes, leaves = 2 ** depth - 1, 2 ** depth
+def make_leaf_weights(random: np.random.Generator, depth: int, width: int, leaf_width: int, out: int,
+                      trees: int = 1) -> LeafWeights:
+    """Of several trees, one after the other."""
+    nodes, leaves = trees * (2 ** depth - 1), trees * 2 ** depth
 
     def normal(*shape: int) -> np.ndarray:
         return random.standard_normal(shape, np.float32)
@@ -64,17 +75,22 @@ def make_leaf_weights(random: np.random.Generator, depth: int, width: int, leaf_
 
 def path_fff_model(weights: Weights, **options: Any) -> bytes:
     """A model of one node, y = PathFFF(x, ...), with the options of node_model()."""
-    named = {name: value for name, value in weights._asdict().items() if value is not None}
-    return node_model("PathFFF", named, ["x", *named], weights.input_weight.shape[-1], weights.output_weight.shape[0],
+    return node_model("PathFFF", *names_of(weights), weights.input_weight.shape[-1], weights.output_weight.shape[0],
                       **options)
 
 
 def leaf_fff_model(weights: LeafWeights, **options: Any) -> bytes:
-    """Likewise, y = LeafFFF(x, ...). Absent inputs are named "", but for b2s, the last, which is left out."""
+    """Likewise, y = LeafFFF(x, ...)."""
+    return node_model("LeafFFF", *names_of(weights), weights.w1s.shape[1], weights.w2s.shape[-1], **options)
+
+
+def names_of(weights: Any) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Arrays by name, and a node's inputs: absent ones are named "", but for the last, which are left out."""
     named = {name: value for name, value in weights._asdict().items() if value is not None}
     names = ["x", *(name if name in named else "" for name in weights._fields)]
-    return node_model("LeafFFF", named, names if names[-1] else names[:-1], weights.w1s.shape[1],
-                      weights.w2s.shape[-1], **options)
+    while not names[-1]:
+        del names[-1]
+    return named, names
 
 
 def node_model(op: str, named: dict[str, np.ndarray], names: Sequence[str], width: int, out_width: int, *,

@@ -8,6 +8,7 @@ Where a logit is within that bound of zero, float32 cannot decide which way a to
 
 from __future__ import annotations
 
+import os
 import pathlib
 import re
 import sys
@@ -19,11 +20,13 @@ import fff
 import numpy as np
 import onnx
 import torch
-from models import SEED, same_bits, session
+from models import SEED, LeafWeights, same_bits, session
 from torch import nn
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(ROOT / "examples" / "onnxruntime"))
+os.environ.setdefault("FFF_TORCH_NATIVE", "0")  # its results are the same
+import fff.torch  # noqa: E402
 from export import ExportError, export, find_layers  # noqa: E402
 from fastbert import FastBert, PathFFF, read_safetensors  # noqa: E402
 
@@ -228,6 +231,139 @@ class Exported(unittest.TestCase):
         self.assertEqual(export(model, (ids,), self.path, input_names=["ids"]), ["blocks.0.ffn"])
         self.assertFalse(any("forward" in vars(module) for module in model.modules()))
         self.assertTrue(torch.equal(model(ids), before))
+
+
+class TheirLeaves(nn.Module):
+    """The package fastfeedforward's module as far as evaluation goes: it forgets b2s, unless told otherwise."""
+
+    def __init__(self, width: int, hidden: int, out: int, depth: int, add_b2s: bool = False):
+        super().__init__()
+        self.depth = nn.Parameter(torch.tensor(depth), requires_grad=False)
+        leaves, nodes = 2 ** depth, 2 ** depth - 1
+        self.node_weights, self.node_biases = nn.Parameter(torch.randn(nodes, width)), nn.Parameter(torch.randn(nodes, 1))
+        self.w1s, self.b1s = nn.Parameter(torch.randn(leaves, width, hidden)), nn.Parameter(torch.randn(leaves, hidden))
+        self.w2s, self.b2s = nn.Parameter(torch.randn(leaves, hidden, out)), nn.Parameter(torch.randn(leaves, out))
+        self.activation, self.add_b2s = nn.ReLU(), add_b2s
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        node = torch.zeros(len(x), dtype=torch.long)
+        for _ in range(int(self.depth)):
+            score = (x * self.node_weights[node]).sum(1) + self.node_biases[node, 0]
+            node = 2 * node + 1 + (score >= 0).long()
+        leaf = node - (2 ** int(self.depth) - 1)
+        hidden = self.activation((x[:, None] @ self.w1s[leaf])[:, 0] + self.b1s[leaf])
+        y = (hidden[:, None] @ self.w2s[leaf])[:, 0]
+        return y + self.b2s[leaf] if self.add_b2s else y
+
+
+class Leaves(unittest.TestCase):
+    """Leaf layers. fff.torch's modules compute by the same kernels, so that a single node has their bits."""
+
+    def setUp(self):
+        torch.manual_seed(SEED)
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.path, self.x = str(pathlib.Path(folder.name) / "model.onnx"), torch.randn(70, 24)
+
+    def exported(self, model: nn.Module, **options: Any) -> tuple[np.ndarray, np.ndarray, list[str]]:
+        """What ONNX Runtime and PyTorch give, and the model's operators."""
+        export(model.eval(), (self.x[:2],), self.path, input_names=["x"], dynamic_axes={"x": {0: "batch"}}, **options)
+        operators = [node.op_type for node in onnx.load(self.path).graph.node if node.op_type != "Constant"]
+        with torch.no_grad():
+            return session(self.path, 2).run(None, {"x": self.x.numpy()})[0], model(self.x).numpy(), operators
+
+    def test_leaves(self):
+        for depth, options in ((4, {}), (3, {"eval_b2s": False, "activation": nn.GELU}), (0, {"routing": ">"})):
+            for thresholds in (False, True):
+                module = fff.torch.LeafFFF(24, 5, 16, depth, **options)
+                if thresholds:
+                    module.thresholds = torch.randn(module.n_nodes) / 4
+                found, expected, operators = self.exported(module)
+                with self.subTest(depth=depth, thresholds=thresholds, **options):
+                    self.assertTrue(same_bits(found, expected))
+                    self.assertEqual(operators, ["LeafFFF"])
+
+    def test_path_sums_with_thresholds(self):
+        for routing in (">", ">="):
+            module = fff.torch.FFF(24, 16, depth=4, parallel_size=2, routing=routing, thresholds=torch.randn(62) / 4)
+            found, expected, operators = self.exported(module)
+            self.assertTrue(same_bits(found, expected))
+            self.assertEqual(operators, ["PathFFF"])
+            module.thresholds = None
+            self.assertFalse(same_bits(found, module(self.x).detach().numpy()))
+
+    def test_the_authors_module(self):
+        """Whether it adds b2s is found out."""
+        for add_b2s in (False, True):
+            found, expected, _ = self.exported(TheirLeaves(24, 6, 16, 4, add_b2s))
+            self.assertLess(np.abs(found - expected).max(), 2e-6 * np.abs(expected).max())
+
+    def test_master_leaf(self):
+        """Two nodes and a sum, which rounds otherwise than one layer does."""
+        for depth, options in ((3, {}), (0, {}), (4, {"eval_b2s": False, "activation": nn.SiLU, "master_width": 3})):
+            module = fff.torch.MasterLeafFFF(24, 5, 16, depth, **options)
+            found, expected, operators = self.exported(module)
+            self.assertEqual(operators, ["LeafFFF", "LeafFFF", "Add"])
+            self.assertLess(np.abs(found - expected).max(), 1e-6 * np.abs(expected).max())
+
+    def test_factors_are_constants(self):
+        """So that weights are packed when the session is made."""
+        module = fff.torch.MasterLeafFFF(24, 5, 16, 3).eval()
+        export(module, (self.x[:2],), self.path, input_names=["x"])
+        model = onnx.load(self.path)
+        made = {output for node in model.graph.node for output in node.output if node.op_type != "Constant"}
+        for node in (node for node in model.graph.node if node.op_type == "LeafFFF"):
+            self.assertFalse(made & set(node.input))
+        session(self.path)
+        for constant in (node for node in model.graph.node if node.op_type == "Constant"):
+            value = onnx.numpy_helper.to_array(constant.attribute[0].t)
+            if value.shape == (1,):
+                constant.attribute[0].t.CopyFrom(onnx.numpy_helper.from_array(np.float32([np.inf])))
+        with self.assertRaisesRegex(Exception, "factor"):
+            session(model.SerializeToString())
+
+    def test_forest(self):
+        """Of a path sum, leaves, and leaves with a master leaf."""
+        parts = [fff.torch.FFF(24, 16, depth=3, parallel_size=2), fff.torch.LeafFFF(24, 5, 16, 2),
+                 fff.torch.MasterLeafFFF(24, 5, 16, 1)]
+        forest = fff.torch.Forest(parts, output_bias=True)
+        nn.init.normal_(forest.output_bias)
+        found, expected, operators = self.exported(nn.Sequential(forest))
+        self.assertEqual(sorted(operators), ["Add"] * 4 + ["LeafFFF"] * 3 + ["PathFFF"])
+        self.assertLess(np.abs(found - expected).max(), 1e-6 * np.abs(expected).max())
+        self.assertFalse(any("forward" in vars(module) for module in forest.modules()))
+
+    def test_stored_types(self):
+        module = fff.torch.LeafFFF(24, 5, 16, 4)
+        found, plain, _ = self.exported(module, store="bf16+i8", exact_routes=True)
+        weights = [getattr(module, name).detach().numpy() for name in LeafWeights._fields[:6]]
+        layer = fff.LeafLayer(*weights, store="bf16+i8", exact_routes=True)
+        self.assertTrue(same_bits(found, layer(self.x.numpy())))
+        self.assertFalse(same_bits(found, plain))
+        found, expected, _ = self.exported(fff.torch.quantize(module, "bf16+i8", exact_routes=True))
+        self.assertTrue(same_bits(found, expected))
+
+    def test_refused(self):
+        def refuses(pattern: str, module: nn.Module, train: bool = False) -> None:
+            with self.subTest(pattern=pattern), self.assertRaisesRegex(ExportError, pattern):
+                find_layers(nn.Sequential(module).train(train))
+
+        class Scaled(fff.torch.LeafFFF):
+            def forward(self, x, *more):
+                return super().forward(x, *more) * 1.001
+
+        refuses("0: is in training mode", fff.torch.LeafFFF(24, 5, 16, 3), True)
+        refuses("0: weights are torch.float64", fff.torch.LeafFFF(24, 5, 16, 3).double())
+        refuses("0 has an FFF layer's attributes but does not compute one", Scaled(24, 5, 16, 3))
+        strange = TheirLeaves(24, 5, 16, 3)
+        strange.b1s = nn.Parameter(torch.zeros(8, 4))
+        refuses(r"0: b1s has shape \(8, 4\), not \(8, 5\)", strange)
+        strange = TheirLeaves(24, 5, 16, 3)
+        strange.depth.data.fill_(4)
+        refuses("0: w1s has 8 leaves, where depth is 4", strange)
+        strange = TheirLeaves(24, 5, 16, 3)
+        strange.activation = nn.Tanh()
+        refuses("0: activation Tanh.* is none that LeafFFF has", strange)
 
 
 class Refused(unittest.TestCase):

@@ -13,7 +13,7 @@ from typing import Any
 import fff
 import numpy as np
 import onnxruntime as ort
-from models import BFLOAT16, SEED, LeafWeights, leaf_fff_model, make_leaf_weights, same_bits, session
+from models import BFLOAT16, SEED, LeafWeights, leaf_fff_model, make_leaf_weights, names_of, same_bits, session
 from onnx import TensorProto
 
 Refused = Exception  # ONNX Runtime's exceptions have no common base of their own
@@ -21,7 +21,17 @@ DATA = pathlib.Path(__file__).resolve().parents[3] / "tests" / "data"
 
 
 def layer_of(weights: LeafWeights, **options: Any) -> fff.LeafLayer:
-    return fff.LeafLayer(*weights, **options)
+    more = dict(zip(weights._fields[6:], weights[6:]))
+    return fff.LeafLayer(*weights[:6], **more, **options)
+
+
+OPTIONAL = ("node_biases", "b1s", "b2s", "thresholds", "factor")
+
+
+def with_numbers(weights: LeafWeights, random: np.random.Generator) -> LeafWeights:
+    """With thresholds and a factor."""
+    thresholds = random.standard_normal(len(weights.node_weights)).astype(np.float32)
+    return weights._replace(thresholds=thresholds, factor=np.array([0.7], np.float32))
 
 
 def run(weights: LeafWeights, x: np.ndarray, **options: Any) -> np.ndarray:
@@ -53,7 +63,7 @@ class Golden(unittest.TestCase):
         self.assertGreaterEqual(len(files), 2)
         for file in files:
             about, tensors = read_tensors(file)
-            weights = LeafWeights(*(tensors[name] for name in LeafWeights._fields))
+            weights = LeafWeights(*(tensors[name] for name in LeafWeights._fields[:6]))
             options = {"depth": int(tensors["depth"]), "activation": about["activation"].lower()}
             for given, expected in ((weights._replace(b2s=None), "output"), (weights, "output_with_b2")):
                 with self.subTest(file=file.name, expected=expected):
@@ -78,15 +88,17 @@ class Bits(unittest.TestCase):
             for trial in range(24):
                 depth, leaf_width = int(self.random.integers(0, 7)), int(self.random.integers(1, 20))
                 width, out = (int(size) for size in self.random.integers(1, 150, 2))
-                weights = make_leaf_weights(self.random, depth, width, leaf_width, out)
-                absent = [name for bit, name in enumerate(("node_biases", "b1s", "b2s")) if trial % 8 >> bit & 1]
+                trees = 1 + trial % 3
+                weights = with_numbers(make_leaf_weights(self.random, depth, width, leaf_width, out, trees), self.random)
+                absent = [name for bit, name in enumerate(OPTIONAL) if trial * 7 % 32 >> bit & 1]
                 weights = weights._replace(**dict.fromkeys(absent))
                 options = {"activation": fff.ACTIVATIONS[trial % 6], "routing": fff.ROUTINGS[trial // 6 % 2]}
-                layer = layer_of(weights, isa="generic", **options)
-                runs = session(leaf_fff_model(weights, depth=depth, **options), 1 + trial % 2)
+                layer = layer_of(weights, isa="generic", trees=trees, **options)
+                runs = session(leaf_fff_model(weights, depth=depth, trees=trees, **options), 1 + trial % 2)
                 for batch in (0, 1, 3, 65, int(self.random.integers(2, 600))):
                     x = self.random.standard_normal((batch, width), np.float32)
-                    with self.subTest(isa=isa, trial=trial, depth=depth, batch=batch, absent=absent, **options):
+                    with self.subTest(isa=isa, trial=trial, depth=depth, trees=trees, batch=batch, absent=absent,
+                                      **options):
                         self.assertTrue(same_bits(runs.run(None, {"x": x})[0], layer(x)))
 
     def test_defaults(self):
@@ -107,10 +119,10 @@ class Bits(unittest.TestCase):
 
     def test_each_input_matters(self):
         """What is compared above would be other bits if an input were passed over."""
-        weights = make_leaf_weights(self.random, 3, 20, 6, 10)
+        weights = with_numbers(make_leaf_weights(self.random, 3, 20, 6, 10), self.random)
         x = self.random.standard_normal((50, 20), np.float32)
         whole = run(weights, x, depth=3)
-        for name in ("node_biases", "b1s", "b2s"):
+        for name in OPTIONAL:
             self.assertFalse(same_bits(whole, run(weights._replace(**{name: None}), x, depth=3)), name)
 
     def test_shared_on_threads(self):
@@ -132,20 +144,21 @@ class Bits(unittest.TestCase):
     @unittest.skipIf(tuple(map(int, ort.__version__.split(".")[:2])) < (1, 24), "no shape inference before 1.24")
     def test_output_shape_is_inferred(self):
         weights = make_leaf_weights(self.random, 2, 6, 3, 5)
-        for absent in ("", "node_biases", "b1s", "b2s"):
+        weights = with_numbers(weights, self.random)
+        for absent in ("", *OPTIONAL):
             given = weights._replace(**{absent: None}) if absent else weights
             runs = session(leaf_fff_model(given, depth=2, x_shape=("sequences", 9, None)))
             self.assertEqual(runs.get_outputs()[0].shape, ["sequences", 9, 5])
 
     def test_weights_that_change(self):
         """Weights as the model's inputs: each run uses what it is given."""
-        first, second = (make_leaf_weights(self.random, 4, 30, 5, 20) for _ in range(2))
+        first, second = (with_numbers(make_leaf_weights(self.random, 4, 30, 5, 20), self.random) for _ in range(2))
         x = self.random.standard_normal((50, 30), np.float32)
-        for absent in ((), ("node_biases", "b1s"), ("b2s",)):
+        for absent in ((), ("node_biases", "b1s", "factor"), ("b2s", "thresholds")):
             none = dict.fromkeys(absent)
             runs = session(leaf_fff_model(first._replace(**none), constant=False, depth=4))
             for weights in (first._replace(**none), second._replace(**none), first._replace(**none)):
-                given = {name: value for name, value in weights._asdict().items() if value is not None}
+                given = names_of(weights)[0]
                 self.assertTrue(same_bits(runs.run(None, {"x": x, **given})[0], layer_of(weights)(x)))
 
 
@@ -186,6 +199,29 @@ class Types(unittest.TestCase):
         for one, other in itertools.combinations(found, 2):
             self.assertFalse(same_bits(one, other))
 
+    def test_int8_weights(self):
+        """int8 weights with scales, of several trees, as constants and as inputs; b2s and thresholds of 16 bits, too."""
+        whole = with_numbers(make_leaf_weights(self.random, 3, 40, 6, 24, trees=2), self.random)
+
+        def given(name: str) -> np.ndarray:
+            return np.clip(getattr(whole, name) * 40, -127, 127).astype(np.int8)
+
+        def scales(*shape: int) -> np.ndarray:
+            return self.random.uniform(0.01, 0.03, shape).astype(np.float32)
+
+        small = whole._replace(node_weights=given("node_weights"), w1s=given("w1s"), node_scales=scales(14),
+                               leaf_scales=scales(16, 6))
+        smaller = small._replace(w2s=given("w2s"), output_scales=scales(16, 6))
+        halves = {name: getattr(whole, name).astype(np.float16) for name in ("b2s", "thresholds", "factor")}
+        for weights, store, constant in itertools.product((small, smaller, smaller._replace(**halves)), ("", "f32"),
+                                                          (True, False)):
+            attributes = {"store": store} if store else {}
+            with self.subTest(store=store, constant=constant):
+                expected = layer_of(weights, trees=2, **attributes)(self.x)
+                runs = session(leaf_fff_model(weights, constant=constant, depth=3, trees=2, **attributes))
+                found = runs.run(None, {"x": self.x, **({} if constant else names_of(weights)[0])})[0]
+                self.assertTrue(same_bits(found, expected))
+
     def test_types_of_tokens(self):
         """Results have the tokens' type."""
         x = self.x.astype(np.float16)
@@ -212,7 +248,8 @@ class BadUse(unittest.TestCase):
     def test_attributes(self):
         self.refuses("attribute depth is missing", depth=None)
         self.refuses("attribute depth is 31, not from 0 to 30", depth=31)
-        self.refuses("attribute trees is 2, not from 1 to 1", trees=2)
+        self.refuses("attribute trees is 0, not from 1 to", trees=0)
+        self.refuses("attribute trees is 4294967296, not from 1 to", trees=2 ** 32)
         self.refuses("attribute activation is 'ReLU', not one of the strings gelu", activation="ReLU")
         self.refuses("attribute routing is '<', not one of the strings >, >=", routing="<")
         self.refuses("attribute store is 'f64', not one of", store="f64")
@@ -220,14 +257,17 @@ class BadUse(unittest.TestCase):
 
     def test_depth(self):
         """Each number of nodes or leaves that is not depth's."""
-        self.refuses("w1s has 8 in dimension 0, where depth 4 makes 16 leaves", depth=4)
-        self.refuses("w1s has 8 in dimension 0, where depth 30 makes 1073741824 leaves", depth=30)
-        for name, number in (("node_weights", "6 in dimension 0, where depth 3 makes 7 nodes"),
-                             ("node_biases", "6 in dimension 0, where depth 3 makes 7 nodes"),
-                             ("w1s", "7 in dimension 0, where depth 3 makes 8 leaves"),
-                             ("b1s", "7 in dimension 0, where depth 3 makes 8 leaves"),
-                             ("w2s", "7 in dimension 0, where depth 3 makes 8 leaves"),
-                             ("b2s", "7 in dimension 0, where depth 3 makes 8 leaves")):
+        self.refuses("w1s has 8 in dimension 0, where depth 4 and trees 1 make 16 leaves", depth=4)
+        self.refuses("w1s has 8 in dimension 0, where depth 30 and trees 1 make 1073741824 leaves", depth=30)
+        self.refuses("w1s has 8 in dimension 0, where depth 3 and trees 2 make 16 leaves", trees=2)
+        self.refuses("w1s has 8 in dimension 0, where depth 30 and trees 4294967295 make 4611686017353646080 leaves",
+                     depth=30, trees=2 ** 32 - 1)
+        for name, number in (("node_weights", "6 in dimension 0, where depth 3 and trees 1 make 7 nodes"),
+                             ("node_biases", "6 in dimension 0, where depth 3 and trees 1 make 7 nodes"),
+                             ("w1s", "7 in dimension 0, where depth 3 and trees 1 make 8 leaves"),
+                             ("b1s", "7 in dimension 0, where depth 3 and trees 1 make 8 leaves"),
+                             ("w2s", "7 in dimension 0, where depth 3 and trees 1 make 8 leaves"),
+                             ("b2s", "7 in dimension 0, where depth 3 and trees 1 make 8 leaves")):
             short = getattr(self.weights, name)[:-1]
             self.refuses(f"{name} has {number}", self.weights._replace(**{name: short}))
 
@@ -252,11 +292,45 @@ class BadUse(unittest.TestCase):
             self.refuses(f"{name} has {rank + 1} dimensions, not {rank}", self.weights._replace(**{name: more}))
 
     def test_types(self):
-        for name in LeafWeights._fields:
+        for name in LeafWeights._fields[:6]:
             wide = self.weights._replace(**{name: getattr(self.weights, name).astype(np.float64)})
-            self.refuses(name + " is not float32, float16 or bfloat16", wide)
+            int8 = ", bfloat16 or int8" if name in ("node_weights", "w1s", "w2s") else " or bfloat16"
+            self.refuses(f"{name} is not float32, float16{int8}", wide)
+        self.refuses("b1s is not float32, float16 or bfloat16", self.weights._replace(b1s=np.zeros((8, 4), np.int8)))
         half = self.weights._replace(w1s=self.weights.w1s.astype(np.float16))
         self.refuses("node_weights is f32, where w1s is f16: they must be of one type", half)
+
+    def test_thresholds_and_factor(self):
+        spoil = self.weights._replace
+        self.refuses("thresholds has 6 in dimension 0, where depth 3 and trees 1 make 7 nodes",
+                     spoil(thresholds=np.zeros(6, np.float32)))
+        self.refuses("thresholds has 2 dimensions, not 1", spoil(thresholds=np.zeros((7, 1), np.float32)))
+        self.refuses("weights: .*threshold", spoil(thresholds=np.full(7, np.nan, np.float32)))
+        self.refuses("factor has 2 elements, not 1", spoil(factor=np.ones(2, np.float32)))
+        self.refuses("factor has 0 dimensions", spoil(factor=np.array(1, np.float32)))
+        self.refuses("weights: .*factor", spoil(factor=np.full(1, np.inf, np.float32)))
+
+    def test_scales(self):
+        """Missing, needless, of a wrong shape or value."""
+        small = self.weights._replace(
+            node_weights=np.ones((7, 16), np.int8), w1s=np.ones((8, 16, 4), np.int8), w2s=np.ones((8, 4, 12), np.int8),
+            node_scales=np.ones(7, np.float32), leaf_scales=np.ones((8, 4), np.float32),
+            output_scales=np.ones((8, 4), np.float32))
+        session(leaf_fff_model(small, depth=3))
+        for name, weight in (("node_scales", "node_weights"), ("leaf_scales", "w1s"), ("output_scales", "w2s")):
+            self.refuses(f"{name} are missing, where {weight} is int8", small._replace(**{name: None}))
+            self.refuses(f"{name} are for int8 weights, and {weight} is f32",
+                         self.weights._replace(**{name: getattr(small, name)}))
+            spoilt = getattr(small, name).copy()
+            spoilt[(5, 2)[:spoilt.ndim]] = -1
+            at = "5" if spoilt.ndim == 1 else "5, 2"
+            self.refuses(rf"{name}\[{at}\]: scales", small._replace(**{name: spoilt}))
+        self.refuses("node_scales has 6 in dimension 0", small._replace(node_scales=np.ones(6, np.float32)))
+        self.refuses("leaf_scales has 3 in dimension 1, where the leaf width of w1s is 4",
+                     small._replace(leaf_scales=np.ones((8, 3), np.float32)))
+        low = small.w1s.copy()
+        low[3, 9, 2] = -128
+        self.refuses(r"w1s\[3, 9, 2\]: .*does not fit", small._replace(w1s=low))
 
     def test_weights_that_do_not_fit_their_type(self):
         for name, at in (("node_weights", (5, 7)), ("w1s", (6, 9, 3)), ("w2s", (5, 2, 10))):
@@ -273,7 +347,7 @@ class BadUse(unittest.TestCase):
 
     def test_changing_weights_that_do_not_fit(self):
         runs = session(leaf_fff_model(self.weights._replace(b2s=None), constant=False, depth=3))
-        given = {name: value for name, value in self.weights._asdict().items() if name != "b2s"}
+        given = names_of(self.weights._replace(b2s=None))[0]
         with self.assertRaises(Refused):
             runs.run(None, {"x": np.zeros((1, 16), np.float32), **given, "b1s": np.zeros((8, 3), np.float32)})
 

@@ -12,7 +12,7 @@ from typing import Any
 import fff
 import numpy as np
 import onnxruntime as ort
-from models import BFLOAT16, SEED, Weights, make_weights, path_fff_model, same_bits, session
+from models import BFLOAT16, SEED, Weights, make_weights, names_of, path_fff_model, same_bits, session
 from onnx import TensorProto
 
 Refused = Exception  # ONNX Runtime's exceptions have no common base of their own
@@ -20,7 +20,8 @@ Refused = Exception  # ONNX Runtime's exceptions have no common base of their ow
 
 def layer_of(weights: Weights, depth: int, trees: int, **options: Any) -> fff.Layer:
     return fff.Layer(weights.input_weight, weights.output_weight.T, biases=weights.bias, depth=depth, trees=trees,
-                     **options)
+                     thresholds=weights.thresholds, factor=weights.factor, input_scales=weights.input_scales,
+                     output_scales=weights.output_scales, **options)
 
 
 class Bits(unittest.TestCase):
@@ -104,7 +105,7 @@ class Bits(unittest.TestCase):
         runs = session(path_fff_model(first, constant=False, depth=5, trees=2))
         x = self.random.standard_normal((50, 30), np.float32)
         for weights in (first, second, first):
-            found = runs.run(None, {"x": x, **weights._asdict()})[0]
+            found = runs.run(None, {"x": x, **names_of(weights)[0]})[0]
             self.assertTrue(same_bits(found, layer_of(weights, 5, 2)(x)))
 
     def test_bias_named_as_absent(self):
@@ -157,7 +158,7 @@ class Types(unittest.TestCase):
             for constant in (True, False)[:1 if BFLOAT16 in map(np.dtype, types) else 2]:
                 with self.subTest(types=types, constant=constant):
                     runs = session(path_fff_model(weights, constant=constant, depth=6, trees=2))
-                    more = {} if constant else weights._asdict()
+                    more = {} if constant else names_of(weights)[0]
                     self.assertTrue(same_bits(runs.run(None, {"x": self.x, **more})[0], expected))
 
     def test_stored_types(self):
@@ -177,6 +178,42 @@ class Types(unittest.TestCase):
                               {"store": "i8+bf16"}, {"store": "i8", "exact_routes": 1})]
         for one, other in itertools.combinations(found, 2):
             self.assertFalse(same_bits(one, other))
+
+    def test_int8_weights(self):
+        """int8 weights with scales, of one matrix or both, as constants and as inputs of the model."""
+        def rounded(weight: np.ndarray, of_rows: int) -> tuple[np.ndarray, np.ndarray]:
+            scales = np.abs(weight).max(1 - of_rows) / 127
+            return np.round(weight / np.expand_dims(scales, 1 - of_rows)).astype(np.int8), scales.astype(np.float32)
+
+        (into, input_scales), (out, output_scales) = rounded(self.weights[0], 0), rounded(self.weights[1], 1)
+        first = {"input_weight": into, "input_scales": input_scales}
+        second = {"output_weight": out, "output_scales": output_scales}
+        for more, store, constant in itertools.product((first, second, {**first, **second}), ("", "f32", "bf16"),
+                                                       (True, False)):
+            weights, attributes = self.weights._replace(**more), {"store": store} if store else {}
+            with self.subTest(int8=list(more), store=store, constant=constant):
+                expected = layer_of(weights, 6, 2, **attributes)(self.x)
+                runs = session(path_fff_model(weights, constant=constant, depth=6, trees=2, **attributes))
+                found = runs.run(None, {"x": self.x, **({} if constant else names_of(weights)[0])})[0]
+                self.assertTrue(same_bits(found, expected))
+
+    def test_thresholds_and_factor(self):
+        """Each of them, of each type, and other bits than without."""
+        rows = len(self.weights.input_weight)
+        thresholds = self.random.standard_normal(rows).astype(np.float32)
+        plain = session(path_fff_model(self.weights, depth=6, trees=2)).run(None, {"x": self.x})[0]
+        for dtype in self.FLOATS:
+            for more in ({"thresholds": as_type(thresholds, dtype)}, {"factor": as_type(np.float32([0.75]), dtype)},
+                         {"thresholds": as_type(thresholds, dtype), "factor": as_type(np.float32([-3]), dtype)}):
+                weights = self.weights._replace(**more)
+                # NumPy's factor is a number, of which it has no bfloat16.
+                wide = weights if weights.factor is None else weights._replace(factor=widened(weights.factor))
+                for constant in (True, False)[:1 if dtype is BFLOAT16 else 2]:
+                    with self.subTest(dtype=dtype, given=list(more), constant=constant):
+                        runs = session(path_fff_model(weights, constant=constant, depth=6, trees=2))
+                        found = runs.run(None, {"x": self.x, **({} if constant else names_of(weights)[0])})[0]
+                        self.assertTrue(same_bits(found, layer_of(wide, 6, 2)(self.x)))
+                        self.assertFalse(same_bits(found, plain))
 
     def test_types_of_tokens(self):
         """Results have the tokens' type. 1000 tokens are shared out on threads."""
@@ -244,7 +281,7 @@ class Threads(unittest.TestCase):
         layer = layer_of(weights, 8, 2)
         for constant, rounds in ((True, 60), (False, 6)):
             runs = session(path_fff_model(weights, constant=constant, depth=8, trees=2), threads=2)
-            more = {} if constant else weights._asdict()
+            more = {} if constant else names_of(weights)[0]
             wrong = []
 
             def work(seed: int) -> None:
@@ -318,15 +355,41 @@ class BadUse(unittest.TestCase):
                      spoil(input_weight=self.weights.input_weight[:, 0]))
         self.refuses(where + "weights: ", spoil(input_weight=np.zeros((30, 0), np.float32)))
         self.refuses(where + "weights: ", spoil(output_weight=np.zeros((0, 30), np.float32)))
-        for name, value in self.weights._asdict().items():
+        for name, value in names_of(self.weights)[0].items():
             wide = spoil(**{name: value.astype(np.float64)})
-            self.refuses(where + name + " is not float32, float16 or bfloat16", wide)
+            self.refuses(f"{where}{name} is not float32, float16{' or bfloat16' if name == 'bias' else ', bfloat16 or int8'}", wide)
         large = self.weights.output_weight.copy()
         large[5, 7] = 70000
         self.refuses(where + r"output_weight\[5, 7\]: .*does not fit", spoil(output_weight=large), store="f16")
         large = self.weights.input_weight.copy()
         large[7, 5] = np.nan
         self.refuses(where + r"input_weight\[7, 5\]: .*does not fit", spoil(input_weight=large), store="i8")
+
+    def test_thresholds_and_factor(self):
+        where, spoil = "fff:PathFFF node 'ffn': ", self.weights._replace
+        self.refuses(where + "thresholds has 29 in dimension 0, where depth 3 and trees 2 make 30 nodes",
+                     spoil(thresholds=np.zeros(29, np.float32)))
+        self.refuses(where + "weights: .*threshold", spoil(thresholds=np.full(30, np.inf, np.float32)))
+        self.refuses(where + "factor has 30 elements, not 1", spoil(factor=np.ones(30, np.float32)))
+        self.refuses(where + "weights: .*factor", spoil(factor=np.full(1, np.nan, np.float32)))
+
+    def test_scales(self):
+        """Missing, needless, of a wrong shape or value."""
+        where = "fff:PathFFF node 'ffn': "
+        small = self.weights._replace(input_weight=np.ones((30, 16), np.int8), output_weight=np.ones((12, 30), np.int8),
+                                      input_scales=np.ones(30, np.float32), output_scales=np.ones(30, np.float32))
+        session(path_fff_model(small, depth=3, trees=2))
+        for name, weight in (("input_scales", "input_weight"), ("output_scales", "output_weight")):
+            self.refuses(f"{where}{name} are missing, where {weight} is int8", small._replace(**{name: None}))
+            self.refuses(f"{where}{name} are for int8 weights, and {weight} is f32",
+                         self.weights._replace(**{name: getattr(small, name)}))
+            self.refuses(f"{where}{name} has 29 in dimension 0", small._replace(**{name: getattr(small, name)[:-1]}))
+            spoilt = getattr(small, name).copy()
+            spoilt[17] = 0
+            self.refuses(rf"{where}{name}\[17\]: scales", small._replace(**{name: spoilt}))
+        low = small.output_weight.copy()
+        low[9, 17] = -128
+        self.refuses(where + r"output_weight\[9, 17\]: .*does not fit", small._replace(output_weight=low))
 
     def test_input(self):
         runs = session(path_fff_model(self.weights, depth=3, trees=2, x_shape=("batch", "width")))
@@ -361,7 +424,7 @@ class BadUse(unittest.TestCase):
         runs = session(path_fff_model(self.weights, constant=False, depth=3, trees=2))
         wrong = self.weights._replace(bias=np.zeros(7, np.float32))
         with self.assertRaises(Refused):
-            runs.run(None, {"x": np.zeros((1, 16), np.float32), **wrong._asdict()})
+            runs.run(None, {"x": np.zeros((1, 16), np.float32), **names_of(wrong)[0]})
 
     def test_missing_input(self):
         with self.assertRaises(Refused):

@@ -139,6 +139,8 @@ def _leaves(module: nn.Module) -> list[_Kind]:
             counted = all(isinstance(tensor, nn.Parameter) for tensor in usage)
             for what, tensor in zip(("node", "leaf"), usage if counted else ()):
                 made.register_parameter(f"{what}_usage", tensor)
+            if counted and isinstance(module._parameters.get("f"), nn.Parameter) and _shape(module, "f") == (leaves,):
+                made.register_parameter("f", module.f)
             made._set(module.activation, dropout if isinstance(dropout, nn.Dropout) else nn.Dropout(0.0),
                       bool(getattr(module, "train_hardened", False)), float(getattr(module, "region_leak", 0.0)),
                       str(getattr(module, "usage_mode", "none")) if counted else "none", eval_b2s)

@@ -28,9 +28,11 @@ def rows(nodes: torch.Tensor) -> torch.Tensor:
     return (nodes.long() + first).flatten(1)
 
 
-def on_paths(logits: torch.Tensor, activations: torch.Tensor, depth: int, trees: int, routing: int) -> torch.Tensor:
+def on_paths(logits: torch.Tensor, activations: torch.Tensor, depth: int, trees: int, routing: int,
+             thresholds: Optional[torch.Tensor] = None) -> torch.Tensor:
     """Activations (tokens, trees * nodes), with 0 for neurons off their token's paths."""
-    visited = torch.zeros_like(logits, dtype=torch.bool).scatter(1, rows(walk(logits, depth, trees, routing)), 1)
+    above = logits if thresholds is None else logits - thresholds.to(logits.dtype)
+    visited = torch.zeros_like(logits, dtype=torch.bool).scatter(1, rows(walk(above, depth, trees, routing)), 1)
     return torch.where(visited, activations, torch.zeros_like(activations))
 
 

@@ -12,7 +12,7 @@ from torch.nn import functional
 import fff
 
 from . import _forest, _operator
-from ._modules import FFF, BenchmarkFFF, NodeMajorFFF, _activation_number, _call, _Evaluated, _is_compiling, _Layer
+from ._modules import FFF, BenchmarkFFF, NodeMajorFFF, _activation_number, _call, _checked_thresholds, _Evaluated, _is_compiling, _Layer
 
 _USAGES = ("none", "hard", "soft")
 
@@ -77,8 +77,12 @@ class LeafFFF(_Parts):
     usage_mode      "hard" or "soft": training counts in node_usage and leaf_usage what tokens use; "none"
     eval_b2s        False: evaluation leaves b2s out, as the package's own evaluation does; its training adds them
     routing         ">=": right if logit >= 0, as theirs; ">": right if logit > 0
+    thresholds      a tensor of one number a node, which its logit is compared with instead of 0: a buffer in the
+                    state_dict, or a parameter if it is one, which training then has gradients of. An attribute, too,
+                    which may be set at any time; None: there are none
 
-    `thresholds` may be set to a tensor of one number a node, which logits are then compared with instead of 0.
+    A state_dict of arXiv 2405.16836's modules may have `f`, how many tokens of the last batch in training reached each leaf
+    by hard decisions. Then this has it, too, and counts it while usage_mode is not "none".
     """
 
     _names = ("node_weights", "node_biases", "w1s", "b1s", "w2s", "b2s")
@@ -88,7 +92,7 @@ class LeafFFF(_Parts):
     def __init__(self, input_width: int, leaf_width: int, output_width: int, depth: int,
                  activation: Optional[Callable] = None, dropout: float = 0.0, train_hardened: bool = False,
                  region_leak: float = 0.0, usage_mode: str = "none", *, eval_b2s: bool = True, routing: str = ">=",
-                 device=None, dtype=None):
+                 thresholds: Optional[torch.Tensor] = None, device=None, dtype=None):
         super().__init__()
         if min(input_width, leaf_width, output_width) < 1 or not 0 <= depth <= 30:
             raise ValueError(f"widths {input_width}, {leaf_width} and {output_width}, depth {depth}")
@@ -110,6 +114,7 @@ class LeafFFF(_Parts):
         if usage_mode != "none":
             self.node_usage = nn.Parameter(torch.zeros(nodes, device=device, dtype=dtype), requires_grad=False)
             self.leaf_usage = nn.Parameter(torch.zeros(leaves, device=device, dtype=dtype), requires_grad=False)
+        self.thresholds = _checked_thresholds(thresholds, nodes)
 
     def _set(self, activation, leaf_dropout: nn.Module, train_hardened: bool, region_leak: float, usage_mode: str,
              eval_b2s: bool, routing: str = ">=") -> None:
@@ -216,6 +221,11 @@ class LeafFFF(_Parts):
         shares = torch.round(shares) if self.usage_mode == "hard" else shares
         usage[first:first + shares.shape[1]] += shares.sum(0)
 
+    @torch.no_grad()
+    def _count_reached(self, right: torch.Tensor) -> None:
+        if "f" in self._parameters:
+            self.f.copy_(_mixture(torch.round(right), self._levels).sum(0))
+
     def training_forward(self, x: torch.Tensor, return_entropies: bool = False, use_hard_decisions: bool = False):
         """All leaves, each weighed by the decisions on the way to it. With return_entropies also each node's mean
         entropy (nodes,)."""
@@ -226,6 +236,7 @@ class LeafFFF(_Parts):
         mixture, right = self._mix(self.decisions(tokens), use_hard_decisions or self.train_hardened, record)
         if record:
             self._count(self.leaf_usage, mixture, 0)
+            self._count_reached(right)
         y = self._mixed(tokens, mixture).reshape(*x.shape[:-1], self.output_width)
         return (y, _entropies(right)) if return_entropies else y
 
@@ -244,6 +255,9 @@ class LeafFFF(_Parts):
 
     def _load_from_state_dict(self, state_dict, prefix, *args, **kwargs):
         depth, errors = state_dict.get(f"{prefix}depth"), args[-1] if args else kwargs["error_msgs"]
+        reached = state_dict.get(f"{prefix}f")
+        if reached is not None and "f" not in self._parameters:
+            self.f = nn.Parameter(torch.zeros(self.n_leaves, device=self.w1s.device, dtype=self.w1s.dtype), requires_grad=False)
         known = isinstance(depth, torch.Tensor) and depth.numel() == 1 and depth.device.type != "meta"
         if known and int(depth) != self._levels:
             errors.append(f"{prefix}depth is {int(depth)}, where this layer's is {self._levels}")
@@ -259,7 +273,7 @@ class MasterLeafFFF(LeafFFF):
     where s is sigmoid(k), by one call of the kernels. Its state_dict is that of the authors' module: magic_w1,
     magic_b1, magic_w2, magic_b2, k.
 
-    master_width    of the master leaf's hidden layer; other arguments as LeafFFF's
+    master_width    of the master leaf's hidden layer; other arguments as LeafFFF's. With a usage_mode there is `f`, too
     """
 
     _master = ("magic_w1", "magic_b1", "magic_w2", "magic_b2", "k")
@@ -275,6 +289,8 @@ class MasterLeafFFF(LeafFFF):
         self.magic_w2 = nn.Parameter(torch.empty(1, master_width, self.output_width, **kind).uniform_(-out, out))
         self.magic_b2 = nn.Parameter(torch.empty(1, self.output_width, **kind).uniform_(-out, out))
         self.k = nn.Parameter(torch.tensor(0.5, **kind))
+        if self.usage_mode != "none":
+            self.f = nn.Parameter(torch.zeros(self.n_leaves, **kind), requires_grad=False)
 
     def _parts_by(self, get: Callable) -> tuple[list, list]:
         weights, numbers = self._leaf_weights(get), self._numbers()

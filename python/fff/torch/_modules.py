@@ -35,6 +35,12 @@ def _has_hooks(module: nn.Module) -> bool:
     return any(getattr(module, name, None) for name in ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks"))
 
 
+def _checked_thresholds(thresholds: Optional[torch.Tensor], nodes: int) -> Optional[torch.Tensor]:
+    if thresholds is not None and tuple(thresholds.shape) != (nodes,):
+        raise ValueError(f"thresholds have shape {tuple(thresholds.shape)}, not ({nodes},)")
+    return thresholds
+
+
 class _Evaluated(nn.Module):
     """What all modules share. `_stored` is what quantize() sets: store_input, store_output, exact_routes. Nothing packed hangs on a
     module, so that it can be copied and pickled."""
@@ -98,9 +104,12 @@ class _Evaluated(nn.Module):
         self.repack()
         return super()._apply(*args, **kwargs)
 
-    def _load_from_state_dict(self, *args, **kwargs):
+    def _load_from_state_dict(self, state_dict, prefix, *args, **kwargs):
         self.repack()
-        return super()._load_from_state_dict(*args, **kwargs)
+        given = state_dict.get(f"{prefix}thresholds")
+        if given is not None and "thresholds" in self._buffers and self.thresholds is None:
+            self.thresholds = torch.zeros_like(given, device=self._probed().device)  # which are then loaded
+        return super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
 
 class _Layer(_Evaluated):
@@ -143,10 +152,12 @@ class _Layer(_Evaluated):
             return self.dense(x)
         if self.training:
             return self._shaped(self._train(x, *weights)) if self._trains_by_kernels(x, weights) else self.dense(x)
+        if self._limits() is not None:
+            return self._shaped(_operator.forest(x, *self._given(), None, *self._stored))
         return self._shaped(_operator.forward(x, *weights, *self._plan, *self._stored))
 
     def _trains_by_kernels(self, x: torch.Tensor, weights: tuple) -> bool:
-        return not self.dense_training and _training.by_kernels((x, *weights))
+        return not self.dense_training and self._limits() is None and _training.by_kernels((x, *weights))
 
     def _train(self, x: torch.Tensor, input_weight: torch.Tensor, bias: Optional[torch.Tensor],
                output_weight: torch.Tensor) -> torch.Tensor:
@@ -161,6 +172,9 @@ class _Layer(_Evaluated):
         weights = self._weights()
         if weights is None:
             raise ValueError("the weights are not plain parameters")
+        if self._limits() is not None:
+            _operator.forest_out(x, *self._given(), None, *self._stored, out=self._unshaped(out))
+            return
         _operator.forward_out(x, *weights, *self._plan, *self._stored, out=self._unshaped(out))
 
     def _unshaped(self, out: torch.Tensor) -> torch.Tensor:
@@ -170,6 +184,10 @@ class _Layer(_Evaluated):
     def _shaped(self, y: torch.Tensor) -> torch.Tensor:
         """The operator's output as the module gives it."""
         return y
+
+    def _limits(self) -> Optional[torch.Tensor]:
+        """Thresholds; None: there are none."""
+        return None
 
     def _weights(self) -> Optional[tuple]:
         """Input weight, bias, output weight; None where something has been put around them (a parametrization, an
@@ -182,14 +200,18 @@ class _Layer(_Evaluated):
         if weights is None:
             raise ValueError("the weights are not plain parameters")
         with torch.no_grad():
-            return _operator.route(x, *weights, *self._plan, *self._stored)
+            if self._limits() is None:
+                return _operator.route(x, *weights, *self._plan, *self._stored)
+            nodes, logits = _operator.forest_route(x, *self._given(), None, *self._stored)
+            shape = (*x.shape[:-1], self.parallel_size, self.depth + 1)
+            return nodes.reshape(shape), logits.reshape(shape)
 
     def _given(self) -> Optional[tuple]:
         """The layer as a part of fff::forest; None as _weights()."""
         weights = self._weights()
         if weights is None:
             return None
-        return _forest.given([weights[0], weights[1], None, None, weights[2], None, None, None],
+        return _forest.given([weights[0], weights[1], None, None, weights[2], None, self._limits(), None],
                              [*map(int, self._plan), 0, _forest.PLAIN])
 
     def _probed(self) -> torch.Tensor:
@@ -206,14 +228,20 @@ class FFF(_Layer):
     parallel_size   the number of trees
     activation      a class or function that makes one: nn.GELU (either), nn.ReLU, SquaredReLU, nn.SiLU, nn.Identity
     routing         ">": right if logit > 0, as theirs; ">=": right if logit >= 0
+    thresholds      a tensor of one number a node, which its logit is compared with instead of 0: a buffer in the
+                    state_dict, or a parameter if it is one (of which there is no gradient). An attribute, too, which may
+                    be set at any time; None: there are none. Those of nodes that do not route must be numbers
     sparse          see _Layer
 
     linear_out.weight has the shape that theirs has, (output width, neurons), and its memory neuron after neuron, strides (1, output
     width): training reads and writes the rows of neurons. node_major_() does that to other weights.
     """
 
+    thresholds: Optional[torch.Tensor]
+
     def __init__(self, input_width: int, output_width: int, depth: int, parallel_size: int = 1,
-                 activation: Callable[[], nn.Module] = nn.GELU, *, routing: str = ">", sparse: bool = False, device=None, dtype=None):
+                 activation: Callable[[], nn.Module] = nn.GELU, *, routing: str = ">",
+                 thresholds: Optional[torch.Tensor] = None, sparse: bool = False, device=None, dtype=None):
         super().__init__()
         if input_width < 1 or output_width < 1 or parallel_size < 1:
             raise ValueError(f"widths {input_width} and {output_width}, {parallel_size} trees")
@@ -227,6 +255,7 @@ class FFF(_Layer):
         linear_out.weight = _training.node_major(linear_out.weight)
         self.sparse = sparse
         self._set(linear_in, linear_out, activation(), input_width, output_width, depth, parallel_size, routing)
+        self.thresholds = _checked_thresholds(thresholds, neurons)
 
     def _set(self, linear_in, linear_out, activation, input_width, output_width, depth, parallel_size, routing) -> None:
         if routing not in fff.ROUTINGS:
@@ -235,6 +264,10 @@ class FFF(_Layer):
         self.parallel_size, self.n_nodes, self.routing = parallel_size, 2 ** (depth + 1) - 1, routing
         self.linear_in, self.linear_out = linear_in, linear_out
         self.activation = activation
+        self.register_buffer("thresholds", None)
+
+    def _limits(self) -> Optional[torch.Tensor]:
+        return getattr(self, "thresholds", None)  # pickles of older versions have none
 
     def _weights(self) -> Optional[tuple]:
         if type(self.linear_in) is not nn.Linear or type(self.linear_out) is not nn.Linear:
@@ -252,8 +285,9 @@ class FFF(_Layer):
 
     def dense(self, x: torch.Tensor) -> torch.Tensor:
         logits = self.linear_in(self._tokens(x))
+        limits = self._limits()
         activations = _dense.on_paths(logits, self.activation(logits), self.depth, self.parallel_size,
-                                      fff.ROUTINGS.index(self.routing))
+                                      fff.ROUTINGS.index(self.routing), None if limits is None else limits.detach())
         return self.linear_out(activations).reshape(*x.shape[:-1], self.output_width)
 
     def extra_repr(self) -> str:

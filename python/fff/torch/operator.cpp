@@ -122,6 +122,17 @@ bool read_stored(PyObject *dict, int64_t (&stored)[3]) {
     return true;
 }
 
+/* Whether a module has thresholds, which are a buffer or a parameter. */
+bool has_thresholds(PyObject *dict) {
+    for (Name where : {BUFFERS, PARAMETERS}) {
+        PyObject *thresholds = get(get(dict, names[where]), names[THRESHOLDS_NAME]);
+        if (thresholds != nullptr && thresholds != Py_None) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* A module whose forward() is the operator's and nothing else. */
 struct Plain {
     PyObject *input_weight = nullptr, *bias = nullptr, *output_weight = nullptr; /* borrowed */
@@ -133,7 +144,7 @@ struct Plain {
     bool read(PyObject *dict) {
         PyObject *plan = get(dict, names[PLAN]);
         if (get(dict, names[TRAINING]) != Py_False || plan == nullptr || !PyTuple_Check(plan) ||
-            PyTuple_GET_SIZE(plan) != 5) {
+            PyTuple_GET_SIZE(plan) != 5 || has_thresholds(dict)) {
             return false;
         }
         for (Py_ssize_t i = 0; i < 5; i++) {
@@ -197,8 +208,7 @@ struct Listed {
 
     bool add_leaves(PyObject *dict, PyObject *listed) {
         PyObject *parameters = get(dict, names[PARAMETERS]);
-        PyObject *thresholds = get(get(dict, names[BUFFERS]), names[THRESHOLDS_NAME]);
-        if (get(dict, names[TRAINING]) != Py_False || PyTuple_GET_SIZE(listed) != 2 || (thresholds != nullptr && thresholds != Py_None)) {
+        if (get(dict, names[TRAINING]) != Py_False || PyTuple_GET_SIZE(listed) != 2 || has_thresholds(dict)) {
             return false;
         }
         PyObject *of_weights = PyTuple_GET_ITEM(listed, 0), *numbers = PyTuple_GET_ITEM(listed, 1);

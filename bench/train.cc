@@ -1,0 +1,236 @@
+// A training step of one layer, forward and backward, beside that of its dense twin.
+//
+//     train/step_1x11/layer/x86_avx512/h768/b128         paths, outputs, gradients of inputs and of the rows that were
+//     met train/step_1x11/dense_4095/x86_avx512/h768/b128    a dense layer of as many neurons: six matrix products and
+//     GELU
+//
+// The layer borrows its weights, as training does. What the timed loop computed last is checked after it: the layer's
+// gradients against the generic kernels, bit for bit; the twin's, a few of them, against sums in float64.
+#include "bench/blas.h"
+#include "bench/setting.h"
+
+#include <cmath>
+#include <cstring>
+#include <stdexcept>
+
+namespace bench {
+namespace {
+
+const size_t WIDTH = 768, DEPTH = 11, NEURONS = 4095, PATH = DEPTH + 1, TURNS = 4;
+
+void expect_ok(fff_status status) {
+    if (status != FFF_OK) {
+        throw std::runtime_error(fff_status_text(status));
+    }
+}
+
+// What both sides are given: weights, and some batches of inputs and of their outputs' gradients.
+struct Given {
+    Buffer in{NEURONS * WIDTH}, biases{NEURONS}, out{NEURONS * WIDTH}, inputs, output_gradients;
+    size_t batch;
+    explicit Given(size_t tokens)
+        : inputs(TURNS * tokens * WIDTH), output_gradients(TURNS * tokens * WIDTH), batch(tokens) {
+        float scale = 1.0f / std::sqrt(static_cast<float>(WIDTH));
+        fill_normal(in, scale, 1);
+        fill_normal(out, scale, 2);
+        fill_normal(inputs, 1.0f, 3);
+        fill_normal(output_gradients, 1.0f, 4);
+    }
+    const float *input(size_t turn) const {
+        return inputs.data() + turn % TURNS * batch * WIDTH;
+    }
+    const float *output_gradient(size_t turn) const {
+        return output_gradients.data() + turn % TURNS * batch * WIDTH;
+    }
+};
+
+// The last one is kept while the next benchmark wants the same.
+const Given &given_for(size_t batch) {
+    static std::unique_ptr<Given> kept;
+    if (!kept || kept->batch != batch) {
+        kept.reset();
+        kept = std::make_unique<Given>(batch);
+    }
+    return *kept;
+}
+
+// A layer that borrows its weights, with the memory of a step. Gradients are those of listed rows.
+class Step {
+  public:
+    Step(const Given &given, fff_isa isa)
+        : given_(given), nodes_(given.batch * PATH), rows_(NEURONS), logits_(given.batch * PATH),
+          output_(given.batch * WIDTH), input_gradient(given.batch * WIDTH), in_gradient(NEURONS * WIDTH),
+          bias_gradient(NEURONS), out_gradient(NEURONS * WIDTH) {
+        fff_layer_desc desc{};
+        desc.struct_size = sizeof desc;
+        desc.input_width = desc.output_width = WIDTH;
+        desc.depth = DEPTH;
+        desc.trees = 1;
+        desc.isa = isa;
+        desc.input_weights = {given.in.data(), WIDTH, 1};
+        desc.biases = given.biases.data();
+        desc.output_weights = {given.out.data(), WIDTH, 1};
+        desc.borrow = 1;
+        fff_layer *layer = nullptr;
+        expect_ok(fff_layer_create(&desc, &layer));
+        layer_.reset(layer);
+        size_t forward = 0, backward = 0;
+        expect_ok(fff_workspace_size(layer, given.batch, 1, &forward));
+        expect_ok(fff_backward_workspace_size(layer, given.batch, 1, &backward));
+        size_ = std::max(forward, backward);
+        workspace_ = Buffer(size_ / sizeof(float) + 1);
+    }
+    fff_status run(size_t turn) {
+        fff_status status =
+            fff_forward_paths(layer_.get(), given_.batch, given_.input(turn), WIDTH, output_.data(), WIDTH,
+                              nodes_.data(), PATH, logits_.data(), PATH, workspace_.data(), size_, nullptr);
+        if (status == FFF_OK) {
+            status = fff_visited_rows(layer_.get(), 0, given_.batch, nodes_.data(), PATH, rows_.data(), NEURONS, &count,
+                                      workspace_.data(), size_);
+        }
+        fff_gradients to{};
+        to.struct_size = sizeof to;
+        to.rows = rows_.data();
+        to.row_count = count;
+        to.input_weights = {in_gradient.data(), WIDTH};
+        to.biases = bias_gradient.data();
+        to.output_weights = {out_gradient.data(), WIDTH};
+        return status != FFF_OK ? status
+                                : fff_backward(layer_.get(), given_.batch, given_.input(turn), WIDTH, nodes_.data(),
+                                               PATH, logits_.data(), PATH, given_.output_gradient(turn), WIDTH,
+                                               input_gradient.data(), WIDTH, &to, workspace_.data(), size_, nullptr);
+    }
+    bool same_as(const Step &other) const {
+        auto same = [](const Buffer &a, const Buffer &b, size_t n) {
+            return std::memcmp(a.data(), b.data(), n * sizeof(float)) == 0;
+        };
+        return count == other.count && same(input_gradient, other.input_gradient, input_gradient.size()) &&
+               same(in_gradient, other.in_gradient, count * WIDTH) && same(bias_gradient, other.bias_gradient, count) &&
+               same(out_gradient, other.out_gradient, count * WIDTH) && same(output_, other.output_, output_.size());
+    }
+
+  private:
+    const Given &given_;
+    Layer layer_;
+    std::vector<uint32_t> nodes_, rows_;
+    Buffer logits_, output_, workspace_;
+    size_t size_ = 0;
+
+  public:
+    Buffer input_gradient, in_gradient, bias_gradient, out_gradient;
+    size_t count = 0; // rows that were met
+};
+
+void step(benchmark::State &state, fff_isa isa, size_t batch) {
+    const Given &given = given_for(batch);
+    Step step(given, isa);
+    fff_status status = FFF_OK;
+    size_t turn = 0;
+    auto run_next = [&] {
+        status = step.run(turn++);
+        benchmark::DoNotOptimize(step.in_gradient.data());
+    };
+    warm_up(run_next);
+    for (auto _ : state) {
+        run_next();
+    }
+    count_tokens(state, batch);
+    Step right(given, FFF_ISA_GENERIC);
+    if (status != FFF_OK) {
+        wrong_output(state, fff_status_text(status));
+    } else if (right.run(turn - 1) != FFF_OK || !step.same_as(right)) {
+        wrong_output(state, "gradients differ from the generic kernels'");
+    }
+}
+
+// ---- The dense twin ---------------------------------------------------------------------------
+
+// hidden = inputs in^T + biases; activations = gelu(hidden); outputs = activations out; and back.
+class Twin {
+  public:
+    Twin(const Given &given, const Cblas &blas)
+        : given_(given), blas_(blas), hidden_(given.batch * NEURONS), activations_(hidden_.size()),
+          slopes_(hidden_.size()), output_(given.batch * WIDTH), input_gradient_(given.batch * WIDTH),
+          in_gradient_(NEURONS * WIDTH), out_gradient_(NEURONS * WIDTH) {
+    }
+    void run(size_t turn) {
+        const float *x = given_.input(turn), *g = given_.output_gradient(turn);
+        size_t batch = given_.batch;
+        product(CBLAS_NO_TRANSPOSE, CBLAS_TRANSPOSE, batch, NEURONS, WIDTH, x, given_.in.data(), hidden_);
+        (void)fff_activate(FFF_ISA_AUTO, FFF_ACTIVATION_GELU, FFF_SLEEF_ANY, hidden_.size(), hidden_.data(),
+                           activations_.data());
+        product(CBLAS_NO_TRANSPOSE, CBLAS_NO_TRANSPOSE, batch, WIDTH, NEURONS, activations_.data(), given_.out.data(),
+                output_);
+        product(CBLAS_TRANSPOSE, CBLAS_NO_TRANSPOSE, NEURONS, WIDTH, batch, activations_.data(), g, out_gradient_);
+        product(CBLAS_NO_TRANSPOSE, CBLAS_TRANSPOSE, batch, NEURONS, WIDTH, g, given_.out.data(), slopes_);
+        (void)fff_differentiate(FFF_ISA_AUTO, FFF_ACTIVATION_GELU, FFF_SLEEF_ANY, hidden_.size(), hidden_.data(),
+                                slopes_.data(), slopes_.data());
+        product(CBLAS_TRANSPOSE, CBLAS_NO_TRANSPOSE, NEURONS, WIDTH, batch, slopes_.data(), x, in_gradient_);
+        product(CBLAS_NO_TRANSPOSE, CBLAS_NO_TRANSPOSE, batch, WIDTH, NEURONS, slopes_.data(), given_.in.data(),
+                input_gradient_);
+    }
+    // Of some neurons, from what the run left in its hidden layer.
+    bool looks_right(size_t turn) const {
+        for (size_t neuron = 0; neuron < NEURONS; neuron += 97) {
+            double in = 0, out = 0, size = 0;
+            for (size_t t = 0; t < given_.batch; t++) {
+                double slope = slopes_.data()[t * NEURONS + neuron], x = given_.input(turn)[t * WIDTH + 5];
+                in += slope * x;
+                size += std::fabs(slope * x);
+                double a = activations_.data()[t * NEURONS + neuron], g = given_.output_gradient(turn)[t * WIDTH + 5];
+                out += a * g;
+                size += std::fabs(a * g);
+            }
+            double in_error = std::fabs(in - in_gradient_.data()[neuron * WIDTH + 5]);
+            double out_error = std::fabs(out - out_gradient_.data()[neuron * WIDTH + 5]);
+            if (!(in_error + out_error <= 1e-4 * size + 1e-6)) {
+                return false;
+            }
+        }
+        return true;
+    }
+
+  private:
+    void product(int transpose_a, int transpose_b, size_t m, size_t n, size_t k, const float *a, const float *b,
+                 Buffer &c) {
+        blas_.sgemm(CBLAS_ROW_MAJOR, transpose_a, transpose_b, static_cast<int>(m), static_cast<int>(n),
+                    static_cast<int>(k), 1.0f, a, static_cast<int>(transpose_a == CBLAS_TRANSPOSE ? m : k), b,
+                    static_cast<int>(transpose_b == CBLAS_TRANSPOSE ? k : n), 0.0f, c.data(), static_cast<int>(n));
+    }
+    const Given &given_;
+    const Cblas &blas_;
+    Buffer hidden_, activations_, slopes_, output_, input_gradient_, in_gradient_, out_gradient_;
+};
+
+void twin(benchmark::State &state, const Cblas &blas, size_t batch) {
+    const Given &given = given_for(batch);
+    Twin twin(given, blas);
+    size_t turn = 0;
+    auto run_next = [&] { twin.run(turn++); };
+    warm_up(run_next);
+    for (auto _ : state) {
+        run_next();
+    }
+    count_tokens(state, batch);
+    if (!twin.looks_right(turn - 1)) {
+        wrong_output(state, "the dense twin's gradients are wrong");
+    }
+}
+
+} // namespace
+
+void register_training() {
+    const Cblas *blas = mkl() != nullptr ? mkl() : openblas();
+    for (fff_isa isa : usable_isas()) {
+        for (size_t batch : {128, 1024}) {
+            std::string rest =
+                std::string("/") + fff_isa_name(isa) + "/h" + std::to_string(WIDTH) + "/b" + std::to_string(batch);
+            add("train/step_1x11/layer" + rest, [=](benchmark::State &state) { step(state, isa, batch); });
+            if (blas != nullptr) {
+                add("train/step_1x11/dense_4095" + rest, [=](benchmark::State &state) { twin(state, *blas, batch); });
+            }
+        }
+    }
+}
+
+} // namespace bench
