@@ -88,6 +88,7 @@ _SIGNATURES = {
     "fff_workspace_size": (c_int, [c_void_p, c_size_t, c_size_t, POINTER(c_size_t)]),
     "fff_forward": (c_int, [c_void_p, c_size_t, *_TOKENS, *_TOKENS, *_SCRATCH]),
     "fff_route": (c_int, [c_void_p, c_size_t, *_TOKENS, *_TOKENS, *_TOKENS, *_SCRATCH]),
+    "fff_forward_paths": (c_int, [c_void_p, c_size_t, *_TOKENS, *_TOKENS, *_TOKENS, *_TOKENS, *_SCRATCH]),
     "fff_accumulate": (c_int, [c_void_p, c_size_t, *_TOKENS, *_TOKENS, *_TOKENS, *_SCRATCH]),
     "fff_dot_rows": (c_int, [c_void_p, c_size_t, c_size_t, *_TOKENS, *_TOKENS, *_TOKENS, c_void_p, c_size_t]),
     "fff_sum_rows": (c_int, [c_void_p, c_size_t, c_size_t, *_TOKENS, *_TOKENS, *_TOKENS]),

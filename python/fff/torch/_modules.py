@@ -31,14 +31,14 @@ def _activation_number(activation: Callable) -> int:
     return _ACTIVATIONS[type(activation)]
 
 
+def _has_hooks(module: nn.Module) -> bool:
+    return any(getattr(module, name, None) for name in ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks"))
+
+
 def _checked_thresholds(thresholds: Optional[torch.Tensor], nodes: int) -> Optional[torch.Tensor]:
     if thresholds is not None and tuple(thresholds.shape) != (nodes,):
         raise ValueError(f"thresholds have shape {tuple(thresholds.shape)}, not ({nodes},)")
     return thresholds
-
-
-def _has_hooks(module: nn.Module) -> bool:
-    return any(getattr(module, name, None) for name in ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks"))
 
 
 class _Evaluated(nn.Module):
@@ -150,16 +150,14 @@ class _Layer(_Evaluated):
         weights = self._weights()
         if weights is None:
             return self.dense(x)
-        limited = self._limits() is not None
         if self.training:
-            by_kernels = not limited and self._trains_by_kernels(x, weights)
-            return self._shaped(self._train(x, *weights)) if by_kernels else self.dense(x)
-        if limited:
+            return self._shaped(self._train(x, *weights)) if self._trains_by_kernels(x, weights) else self.dense(x)
+        if self._limits() is not None:
             return self._shaped(_operator.forest(x, *self._given(), None, *self._stored))
         return self._shaped(_operator.forward(x, *weights, *self._plan, *self._stored))
 
     def _trains_by_kernels(self, x: torch.Tensor, weights: tuple) -> bool:
-        return not self.dense_training and _training.by_kernels((x, *weights))
+        return not self.dense_training and self._limits() is None and _training.by_kernels((x, *weights))
 
     def _train(self, x: torch.Tensor, input_weight: torch.Tensor, bias: Optional[torch.Tensor],
                output_weight: torch.Tensor) -> torch.Tensor:

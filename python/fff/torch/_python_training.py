@@ -83,9 +83,9 @@ def train(x, input_weight, bias, output_weight, depth, trees=1, activation=0, ro
     logits = torch.empty(nodes.shape)
     if batch > 0:
         memory, size, _held = layer.workspace(batch, _c.library.fff_workspace_size)
-        routes = (nodes.data_ptr(), length, logits.data_ptr(), length)
-        _system.check_call(_c.library.fff_route(layer.pointer, batch, tokens.data_ptr(), stride, *routes, memory, size, None), "route")
-        _system.check_call(_c.library.fff_accumulate(layer.pointer, batch, *routes, y.data_ptr(), out, memory, size, None), "accumulate")
+        _system.check_call(_c.library.fff_forward_paths(
+            layer.pointer, batch, tokens.data_ptr(), stride, y.data_ptr(), out, nodes.data_ptr(), length, logits.data_ptr(), length,
+            memory, size, None), "forward_paths")
     return y, nodes, logits
 
 

@@ -113,6 +113,8 @@ class RowAdam(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for layer, group, found, recorder in zip(self._layers, self.param_groups, self.gradients(), self._recorders):
+            if any(weight.grad is not None for weight in group["params"]):
+                raise RuntimeError(f"the weights of this {type(layer).__name__} have .grad: its backward pass was not the kernels'")
             if found is not None:
                 for weight, gradient, transposed in zip(layer._weights(), found[1:], (False, False, not layer._node_major)):
                     if gradient is not None:
@@ -142,6 +144,8 @@ def _check(layer: _Layer) -> None:
     weights = layer._weights()
     if weights is None or not all(weight is None or isinstance(weight, nn.Parameter) for weight in weights):
         raise ValueError(f"the weights of this {type(layer).__name__} are not plain parameters with a row a neuron")
+    if layer._limits() is not None or layer.dense_training:
+        raise ValueError(f"this {type(layer).__name__} has thresholds, or dense_training, and is trained by dense()")
     if not _training.by_kernels(weights):
         raise ValueError(f"the weights of this {type(layer).__name__} are not float32 on the CPU")
     if isinstance(layer, FFF):

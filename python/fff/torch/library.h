@@ -23,7 +23,7 @@ struct Library {
     decltype(&fff_workspace_size) workspace_size;
     decltype(&fff_forward) forward;
     decltype(&fff_route) route;
-    decltype(&fff_accumulate) accumulate;
+    decltype(&fff_forward_paths) forward_paths;
     decltype(&fff_backward_workspace_size) backward_workspace_size;
     decltype(&fff_visited_rows) visited_rows;
     decltype(&fff_backward) backward;
@@ -49,7 +49,7 @@ void open_library(const char *path) {
     find("fff_workspace_size", found.workspace_size);
     find("fff_forward", found.forward);
     find("fff_route", found.route);
-    find("fff_accumulate", found.accumulate);
+    find("fff_forward_paths", found.forward_paths);
     find("fff_backward_workspace_size", found.backward_workspace_size);
     find("fff_visited_rows", found.visited_rows);
     find("fff_backward", found.backward);

@@ -148,12 +148,9 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> train(const at::Tensor &x, const 
         auto *logit = logits.data_ptr<float>();
         size_t widths = static_cast<size_t>(a.input_width()) + out_width;
         with_workspace(layer, in.batch, widths, [&](void *workspace, size_t size, const fff_runner *runner) {
-            check(library.route(layer.layer, in.batch, data, in.stride, node, length, logit, length, workspace, size,
-                                runner),
-                  "fff_route");
-            check(library.accumulate(layer.layer, in.batch, node, length, logit, length, y.data_ptr<float>(), out_width,
-                                     workspace, size, runner),
-                  "fff_accumulate");
+            check(library.forward_paths(layer.layer, in.batch, data, in.stride, y.data_ptr<float>(), out_width, node,
+                                        length, logit, length, workspace, size, runner),
+                  "fff_forward_paths");
         });
     }
     return {y, nodes, logits};
