@@ -13,6 +13,7 @@ SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 SEPARATOR, MASK = 3, 4
 MASKED = 4  # one token of four
 HELD_OUT = 20  # one chapter of twenty
+TOKENIZER = Path(__file__).resolve().parent / "tokenizer.json"
 DATA = "/usr/lib"  # where Debian puts bible.data
 
 
@@ -34,11 +35,9 @@ def read_verses() -> list[tuple[str, str]]:
 
 
 def make_tokenizer(texts: list[str], vocabulary: int):
-    """WordPiece as BERT's, lower case; a text ends with [SEP], as in the published configuration."""
-    try:
-        import tokenizers
-    except ModuleNotFoundError as error:
-        raise NoData("no package `tokenizers`: pip install tokenizers, or make train-text, which fetches it") from error
+    """WordPiece as BERT's, lower case; a text ends with [SEP], as in the published configuration. The package breaks ties by chance:
+    two calls give some of the pieces other ids. Hence the file."""
+    import tokenizers
     made = tokenizers.Tokenizer(tokenizers.models.WordPiece(unk_token="[UNK]"))
     made.normalizer = tokenizers.normalizers.BertNormalizer()
     made.pre_tokenizer = tokenizers.pre_tokenizers.BertPreTokenizer()
@@ -48,6 +47,15 @@ def make_tokenizer(texts: list[str], vocabulary: int):
     made.post_processor = tokenizers.processors.TemplateProcessing(
         single="$A [SEP]", pair="$A [SEP] $B:1 [SEP]:1", special_tokens=[("[SEP]", SEPARATOR)])
     return made
+
+
+def read_tokenizer():
+    """That of the file, which `python3 text.py` makes; the same ids for every process, run and saved model."""
+    try:
+        import tokenizers
+    except ModuleNotFoundError as error:
+        raise NoData("no package `tokenizers`: pip install tokenizers, or make train-text, which fetches it") from error
+    return tokenizers.Tokenizer.from_file(str(TOKENIZER))
 
 
 @dataclass(frozen=True)
@@ -62,9 +70,8 @@ class Corpus:
         return float(-(counts / counts.sum()).log()[self.held_out].mean())
 
 
-def read_corpus(vocabulary: int) -> Corpus:
-    verses = read_verses()
-    tokenizer = make_tokenizer([text for _, text in verses], vocabulary)
+def read_corpus() -> Corpus:
+    verses, tokenizer = read_verses(), read_tokenizer()
     chapters: dict[str, list[int]] = {}
     for (chapter, _), encoding in zip(verses, tokenizer.encode_batch([text for _, text in verses])):
         chapters.setdefault(chapter, []).extend(encoding.ids)
@@ -128,3 +135,7 @@ def evaluation_batches(ids: torch.Tensor, length: int, causal: bool, windows: in
         return [_next(part) for part in whole.split(windows)]
     columns = torch.arange(length) % MASKED
     return [_masked(part, (columns == turn).expand_as(part)) for turn in range(MASKED) for part in whole.split(windows)]
+
+
+if __name__ == "__main__":
+    write_tokenizer(make_tokenizer([text for _, text in read_verses()], 2048), TOKENIZER.parent)
