@@ -44,7 +44,7 @@ tests() {
     done
 }
 
-check "$version: speed of a training step" recent "$current" python/bench/bench_torch_train.py 3 20 6
+check "$version: speed of a training step" recent "$current" python/bench/bench_torch_train.py 3 10 8
 if [ "$failed" -eq 0 ]; then
     grep -E '^ +(batch|rows is)' "$log" | sed 's/^ */          /'
 fi
