@@ -1,8 +1,9 @@
 """Derivatives of the operators, and vmap.
 
 Three ways. Nothing to differentiate: the kernels alone. Reverse mode by itself: the kernels, and in the backward pass
-fff::backward, or, where weights are not float32 or not stored as they are, _dense.gradients(). Forward mode, or any transform of torch.func: the value is the kernels', and every derivative is PyTorch's
-own of the definition along the nodes that the kernels visited, so that transforms may be nested in any order.
+fff::backward, or, where weights are not float32 or not stored as they are, _dense.gradients(). Forward mode,
+or any transform of torch.func: the value is the kernels', and every derivative is PyTorch's own of the definition along the
+nodes that the kernels visited, so that transforms may be nested in any order.
 """
 
 from __future__ import annotations

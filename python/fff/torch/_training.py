@@ -41,7 +41,7 @@ def _autocast() -> bool:
 def is_node_major(weight: torch.Tensor) -> bool:
     """Whether an output weight (output width, neurons) has its memory neuron after neuron."""
     width = weight.shape[0]
-    return width == 1 or (weight.stride(0) == 1 and weight.stride(1) >= width)
+    return weight.t().is_contiguous() or width == 1 or (weight.stride(0) == 1 and weight.stride(1) >= width)
 
 
 def _save(ctx, inputs: tuple, nodes: torch.Tensor, logits: torch.Tensor) -> None:

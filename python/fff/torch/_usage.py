@@ -59,7 +59,11 @@ def usage(model: nn.Module, batches: Iterable) -> dict[str, Usage]:
             parts = [counts[name]]
         else:
             continue
-        hooks.append(module.register_forward_pre_hook(lambda _module, inputs, parts=parts: [part.add(inputs[0]) for part in parts] and None))
+
+        def count(_module, inputs, parts=parts) -> None:
+            for part in parts:
+                part.add(inputs[0])
+        hooks.append(module.register_forward_pre_hook(count))
     modes = {module: module.training for module in modules.values()}
     model.eval()
     try:
@@ -73,4 +77,4 @@ def usage(model: nn.Module, batches: Iterable) -> dict[str, Usage]:
             hook.remove()
         for module, mode in modes.items():
             module.training = mode
-    return {name: count.result() for name, count in counts.items() if count.tokens}
+    return {name: of.result() for name, of in counts.items() if of.tokens}
