@@ -44,14 +44,6 @@ tests() {
     done
 }
 
-<<<<<<< HEAD
-=======
-check "$version: speed of a training step" recent "$current" python/bench/bench_torch_train.py 3 10 8
-if [ "$failed" -eq 0 ]; then
-    grep -E '^ +(batch|rows is)' "$log" | sed 's/^ */          /'
-fi
-
->>>>>>> w-torch
 # As a stranger has it: a wheel, in a folder of its own, without this checkout's files.
 wheel() (
     "$current" -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir "$folder" . &&
@@ -113,7 +105,7 @@ check "$version: speed against the authors' module" recent "$current" python/ben
 if [ "$failed" -eq 0 ]; then
     grep -E '^ +batch +(1|2048) ' "$log" | sed 's/^ */          /'
 fi
-check "$version: speed of a training step" recent "$current" python/bench/bench_torch_train.py 3 20 6
+check "$version: speed of a training step" recent "$current" python/bench/bench_torch_train.py 3 10 8
 if [ "$failed" -eq 0 ]; then
     grep -E '^ +(batch|rows is)' "$log" | sed 's/^ */          /'
 fi
