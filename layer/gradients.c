@@ -16,8 +16,9 @@
 #include <string.h>
 
 enum {
-    LEAST_BLOCK = 16,   /* tokens whose inputs stay in L2 */
-    LEAST_COLUMNS = 64, /* of a task's share of rows */
+    LEAST_BLOCK = 16,    /* tokens whose inputs stay in L2 */
+    LEAST_COLUMNS = 64,  /* of a task's share */
+    MOST_ROW_SHARES = 4, /* unless columns are too few */
 };
 
 static const uint32_t ONLY = 0; /* the number of a token or row that goes alone */
@@ -157,7 +158,7 @@ static void add_tokens(const struct columns *columns, size_t count, const uint32
  * gradients stay in L2. */
 struct share {
     size_t first_token, end_token;
-    size_t first_row, end_row; /* of those that were met */
+    size_t first_row, row_step; /* of those that were met, one in so many */
     size_t input_column, output_column;
     struct columns inputs, output_gradients;
     bool biases;      /* these, too */
@@ -183,10 +184,10 @@ struct meeting {
     size_t row, at, count; /* sorted entries */
 };
 
-/* The first row from `row` on that any have met, or `end_row`. */
+/* The first of the share's rows from `row` on that any have met; if there is none, one beyond all. */
 static struct meeting next_meeting(const struct fff_visits *visits, const struct share *share, size_t row) {
     struct meeting meeting = {.row = row};
-    for (; meeting.row < share->end_row; meeting.row++) {
+    for (; meeting.row < visits->row_count; meeting.row += share->row_step) {
         meeting.at = first_entry_of(visits, meeting.row, share->first_token);
         meeting.count = first_entry_of(visits, meeting.row, share->end_token) - meeting.at;
         if (meeting.count > 0) {
@@ -259,21 +260,30 @@ static size_t block_of(const struct fff_backward *backward) {
     return fff_max(backward->part->l2_bytes / 2 / bytes, LEAST_BLOCK);
 }
 
-/* Task `index`'s share of the weights' gradients: as many columns as there are tasks for, and where those are too few,
- * some of the rows. Every sum is one task's. */
+/* In how many shares of rows all tasks divide the weights' gradients; the rest is columns. The root alone is a twelfth
+ * of 1x11's entries, and is whole in one share: so shares of rows are few. But of columns alone, every task would meet
+ * all rows, and miss the TLB as often as one task does: 1.45 times as fast on two threads, against 1.7 by rows. */
+static size_t shares_of_rows(size_t tasks, size_t columns) {
+    size_t rows = MOST_ROW_SHARES;
+    while (tasks % rows != 0) {
+        rows--;
+    }
+    return tasks / rows <= columns ? rows : tasks / columns;
+}
+
+/* Task `index`'s share of the weights' gradients: every so many-th row, which parts left children from right ones, and
+ * some of the columns. Every sum is one task's. */
 static void weight_gradients_of(const struct fff_backward *backward, size_t index, unsigned char *slice) {
     const fff_layer *layer = backward->layer;
     const struct fff_visits *visits = &backward->visits;
-    size_t columns = fff_max(layer->input_width, layer->output_width) / LEAST_COLUMNS;
-    size_t across = fff_max(fff_min(backward->tasks, columns), 1), down = fff_max(backward->tasks / across, 1);
+    size_t columns = fff_max(fff_max(layer->input_width, layer->output_width) / LEAST_COLUMNS, 1);
+    size_t down = fff_max(shares_of_rows(backward->tasks, columns), 1), across = fff_max(backward->tasks / down, 1);
     if (index >= across * down) {
         return;
     }
-    size_t column = index % across, some = index / across;
-    size_t first = fff_share_start(visits->row_count, down, some),
-           end = fff_share_start(visits->row_count, down, some + 1);
+    size_t column = index % across, first = index / across;
     struct share share = {
-        .first_row = first, .end_row = end, .biases = column == 0, .constants = (float *)(void *)slice};
+        .first_row = first, .row_step = down, .biases = column == 0, .constants = (float *)(void *)slice};
     share.inputs = share_of_columns(backward, backward->input, backward->input_stride, layer->input_width, across,
                                     column, &share.input_column);
     share.output_gradients = share_of_columns(backward, backward->output_gradient, backward->output_gradient_stride,
@@ -282,15 +292,16 @@ static void weight_gradients_of(const struct fff_backward *backward, size_t inde
     for (size_t token = 0; token < visits->token_count; token += block) {
         share.first_token = token;
         share.end_token = fff_min(token + block, visits->token_count);
-        for (struct meeting now = next_meeting(visits, &share, first), next; now.row < end; now = next) {
-            next = next_meeting(visits, &share, now.row + 1);
-            if (next.row < end) {
+        struct meeting now = next_meeting(visits, &share, share.first_row), next;
+        for (; now.row < visits->row_count; now = next) {
+            next = next_meeting(visits, &share, now.row + down);
+            if (next.row < visits->row_count) {
                 fetch_gradients(&share, backward->gradients, backward->places[next.row]);
             }
             weight_gradient(backward, &share, &now);
         }
     }
-    if (backward->gradients->output_bias != NULL && some == 0) {
+    if (backward->gradients->output_bias != NULL && first == 0) {
         bias_gradient(backward, &share, (uint32_t *)(void *)(slice + backward->layout.gathered_rows));
     }
 }
