@@ -28,7 +28,7 @@ test-engines:
 	scripts/setup.sh test
 	scripts/test_engines.sh $(ENGINES)
 
-# FFF against dense layers of the newest OpenBLAS, MKL and oneDNN, on every instruction set, in up to 15 minutes; writes
+# FFF against dense layers of the newest OpenBLAS, MKL and oneDNN, on every instruction set, in some 20 minutes; writes
 # bench/results/. FILTER=REGEX, ISA=NAME and ROUTES=FILE select a part.
 bench:
 	scripts/setup.sh bench

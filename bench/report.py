@@ -696,11 +696,11 @@ def run_python_peer(arguments, name, *options):
 def run_leaf_peer(arguments, forests):
     """The authors' leaf layer in the shapes and batches that were timed; None where it is not installed, or none were."""
     shapes, batches = {}, set()
-    for forest, _ in forests:
+    for (forest, _), names in forests.items():
         shape = ONE_LEAF_TREE.fullmatch(forest)
         if shape:
             shapes["x".join(shape.groups())] = None
-            batches |= {int(FOREST.fullmatch(name).group(5)) for of_case in forests.values() for name in of_case}
+            batches |= {int(FOREST.fullmatch(name).group(5)) for name in names}
     if not shapes:
         return None
     peer = run_python_peer(arguments, "fastfeedforward_peer.py", ",".join(map(str, sorted(batches))), *shapes)
