@@ -33,14 +33,14 @@ static size_t most_neurons(const fff_layer *layer) {
 
 /* Of the chunk of the largest part; more tokens or tasks never need less. */
 static bool lay_out(const fff_layer *layer, size_t batch, size_t concurrency, struct fff_backward_layout *layout) {
-    size_t per_token = most_neurons(layer), count, slice = 0, end = sizeof(struct fff_backward);
+    size_t per_token = most_neurons(layer), count, slice = 0, begin, end = sizeof(struct fff_backward);
     layout->chunk = fff_min(batch, fff_max(CHUNK_ENTRIES / per_token, 1));
     if (!fff_size_multiply(layout->chunk, per_token, &count)) {
         return false;
     }
     layout->tasks = fff_min(fff_max(concurrency, 1), fff_max(count / LEAST_ENTRIES, 1));
     size_t gathered = fff_max(per_token, FFF_GATHERED);
-    bool fits = take(&slice, layout->chunk, sizeof(float), &layout->gathered_rows /* unused: 0 */) &&
+    bool fits = take(&slice, layout->chunk, sizeof(float), &begin) &&
                 take(&slice, gathered, sizeof(uint32_t), &layout->gathered_rows) &&
                 take(&slice, gathered, sizeof(float), &layout->gathered) &&
                 fff_size_round_up(slice, LINE, &layout->slice);
