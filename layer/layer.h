@@ -21,7 +21,8 @@ struct fff_leaves {
     size_t count; /* of a tree: 2^depth */
     /* All neurons, those of leaf l of tree k from row (k * count + l) * width on: as many trees of a single node. */
     struct fff_trees neurons;
-    struct fff_trees biases;                    /* an output row of floats a leaf; output_rows NULL: none */
+    const unsigned char *bias_rows; /* an output row of floats a leaf, so many bytes apart; NULL: none */
+    size_t bias_stride;
     const struct fff_row_kernels *bias_kernels; /* for them */
     size_t at_once;                             /* neurons whose rows stay in L2 */
 };
@@ -33,8 +34,9 @@ struct fff_part {
     fff_weight_type input_type, output_type;
     const float *output_scales; /* one a neuron, if output rows are int8 */
     bool exact_routes;          /* `exact` is in use */
+    bool borrowed;              /* rows and biases are the caller's */
+    bool large_trees; /* a tree exceeds L2, so it is worth while to fetch its rows once for many blocks of tokens */
     struct fff_exact exact;
-    bool borrowed; /* rows and biases are the caller's */
     const struct fff_kernels *kernels;
     const struct fff_row_kernels *input_kernels, *output_kernels; /* for the rows */
     fff_activation activation;
@@ -45,7 +47,6 @@ struct fff_part {
     size_t group;          /* trees whose output rows stay in L2; of depth 0, whose rows of both matrices do */
     size_t group_of_token; /* trees whose output rows on a single token's paths do */
     size_t finish_tokens;  /* tokens whose activations of such a group are computed at once */
-    bool large_trees; /* a tree exceeds L2, so it is worth while to fetch its rows once for many blocks of tokens */
 };
 
 struct fff_layer {

@@ -87,15 +87,21 @@ static void add_neurons(const struct fff_walk *walk, const struct fff_trees *neu
 static void add_bias(const struct fff_walk *walk, size_t leaf, size_t count, const uint32_t *tokens, float *factors,
                      uint32_t *nodes) {
     const struct fff_part *part = walk->part;
-    const struct fff_trees *biases = &part->leaves.biases;
-    if (biases->output_rows == NULL) {
+    if (part->leaves.bias_rows == NULL) {
         return;
     }
+    const struct fff_trees biases = {
+        .output_rows = part->leaves.bias_rows,
+        .output_row_stride = part->leaves.bias_stride,
+        .output_width = part->leaves.neurons.output_width,
+        .tree_count = 1,
+        .level_count = 1,
+    };
     for (size_t i = 0; i < count; i++) {
         nodes[i] = (uint32_t)(walk->first_tree * part->leaves.count + leaf);
         factors[i] = part->factor;
     }
-    part->leaves.bias_kernels->accumulate(biases, count, tokens, nodes, factors, FFF_WRITE_CONTINUE, walk->output,
+    part->leaves.bias_kernels->accumulate(&biases, count, tokens, nodes, factors, FFF_WRITE_CONTINUE, walk->output,
                                           walk->output_stride);
 }
 

@@ -505,21 +505,15 @@ static void pack_leaves(const fff_layer_desc *desc, const struct fff_packing *pa
     if (given->data == NULL) {
         return;
     }
-    leaves->biases = (struct fff_trees){
-        .output_rows = memory + packing->leaf_biases,
-        .output_row_stride = packing->leaf_bias_stride,
-        .output_bytes = fff_row_bytes(FFF_WEIGHT_F32, desc->output_width),
-        .output_width = desc->output_width,
-        .tree_count = 1,
-        .level_count = 1,
-        .node_count = desc->trees << desc->depth,
-    };
+    leaves->bias_rows = memory + packing->leaf_biases;
+    leaves->bias_stride = packing->leaf_bias_stride;
+    size_t rows = desc->trees << desc->depth;
     if (packing->borrowed) {
-        borrow_rows(given, given->node_stride, leaves->biases.node_count, leaves->biases.output_bytes,
-                    &leaves->biases.output_rows, &leaves->biases.output_row_stride);
+        borrow_rows(given, given->node_stride, rows, fff_row_bytes(FFF_WEIGHT_F32, desc->output_width),
+                    &leaves->bias_rows, &leaves->bias_stride);
         return;
     }
-    for (size_t leaf = 0; leaf < leaves->biases.node_count; leaf++) {
+    for (size_t leaf = 0; leaf < rows; leaf++) {
         float *row = floats_at(memory, packing->leaf_biases + leaf * packing->leaf_bias_stride);
         for (size_t column = 0; column < desc->output_width; column++) {
             row[column] = ((const float *)given->data)[leaf * given->node_stride + column * given->column_stride];
