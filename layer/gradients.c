@@ -7,7 +7,7 @@
  *     sort      the chunk's entries by row (layer/visits.h)
  *     slopes    round 1: each task an even share of the sorted entries, so that a row is fetched once for its tokens
  *     inputs    round 2: each task an even share of the tokens,
- *     weights            then some columns of all rows: so tasks share the roots, which all tokens meet
+ *     weights            then every so many-th row; of many tasks, some columns of it
  */
 #include "layer/gradients.h"
 

@@ -45,7 +45,7 @@ struct fff_backward {
 };
 
 /* Task `index` of a chunk that is sorted, in two rounds: the slopes of its share of the entries; then the gradients of
- * its share of the inputs and, of all rows, of its share of the columns. */
+ * its share of the inputs and of its share of the rows. */
 void fff_slopes(const struct fff_backward *backward, size_t index);
 void fff_gradients_of_chunk(const struct fff_backward *backward, size_t index);
 
