@@ -20,37 +20,63 @@ fff_status fff_workspace_size(const fff_layer *layer, size_t batch, size_t concu
     return FFF_OK;
 }
 
-/* ---- Checks ---------------------------------------------------------------------------------- */
+/* ---- Any of the calls ------------------------------------------------------------------------ */
 
-/* All matrices that a call is given, its workspace first, then what else it writes, then what it reads. */
+/* What a call is given: these of its job's matrices. */
+enum { OUTPUT = 1, ROUTED_PATHS = 2, GIVEN_PATHS = 4, INPUT = 8 };
+
+/* All matrices of a call: its workspace first, then what else it writes, then what it reads. */
 enum { MOST_MATRICES = 5 };
-struct matrices {
-    struct fff_rows rows[MOST_MATRICES];
-    size_t count, written;
-};
 
-/* What there is to check when each matrix but the workspace is known to be good; then the job can run. */
-static fff_status prepare(const struct fff_job *job, struct matrices *matrices, void *workspace, size_t workspace_size,
-                          const fff_runner *runner) {
-    fff_status status = fff_check_forest(job, workspace, workspace_size, runner);
-    if (status == FFF_OK) {
-        status = fff_check_bytes(workspace, workspace_size, &matrices->rows[0]);
+static fff_status check_and_run(const struct fff_job *job, unsigned given, void *workspace, size_t workspace_size,
+                                const fff_runner *runner) {
+    const fff_layer *layer = job->layer;
+    if (layer == NULL) {
+        return FFF_ERROR_NULL_POINTER;
     }
-    return status == FFF_OK && fff_any_overlap(matrices->rows, matrices->written, matrices->count) ? FFF_ERROR_OVERLAP
-                                                                                                   : status;
+    size_t batch = job->batch, path = layer->path_length;
+    if (batch == 0) {
+        return FFF_OK;
+    }
+    struct fff_rows matrices[MOST_MATRICES];
+    size_t count = 1, written;
+    fff_status status = FFF_OK;
+    if ((given & OUTPUT) != 0) {
+        status = fff_check_rows(job->output, batch, layer->output_width, job->output_stride, &matrices[count++]);
+    }
+    written = (given & ROUTED_PATHS) != 0 ? count + 2 : count;
+    if (status == FFF_OK && (given & (ROUTED_PATHS | GIVEN_PATHS)) != 0) {
+        bool routed = (given & ROUTED_PATHS) != 0;
+        const uint32_t *nodes = routed ? job->routed_nodes : job->nodes;
+        const float *logits = routed ? job->routed_logits : job->logits;
+        status = fff_check_rows(nodes, batch, path, job->node_stride, &matrices[count++]);
+        if (status == FFF_OK) {
+            status = fff_check_rows(logits, batch, path, job->logit_stride, &matrices[count++]);
+        }
+    }
+    if (status == FFF_OK && (given & INPUT) != 0) {
+        status = fff_check_rows(job->input, batch, layer->input_width, job->input_stride, &matrices[count++]);
+    }
+    if (status == FFF_OK) {
+        status = fff_check_forest(job, workspace, workspace_size, runner);
+    }
+    if (status == FFF_OK) {
+        status = fff_check_bytes(workspace, workspace_size, &matrices[0]);
+    }
+    if (status == FFF_OK && fff_any_overlap(matrices, written, count)) {
+        status = FFF_ERROR_OVERLAP;
+    }
+    if (status == FFF_OK && (given & GIVEN_PATHS) != 0) {
+        status = fff_check_nodes(layer, batch, job->nodes, job->node_stride);
+    }
+    return status == FFF_OK ? fff_run_forest(job, workspace, workspace_size, runner) : status;
 }
 
 /* ---- The public functions -------------------------------------------------------------------- */
 
 fff_status fff_forward(const fff_layer *layer, size_t batch, const float *input, size_t input_stride, float *output,
                        size_t output_stride, void *workspace, size_t workspace_size, const fff_runner *runner) {
-    if (layer == NULL) {
-        return FFF_ERROR_NULL_POINTER;
-    }
-    if (batch == 0) {
-        return FFF_OK;
-    }
-    struct fff_job job = {
+    const struct fff_job job = {
         .layer = layer,
         .batch = batch,
         .input = input,
@@ -58,27 +84,13 @@ fff_status fff_forward(const fff_layer *layer, size_t batch, const float *input,
         .output = output,
         .output_stride = output_stride,
     };
-    struct matrices matrices = {.count = 3, .written = 2};
-    fff_status status = fff_check_rows(output, batch, layer->output_width, output_stride, &matrices.rows[1]);
-    if (status == FFF_OK) {
-        status = fff_check_rows(input, batch, layer->input_width, input_stride, &matrices.rows[2]);
-    }
-    if (status == FFF_OK) {
-        status = prepare(&job, &matrices, workspace, workspace_size, runner);
-    }
-    return status == FFF_OK ? fff_run_forest(&job, workspace, workspace_size, runner) : status;
+    return check_and_run(&job, INPUT | OUTPUT, workspace, workspace_size, runner);
 }
 
 fff_status fff_route(const fff_layer *layer, size_t batch, const float *input, size_t input_stride, uint32_t *nodes,
                      size_t node_stride, float *logits, size_t logit_stride, void *workspace, size_t workspace_size,
                      const fff_runner *runner) {
-    if (layer == NULL) {
-        return FFF_ERROR_NULL_POINTER;
-    }
-    if (batch == 0) {
-        return FFF_OK;
-    }
-    struct fff_job job = {
+    const struct fff_job job = {
         .layer = layer,
         .batch = batch,
         .input = input,
@@ -88,30 +100,13 @@ fff_status fff_route(const fff_layer *layer, size_t batch, const float *input, s
         .routed_logits = logits,
         .logit_stride = logit_stride,
     };
-    struct matrices matrices = {.count = 4, .written = 3};
-    fff_status status = fff_check_rows(nodes, batch, layer->path_length, node_stride, &matrices.rows[1]);
-    if (status == FFF_OK) {
-        status = fff_check_rows(logits, batch, layer->path_length, logit_stride, &matrices.rows[2]);
-    }
-    if (status == FFF_OK) {
-        status = fff_check_rows(input, batch, layer->input_width, input_stride, &matrices.rows[3]);
-    }
-    if (status == FFF_OK) {
-        status = prepare(&job, &matrices, workspace, workspace_size, runner);
-    }
-    return status == FFF_OK ? fff_run_forest(&job, workspace, workspace_size, runner) : status;
+    return check_and_run(&job, INPUT | ROUTED_PATHS, workspace, workspace_size, runner);
 }
 
 fff_status fff_accumulate(const fff_layer *layer, size_t batch, const uint32_t *nodes, size_t node_stride,
                           const float *logits, size_t logit_stride, float *output, size_t output_stride,
                           void *workspace, size_t workspace_size, const fff_runner *runner) {
-    if (layer == NULL) {
-        return FFF_ERROR_NULL_POINTER;
-    }
-    if (batch == 0) {
-        return FFF_OK;
-    }
-    struct fff_job job = {
+    const struct fff_job job = {
         .layer = layer,
         .batch = batch,
         .nodes = nodes,
@@ -121,33 +116,13 @@ fff_status fff_accumulate(const fff_layer *layer, size_t batch, const uint32_t *
         .output = output,
         .output_stride = output_stride,
     };
-    struct matrices matrices = {.count = 4, .written = 2};
-    fff_status status = fff_check_rows(output, batch, layer->output_width, output_stride, &matrices.rows[1]);
-    if (status == FFF_OK) {
-        status = fff_check_rows(nodes, batch, layer->path_length, node_stride, &matrices.rows[2]);
-    }
-    if (status == FFF_OK) {
-        status = fff_check_rows(logits, batch, layer->path_length, logit_stride, &matrices.rows[3]);
-    }
-    if (status == FFF_OK) {
-        status = prepare(&job, &matrices, workspace, workspace_size, runner);
-    }
-    if (status == FFF_OK) {
-        status = fff_check_nodes(layer, batch, nodes, node_stride);
-    }
-    return status == FFF_OK ? fff_run_forest(&job, workspace, workspace_size, runner) : status;
+    return check_and_run(&job, GIVEN_PATHS | OUTPUT, workspace, workspace_size, runner);
 }
 
 fff_status fff_forward_paths(const fff_layer *layer, size_t batch, const float *input, size_t input_stride,
                              float *output, size_t output_stride, uint32_t *nodes, size_t node_stride, float *logits,
                              size_t logit_stride, void *workspace, size_t workspace_size, const fff_runner *runner) {
-    if (layer == NULL) {
-        return FFF_ERROR_NULL_POINTER;
-    }
-    if (batch == 0) {
-        return FFF_OK;
-    }
-    struct fff_job job = {
+    const struct fff_job job = {
         .layer = layer,
         .batch = batch,
         .input = input,
@@ -159,19 +134,5 @@ fff_status fff_forward_paths(const fff_layer *layer, size_t batch, const float *
         .routed_logits = logits,
         .logit_stride = logit_stride,
     };
-    struct matrices matrices = {.count = 5, .written = 4};
-    fff_status status = fff_check_rows(output, batch, layer->output_width, output_stride, &matrices.rows[1]);
-    if (status == FFF_OK) {
-        status = fff_check_rows(nodes, batch, layer->path_length, node_stride, &matrices.rows[2]);
-    }
-    if (status == FFF_OK) {
-        status = fff_check_rows(logits, batch, layer->path_length, logit_stride, &matrices.rows[3]);
-    }
-    if (status == FFF_OK) {
-        status = fff_check_rows(input, batch, layer->input_width, input_stride, &matrices.rows[4]);
-    }
-    if (status == FFF_OK) {
-        status = prepare(&job, &matrices, workspace, workspace_size, runner);
-    }
-    return status == FFF_OK ? fff_run_forest(&job, workspace, workspace_size, runner) : status;
+    return check_and_run(&job, INPUT | ROUTED_PATHS | OUTPUT, workspace, workspace_size, runner);
 }
