@@ -129,13 +129,11 @@ struct columns {
 /* A task's share of the columns of such rows, in steps of FFF_ROW_STEP. */
 static struct columns share_of_columns(const struct fff_backward *backward, const float *rows, size_t stride,
                                        size_t width, size_t tasks, size_t index, size_t *first) {
-    const struct fff_kernels *kernels = backward->part->kernels;
     size_t steps = (width + FFF_ROW_STEP - 1) / FFF_ROW_STEP;
     *first = fff_share_start(steps, tasks, index) * FFF_ROW_STEP;
     size_t end = fff_min(fff_share_start(steps, tasks, index + 1) * FFF_ROW_STEP, width);
-    const struct fff_row_kernels *kernels_of_rows =
-        width % FFF_ROW_STEP == 0 ? kernels->rows[FFF_WEIGHT_F32] : kernels->exact_f32;
-    return (struct columns){rows + *first, stride, end - *first, kernels_of_rows->accumulate};
+    return (struct columns){rows + *first, stride, end - *first,
+                            fff_callers_kernels(backward->part->kernels, width)->accumulate};
 }
 
 /* to[column] += the sum over i of factors[i] * the column of tokens[i]'s row. */

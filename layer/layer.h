@@ -95,6 +95,11 @@ static inline bool fff_beyond_l2(const struct fff_trees *trees) {
     return trees->near_levels < trees->level_count;
 }
 
+/* The kernels for float32 rows of that width in the caller's memory, which may end with a row's last column. */
+static inline const struct fff_row_kernels *fff_callers_kernels(const struct fff_kernels *kernels, size_t width) {
+    return width % FFF_ROW_STEP == 0 ? kernels->rows[FFF_WEIGHT_F32] : kernels->exact_f32;
+}
+
 /* The kernels for a part's input rows, and for its output rows. */
 static inline const struct fff_row_kernels *fff_input_kernels(const struct fff_part *part) {
     return part->input_kernels;

@@ -541,11 +541,6 @@ static fff_status pack_exact(const fff_layer_desc *desc, const struct fff_packin
     return transfer_all(&exact);
 }
 
-/* The caller's memory may end with a row's last column. */
-static const struct fff_row_kernels *kernels_of_borrowed(const struct fff_kernels *kernels, size_t width) {
-    return width % FFF_ROW_STEP == 0 ? kernels->rows[FFF_WEIGHT_F32] : kernels->exact_f32;
-}
-
 static void choose_kernels(const struct fff_packing *packing, struct fff_part *part, size_t input_width,
                            size_t output_width) {
     const struct fff_kernels *kernels = part->kernels;
@@ -556,8 +551,8 @@ static void choose_kernels(const struct fff_packing *packing, struct fff_part *p
     part->output_kernels = kernels->rows[part->output_type];
     part->leaves.bias_kernels = kernels->rows[FFF_WEIGHT_F32];
     if (packing->borrowed) {
-        part->input_kernels = kernels_of_borrowed(kernels, input_width);
-        part->output_kernels = part->leaves.bias_kernels = kernels_of_borrowed(kernels, output_width);
+        part->input_kernels = fff_callers_kernels(kernels, input_width);
+        part->output_kernels = part->leaves.bias_kernels = fff_callers_kernels(kernels, output_width);
     }
 }
 
