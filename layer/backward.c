@@ -157,24 +157,38 @@ static void clear_listed(const fff_layer *layer, const struct fff_part *part, co
     }
 }
 
-static void sort_chunk(struct fff_backward *backward, size_t count) {
-    struct fff_backward_layout *layout = &backward->layout;
-    unsigned char *memory = backward->memory;
-    backward->visits = (struct fff_visits){
+/* The call, with its arrays, where tasks share it: at the beginning of its workspace. */
+static struct fff_backward *share_call(struct fff_backward *call) {
+    const struct fff_backward_layout *layout = &call->layout;
+    unsigned char *memory = call->memory;
+    call->visits = (struct fff_visits){
         .rows = (uint32_t *)(void *)(memory + layout->rows),
         .order = (uint32_t *)(void *)(memory + layout->order),
         .tokens = (uint32_t *)(void *)(memory + layout->tokens),
         .starts = (uint32_t *)(void *)(memory + layout->starts),
     };
-    fff_sort_visits(backward->part, count, backward->nodes, backward->node_stride, &backward->visits);
+    call->places = (uint32_t *)(void *)(memory + layout->places);
+    call->last_order = (uint32_t *)(void *)(memory + layout->last_order);
+    call->slopes = (float *)(void *)(memory + layout->slopes);
+    call->activations = (float *)(void *)(memory + layout->activations);
+    call->by_entry = (float *)(void *)(memory + layout->by_entry);
+    struct fff_backward *backward = (struct fff_backward *)(void *)memory;
+    *backward = *call;
+    return backward;
 }
 
-/* `count` tokens from the call's `first` on, for part `index`, whose entries begin at `entry`. */
+/* Makes `count` tokens from the call's `first` on the chunk, for part `index`, whose entries begin at `entry`, and
+ * sorts their visits: unless it is the chunk already, as when a batch is a single one, whose list has been checked. */
 static void set_chunk(struct fff_backward *backward, const struct fff_backward *call, size_t first, size_t count,
                       size_t index, size_t entry) {
-    backward->part = &call->layer->parts[index];
+    const struct fff_part *part = &call->layer->parts[index];
+    const uint32_t *nodes = call->nodes + first * call->node_stride + entry;
+    if (backward->part == part && backward->nodes == nodes) {
+        return;
+    }
+    backward->part = part;
+    backward->nodes = nodes;
     backward->first_part = index == 0;
-    backward->nodes = call->nodes + first * call->node_stride + entry;
     backward->logits = call->logits == NULL ? NULL : call->logits + first * call->logit_stride + entry;
     if (call->input != NULL) {
         backward->input = call->input + first * call->input_stride;
@@ -183,23 +197,14 @@ static void set_chunk(struct fff_backward *backward, const struct fff_backward *
     if (call->input_gradient != NULL) {
         backward->input_gradient = call->input_gradient + first * call->input_gradient_stride;
     }
-    sort_chunk(backward, count);
+    fff_sort_visits(part, count, nodes, call->node_stride, &backward->visits);
 }
 
-/* What is left to do for a chunk that is sorted. */
-static fff_status run_chunk(struct fff_backward *backward, bool only_chunk) {
-    const fff_gradients *gradients = backward->gradients;
-    struct fff_backward_layout *layout = &backward->layout;
-    backward->slopes = (float *)(void *)(backward->memory + layout->slopes);
-    backward->activations = (float *)(void *)(backward->memory + layout->activations);
-    backward->by_entry = (float *)(void *)(backward->memory + layout->by_entry);
-    backward->last_order = (uint32_t *)(void *)(backward->memory + layout->last_order);
-    backward->places = (uint32_t *)(void *)(backward->memory + layout->places);
+/* What is left to do for a chunk. */
+static fff_status run_chunk(struct fff_backward *backward) {
     order_by_last(&backward->visits, backward->last_order);
-    if (gradients != NULL) {
-        (void)find_places(&backward->visits, gradients, backward->places); /* checked before */
-        bool whole_list = only_chunk && gradients->rows != NULL && gradients->row_count == backward->visits.row_count;
-        backward->write = whole_list ? 0 : FFF_WRITE_CONTINUE;
+    if (backward->gradients != NULL) {
+        (void)find_places(&backward->visits, backward->gradients, backward->places); /* checked before */
     }
     return run_tasks(backward, run_slopes) && run_tasks(backward, run_gradients) ? FFF_OK : FFF_ERROR_RUNNER;
 }
@@ -211,8 +216,7 @@ static bool lists_suffice(struct fff_backward *backward, const struct fff_backwa
         for (size_t first = 0, count; first < batch && gradients->rows != NULL; first += count) {
             count = fff_min(batch - first, backward->layout.chunk);
             set_chunk(backward, call, first, count, i, entry);
-            uint32_t *places = (uint32_t *)(void *)(backward->memory + backward->layout.places);
-            if (!find_places(&backward->visits, gradients, places)) {
+            if (!find_places(&backward->visits, gradients, backward->places)) {
                 return false;
             }
         }
@@ -230,11 +234,13 @@ static fff_status run_parts(struct fff_backward *backward, const struct fff_back
         for (size_t first = 0, count; first < batch && status == FFF_OK; first += count) {
             count = fff_min(batch - first, backward->layout.chunk);
             set_chunk(backward, call, first, count, i, entry);
-            bool whole = only_chunk && gradients != NULL && gradients->row_count == backward->visits.row_count;
-            if (first == 0 && gradients != NULL && gradients->rows != NULL && !whole) {
+            bool listed = gradients != NULL && gradients->rows != NULL;
+            bool whole = listed && only_chunk && gradients->row_count == backward->visits.row_count;
+            if (listed && first == 0 && !whole) {
                 clear_listed(call->layer, backward->part, gradients);
             }
-            status = run_chunk(backward, only_chunk);
+            backward->write = whole ? 0 : FFF_WRITE_CONTINUE;
+            status = run_chunk(backward);
         }
         entry += call->layer->parts[i].path_length;
         gradients = gradients != NULL ? gradients->next : NULL;
@@ -317,11 +323,10 @@ fff_status fff_backward(const fff_layer *layer, size_t batch, const float *input
     if (fff_gradients_overlap(layer, gradients, fixed, count, written, matrices)) {
         return FFF_ERROR_OVERLAP;
     }
-    struct fff_backward *backward = (struct fff_backward *)(void *)call.memory;
     call.runner = runner != NULL ? *runner : (fff_runner){0};
     call.tasks = call.layout.tasks;
     call.round.states = (atomic_uchar *)(void *)(call.memory + call.layout.states);
-    *backward = call;
+    struct fff_backward *backward = share_call(&call);
     if (gradients != NULL && !lists_suffice(backward, &call, batch, gradients)) {
         return FFF_ERROR_NODE;
     }
@@ -395,8 +400,7 @@ fff_status fff_visited_rows(const fff_layer *layer, size_t part, size_t batch, c
         entry += layer->parts[i].path_length;
     }
     call.memory = fff_align_workspace(workspace);
-    struct fff_backward *backward = (struct fff_backward *)(void *)call.memory;
-    *backward = call;
+    struct fff_backward *backward = share_call(&call);
     for (size_t first = 0, some; first < batch; first += some) {
         some = fff_min(batch - first, call.layout.chunk);
         set_chunk(backward, &call, first, some, part, entry);
