@@ -131,20 +131,17 @@ static bool read_embedding(const struct section *arch, fff_bert_config *config) 
                     width, config->hidden_size);
 }
 
-/* The authors' code takes the class of that name from torch.nn. Absent, it is GELU. */
-static bool read_nonlin(const struct section *arch, fff_bert_config *config) {
-    static const struct {
-        const char *name;
-        fff_activation activation;
-    } names[] = {
-        {"GELU", FFF_ACTIVATION_GELU},
-        {"ReLU", FFF_ACTIVATION_RELU},
-        {"SiLU", FFF_ACTIVATION_SILU},
-        {"Identity", FFF_ACTIVATION_IDENTITY},
-    };
-    const json_t *value = json_object_get(arch->object, "nonlin");
-    const char *name = value != NULL ? json_string_value(value) : "GELU";
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+/* An activation by its name in a setting. `supported` ends the message of one that is none of them. */
+struct named_activation {
+    const char *name;
+    fff_activation activation;
+};
+static bool read_named_activation(const struct section *settings, const char *setting, const char *absent,
+                                  const struct named_activation *names, size_t count, const char *supported,
+                                  fff_bert_config *config) {
+    const json_t *value = json_object_get(settings->object, setting);
+    const char *name = value != NULL ? json_string_value(value) : absent;
+    for (size_t i = 0; i < count; i++) {
         if (name != NULL && strcmp(name, names[i].name) == 0) {
             config->activation = names[i].activation;
             return true;
@@ -152,8 +149,19 @@ static bool read_nonlin(const struct section *arch, fff_bert_config *config) {
     }
     char text[64];
     fff_json_describe(value, text, sizeof text);
-    return FFF_FAIL(arch->report,
-                    "setting 'nonlin' is %s; only \"GELU\", \"ReLU\", \"SiLU\" and \"Identity\" are supported", text);
+    return FFF_FAIL(settings->report, "setting '%s' is %s; only %s are supported", setting, text, supported);
+}
+
+/* The authors' code takes the class of that name from torch.nn. Absent, it is GELU. */
+static bool read_nonlin(const struct section *arch, fff_bert_config *config) {
+    static const struct named_activation names[] = {
+        {"GELU", FFF_ACTIVATION_GELU},
+        {"ReLU", FFF_ACTIVATION_RELU},
+        {"SiLU", FFF_ACTIVATION_SILU},
+        {"Identity", FFF_ACTIVATION_IDENTITY},
+    };
+    return read_named_activation(arch, "nonlin", "GELU", names, sizeof names / sizeof *names,
+                                 "\"GELU\", \"ReLU\", \"SiLU\" and \"Identity\"", config);
 }
 
 static bool read_crammed(const struct section *arch, fff_bert_config *config) {
@@ -182,10 +190,7 @@ static bool read_crammed(const struct section *arch, fff_bert_config *config) {
 
 /* Names of one function are many in Hugging Face's code, and differ in rounding alone. Absent, it is GELU. */
 static bool read_activation(const struct section *settings, fff_bert_config *config) {
-    static const struct {
-        const char *name;
-        fff_activation activation;
-    } names[] = {
+    static const struct named_activation names[] = {
         {"gelu", FFF_ACTIVATION_GELU},
         {"gelu_python", FFF_ACTIVATION_GELU},
         {"gelu_new", FFF_ACTIVATION_GELU_TANH},
@@ -199,20 +204,9 @@ static bool read_activation(const struct section *settings, fff_bert_config *con
         {"swish", FFF_ACTIVATION_SILU},
         {"linear", FFF_ACTIVATION_IDENTITY},
     };
-    const json_t *value = json_object_get(settings->object, "hidden_act");
-    const char *name = value != NULL ? json_string_value(value) : "gelu";
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        if (name != NULL && strcmp(name, names[i].name) == 0) {
-            config->activation = names[i].activation;
-            return true;
-        }
-    }
-    char text[64];
-    fff_json_describe(value, text, sizeof text);
-    return FFF_FAIL(settings->report,
-                    "setting 'hidden_act' is %s; only gelu, gelu_new, gelu_pytorch_tanh, relu, relu2, silu, linear and "
-                    "other names of these are supported",
-                    text);
+    return read_named_activation(
+        settings, "hidden_act", "gelu", names, sizeof names / sizeof *names,
+        "gelu, gelu_new, gelu_pytorch_tanh, relu, relu2, silu, linear and other names of these", config);
 }
 
 /* Models of other code may call themselves bert, too. */
