@@ -10,6 +10,7 @@
 #include <cstring>
 #include <fstream>
 #include <new>
+#include <stdexcept>
 
 namespace bench {
 
@@ -36,6 +37,12 @@ Buffer::Buffer(size_t count) : count_(count) {
 void fill_normal(Buffer &buffer, float scale, uint64_t seed) {
     for (size_t i = 0; i < buffer.size(); i++) {
         buffer.data()[i] = scale * random_normal(&seed);
+    }
+}
+
+void expect_ok(fff_status status) {
+    if (status != FFF_OK) {
+        throw std::runtime_error(fff_status_text(status));
     }
 }
 

@@ -41,6 +41,9 @@ class Buffer {
 // Seeded numbers near normal, times `scale`.
 void fill_normal(Buffer &buffer, float scale, uint64_t seed);
 
+// Throws std::runtime_error with the status's text, unless it is FFF_OK.
+void expect_ok(fff_status status);
+
 // The instruction sets usable on this machine, in order of preference.
 std::vector<fff_isa> usable_isas();
 

@@ -11,7 +11,6 @@
 
 #include <cmath>
 #include <cstring>
-#include <stdexcept>
 
 namespace bench {
 namespace {
@@ -91,12 +90,6 @@ struct PartWeights {
         return desc;
     }
 };
-
-void expect_ok(fff_status status) {
-    if (status != FFF_OK) {
-        throw std::runtime_error(fff_status_text(status));
-    }
-}
 
 Layer make_layer(std::vector<fff_layer_desc> descs) {
     for (size_t i = 0; i + 1 < descs.size(); i++) {

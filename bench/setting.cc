@@ -137,10 +137,7 @@ static Layer make_layer(const Shape &shape, fff_isa isa, const Buffer &in, const
     desc.store_output = stored.output;
     desc.routes = stored.routes;
     fff_layer *layer = nullptr;
-    fff_status status = fff_layer_create(&desc, &layer);
-    if (status != FFF_OK) {
-        throw std::runtime_error(fff_status_text(status));
-    }
+    expect_ok(fff_layer_create(&desc, &layer));
     return Layer(layer);
 }
 
@@ -181,9 +178,7 @@ std::vector<float> Setting::outputs_of(const fff_layer *layer) const {
         status = fff_forward(layer, 1, input.data() + looked_at[i] * width, width, outputs.data() + i * width, width,
                              workspace.data(), size, nullptr);
     }
-    if (status != FFF_OK) {
-        throw std::runtime_error(fff_status_text(status));
-    }
+    expect_ok(status);
     return outputs;
 }
 
@@ -230,9 +225,7 @@ std::vector<uint32_t> Setting::route(const fff_layer *layer, size_t first, size_
         status = fff_route(layer, count, input.data() + first * of.shape.width, of.shape.width, nodes.data(), path,
                            logits.data(), path, workspace.data(), size, nullptr);
     }
-    if (status != FFF_OK) {
-        throw std::runtime_error(fff_status_text(status));
-    }
+    expect_ok(status);
     return nodes;
 }
 
@@ -291,9 +284,7 @@ void Setting::forward_all(const fff_layer *layer) {
     if (status == FFF_OK) {
         status = fff_forward(layer, tokens, input.data(), width, output.data(), width, workspace.data(), size, nullptr);
     }
-    if (status != FFF_OK) {
-        throw std::runtime_error(fff_status_text(status));
-    }
+    expect_ok(status);
 }
 
 const Error &Setting::error_of(const Stored &stored, fff_isa isa) {

@@ -11,18 +11,11 @@
 
 #include <cmath>
 #include <cstring>
-#include <stdexcept>
 
 namespace bench {
 namespace {
 
 const size_t WIDTH = 768, DEPTH = 11, NEURONS = 4095, PATH = DEPTH + 1, TURNS = 4;
-
-void expect_ok(fff_status status) {
-    if (status != FFF_OK) {
-        throw std::runtime_error(fff_status_text(status));
-    }
-}
 
 // What both sides are given: weights, and some batches of inputs and of their outputs' gradients.
 struct Given {
