@@ -2,19 +2,11 @@
 
 #include <stdlib.h>
 
-bool is_short(void) {
-    return getenv("FFF_TEST_SHORT") != NULL;
-}
-
 float *random_floats(struct subject *s, enum fill kind, size_t count, uint64_t *state) {
     float *floats = test_allocate(count, sizeof *floats);
     fill_floats(kind, floats, count, state);
     s->owned[s->owned_count++] = floats;
     return floats;
-}
-
-bool chance(uint64_t *state, unsigned of) {
-    return random_below(state, of) == 0;
 }
 
 static float *finite_floats(struct subject *s, size_t count, uint64_t *state) {

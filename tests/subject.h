@@ -6,12 +6,6 @@
 
 enum { MOST_PARTS = 4, FEW = 70, MANY = 400 /* that all tasks walk together, where a tree is large */ };
 
-/* Under emulators, little of it. */
-bool is_short(void);
-
-/* True once in so many times. */
-bool chance(uint64_t *state, unsigned of);
-
 struct subject {
     size_t parts, path;
     fff_layer_desc desc[MOST_PARTS];

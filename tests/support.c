@@ -28,6 +28,14 @@ uint64_t test_random(const char *test) {
     return state;
 }
 
+bool is_short(void) {
+    return getenv("FFF_TEST_SHORT") != NULL;
+}
+
+bool chance(uint64_t *state, unsigned of) {
+    return random_below(state, of) == 0;
+}
+
 static float any_bits(uint64_t *state) {
     uint32_t bits = (uint32_t)random_bits(state);
     float value;

@@ -19,6 +19,10 @@
 void test_start(const char *program);
 /* A fresh state for one test, derived from the run's seed and the test's name. */
 uint64_t test_random(const char *test);
+/* Whether FFF_TEST_SHORT asks for a part of what a test repeats, as under emulators. */
+bool is_short(void);
+/* True once in so many times. */
+bool chance(uint64_t *state, unsigned of);
 
 /* The kinds of numbers that kernels are fed. */
 enum fill {

@@ -135,27 +135,30 @@ static fff_status run(const struct pass *p, const fff_layer *layer, size_t first
 
 /* ---- Against the definition ------------------------------------------------------------------- */
 
-static void link_gradients(fff_gradients *links, size_t parts) {
-    for (size_t i = 0; i < parts; i++) {
-        links[i].struct_size = sizeof links[i];
-        links[i].next = i + 1 < parts ? &links[i + 1] : NULL;
+/* Gradients of all parts, into these; of all neurons, as long as no rows are listed. */
+static void link_gradients(const struct pass *p, const struct all_gradients *g, float *output_bias,
+                           fff_gradients links[MOST_PARTS]) {
+    for (size_t i = 0; i < p->s.parts; i++) {
+        const struct defined_gradients *part = &g->parts[i];
+        links[i] = (fff_gradients){
+            .struct_size = sizeof links[i],
+            .input_weights = {part->input_weights, p->in},
+            .biases = part->biases,
+            .output_weights = {part->output_weights, p->out},
+            .output_bias = i == 0 ? output_bias : NULL,
+            .next = i + 1 < p->s.parts ? &links[i + 1] : NULL,
+        };
+        if (p->s.desc[i].leaf_width > 0) {
+            links[i].leaf_output_biases = (fff_gradient_rows){part->leaf_output_biases, p->out};
+        }
     }
 }
 
 static void check_dense(const struct pass *p, const fff_layer *layer, size_t batch, const fff_runner *runner,
                         enum fill kind, uint64_t state, const struct all_gradients *expected) {
     struct all_gradients g = make_gradients(p, kind, state, false);
-    fff_gradients links[MOST_PARTS] = {{0}};
-    link_gradients(links, p->s.parts);
-    for (size_t i = 0; i < p->s.parts; i++) {
-        links[i].input_weights = (fff_gradient_rows){g.parts[i].input_weights, p->in};
-        links[i].biases = g.parts[i].biases;
-        links[i].output_weights = (fff_gradient_rows){g.parts[i].output_weights, p->out};
-        if (p->s.desc[i].leaf_width > 0) {
-            links[i].leaf_output_biases = (fff_gradient_rows){g.parts[i].leaf_output_biases, p->out};
-        }
-    }
-    links[0].output_bias = g.output_bias;
+    fff_gradients links[MOST_PARTS];
+    link_gradients(p, &g, g.output_bias, links);
     memset(g.input, 0x77, p->s.tokens * p->in * sizeof(float));
     for (size_t t = 0; t < p->s.tokens; t += batch) {
         size_t count = p->s.tokens - t < batch ? p->s.tokens - t : batch;
@@ -196,18 +199,11 @@ static void check_listed(const struct pass *p, const fff_layer *layer, const fff
                          const struct all_gradients *expected) {
     struct all_gradients g = make_gradients(p, FILL_ANY_BITS, 1, false),
                          dense = make_gradients(p, FILL_NORMAL, 1, true);
-    fff_gradients links[MOST_PARTS] = {{0}};
-    link_gradients(links, p->s.parts);
+    fff_gradients links[MOST_PARTS];
+    link_gradients(p, &g, dense.output_bias, links);
     for (size_t i = 0; i < p->s.parts; i++) {
         links[i].rows = list_rows(p, layer, i, one_more, &links[i].row_count);
-        links[i].input_weights = (fff_gradient_rows){g.parts[i].input_weights, p->in};
-        links[i].biases = g.parts[i].biases;
-        links[i].output_weights = (fff_gradient_rows){g.parts[i].output_weights, p->out};
-        if (p->s.desc[i].leaf_width > 0) {
-            links[i].leaf_output_biases = (fff_gradient_rows){g.parts[i].leaf_output_biases, p->out};
-        }
     }
-    links[0].output_bias = dense.output_bias;
     assert_int_equal(run(p, layer, 0, p->s.tokens, dense.input, links, runner), FFF_OK);
     for (size_t i = 0; i < p->s.parts; i++) {
         struct defined_gradients *to = &dense.parts[i], *from = &g.parts[i];

@@ -198,25 +198,20 @@ static fff_layer *create_for_cache(const struct subject *s, fff_isa isa, size_t 
 
 static const size_t CACHES[] = {4 << 10, 64 << 10, 0};
 
-/* For emulators and sanitizers, which are slow: a part of the batches. */
-static bool short_run(void) {
-    return getenv("FFF_TEST_SHORT") != NULL;
-}
-
 /* Every batch up to `batches` and some larger ones, on 1 to 8 threads in turn. */
 static void check_shape(struct shape shape, size_t batches, const char *name) {
     uint64_t state = test_random(name);
-    if (short_run()) {
+    if (is_short()) {
         shape.tokens = shape.tokens / 8 + 1;
         batches /= 4;
     }
     /* float32 with every kind of routes, then one narrow type with each, another one for each shape */
-    int kinds = short_run() ? ROUTE_KINDS + 1 : 2 * ROUTE_KINDS;
+    int kinds = is_short() ? ROUTE_KINDS + 1 : 2 * ROUTE_KINDS;
     for (int i = 0; i < kinds; i++) {
         bool narrow = i >= ROUTE_KINDS;
         size_t kind = !narrow ? 0 : 1 + (shape.input_width + (size_t)i) % (STORED_KINDS - 1);
         struct subject s = make_subject(shape, (enum routes)(i % ROUTE_KINDS), STORED[kind], &state);
-        size_t step = (short_run() ? 39 : 3) * (narrow ? 4 : 1);
+        size_t step = (is_short() ? 39 : 3) * (narrow ? 4 : 1);
         for (int isa = FFF_ISA_GENERIC; isa < FFF_ISA_COUNT; isa++) {
             if (fff_isa_usable((fff_isa)isa) != FFF_OK) {
                 continue;
@@ -229,11 +224,11 @@ static void check_shape(struct shape shape, size_t batches, const char *name) {
                     check_batch(&s, layer, batch, threads);
                 }
                 size_t either = random_below(&state, 2); /* in a short run: of one thread and several */
-                if (!short_run() || either == 0) {
+                if (!is_short() || either == 0) {
                     check_batch(&s, layer, 1, 1);
                     check_batch(&s, layer, s.tokens, 1);
                 }
-                if (!short_run() || either == 1) {
+                if (!is_short() || either == 1) {
                     check_batch(&s, layer, s.tokens, 2 + random_below(&state, 7));
                 }
                 fff_layer_destroy(layer);
@@ -272,7 +267,7 @@ static void test_many_shallow_trees(void **unused) {
 
 static void test_large_batches(void **unused) {
     (void)unused;
-    size_t most = short_run() ? 1000 : 16384; /* of which a part, if so */
+    size_t most = is_short() ? 1000 : 16384; /* of which a part, if so */
     for (size_t tokens = 1000; tokens <= most; tokens = tokens == 1000 ? 4096 : 4 * tokens) {
         check_shape((struct shape){16, 16, 7, 1, tokens}, 0, "large batches");
     }
@@ -310,7 +305,7 @@ static size_t random_number(unsigned bits, uint64_t *state) {
 static void check_workspace(const fff_layer *layer, uint64_t *state) {
     for (size_t tasks = 1; tasks <= 9; tasks++) { /* every batch: rounding up makes for teeth */
         size_t before = 0;
-        for (size_t batch = 1; batch < (short_run() ? 70 : 1500); batch++) {
+        for (size_t batch = 1; batch < (is_short() ? 70 : 1500); batch++) {
             size_t size = workspace_of(layer, batch, tasks);
             assert_true(size >= before);
             assert_true(size >= workspace_of(layer, batch, tasks - 1));
@@ -318,7 +313,7 @@ static void check_workspace(const fff_layer *layer, uint64_t *state) {
             before = size;
         }
     }
-    for (int i = 0; i < (short_run() ? 50 : 20000); i++) {
+    for (int i = 0; i < (is_short() ? 50 : 20000); i++) {
         size_t batch = random_number(20, state), tasks = random_number(20, state);
         size_t fewer = random_below(state, batch + 1), fewer_tasks = random_below(state, tasks + 1);
         size_t size = workspace_of(layer, batch, tasks);

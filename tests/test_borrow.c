@@ -8,15 +8,6 @@
 
 enum { MOST_PARTS = 3, FEW = 40, MANY = 300, MOST_OWNED = 6 * MOST_PARTS + 1 };
 
-/* Under emulators, little of it. */
-static bool is_short(void) {
-    return getenv("FFF_TEST_SHORT") != NULL;
-}
-
-static bool chance(uint64_t *state, unsigned of) {
-    return random_below(state, of) == 0;
-}
-
 static size_t random_width(uint64_t *state) {
     if (chance(state, 4)) {
         return 32 * (1 + random_below(state, 5)); /* which the ordinary kernels are for */

@@ -139,16 +139,12 @@ static const struct shape SHAPES[] = {{768, 768, 6, 1, 200}, {37, 50, 4, 3, 120}
                                       {40, 200, 3, 2, 90},   {33, 70, 2, 3, 80}};
 enum { SHAPE_COUNT = sizeof SHAPES / sizeof *SHAPES };
 
-static bool short_run(void) {
-    return getenv("FFF_TEST_SHORT") != NULL;
-}
-
 /* For emulators: every second one, but not the largest. */
 static size_t first_shape(void) {
-    return short_run() ? 1 : 0;
+    return is_short() ? 1 : 0;
 }
 static size_t shape_step(void) {
-    return short_run() ? 2 : 1;
+    return is_short() ? 2 : 1;
 }
 
 /* ---- 16-bit weights -------------------------------------------------------------------------- */
@@ -481,10 +477,10 @@ static void test_exact_routes(void **unused) {
     static const struct shape shapes[] = {
         {768, 5, 6, 1, 300}, {37, 5, 5, 3, 200}, {3, 2, 8, 2, 400}, {64, 3, 9, 1, 600}};
     /* For emulators a part of it: each kind of weights with one kind of inputs, and fewer tokens. */
-    int step = short_run() ? FILL_KINDS : 1, repeats = short_run() ? 2 : 10;
+    int step = is_short() ? FILL_KINDS : 1, repeats = is_short() ? 2 : 10;
     for (size_t i = first_shape(); i < sizeof shapes / sizeof *shapes; i++) {
         struct shape shape = shapes[i];
-        shape.tokens /= short_run() ? 4 : 1;
+        shape.tokens /= is_short() ? 4 : 1;
         for (int weights = 0; weights < FILL_KINDS; weights++) {
             int first = (int)random_below(&state, (uint64_t)step);
             for (int inputs = first; inputs < FILL_KINDS; inputs += step) {
@@ -571,7 +567,7 @@ static void test_memory(void **unused) {
                                           {1024, 1024, 3, 1, 1}, {33, 15, 6, 3, 1}, {16, 8, 10, 1, 1}};
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
         struct subject s = make_subject(shapes[i], FILL_NORMAL, FILL_NORMAL, &state);
-        for (int kind = 0; kind < 32; kind += short_run() ? 5 : 1) { /* with each type of either matrix */
+        for (int kind = 0; kind < 32; kind += is_short() ? 5 : 1) { /* with each type of either matrix */
             fff_layer_desc desc = s.desc;
             desc.store_input = (fff_weight_choice)(1 + kind % 4);
             desc.store_output = (fff_weight_choice)(1 + kind / 4 % 4);
