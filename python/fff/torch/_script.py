@@ -21,51 +21,44 @@ class _ScriptBenchmarkFFF(nn.Module):
                                      self.store_output, self.exact_routes).unsqueeze(-2)
 
 
-class _ScriptPathPart(nn.Module):
+class _ScriptPart(nn.Module):
+    """A module that is a part of a layer, or a layer of its own."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.ops.fff.forest(x, self.weights(), self.plan, None, self.store_input, self.store_output, self.exact_routes)
+
+
+def _with(found: List[torch.Tensor], more: Optional[torch.Tensor]) -> List[torch.Tensor]:
+    if more is not None:
+        found.append(more)
+    return found
+
+
+class _ScriptPathPart(_ScriptPart):
     """An FFF in a forest, or with thresholds."""
 
     def weights(self) -> List[torch.Tensor]:
-        found: List[torch.Tensor] = [self.linear_in.weight]
-        bias: Optional[torch.Tensor] = self.linear_in.bias
-        if bias is not None:
-            found.append(bias)
+        found = _with([self.linear_in.weight], self.linear_in.bias)
         found.append(self.linear_out.weight)
-        thresholds: Optional[torch.Tensor] = self.thresholds
-        if thresholds is not None:
-            found.append(thresholds)
-        return found
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.ops.fff.forest(x, self.weights(), self.plan, None, self.store_input, self.store_output, self.exact_routes)
+        return _with(found, self.thresholds)
 
 
-class _ScriptLeaves(nn.Module):
-    def weights(self) -> List[torch.Tensor]:
+class _ScriptLeaves(_ScriptPart):
+    def leaf_weights(self) -> List[torch.Tensor]:
         found: List[torch.Tensor] = [self.node_weights, self.node_biases, self.w1s, self.b1s, self.w2s]
         if self.eval_b2s:
             found.append(self.b2s)
-        thresholds: Optional[torch.Tensor] = self.thresholds
-        if thresholds is not None:
-            found.append(thresholds)
-        return found
+        return _with(found, self.thresholds)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.ops.fff.forest(x, self.weights(), self.plan, None, self.store_input, self.store_output, self.exact_routes)
-
-
-class _ScriptMasterLeaves(nn.Module):
     def weights(self) -> List[torch.Tensor]:
-        found: List[torch.Tensor] = [self.node_weights, self.node_biases, self.w1s, self.b1s, self.w2s]
-        if self.eval_b2s:
-            found.append(self.b2s)
-        thresholds: Optional[torch.Tensor] = self.thresholds
-        if thresholds is not None:
-            found.append(thresholds)
+        return self.leaf_weights()
+
+
+class _ScriptMasterLeaves(_ScriptLeaves):
+    def weights(self) -> List[torch.Tensor]:
+        found = self.leaf_weights()
         found.extend([self.k, self.magic_w1, self.magic_b1, self.magic_w2, self.magic_b2, self.k])
         return found
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.ops.fff.forest(x, self.weights(), self.plan, None, self.store_input, self.store_output, self.exact_routes)
 
 
 class _ScriptForest(nn.Module):
