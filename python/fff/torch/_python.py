@@ -19,14 +19,18 @@ _packed: dict = {}
 _BFLOAT16 = np.dtype([("bfloat16", np.uint16)])  # as fff.Layer knows it
 
 
-def _tensor(tensor: torch.Tensor, name: str) -> torch.Tensor:
-    if tensor.dtype not in (torch.float32, torch.bfloat16, torch.float16):
-        raise TypeError(f"{name} has dtype {tensor.dtype}, where fff's kernels take torch.float32, torch.bfloat16 and torch.float16 (the "
-                        "modules' method dense() takes any floating type)")
+def on_cpu(tensor: torch.Tensor, name: str) -> torch.Tensor:
     if tensor.device.type != "cpu" or tensor.layout != torch.strided:
         raise NotImplementedError(f"{name} is on {tensor.device} with layout {tensor.layout}, where fff's kernels take dense tensors on "
                         "the CPU alone")
     return tensor.detach()
+
+
+def _tensor(tensor: torch.Tensor, name: str) -> torch.Tensor:
+    if tensor.dtype not in (torch.float32, torch.bfloat16, torch.float16):
+        raise TypeError(f"{name} has dtype {tensor.dtype}, where fff's kernels take torch.float32, torch.bfloat16 and torch.float16 (the "
+                        "modules' method dense() takes any floating type)")
+    return on_cpu(tensor, name)
 
 
 _WATCHES = COUNT, SAMPLE, ALL = range(3)  # as in watch.h

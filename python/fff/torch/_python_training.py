@@ -11,6 +11,8 @@ import torch
 import fff
 from fff import _c, _errors, _system
 
+from . import _python
+
 _OF_X, _OF_INPUT_WEIGHT, _OF_BIAS, _OF_OUTPUT_WEIGHT = 1, 2, 4, 8
 
 
@@ -18,10 +20,7 @@ def _checked(tensor: torch.Tensor, name: str) -> torch.Tensor:
     if tensor.dtype != torch.float32:
         raise TypeError(f"{name} has dtype {tensor.dtype}, where training by fff's kernels takes torch.float32 (the modules' method "
                         "dense() takes any floating type)")
-    if tensor.device.type != "cpu" or tensor.layout != torch.strided:
-        raise NotImplementedError(f"{name} is on {tensor.device} with layout {tensor.layout}, where fff's kernels take dense tensors "
-                                  "on the CPU alone")
-    return tensor.detach()
+    return _python.on_cpu(tensor, name)
 
 
 def _rows(matrix: torch.Tensor) -> tuple[torch.Tensor, int]:

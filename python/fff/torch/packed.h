@@ -49,9 +49,8 @@ std::shared_ptr<Layer> create(const fff_layer_desc &desc, fff_status *status) {
     return result;
 }
 
-/* Copies and packs checked weights: milliseconds. */
-std::shared_ptr<const Layer> pack(const Arguments &a) {
-    at::Tensor bias = a.has_bias() ? a.bias->to(at::kFloat).contiguous() : at::Tensor();
+/* What a layer is but for its weights. */
+fff_layer_desc describe_shape(const Arguments &a) {
     fff_layer_desc desc{};
     desc.struct_size = sizeof desc;
     desc.input_width = static_cast<size_t>(a.input_width());
@@ -60,6 +59,13 @@ std::shared_ptr<const Layer> pack(const Arguments &a) {
     desc.trees = static_cast<size_t>(a.trees);
     desc.activation = static_cast<fff_activation>(a.activation);
     desc.routing = static_cast<fff_routing>(a.routing);
+    return desc;
+}
+
+/* Copies and packs checked weights: milliseconds. */
+std::shared_ptr<const Layer> pack(const Arguments &a) {
+    at::Tensor bias = a.has_bias() ? a.bias->to(at::kFloat).contiguous() : at::Tensor();
+    fff_layer_desc desc = describe_shape(a);
     desc.weight_type = weight_type(a.input_weight);
     desc.output_weight_type = static_cast<fff_weight_choice>(1 + weight_type(a.output_weight));
     desc.store_input = static_cast<fff_weight_choice>(a.store_input);

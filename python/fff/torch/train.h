@@ -106,15 +106,8 @@ struct Borrowed {
     }
 
     fff_layer_desc describe(const Arguments &a) const {
-        fff_layer_desc desc{};
-        desc.struct_size = sizeof desc;
+        fff_layer_desc desc = describe_shape(a);
         desc.borrow = 1;
-        desc.input_width = static_cast<size_t>(a.input_width());
-        desc.output_width = static_cast<size_t>(a.output_width());
-        desc.depth = static_cast<size_t>(a.depth);
-        desc.trees = static_cast<size_t>(a.trees);
-        desc.activation = static_cast<fff_activation>(a.activation);
-        desc.routing = static_cast<fff_routing>(a.routing);
         desc.input_weights = input.view();
         desc.output_weights = output.view();
         desc.biases = bias.defined() ? bias.data_ptr<float>() : nullptr;
