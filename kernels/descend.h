@@ -13,7 +13,7 @@
  *   other halves, but of near levels, follow when a single tree's leaf is known, and come while activations are
  *   computed; for several trees, the hardware goes on when accumulate begins to read.
  * - Trees without branches are visited in the order in which their rows lie, so both rows of the third tree to come are
- *   prefetched instead.
+ *   prefetched instead, unless rows are near: none beyond the last tree, which of a leaf's few neurons would be much.
  * Tried and lost: prefetching both children's rows whole (twice the traffic), prefetching the output row
  * before the dot product, prefetching the row's own lines. docs/trials.md has the figures.
  *
@@ -78,11 +78,11 @@ static void KERNEL(descend)(const struct fff_trees *trees, const void *input, bo
         fff_pad_tail(input, trees->input_width, tail);
     }
     struct fff_descent descent = {trees, input, tail, trees->output_rows, 0, nodes, logits};
-    size_t ahead = 0; /* bytes that are prefetched of the third input row to come */
+    size_t ahead = 0; /* bytes that are prefetched of the input row that is FFF_ROWS_AHEAD trees on */
     if (fetch_output && trees->level_count > 1) {
         size_t half = trees->output_bytes / 2; /* in whole lines */
         descent.fetched = (half + FFF_LINE_BYTES - 1) / FFF_LINE_BYTES * FFF_LINE_BYTES;
-    } else if (fetch_output) { /* an address beyond the last row does no harm */
+    } else if (fetch_output && trees->near_levels == 0 && trees->tree_count > FFF_ROWS_AHEAD) {
         descent.fetch_from = trees->output_rows + FFF_ROWS_AHEAD * trees->output_row_stride;
         descent.fetched = trees->output_bytes;
         ahead = trees->input_bytes;
@@ -105,6 +105,9 @@ static void KERNEL(descend)(const struct fff_trees *trees, const void *input, bo
     }
     for (size_t level = 0; level < trees->level_count; level++) {
         for (size_t tree = 0; tree < trees->tree_count; tree++) {
+            if (ahead > 0 && tree + FFF_ROWS_AHEAD >= trees->tree_count) {
+                ahead = descent.fetched = 0;
+            }
             uint32_t *node = &nodes[tree * trees->level_count + level];
             uint32_t child = fff_visit(&descent, tree, level, *node);
             fff_fetch_l1(trees->input_rows + (tree + FFF_ROWS_AHEAD) * trees->row_stride, ahead);

@@ -6,6 +6,7 @@
 
 enum {
     FETCH_NEURONS = 8,      /* of a leaf to come, at most */
+    LOGITS_TOGETHER = 2,    /* tokens at a leaf, at least, for each row to be loaded once for up to four of them */
     SUM_BY_ACCUMULATE = 32, /* neurons, at most: more are a matrix product */
 };
 
@@ -52,7 +53,7 @@ static void leaf_logits(const struct fff_part *part, const struct fff_trees *neu
                         const uint32_t *tokens, const void *input, size_t input_stride, float *logits,
                         uint32_t *zeros) {
     const struct fff_row_kernels *kernels = fff_input_kernels(part);
-    if (count >= FFF_DOT_TILE_TOKENS) {
+    if (count >= LOGITS_TOGETHER) {
         kernels->roots(neurons, count, tokens, input, input_stride, true, logits, neurons->tree_count);
         return;
     }
