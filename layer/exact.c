@@ -128,18 +128,21 @@ static float logit_of(fff_node_dot_function *node_dot, const struct fff_trees *t
     return logit;
 }
 
-void fff_fetch_undecided(const struct fff_part *part, size_t first, size_t trees, const struct fff_exact_token *token,
+bool fff_fetch_undecided(const struct fff_part *part, size_t first, size_t trees, const struct fff_exact_token *token,
                          const uint32_t *nodes, const float *logits) {
     size_t levels = part->trees.level_count, routing = fff_routing_levels(part);
+    bool any = false;
     for (size_t tree = first; tree < first + trees; tree++, nodes += levels, logits += levels) {
         for (size_t level = 0; level < routing; level++) {
             size_t row = tree * part->trees.node_count + nodes[level];
             if (!decided(part, token, row, logits[level])) {
                 const struct fff_trees *exact = &part->exact.trees;
                 fff_fetch_l2(exact->input_rows + row * exact->row_stride, exact->input_bytes);
+                any = true;
             }
         }
     }
+    return any;
 }
 
 void fff_settle(const struct fff_part *part, size_t first, size_t trees, const struct fff_exact_token *token,

@@ -22,8 +22,9 @@ void fff_measure_rows(struct fff_part *part);
 struct fff_exact_token fff_measure_token(const struct fff_part *part, const float *input,
                                          const unsigned char *quantised);
 
-/* Asks for the float32 rows that a token needs which has gone down `trees` of a part's trees, from `first` on. */
-void fff_fetch_undecided(const struct fff_part *part, size_t first, size_t trees, const struct fff_exact_token *token,
+/* Asks for the float32 rows that a token needs which has gone down `trees` of a part's trees, from `first` on. Returns
+ * whether it needs any: else its logits and nodes are settled as they are. */
+bool fff_fetch_undecided(const struct fff_part *part, size_t first, size_t trees, const struct fff_exact_token *token,
                          const uint32_t *nodes, const float *logits);
 
 /* Settles its logits and nodes. `input` is as its narrow rows meet it. */

@@ -184,8 +184,8 @@ static struct alone prepare_token(const struct fff_job *job, size_t token, unsig
 static void descend_alone(const struct fff_part *part, const struct alone *alone, const struct fff_trees *some,
                           size_t first_tree, bool fetch_output, uint32_t *nodes, float *logits) {
     fff_input_kernels(part)->descend(some, alone->input, fetch_output, nodes, logits);
-    if (part->exact_routes) {
-        fff_fetch_undecided(part, first_tree, some->tree_count, &alone->measured, nodes, logits);
+    if (part->exact_routes &&
+        fff_fetch_undecided(part, first_tree, some->tree_count, &alone->measured, nodes, logits)) {
         fff_settle(part, first_tree, some->tree_count, &alone->measured, alone->input, nodes, logits);
     }
 }

@@ -234,8 +234,8 @@ void fff_find_paths(const struct fff_walk *walk, size_t count, const uint32_t *t
         uint32_t *path = paths + (by_token ? tokens[i] : i) * stride;
         find_path(walk, tokens[i], path);
         if (walk->tokens != NULL) {
-            fff_fetch_undecided(walk->part, walk->first_tree, trees, &walk->tokens[tokens[i]], path,
-                                walk->logits + tokens[i] * walk->logit_stride);
+            (void)fff_fetch_undecided(walk->part, walk->first_tree, trees, &walk->tokens[tokens[i]], path,
+                                      walk->logits + tokens[i] * walk->logit_stride);
         }
     }
     for (size_t i = 0; i < count && walk->tokens != NULL; i++) {
