@@ -1,7 +1,8 @@
-# Six commands do everything: `make demo`, `make test`, `make test-engines`, `make bench`, `make train-images` and `make train-text`.
+# Seven commands do everything: `make demo`, `make test`, `make test-engines`, `make bench`, `make train-images`, `make train-text`
+# and `make convert-minilm`.
 BUILD ?= build
 
-.PHONY: all demo test test-engines bench train-images train-text train format clean
+.PHONY: all demo test test-engines bench train-images train-text convert-minilm train format clean
 
 all: $(BUILD)/build.ninja
 	ninja -C $(BUILD)
@@ -39,10 +40,17 @@ bench:
 train-images: train
 	$(TRAIN) examples/train_images/train.py $(OPTIONS)
 
-# A small BERT, likewise, on the King James text; a quarter of an hour. Writes build-train/text/.
+# Small language models, likewise, on the King James text; some six minutes. OPTIONS=--masked for BERTs. Writes build-train/text/.
 train-text: train
 	scripts/fetch_tokenizers.sh build-train/site
 	$(TRAIN) examples/train_text/train.py $(OPTIONS)
+
+# The last feedforward of all-MiniLM-L6-v2, replaced by layers that learn to imitate it; a quarter of an hour. Writes
+# build-train/convert/.
+convert-minilm: train
+	scripts/fetch_tokenizers.sh build-train/site
+	scripts/fetch_minilm.sh build-minilm
+	$(TRAIN) examples/convert_minilm/convert.py $(OPTIONS)
 
 TRAIN = env PYTHONPATH=python:build-train/site FFF_LIBRARY="$(abspath $(BUILD))/libfff.so" OMP_NUM_THREADS=1 /usr/bin/python3
 

@@ -651,7 +651,8 @@ def markdown(context, notes, rows, stored_rows, thread_rows, forest_rows, kernel
     forest_rows = [row for row in forest_rows if row not in training]
     if training:
         lines += ["## Training", "", "A step of one layer, forward and backward, with listed rows, beside that of its dense "
-                  "twin: six matrix products of the fastest library found, and GELU.", ""]
+                  "twin: six matrix products of the fastest library found, and GELU. \"memory\" copies what a step reads and "
+                  "writes at the least, and computes nothing: the limit by bytes.", ""]
         lines += forest_table(training) + [""]
     if forest_rows:
         lines += ["## Leaf layers and forests", "",

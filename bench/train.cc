@@ -1,8 +1,10 @@
-// A training step of one layer, forward and backward, beside that of its dense twin.
+// A training step of one layer, forward and backward, beside that of its dense twin and beside its memory traffic
+// alone.
 //
-//     train/step_1x11/layer/x86_avx512/h768/b128         paths, outputs, gradients of inputs and of the rows that were
-//     met train/step_1x11/dense_4095/x86_avx512/h768/b128    a dense layer of as many neurons: six matrix products and
-//     GELU
+//     train/step_1x11/layer/x86_avx512/h768/b128        paths, outputs, gradients of inputs and of rows that were met
+//     train/step_1x11/dense_4095/x86_avx512/h768/b128   a dense layer of as many neurons: six matrix products and GELU
+//     train/step_1x11/memory/x86_avx512/h768/b128       each row that is met read once forward and once backward, its
+//                                                       gradients written, tokens read and written; nothing computed
 //
 // The layer borrows its weights, as training does. What the timed loop computed last is checked after it: the layer's
 // gradients against the generic kernels, bit for bit; the twin's, a few of them, against sums in float64.
@@ -93,6 +95,31 @@ class Step {
                                                PATH, logits_.data(), PATH, given_.output_gradient(turn), WIDTH,
                                                input_gradient.data(), WIDTH, &to, workspace_.data(), size_, nullptr);
     }
+    // What a step reads and writes at the least, copied: rows that some token meets once each way, tokens once each
+    // way.
+    void copy_only(size_t turn) {
+        float near[WIDTH];
+        const size_t row_bytes = WIDTH * sizeof(float);
+        auto copy_tokens = [&](const float *from, Buffer &to) {
+            for (size_t t = 0; t < given_.batch; t++) {
+                std::memcpy(near, from + t * WIDTH, row_bytes);
+                benchmark::DoNotOptimize(&near[0]);
+                std::memcpy(to.data() + t * WIDTH, near, row_bytes);
+            }
+        };
+        for (size_t i = 0; i < count; i++) {
+            std::memcpy(near, given_.in.data() + rows_[i] * WIDTH, row_bytes);
+            benchmark::DoNotOptimize(&near[0]);
+            std::memcpy(near, given_.out.data() + rows_[i] * WIDTH, row_bytes);
+            benchmark::DoNotOptimize(&near[0]);
+        }
+        copy_tokens(given_.input(turn), output_);
+        for (size_t i = 0; i < count; i++) {
+            std::memcpy(in_gradient.data() + i * WIDTH, given_.in.data() + rows_[i] * WIDTH, row_bytes);
+            std::memcpy(out_gradient.data() + i * WIDTH, given_.out.data() + rows_[i] * WIDTH, row_bytes);
+        }
+        copy_tokens(given_.output_gradient(turn), input_gradient);
+    }
     bool same_as(const Step &other) const {
         auto same = [](const Buffer &a, const Buffer &b, size_t n) {
             return std::memcmp(a.data(), b.data(), n * sizeof(float)) == 0;
@@ -133,6 +160,25 @@ void step(benchmark::State &state, fff_isa isa, size_t batch) {
         wrong_output(state, fff_status_text(status));
     } else if (right.run(turn - 1) != FFF_OK || !step.same_as(right)) {
         wrong_output(state, "gradients differ from the generic kernels'");
+    }
+}
+
+void memory(benchmark::State &state, fff_isa isa, size_t batch) {
+    const Given &given = given_for(batch);
+    Step step(given, isa);
+    if (step.run(0) != FFF_OK) { // which tells the rows
+        wrong_output(state, "the step failed");
+        return;
+    }
+    size_t turn = 0;
+    auto run_next = [&] { step.copy_only(turn++); };
+    warm_up(run_next);
+    for (auto _ : state) {
+        run_next();
+    }
+    count_tokens(state, batch);
+    if (std::memcmp(step.input_gradient.data(), given.output_gradient(turn - 1), batch * WIDTH * sizeof(float)) != 0) {
+        wrong_output(state, "tokens were not copied");
     }
 }
 
@@ -219,6 +265,7 @@ void register_training() {
             std::string rest =
                 std::string("/") + fff_isa_name(isa) + "/h" + std::to_string(WIDTH) + "/b" + std::to_string(batch);
             add("train/step_1x11/layer" + rest, [=](benchmark::State &state) { step(state, isa, batch); });
+            add("train/step_1x11/memory" + rest, [=](benchmark::State &state) { memory(state, isa, batch); });
             if (blas != nullptr) {
                 add("train/step_1x11/dense_4095" + rest, [=](benchmark::State &state) { twin(state, *blas, batch); });
             }

@@ -87,13 +87,6 @@ class Attention(nn.Module):
         return self.dense(self.self_attention(x))
 
 
-@torch.no_grad()
-def begin_small(feedforward: nn.Module) -> None:
-    """The published recipe's initial weights, dense or not. From larger ones, training takes longer to begin."""
-    for weight in feedforward.parameters():
-        nn.init.normal_(weight, std=0.02) if weight.dim() == 2 else nn.init.zeros_(weight)
-
-
 class Layer(nn.Module):
     def __init__(self, sizes: Sizes, feedforward: Feedforward):
         super().__init__()
@@ -102,8 +95,6 @@ class Layer(nn.Module):
         self.ffn = feedforward.make(sizes.width)
         if self.ffn is None:
             del self.norm2
-        else:
-            begin_small(self.ffn)
 
     def forward(self, h: torch.Tensor) -> torch.Tensor:
         h = h + self.attn(self.norm1(h))

@@ -1,14 +1,15 @@
 #!/usr/bin/env python3
-"""A small BERT, trained as a masked language model on the King James text, with four feedforwards: none, dense ones of the cost that the FFF
-has in inference, the FFF, and its dense twin, which has as many neurons and uses all of them.
+"""A small language model, trained on the King James text, with four feedforwards: none, dense ones of the cost that the FFF has in inference,
+the FFF, and its dense twin, which has as many neurons and uses all of them.
 
     make train-text            or, where PyTorch, tokenizers, the text and the library are there:
     FFF_LIBRARY=build/libfff.so PYTHONPATH=python python3 examples/train_text/train.py
     torchrun --standalone --nproc-per-node 2 examples/train_text/train.py       # the same on two processes, by gloo
 
 Prints a table, and writes it and a picture. The bar: how much of the gap between no feedforward and the dense twin the FFF closes. Runs
-write checkpoints; --resume goes on where one ended, with the numbers that it would have had. --save DIR writes the model in the published
-UltraFastBERT format, which `fff bert` and `fff verify` read. --causal predicts the next token instead.
+write checkpoints; --resume goes on where one ended, with the numbers that it would have had. The models predict the next token; with --masked
+they are BERTs, which predict masked ones, and --save DIR writes the one with the FFF in the published UltraFastBERT format, which `fff bert`
+and `fff verify` read.
 """
 
 from __future__ import annotations
@@ -220,7 +221,7 @@ def picture(results: list[Result], path: Path) -> None:
     of_row = [[result for result in results if result.row == row.name] for row in ROWS]
     panels = [tools.Panel("evaluation loss (less is better)", [[result.loss for result in mine] for mine in of_row], ".3f"),
               tools.Panel("encoder in inference, µs a token", [[min(result.token for result in mine)] for mine in of_row], ".1f")]
-    if not tools.plot(path, names, panels, "A small BERT on the King James text: each seed, and the mean"):
+    if not tools.plot(path, names, panels, "Small language models on the King James text: each seed, and the mean"):
         print("no picture: matplotlib is not installed (Debian: python3-matplotlib)")
 
 
@@ -246,24 +247,25 @@ def save(model: models.LanguageModel, tokenizer, batch: text.Batch, folder: Path
 
 
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Trains a small BERT with four feedforwards on the King James text.")
-    parser.add_argument("--steps", type=int, default=2000)
+    parser = argparse.ArgumentParser(description="Trains a small language model with four feedforwards on the King James text.")
+    parser.add_argument("--masked", action="store_true", help="predict masked tokens, as BERT does, not the next one")
+    parser.add_argument("--steps", type=int, help="1000, or 2000 with --masked")
     parser.add_argument("--seeds", type=int, default=1, help="how many; they are 1, 2 and so on")
     parser.add_argument("--rate", type=float, default=3e-3, help="the schedule's highest")
     parser.add_argument("--train", metavar="ROW", help="train this row alone (part of its name), and report nothing; for --resume")
     parser.add_argument("--seed", type=int, metavar="N", help="with --train, this seed alone")
-    parser.add_argument("--causal", action="store_true", help="predict the next token; fff reads no such models, so there is no --save")
     parser.add_argument("--quick", action="store_true", help="a few steps of a smaller model: whether it learns at all")
     parser.add_argument("--resume", action="store_true", help="go on with the checkpoints in --out")
-    parser.add_argument("--save", type=Path, metavar="DIR", help=f"write the model with {SAVED}, seed 1, in the published format")
+    parser.add_argument("--save", type=Path, metavar="DIR", help=f"with --masked, write the model with {SAVED}, seed 1, in the published format")
     parser.add_argument("--out", type=Path, default=Path("build-train/text"), help="folder of checkpoints, table and picture")
     return parser.parse_args()
 
 
 def setting_of(options: argparse.Namespace, ranks: int) -> Setting:
     if options.quick:
-        return Setting(20, 4e-3, WINDOWS, models.Sizes(width=64, length=32, causal=options.causal), ranks)
-    return Setting(options.steps, options.rate, WINDOWS, models.Sizes(causal=options.causal), ranks)
+        return Setting(20, 4e-3, WINDOWS, models.Sizes(width=64, length=32, causal=not options.masked), ranks)
+    steps = options.steps or (2000 if options.masked else 1000)
+    return Setting(steps, options.rate, WINDOWS, models.Sizes(causal=not options.masked), ranks)
 
 
 def run_all(options: argparse.Namespace, setting: Setting, rank: int) -> int:
@@ -310,8 +312,8 @@ def finish(options: argparse.Namespace, setting: Setting, results: list[Result],
 
 def main() -> int:
     options = arguments()
-    if options.causal and options.save:
-        print("--save: the published format has no causal models", file=sys.stderr)
+    if options.save and not options.masked:
+        print("--save: the published format is of masked models: add --masked", file=sys.stderr)
         return 2
     torch.set_num_threads(1)
     rank, ranks = begin_processes()

@@ -71,6 +71,8 @@ old() {
         check "1.13: examples/train_$what, in short" env PYTHONPATH="$PWD/python:$cache/tokenizers" OMP_NUM_THREADS=1 \
             /usr/bin/python3 "examples/train_$what/train.py" --quick --out "$folder/$what"
     done
+    check "1.13: examples/convert_minilm, in short" env PYTHONPATH="$PWD/python:$cache/tokenizers" OMP_NUM_THREADS=1 \
+        /usr/bin/python3 examples/convert_minilm/convert.py --quick --model build-minilm --out "$folder/convert"
     rm -f "$log"
     return "$failed"
 }
@@ -86,7 +88,7 @@ new() {
 }
 # The training examples' data are Debian's packages; `tokenizers` is PyPI's.
 check "data and tokenizers of the training examples" \
-    sh -c "scripts/setup.sh train && scripts/fetch_tokenizers.sh '$cache/tokenizers'"
+    sh -c "scripts/setup.sh train && scripts/fetch_tokenizers.sh '$cache/tokenizers' && scripts/fetch_minilm.sh build-minilm"
 export OMP_WAIT_POLICY=passive
 at_once old new || failed=1
 unset OMP_WAIT_POLICY
