@@ -11,6 +11,7 @@ import pathlib
 import pickle
 import subprocess
 import sys
+import tempfile
 import unittest
 import warnings
 
@@ -788,13 +789,56 @@ class Compilers(Compared):
         self.assert_close(gradients(module, traced, x), gradients(module, module, x))
 
 
-class Processes(unittest.TestCase):
-    @unittest.skipUnless(MODERN and torch.distributed.is_gloo_available(), "torchrun of 1.13 fails by itself, or there is no gloo")
+GLOO = torch.distributed.is_available() and torch.distributed.is_gloo_available() if MODERN else False
+
+
+class Processes(Compared):
+    @unittest.skipUnless(GLOO, "torchrun of 1.13 fails by itself, or there is no gloo")
     def test_two(self):
         script = pathlib.Path(__file__).resolve().parents[2] / "examples" / "torchrun" / "train.py"
-        done = subprocess.run([sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)],
-                              capture_output=True, text=True, check=False, timeout=300, env={**os.environ, "OMP_NUM_THREADS": "1"})
-        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        for arguments in ([], ["rows"]):
+            done = subprocess.run([sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script),
+                                   *arguments], capture_output=True, text=True, check=False, timeout=300,
+                                  env={**os.environ, "OMP_NUM_THREADS": "1"})
+            self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+
+    @unittest.skipUnless(GLOO, "there is no gloo")
+    def test_rows_of_one_process(self):
+        with tempfile.TemporaryDirectory() as folder:
+            torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=0, world_size=1)
+            try:
+                self.rows_of_one_process()
+            finally:
+                torch.distributed.destroy_process_group()
+
+    def rows_of_one_process(self):
+        module = FFF(12, 10, 4, 2)
+        other = copy.deepcopy(module)
+        optimizers = [RowAdam(module, lr=1e-2), RowAdam(other, lr=1e-2)]
+        with self.assertRaisesRegex(ValueError, "holds 0 of the 3"):
+            optimizers[0].distribute(other)
+        optimizers[0].distribute(module)
+        for step in range(3):
+            x = torch.randn(8, 12)
+            for each, optimizer in zip((module, other), optimizers):
+                optimizer.zero_grad()
+                if step != 1:  # then nobody has met a row
+                    each(x).square().sum().backward()
+                optimizer.clip_grad_norm_(0.5)
+                optimizer.step()
+        for one, another in zip(module.parameters(), other.parameters()):
+            self.assertEqual(bits(one), bits(another))
+        module(x).sum().backward()
+        optimizers[0].gradients()
+        with self.assertRaisesRegex(RuntimeError, "have exchanged"):
+            module(x).sum().backward()
+        optimizers[0].zero_grad()
+        module(x).sum().backward()
+
+    def test_not_initialised(self):
+        module = FFF(12, 10, 4, 2)
+        with self.assertRaisesRegex(RuntimeError, "not initialised"):
+            RowAdam(module).distribute(module)
 
 
 if __name__ == "__main__":

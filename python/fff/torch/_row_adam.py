@@ -20,9 +20,16 @@ class _Recorder:
 
     def __init__(self, owner: RowAdam):
         self.owner, self.pending = weakref.ref(owner), []  # type: ignore[var-annotated]
+        self.exchanged = False  # what is pending is the mean of all processes' already
 
     def __call__(self, found: RowGradients) -> None:
+        if self.exchanged:
+            raise RuntimeError("a backward pass after processes have exchanged their gradients, and before step() or zero_grad()")
         self.pending.append(found)
+
+    def clear(self) -> None:
+        self.pending.clear()
+        self.exchanged = False
 
     def __deepcopy__(self, _memo) -> None:
         return None
@@ -53,7 +60,8 @@ class RowAdam(torch.optim.Optimizer):
     them; when they are met again nothing is made up for. Where every step meets every neuron, it is AdamW.
 
     The gradients of several backward passes before a step are added; zero_grad() drops them. They are no tensor of the
-    parameter's shape: torch.nn.utils.clip_grad_norm_() and DistributedDataParallel do not see them; clip_grad_norm_() here does.
+    parameter's shape: torch.nn.utils.clip_grad_norm_() and DistributedDataParallel do not see them; clip_grad_norm_() here does, and
+    for several processes there is distribute().
     learning rate schedulers and state_dict() are as of any optimizer: a group a layer; step, exp_avg and exp_avg_sq a parameter.
     Output weights of FFFs are laid out neuron after neuron (node_major_()). A layer whose optimizer is gone has `.grad` again.
     """
@@ -72,6 +80,7 @@ class RowAdam(torch.optim.Optimizer):
             _check(layer)
         groups = [{"params": [weight for weight in layer._weights() if weight is not None]} for layer in self._layers]
         super().__init__(groups, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay})
+        self._group = None  # of processes that share the batch
         self._recorders = [_Recorder(self) for _ in self._layers]
         for layer, recorder in zip(self._layers, self._recorders):
             layer.__dict__["_sink"] = recorder
@@ -81,11 +90,38 @@ class RowAdam(torch.optim.Optimizer):
         own = {id(weight) for group in self.param_groups for weight in group["params"]}
         return [weight for weight in model.parameters() if id(weight) not in own]
 
+    @torch.no_grad()
+    def distribute(self, model: nn.Module, group=None) -> None:
+        """For training on several processes, each with a part of the batch: from now on a step uses the mean of their gradients, of
+        the rows that any of them met, as DistributedDataParallel does for other parameters. Call it before
+        DistributedDataParallel(model), which then leaves these layers to RowAdam. All processes of `group` (None: all there are) begin
+        with the first one's weights, and have the same bits after each step; all must call gradients(), clip_grad_norm_() and
+        step() alike. They exchange the rows that were met, not whole gradients."""
+        if not torch.distributed.is_available() or not torch.distributed.is_initialized():
+            raise RuntimeError("torch.distributed is not initialised")
+        own = {id(weight) for group_ in self.param_groups for weight in group_["params"]}
+        names = [name for name, weight in model.named_parameters() if id(weight) in own]
+        if len(names) < len(own):
+            raise ValueError(f"the model holds {len(names)} of the {len(own)} weights that this optimizer has")
+        ignored = set(getattr(model, "_ddp_params_and_buffers_to_ignore", ())) | set(names)
+        nn.parallel.DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(model, ignored)
+        self._group = group if group is not None else torch.distributed.group.WORLD
+        first = 0 if group is None else torch.distributed.distributed_c10d._get_global_rank(group, 0)
+        for group_ in self.param_groups:
+            for weight in group_["params"]:
+                given = weight.detach().contiguous()
+                torch.distributed.broadcast(given, first, self._group)
+                weight.copy_(given)
+
     def gradients(self) -> list[Optional[RowGradients]]:
         """What the next step will use, a layer each; None for those that no backward pass has met. The tensors may be written to."""
-        for recorder in self._recorders:
+        for layer, recorder in zip(self._layers, self._recorders):
             if len(recorder.pending) > 1:
                 recorder.pending[:] = [_sum(recorder.pending)]
+            if self._group is not None and not recorder.exchanged:
+                shared = _mean_of_processes(layer, recorder.pending[0] if recorder.pending else None, self._group)
+                recorder.pending[:] = [] if shared is None else [shared]
+                recorder.exchanged = True
         return [recorder.pending[0] if recorder.pending else None for recorder in self._recorders]
 
     @torch.no_grad()
@@ -103,7 +139,7 @@ class RowAdam(torch.optim.Optimizer):
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         for recorder in self._recorders:
-            recorder.pending.clear()
+            recorder.clear()
         super().zero_grad(set_to_none=set_to_none)
 
     @torch.no_grad()
@@ -119,7 +155,7 @@ class RowAdam(torch.optim.Optimizer):
                 for weight, gradient, transposed in zip(layer._weights(), found[1:], (False, False, not layer._node_major)):
                     if gradient is not None:
                         self._step(weight, found.rows, gradient, transposed, group)
-                recorder.pending.clear()
+            recorder.clear()
         return loss
 
     def _step(self, weight: torch.Tensor, rows: torch.Tensor, gradient: torch.Tensor, transposed: bool, group: dict) -> None:
@@ -169,3 +205,38 @@ def _sum(found: list) -> RowGradients:
             first += len(part)
         return total
     return RowGradients(rows, *(added(parts) for parts in list(zip(*found))[1:]))
+
+
+def _mean_of_processes(layer: _Layer, found: Optional[RowGradients], group) -> Optional[RowGradients]:
+    """The mean of what all processes have found, the same bits on each: they are added in the order of ranks."""
+    if found is None:
+        found = _nothing(layer)
+    ranks = torch.distributed.get_world_size(group)
+    own = torch.tensor([found.rows.numel()])
+    counts = [torch.zeros_like(own) for _ in range(ranks)]
+    torch.distributed.all_gather(counts, own, group)
+    numbers = [int(count) for count in counts]
+
+    def gathered(part: Optional[torch.Tensor]) -> list:
+        if part is None:
+            return [None] * ranks
+        padded = part.new_zeros(max(numbers), *part.shape[1:])
+        padded[:len(part)] = part
+        parts = [torch.empty_like(padded) for _ in range(ranks)]
+        torch.distributed.all_gather(parts, padded, group)
+        return [each[:number] for each, number in zip(parts, numbers)]
+
+    if max(numbers) == 0:
+        return None
+    total = _sum([RowGradients(*parts) for parts in zip(*(gathered(part) for part in found))])
+    for part in total[1:]:
+        if part is not None:
+            part.div_(ranks)
+    return total
+
+
+def _nothing(layer: _Layer) -> RowGradients:
+    """The gradients of a process that has met no row."""
+    into, bias, out = (weight if weight is not None and weight.requires_grad else None for weight in layer._weights())
+    return RowGradients(torch.empty(0, dtype=torch.int32), None if into is None else torch.empty(0, layer.input_width),
+                        None if bias is None else torch.empty(0), None if out is None else torch.empty(0, layer.output_width))
