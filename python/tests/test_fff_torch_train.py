@@ -319,9 +319,21 @@ class Choices(Compared):
             self.assertEqual(module(torch.randn(4, 10)).dtype, torch.bfloat16)
 
     def test_thresholds(self):
-        module, x = FFF(10, 7, 4, 2, thresholds=torch.randn(62)), torch.randn(4, 10)
+        module, x = FFF(10, 7, 4, 2, thresholds=torch.randn(62) * 0.2), torch.randn(64, 10)
+        for _ in range(2):
+            self.assert_dense(module, x, False)
+            self.assert_close(gradients(module, module, x), gradients(module, module.dense, x))
+            self.assertEqual(bits(module(x)), bits(module.eval()(x)))
+            module.train()
+            module.thresholds.neg_()  # in place, as balancing changes them between steps
+        module.thresholds = nn.Parameter(module.thresholds)
+        gradients(module, module, x)
+        self.assertIsNone(module.thresholds.grad)  # nothing flows through where a token goes
+        for wrong in (torch.full((62,), float("nan")), torch.randn(61)):
+            with self.assertRaises((ValueError, RuntimeError)):
+                torch.ops.fff.train(x, *module._weights(), *module._plan, wrong)
+        module.thresholds = nn.Parameter(module.thresholds.detach().double())
         self.assert_dense(module, x)
-        self.assertRaises(ValueError, RowAdam, module)
         module.thresholds = None
         self.assert_dense(module, x, False)
         optimizer = RowAdam(module)

@@ -157,7 +157,7 @@ class _Layer(_Evaluated):
         return self._shaped(_operator.forward(x, *weights, *self._plan, *self._stored))
 
     def _trains_by_kernels(self, x: torch.Tensor, weights: tuple) -> bool:
-        return not self.dense_training and self._limits() is None and _training.by_kernels((x, *weights))
+        return not self.dense_training and _training.by_kernels((x, *weights, self._limits()))
 
     def _train(self, x: torch.Tensor, input_weight: torch.Tensor, bias: Optional[torch.Tensor],
                output_weight: torch.Tensor) -> torch.Tensor:
@@ -165,8 +165,8 @@ class _Layer(_Evaluated):
         if not self._node_major and not _training.is_node_major(output_weight):
             output_weight, plan = output_weight.t().contiguous(), (*plan[:4], True)
         if (self.sparse or self._sink is not None) and not self._flat:
-            return _training.train_rows(self._sink, self._node_major, x, input_weight, bias, output_weight, *plan)
-        return _operator.train(x, input_weight, bias, output_weight, *plan)[0]
+            return _training.train_rows(self._sink, self._node_major, x, input_weight, bias, output_weight, *plan, self._limits())
+        return _operator.train(x, input_weight, bias, output_weight, *plan, self._limits())[0]
 
     def _write(self, x: torch.Tensor, out: torch.Tensor) -> None:
         weights = self._weights()

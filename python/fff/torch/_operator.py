@@ -26,7 +26,8 @@ what `factor` is (0: the factor, 1: its sigmoid is, 2: 1 minus that), and a bit 
 lowest one for the first of these: of path sums input_weight, bias, two without, output_weight, one without, thresholds, factor; of leaves
 node_weights, node_biases, w1s, b1s, w2s, b2s, thresholds, factor.
 
-    train(x, input_weight, bias, output_weight, depth, trees=1, activation=0, routing=0, node_major=False) -> (y, nodes, logits)
+    train(x, input_weight, bias, output_weight, depth, trees=1, activation=0, routing=0, node_major=False, thresholds=None)
+                                                                                                           -> (y, nodes, logits)
     backward(grad, the same tensors, nodes, logits, the same numbers, wanted=15) -> gradients of x, input_weight, bias, output_weight
     backward_rows(likewise) -> that of x; rows (int32); gradients of these rows: (rows, input width), (rows,), (rows, output width)
 
@@ -56,7 +57,8 @@ _FOREST = ("(Tensor x, Tensor[] weights, int[] plan, Tensor? output_bias=None, i
            "bool exact_routes=False")
 
 _PLAN = "int depth, int trees=1, int activation=0, int routing=0, bool node_major=False"
-_TRAIN = f"(Tensor x, Tensor input_weight, Tensor? bias, Tensor output_weight, {_PLAN}) -> (Tensor, Tensor, Tensor)"
+_TRAIN = (f"(Tensor x, Tensor input_weight, Tensor? bias, Tensor output_weight, {_PLAN}, Tensor? thresholds=None) -> "
+          "(Tensor, Tensor, Tensor)")
 _BACKWARD = ("(Tensor grad, Tensor x, Tensor input_weight, Tensor? bias, Tensor output_weight, Tensor nodes, Tensor logits, "
              f"{_PLAN}, int wanted=15) -> (Tensor, Tensor, Tensor, Tensor")
 
@@ -157,7 +159,7 @@ def _fake_forest_route(x, weights, plan, output_bias=None, store_input=0, store_
     return x.new_empty(shape, dtype=torch.int32), x.new_empty(shape, dtype=torch.float32)
 
 
-def _fake_train(x, input_weight, bias, output_weight, depth, trees=1, activation=0, routing=0, node_major=False):
+def _fake_train(x, input_weight, bias, output_weight, depth, trees=1, activation=0, routing=0, node_major=False, thresholds=None):
     y = _fake_forward(x, input_weight, bias, output_weight, depth, trees, activation, routing, node_major)
     return (y, *_fake_route(x, input_weight, bias, output_weight, depth, trees))
 

@@ -41,7 +41,7 @@ def _tokens(x: torch.Tensor, name: str, width: int) -> tuple[torch.Tensor, int]:
 class _Borrowed:
     """A layer that reads the parameters where they lie."""
 
-    def __init__(self, input_weight, bias, output_weight, depth, trees, activation, routing, node_major):
+    def __init__(self, input_weight, bias, output_weight, depth, trees, activation, routing, node_major, thresholds=None):
         rows = trees * fff.nodes_per_tree(depth)
         if not 0 <= activation < len(fff.ACTIVATIONS) or not 0 <= routing < len(fff.ROUTINGS):
             raise ValueError(f"activation {activation} or routing {routing}")
@@ -53,13 +53,16 @@ class _Borrowed:
         for matrix, name in ((self.input, "input_weight"), (self.output, "output_weight"), (self.bias, "bias")):
             if matrix is not None and matrix.shape[0] != rows:
                 raise ValueError(f"{name} is for {matrix.shape[0]} neurons, where {trees} trees of depth {depth} have {rows}")
+        limits = None if thresholds is None else _checked(thresholds, "thresholds").contiguous()  # which the layer copies
+        if limits is not None and limits.numel() != rows:
+            raise ValueError(f"there are {limits.numel()} thresholds, and {rows} nodes")
         self.rows, self.input_width, self.output_width, self.length = rows, self.input.shape[1], self.output.shape[1], trees * (depth + 1)
         desc = _c.LayerDesc(
             struct_size=ctypes.sizeof(_c.LayerDesc), borrow=1, input_width=self.input_width, output_width=self.output_width,
             depth=depth, trees=trees, activation=activation, routing=routing,
             input_weights=_c.Weights(self.input.data_ptr(), input_stride, 1),
             output_weights=_c.Weights(self.output.data_ptr(), output_stride, 1),
-            biases=None if self.bias is None else self.bias.data_ptr())
+            biases=None if self.bias is None else self.bias.data_ptr(), thresholds=None if limits is None else limits.data_ptr())
         pointer = ctypes.c_void_p()
         _errors.check(_c.library.fff_layer_create(ctypes.byref(desc), ctypes.byref(pointer)), "layer")
         self.pointer = pointer.value
@@ -73,8 +76,8 @@ class _Borrowed:
         return memory.data_ptr(), size.value, memory
 
 
-def train(x, input_weight, bias, output_weight, depth, trees=1, activation=0, routing=0, node_major=False):
-    layer = _Borrowed(input_weight, bias, output_weight, depth, trees, activation, routing, node_major)
+def train(x, input_weight, bias, output_weight, depth, trees=1, activation=0, routing=0, node_major=False, thresholds=None):
+    layer = _Borrowed(input_weight, bias, output_weight, depth, trees, activation, routing, node_major, thresholds)
     tokens, stride = _tokens(x, "x", layer.input_width)
     batch, length, out = tokens.shape[0], layer.length, layer.output_width
     y = torch.empty([*x.shape[:-1], out])

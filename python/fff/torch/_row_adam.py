@@ -180,9 +180,9 @@ def _check(layer: _Layer) -> None:
     weights = layer._weights()
     if weights is None or not all(weight is None or isinstance(weight, nn.Parameter) for weight in weights):
         raise ValueError(f"the weights of this {type(layer).__name__} are not plain parameters with a row a neuron")
-    if layer._limits() is not None or layer.dense_training:
-        raise ValueError(f"this {type(layer).__name__} has thresholds, or dense_training, and is trained by dense()")
-    if not _training.by_kernels(weights):
+    if layer.dense_training:
+        raise ValueError(f"this {type(layer).__name__} has dense_training, and is trained by dense()")
+    if not _training.by_kernels((*weights, layer._limits())):
         raise ValueError(f"the weights of this {type(layer).__name__} are not float32 on the CPU")
     if isinstance(layer, FFF):
         _training.node_major_(weights[2])

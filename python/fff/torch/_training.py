@@ -44,11 +44,14 @@ def is_node_major(weight: torch.Tensor) -> bool:
     return weight.t().is_contiguous() or width == 1 or (weight.stride(0) == 1 and weight.stride(1) >= width)
 
 
+_PLAN = 5  # depth, trees, activation, routing, node_major; behind them, thresholds, which decide the nodes and nothing else
+
+
 def _save(ctx, inputs: tuple, nodes: torch.Tensor, logits: torch.Tensor) -> None:
     ctx.mark_non_differentiable(nodes, logits)
     ctx.set_materialize_grads(False)
     ctx.save_for_backward(*inputs[:4], nodes, logits)
-    ctx.plan = inputs[4:]
+    ctx.plan, ctx.none = inputs[4:4 + _PLAN], (None,) * (len(inputs) - 4)
 
 
 def node_major(weight: nn.Parameter) -> nn.Parameter:
@@ -75,15 +78,14 @@ class _Train(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad, _nodes, _logits):  # type: ignore[override]
         *saved, nodes, logits = ctx.saved_tensors  # once: a checkpoint gives them but once
-        none = (None,) * len(ctx.plan)
         if grad is None:
-            return (None,) * 4 + none
-        return _autograd.gradients(grad, tuple(saved), nodes, logits, ctx.plan, ctx.needs_input_grad[:4]) + none
+            return (None,) * 4 + ctx.none
+        return _autograd.gradients(grad, tuple(saved), nodes, logits, ctx.plan, ctx.needs_input_grad[:4]) + ctx.none
 
 
-def train(x, input_weight, bias, output_weight, depth, trees=1, activation=0, routing=0, node_major=False):
+def train(x, input_weight, bias, output_weight, depth, trees=1, activation=0, routing=0, node_major=False, thresholds=None):
     """The kernel of fff::train for PyTorch's autograd: y has derivatives, nodes and logits have none."""
-    inputs = (x, input_weight, bias, output_weight, depth, trees, activation, routing, node_major)
+    inputs = (x, input_weight, bias, output_weight, depth, trees, activation, routing, node_major, thresholds)
     wanted, forward_mode = _autograd.derivatives_wanted(inputs[:4])
     if not wanted:
         return _autograd.kernels.train(*inputs)
@@ -107,9 +109,9 @@ class _TrainRows(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad, _nodes, _logits):  # type: ignore[override]
         *saved, nodes, logits = ctx.saved_tensors
-        needed, none = ctx.needs_input_grad[2:6], (None,) * len(ctx.plan)
+        needed = ctx.needs_input_grad[2:6]
         if grad is None:
-            return (None,) * 6 + none
+            return (None,) * 6 + ctx.none
         if torch.is_grad_enabled():
             raise RuntimeError("gradients as rows have no derivatives in turn: for create_graph=True set the layer's `sparse` to False, "
                                "and give it to no RowAdam")
@@ -120,7 +122,7 @@ class _TrainRows(torch.autograd.Function):
             found = [None] * 3
         else:
             found = _as_tensors(rows, found, saved[1:], ctx.coo_output, ctx.plan[4])
-        return (None, None, of_x if needed[0] else None, *found, *none)
+        return (None, None, of_x if needed[0] else None, *found, *ctx.none)
 
 
 def _as_tensors(rows: torch.Tensor, found: list, weights: list, coo_output: bool, node_major: bool) -> list:

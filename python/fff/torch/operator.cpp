@@ -37,11 +37,13 @@ namespace {
 
 #define FFF_PLAN "int depth, int trees=1, int activation=0, int routing=0, bool node_major=False"
 
-#define FFF_TRAIN "(Tensor x, Tensor input_weight, Tensor? bias, Tensor output_weight, " FFF_PLAN ") -> (Tensor, Tensor, Tensor)"
+#define FFF_TRAIN                                                                                                      \
+    "(Tensor x, Tensor input_weight, Tensor? bias, Tensor output_weight, " FFF_PLAN ", Tensor? thresholds=None) -> "   \
+    "(Tensor, Tensor, Tensor)"
 
 #define FFF_BACKWARD                                                                                                   \
-    "(Tensor grad, Tensor x, Tensor input_weight, Tensor? bias, Tensor output_weight, Tensor nodes, Tensor logits, "   \
-    FFF_PLAN ", int wanted=15) -> (Tensor, Tensor, Tensor, Tensor"
+    "(Tensor grad, Tensor x, Tensor input_weight, Tensor? bias, Tensor output_weight, Tensor nodes, Tensor "           \
+    "logits, " FFF_PLAN ", int wanted=15) -> (Tensor, Tensor, Tensor, Tensor"
 
 TORCH_LIBRARY(fff, m) {
     m.def("forward" FFF_ARGUMENTS ") -> Tensor");
@@ -73,12 +75,29 @@ TORCH_LIBRARY_IMPL(fff, CPU, m) {
 PyObject *linear_type;
 std::vector<PyObject *> global_hooks; /* nn.Module's dicts of hooks for all modules, which are never exchanged */
 enum Name {
-    TRAINING, PLAN, MODULES, PARAMETERS, LINEAR_IN, LINEAR_OUT, WEIGHT, BIAS, DIRECT, FORWARD, COMPILED, STORED, LISTED, BUFFERS,
-    THRESHOLDS_NAME, PARTS, OUTPUT_BIAS, NAMES
+    TRAINING,
+    PLAN,
+    MODULES,
+    PARAMETERS,
+    LINEAR_IN,
+    LINEAR_OUT,
+    WEIGHT,
+    BIAS,
+    DIRECT,
+    FORWARD,
+    COMPILED,
+    STORED,
+    LISTED,
+    BUFFERS,
+    THRESHOLDS_NAME,
+    PARTS,
+    OUTPUT_BIAS,
+    NAMES
 };
-const char *const name_texts[NAMES] = {"training", "_plan", "_modules", "_parameters", "linear_in", "linear_out",
-                                       "weight", "bias", "_direct", "forward", "_compiled_call_impl", "_stored", "_listed",
-                                       "_buffers", "thresholds", "parts", "output_bias"};
+const char *const name_texts[NAMES] = {
+    "training", "_plan",    "_modules",   "_parameters", "linear_in",           "linear_out",
+    "weight",   "bias",     "_direct",    "forward",     "_compiled_call_impl", "_stored",
+    "_listed",  "_buffers", "thresholds", "parts",       "output_bias"};
 PyObject *names[NAMES];
 const char *const hook_texts[] = {"_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks"};
 const char *const global_hook_texts[] = {"_global_forward_hooks", "_global_forward_pre_hooks", "_global_backward_hooks",
@@ -91,7 +110,9 @@ struct Unlocked {
     Unlocked() = default;
     Unlocked(const Unlocked &) = delete;
     Unlocked &operator=(const Unlocked &) = delete;
-    ~Unlocked() { PyEval_RestoreThread(state); }
+    ~Unlocked() {
+        PyEval_RestoreThread(state);
+    }
 };
 
 constexpr int64_t FEW_TOKENS = 4;
@@ -188,7 +209,8 @@ struct Listed {
     c10::optional<at::Tensor> output_bias;
     int64_t stored[3] = {};
 
-    /* False for anything else, as Plain's. Of leaves `_listed` has the names of parameters, and the plan; of a forest it is empty. */
+    /* False for anything else, as Plain's. Of leaves `_listed` has the names of parameters, and the plan; of a forest
+     * it is empty. */
     bool read(PyObject *dict) {
         PyObject *listed = get(dict, names[LISTED]);
         if (listed == nullptr || !PyTuple_Check(listed) || !read_stored(dict, stored)) {
@@ -238,7 +260,8 @@ struct Listed {
     }
 
     bool add_forest(PyObject *dict) {
-        PyObject *list = get(get(dict, names[MODULES]), names[PARTS]), *bias = get(get(dict, names[PARAMETERS]), names[OUTPUT_BIAS]);
+        PyObject *list = get(get(dict, names[MODULES]), names[PARTS]),
+                 *bias = get(get(dict, names[PARAMETERS]), names[OUTPUT_BIAS]);
         if (get(dict, names[TRAINING]) != Py_False || list == nullptr || bias == nullptr) {
             return false;
         }
@@ -265,11 +288,13 @@ struct Listed {
     }
 };
 
-/* Whether calling a module of ours means forward() and nothing else: no hooks, no other forward() or compiled one put on it. */
+/* Whether calling a module of ours means forward() and nothing else: no hooks, no other forward() or compiled one put
+ * on it. */
 bool only_forward(PyObject *dict) {
     PyObject *compiled = get(dict, names[COMPILED]);
     return get(dict, names[FORWARD]) == nullptr && (compiled == nullptr || compiled == Py_None) &&
-           std::none_of(hook_names.begin(), hook_names.end(), [&](PyObject *name) { return has_entries(get(dict, name)); }) &&
+           std::none_of(hook_names.begin(), hook_names.end(),
+                        [&](PyObject *name) { return has_entries(get(dict, name)); }) &&
            std::none_of(global_hooks.begin(), global_hooks.end(), has_entries);
 }
 
@@ -306,7 +331,8 @@ PyObject *direct_forest(PyObject *dict, PyObject *input) {
         (listed.output_bias.has_value() && differentiated(*listed.output_bias))) {
         return nullptr;
     }
-    static const auto operation = c10::Dispatcher::singleton().findSchemaOrThrow("fff::forest", "").typed<decltype(forest)>();
+    static const auto operation =
+        c10::Dispatcher::singleton().findSchemaOrThrow("fff::forest", "").typed<decltype(forest)>();
     return THPVariable_Wrap(below_autograd(x, [&] {
         return operation.call(x, listed.weights, listed.plan, listed.output_bias, listed.stored[0], listed.stored[1],
                               listed.stored[2] != 0);
@@ -314,9 +340,9 @@ PyObject *direct_forest(PyObject *dict, PyObject *input) {
     END_HANDLE_TH_ERRORS
 }
 
-/* The module's output by PyTorch's dispatcher, but without torch.ops' way through Python, which takes longer than the kernel
- * does for a token. Null without an error where anything asks for more than that: derivatives, training, tensor subclasses,
- * an observer. */
+/* The module's output by PyTorch's dispatcher, but without torch.ops' way through Python, which takes longer than the
+ * kernel does for a token. Null without an error where anything asks for more than that: derivatives, training, tensor
+ * subclasses, an observer. */
 PyObject *direct(PyObject *dict, PyObject *input) {
     HANDLE_TH_ERRORS
     Plain plain;
@@ -343,9 +369,9 @@ PyObject *direct(PyObject *dict, PyObject *input) {
     static const auto operation =
         c10::Dispatcher::singleton().findSchemaOrThrow("fff::forward", "").typed<decltype(forward)>();
     at::Tensor y = below_autograd(x, [&] {
-        at::Tensor made = operation.call(x, input_weight, bias, output_weight, plain.numbers[0], plain.numbers[1], plain.numbers[2],
-                                         plain.numbers[3], plain.numbers[4] != 0, plain.stored[0], plain.stored[1],
-                                         plain.stored[2] != 0);
+        at::Tensor made = operation.call(x, input_weight, bias, output_weight, plain.numbers[0], plain.numbers[1],
+                                         plain.numbers[2], plain.numbers[3], plain.numbers[4] != 0, plain.stored[0],
+                                         plain.stored[1], plain.stored[2] != 0);
         return plain.unsqueeze ? made.unsqueeze(-2) : made;
     });
     return THPVariable_Wrap(std::move(y));
@@ -364,9 +390,9 @@ PyObject *call(PyObject *, PyObject *const *args, Py_ssize_t count) {
 
 ternaryfunc usual_call; /* Python's: looks up __call__, nn.Module's, and calls it */
 
-/* The slot behind module(x), for our own types. nn.Module.__call__ and a forward() in Python take half as long as the kernel
- * does for a token; where they would do nothing but that, they are left out. Python itself puts the usual function back in
- * the slot if somebody replaces nn.Module.__call__, as torch.fx does, and gives it to subclasses. */
+/* The slot behind module(x), for our own types. nn.Module.__call__ and a forward() in Python take half as long as the
+ * kernel does for a token; where they would do nothing but that, they are left out. Python itself puts the usual
+ * function back in the slot if somebody replaces nn.Module.__call__, as torch.fx does, and gives it to subclasses. */
 PyObject *call_slot(PyObject *module, PyObject *args, PyObject *kwargs) {
     if (PyTuple_GET_SIZE(args) == 1 && (kwargs == nullptr || PyDict_GET_SIZE(kwargs) == 0)) {
         THPObjectPtr dict(PyObject_GenericGetDict(module, nullptr));
@@ -433,7 +459,8 @@ PyObject *release(PyObject *, PyObject *tensor) {
 /* packed(): how many layers are held, and their bytes. */
 PyObject *count_and_bytes(PyObject *, PyObject *) {
     HANDLE_TH_ERRORS
-    std::pair<size_t, size_t> trees = packed<Arguments>().count_and_bytes(), forests = packed<Forest>().count_and_bytes();
+    std::pair<size_t, size_t> trees = packed<Arguments>().count_and_bytes(),
+                              forests = packed<Forest>().count_and_bytes();
     return Py_BuildValue("(nn)", static_cast<Py_ssize_t>(trees.first + forests.first),
                          static_cast<Py_ssize_t>(trees.second + forests.second));
     END_HANDLE_TH_ERRORS
@@ -459,9 +486,10 @@ PyMethodDef methods[] = {
     {nullptr, nullptr, 0, nullptr},
 };
 
-PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_fff_operator", nullptr, -1, methods, nullptr, nullptr, nullptr, nullptr};
+PyModuleDef definition = {
+    PyModuleDef_HEAD_INIT, "_fff_operator", nullptr, -1, methods, nullptr, nullptr, nullptr, nullptr};
 
-}  // namespace
+} // namespace
 
 PyMODINIT_FUNC PyInit__fff_operator() {
     bool made = true;

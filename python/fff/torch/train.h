@@ -43,12 +43,14 @@ struct Borrowed {
     at::Tensor bias; /* undefined if there is none */
     std::shared_ptr<const Layer> layer;
 
-    explicit Borrowed(const Arguments &a)
+    /* `thresholds` may be undefined. A layer copies them, so that with them one is made for each call. */
+    explicit Borrowed(const Arguments &a, const at::Tensor &thresholds = {})
         : input((check_borrowed(a), a.input_weight)), output(a.node_major ? a.output_weight : a.output_weight.t()) {
         if (a.has_bias()) {
             bias = a.bias->contiguous();
         }
-        layer = find(a);
+        fff_layer_desc desc = describe(a);
+        layer = thresholds.defined() ? with_thresholds(desc, thresholds, a.input_weight.size(0)) : find(desc);
     }
 
   private:
@@ -70,10 +72,27 @@ struct Borrowed {
         std::vector<WeakStorage> storages; /* of the weights */
     };
 
-    std::shared_ptr<const Layer> find(const Arguments &a) const {
+    static std::shared_ptr<const Layer> made(const fff_layer_desc &desc) {
+        fff_status status = FFF_OK;
+        std::shared_ptr<const Layer> layer = create(desc, &status);
+        check(status, "fff_layer_create");
+        return layer;
+    }
+
+    static std::shared_ptr<const Layer> with_thresholds(fff_layer_desc desc, const at::Tensor &given, int64_t nodes) {
+        TORCH_CHECK_TYPE(given.scalar_type() == at::kFloat, "thresholds have dtype ", dtype_name(given.scalar_type()),
+                         ", where training by fff's kernels takes torch.float32");
+        TORCH_CHECK_NOT_IMPLEMENTED(given.device().is_cpu() && given.layout() == at::kStrided,
+                                    "thresholds are not dense, or not on the CPU");
+        TORCH_CHECK_VALUE(given.numel() == nodes, "there are ", given.numel(), " thresholds, and ", nodes, " nodes");
+        at::Tensor held = given.contiguous();
+        desc.thresholds = held.data_ptr<float>();
+        return made(desc);
+    }
+
+    std::shared_ptr<const Layer> find(const fff_layer_desc &desc) const {
         static auto *const entries = new std::map<Key, Entry>; /* never destroyed, as packed() */
         static std::mutex mutex;
-        fff_layer_desc desc = describe(a);
         Key key = {reinterpret_cast<uintptr_t>(desc.input_weights.data),
                    desc.input_weights.node_stride,
                    reinterpret_cast<uintptr_t>(desc.biases),
@@ -96,9 +115,7 @@ struct Borrowed {
             entry = gone ? entries->erase(entry) : std::next(entry);
         }
         Entry entry;
-        fff_status status = FFF_OK;
-        entry.layer = create(desc, &status);
-        check(status, "fff_layer_create");
+        entry.layer = made(desc);
         for (const at::Tensor &weight : {input.held, output.held, bias.defined() ? bias : input.held}) {
             entry.storages.push_back(weight.storage().getWeakStorageImpl());
         }
@@ -127,9 +144,10 @@ Tokens float_rows(const at::Tensor &rows, const char *name, int64_t width) {
 std::tuple<at::Tensor, at::Tensor, at::Tensor> train(const at::Tensor &x, const at::Tensor &input_weight,
                                                      const c10::optional<at::Tensor> &bias,
                                                      const at::Tensor &output_weight, int64_t depth, int64_t trees,
-                                                     int64_t activation, int64_t routing, bool node_major) {
+                                                     int64_t activation, int64_t routing, bool node_major,
+                                                     const c10::optional<at::Tensor> &thresholds) {
     Arguments a{input_weight, bias, output_weight, depth, trees, activation, routing, node_major, 0, 0, false};
-    Borrowed borrowed(a);
+    Borrowed borrowed(a, thresholds.value_or(at::Tensor()));
     const Layer &layer = *borrowed.layer;
     Tokens in = float_rows(x, "x", a.input_width());
     size_t length = layer.path_length, out_width = static_cast<size_t>(a.output_width());
