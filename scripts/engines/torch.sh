@@ -38,8 +38,11 @@ export FFF_TORCH_CACHE="$cache/operators" FFF_LIBRARY="$library" FFF_ISA='' PYTH
 debian() { env PYTHONPATH="$PWD/python" "$@"; }
 recent() { env PYTHONPATH="$PWD/python:$site" "$@"; }
 
-tests() {
-    for file in python/tests/test_fff_torch*.py; do
+tests() { some_tests 'python/tests/test_fff_torch*.py' "$@"; }
+some_tests() { # FILES COMMAND...
+    files=$1
+    shift
+    for file in $files; do
         "$@" "$file" || return 1
     done
 }
@@ -81,8 +84,9 @@ new() {
     check "$version: compiled operator" recent "$current" -m fff.torch
     check "$version: tests, torch.compile by Inductor among them" \
         tests recent env FFF_TEST_NATIVE=1 FFF_TEST_INDUCTOR=1 "$current"
-    check "$version: tests, operator in Python" \
-        tests recent env FFF_TORCH_NATIVE=0 FFF_TEST_NATIVE=0 "$current"
+    # What of it PyTorch's version could make a difference to: how it is registered, compiled and traced. 1.13 runs all.
+    check "$version: tests, operator in Python" some_tests 'python/tests/test_fff_torch.py python/tests/test_fff_torch_[lt]*.py' \
+        recent env FFF_TORCH_NATIVE=0 FFF_TEST_NATIVE=0 "$current"
     rm -f "$log"
     return "$failed"
 }
