@@ -67,7 +67,7 @@ static float to_integers(size_t count, float *numbers, float most) {
     float factor = most / largest;
     for (size_t i = 0; i < count; i++) {
         float product = numbers[i] * factor;
-        numbers[i] = nearbyintf(product);
+        numbers[i] = nearbyintf(product) + 0.0f; /* an integer 0 has no sign */
     }
     return largest / most;
 }
