@@ -533,8 +533,14 @@ static bool read_options(int count, char **arguments, struct options *options) {
     return true;
 }
 
+/* That of all tests of a run, or the clock: far enough from the next second's that cases do not repeat. */
+static uint64_t usual_seed(void) {
+    const char *given = getenv("FFF_TEST_SEED");
+    return (given != NULL ? strtoull(given, NULL, 0) : (uint64_t)time(NULL)) * 1000000;
+}
+
 int main(int count, char **arguments) {
-    struct options options = {.seconds = INFINITY, .cases = UINT64_MAX, .seed = (uint64_t)time(NULL) * 1000000};
+    struct options options = {.seconds = INFINITY, .cases = UINT64_MAX, .seed = usual_seed()};
     if (!read_options(count, arguments, &options)) {
         fputs("usage: soak [--seconds N] [--cases N] [--seed N]\n", stderr);
         return 2;
