@@ -1,8 +1,8 @@
-# Seven commands do everything: `make demo`, `make test`, `make test-engines`, `make bench`, `make train-images`, `make train-text`
-# and `make convert-minilm`.
+# Eight commands do everything: `make demo`, `make test`, `make test-engines`, `make bench`, `make bench-compare`,
+# `make train-images`, `make train-text` and `make convert-minilm`.
 BUILD ?= build
 
-.PHONY: all demo test test-engines bench train-images train-text convert-minilm train format clean
+.PHONY: all demo test test-engines bench bench-compare train-images train-text convert-minilm train format clean
 
 all: $(BUILD)/build.ninja
 	ninja -C $(BUILD)
@@ -34,6 +34,11 @@ test-engines:
 bench:
 	scripts/setup.sh bench
 	scripts/bench.sh $(BUILD) $(if $(FILTER),--filter '$(FILTER)') $(if $(ISA),--isa '$(ISA)') $(if $(ROUTES),--routes '$(ROUTES)')
+
+# This tree's library against another commit's, BASE=COMMIT, paired in one process; which rows moved beyond noise. Some minutes.
+bench-compare:
+	scripts/setup.sh bench
+	scripts/bench_compare.sh '$(BASE)' $(BUILD)
 
 # Image classifiers, dense and fast feedforward, on Fashion-MNIST; some minutes. OPTIONS='--seeds 1' and others, see --help. Writes
 # build-train/images/. `--save DIR` stores the classifier that models/fashion_mnist_4x4 is.

@@ -2,6 +2,7 @@
 #include "layer/layer.h"
 
 #include "dispatch/dispatch.h"
+#include "dispatch/fp_environment.h"
 #include "kernels/toolbox.h"
 #include "layer/exact.h"
 #include "layer/pack.h"
@@ -260,12 +261,13 @@ static bool belongs_to(const fff_layer_desc *part, const fff_layer_desc *first) 
 /* ---- Parts ----------------------------------------------------------------------------------- */
 
 /* Calls `each` for the descriptions of all parts, in order. They are read anew each time, since there may be any
- * number. */
+ * number. Weights are compared and rounded there, so whatever the caller's rounding mode, in that of the kernels. */
 static fff_status for_parts(const fff_layer_desc *first,
                             fff_status (*each)(void *context, const fff_layer_desc *part, size_t index),
                             void *context) {
     fff_layer_desc desc = *first;
     fff_status status = FFF_OK;
+    fff_fp_environment callers = fff_fp_enter();
     for (size_t index = 0; status == FFF_OK; index++) {
         const fff_layer_desc *next = desc.next;
         status = each(context, &desc, index);
@@ -274,6 +276,7 @@ static fff_status for_parts(const fff_layer_desc *first,
         }
         status = index + 1 < FFF_MAX_PARTS ? read_desc(next, &desc) : FFF_ERROR_PARTS;
     }
+    fff_fp_leave(callers);
     return status;
 }
 

@@ -2,6 +2,7 @@
 #include "kernels/half.h"
 #include "tests/support.h"
 
+#include <fenv.h>
 #include <float.h>
 #include <math.h>
 #include <stdlib.h>
@@ -98,13 +99,11 @@ struct results {
     float *logits, *output;
 };
 
-static struct results run(const struct subject *s, const fff_layer_desc *desc, fff_isa isa, size_t batch) {
+static struct results run_layer(const struct subject *s, const fff_layer *layer, size_t batch) {
     size_t tokens = s->shape.tokens, in = s->shape.input_width, out = s->shape.output_width, size;
     struct results results = {test_allocate(tokens * s->path, sizeof(uint32_t)),
                               test_allocate(tokens * s->path, sizeof(float)),
                               test_allocate(tokens * out, sizeof(float))};
-    assert_int_equal(fff_isa_choose(isa, &isa), FFF_OK);
-    fff_layer *layer = test_create_layer(desc, isa);
     assert_int_equal(fff_workspace_size(layer, batch, 1, &size), FFF_OK);
     void *workspace = test_allocate(size, 1);
     for (size_t t = 0; t < tokens; t += batch) {
@@ -117,6 +116,13 @@ static struct results run(const struct subject *s, const fff_layer_desc *desc, f
             FFF_OK);
     }
     free(workspace);
+    return results;
+}
+
+static struct results run(const struct subject *s, const fff_layer_desc *desc, fff_isa isa, size_t batch) {
+    assert_int_equal(fff_isa_choose(isa, &isa), FFF_OK);
+    fff_layer *layer = test_create_layer(desc, isa);
+    struct results results = run_layer(s, layer, batch);
     fff_layer_destroy(layer);
     return results;
 }
@@ -586,12 +592,43 @@ static void test_memory(void **unused) {
     }
 }
 
+/* ---- The caller's floating-point mode ---------------------------------------------------------- */
+
+/* A layer made while the caller rounds upwards is the one made while it rounds to nearest. */
+static void test_made_in_any_mode(void **unused) {
+    (void)unused;
+    static const int modes[] = {FE_UPWARD, FE_DOWNWARD, FE_TOWARDZERO};
+    uint64_t state = test_random("modes");
+    for (int type = FFF_CHOOSE_F32; type <= FFF_CHOOSE_I8; type++) {
+        struct subject s = make_subject(SHAPES[1], FILL_NORMAL, FILL_NORMAL, &state);
+        s.desc.store_input = s.desc.store_output = (fff_weight_choice)type;
+        s.desc.routes = random_below(&state, 2) == 0 ? FFF_ROUTES_EXACT : FFF_ROUTES_STORED;
+        struct results expected = run(&s, &s.desc, FFF_ISA_AUTO, s.shape.tokens);
+        for (size_t i = 0; i < sizeof modes / sizeof *modes; i++) {
+            fff_layer *layer = NULL;
+            assert_int_equal(fesetround(modes[i]), 0);
+            fff_status status = fff_layer_create(&s.desc, &layer);
+            int mode = fegetround();
+            fesetround(FE_TONEAREST);
+            assert_int_equal(status, FFF_OK);
+            assert_int_equal(mode, modes[i]);
+            struct results actual = run_layer(&s, layer, s.shape.tokens);
+            assert_same_results(&s, &actual, &expected);
+            free_results(&actual);
+            fff_layer_destroy(layer);
+        }
+        free_results(&expected);
+        free_subject(&s);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_conversions),      cmocka_unit_test(test_halves),
         cmocka_unit_test(test_given_halves),     cmocka_unit_test(test_integers),
         cmocka_unit_test(test_integer_sums),     cmocka_unit_test(test_exact_routes),
         cmocka_unit_test(test_exact_routes_pay), cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_made_in_any_mode),
     };
     test_start("test_narrow");
     return cmocka_run_group_tests_name("narrow", tests, NULL, NULL);
