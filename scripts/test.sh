@@ -106,7 +106,6 @@ python_test test_fff_threads # which measures time: alone
 packages() {
     check_if_possible "native: the same bits with another SLEEF" scripts/check_sleef.sh build-gcc
     check "header in C and C++, the README and its programs" scripts/check_header.sh build-gcc
-    check "documentation: links, excerpts, commands" scripts/check_docs.sh build-gcc
     for test in test_fff test_fff_leaves test_fff_package; do
         python_test $test
     done
@@ -115,6 +114,7 @@ packages() {
 }
 strangers() {
     check "installed, and used by strangers" scripts/check_consumers.sh
+    check "documentation: links, excerpts, commands" scripts/check_docs.sh build-gcc
 }
 at_once packages strangers
 
