@@ -8,6 +8,7 @@ matplotlib.use("svg")
 matplotlib.rcParams.update({"svg.hashsalt": "fff", "svg.fonttype": "none", "font.size": 10, "axes.grid": True, "grid.alpha": 0.3,
                             "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False})
 import matplotlib.pyplot as plt  # noqa: E402  pylint: disable=wrong-import-position
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator  # noqa: E402  pylint: disable=wrong-import-position
 
 COLOURS = {"x86_avx512": "#0072b2", "x86_avx2": "#d55e00", "arm_neon": "#009e73", "generic": "#777777"}
 STORED_COLOURS = {"bf16": "#0072b2", "bf16+i8-exact": "#009e73", "i8": "#d55e00", "f16": "#56b4e9"}
@@ -29,8 +30,16 @@ def series(rows, isa, x, y):
 
 def powers_of_two(axis, values):
     axis.set_xscale("log", base=2)
-    axis.set_xticks(values, [str(value) for value in values], rotation=45)
+    axis.set_xticks(values, [str(value) for value in values], fontsize=9)
     axis.minorticks_off()
+
+
+def plain_logarithmic(axis):
+    """1, 2, 5, 10 and so on in place of powers of ten. No bars on such an axis: where they begin means nothing."""
+    axis.set_yscale("log")
+    axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.yaxis.set_minor_locator(NullLocator())
 
 
 def legend_below(figure, axis):
@@ -49,8 +58,10 @@ def speedup(rows, folder, flop_ratio):
     if len({row["batch"] for row in rows}) < 3:
         return None
     figure, axis = plt.subplots(figsize=(8, 5))
-    for isa in isas_of(rows):
+    isas = isas_of(rows)
+    for index, isa in enumerate(isas):
         x, y, chosen = series(rows, isa, "batch", "speedup")
+        x = [value * 2 ** (0.1 * (index - (len(isas) - 1) / 2)) for value in x]  # spreads beside, not behind each other
         low = [row["speedup"] - row["speedup_spread"][0] for row in chosen]
         high = [row["speedup_spread"][1] - row["speedup"] for row in chosen]
         axis.errorbar(x, y, yerr=[low, high], marker="o", markersize=4, capsize=3, color=COLOURS[isa], label="FFF, " + isa)
@@ -61,12 +72,8 @@ def speedup(rows, folder, flop_ratio):
     if x:
         axis.plot(x, [row["dense_best_us_per_token"] / row["fff_by_blas_us_per_token"] for row in chosen], ":", color=OTHER,
                   label="FFF by BLAS calls, a token after the other")
-    axis.axhline(flop_ratio, color=DENSE, linewidth=1)
-    axis.text(x[-1] if x else 1, flop_ratio * 1.03, "341: multiplications saved", ha="right", va="bottom", color=DENSE)
-    axis.set_yscale("log")
-    ticks = [5, 10, 20, 50, 100, 200, 500]
-    axis.set_yticks(ticks, [str(tick) for tick in ticks])
-    axis.minorticks_off()
+    axis.axhline(flop_ratio, color=DENSE, linewidth=1, label=f"{flop_ratio:.0f}: multiplications saved")
+    plain_logarithmic(axis)
     powers_of_two(axis, sorted({row["batch"] for row in rows}))
     axis.set_xlabel("tokens in a batch")
     axis.set_ylabel("times faster than the best dense layer of 4095 neurons")
@@ -93,7 +100,7 @@ def depth(rows, folder):
     left.plot(x, y, "--", color=LIMIT, label="this machine's limit")
     x, y, _ = series(rows, isas_of(rows)[0], "depth", "dense_best_us_per_token")
     right.plot(x, y, "s-", markersize=4, color=DENSE, label="best dense layer of as many neurons")
-    right.set_yscale("log")
+    plain_logarithmic(right)
     neurons = [f"{d}\n{2 ** (d + 1) - 1}" for d in depths]
     for axis in (left, right):
         axis.set_xticks(depths, neurons)
@@ -101,8 +108,8 @@ def depth(rows, folder):
         axis.set_ylabel("µs a token")
         axis.legend()
     left.set_ylim(bottom=0)
-    left.set_title("one tree, batch 1: a step a level, dearer when rows leave a cache")
-    right.set_title("the same and dense, logarithmic")
+    left.set_title("one tree, batch 1: a step a level", fontsize=11)
+    right.set_title("the same and dense, logarithmic", fontsize=11)
     save(figure, folder, "depth.svg")
     return "Time a token against depth: one step a level, while the neurons double", "depth.svg"
 
@@ -119,14 +126,15 @@ def trees(rows, folder):
     for axis, batch in zip(axes[0], batches):
         chosen = [pick(rows, model=model, batch=batch, isa=isa)[0] for model in models]
         places = range(len(models))
-        axis.bar([p - 0.2 for p in places], [row["fff_us_per_token"] for row in chosen], 0.4, color=COLOURS[isa], label="FFF, " + isa)
         if all(row["dense_best_us_per_token"] for row in chosen):
-            axis.bar([p + 0.2 for p in places], [row["dense_best_us_per_token"] for row in chosen], 0.4, color=DENSE,
-                     label="best dense layer of as many neurons")
-        axis.plot(places, [row["limit_us_per_token"] for row in chosen], "_", markersize=22, color=LIMIT, label="this machine's limit")
+            axis.plot(places, [row["dense_best_us_per_token"] for row in chosen], "s", markersize=7, color=DENSE,
+                      label="best dense layer of as many neurons")
+        axis.plot(places, [row["fff_us_per_token"] for row in chosen], "o", markersize=7, color=COLOURS[isa], label="FFF, " + isa)
+        axis.plot(places, [row["limit_us_per_token"] for row in chosen], "_", markersize=16, color=LIMIT, label="this machine's limit")
         used = [int(m.split("x")[0]) * (int(m.split("x")[1]) + 1) for m in models]
-        axis.set_xticks(places, [f"{model}\n{count}" for model, count in zip(models, used)])
-        axis.set_yscale("log")
+        axis.set_xticks(places, [f"{model}\n{count}" for model, count in zip(models, used)], fontsize=8)
+        axis.margins(x=0.08)
+        plain_logarithmic(axis)
         axis.set_title(f"batch {batch}")
         axis.set_xlabel("trees x depth, and neurons used by a token")
     axes[0][0].set_ylabel("µs a token")
@@ -142,16 +150,18 @@ def instruction_sets(rows, folder):
     if len(isas) < 2 or not batches:
         return None
     figure, axis = plt.subplots(figsize=(8, 4.5))
-    wide = 0.8 / len(isas)
+    apart = 0.6 / len(isas)
     for index, isa in enumerate(reversed(isas)):
-        chosen = [pick(rows, batch=batch, isa=isa)[0] for batch in batches]
-        places = [p - 0.4 + wide * (index + 0.5) for p in range(len(batches))]
-        bars = axis.bar(places, [row["fff_us_per_token"] for row in chosen], wide, color=COLOURS[isa], label=isa)
-        axis.bar_label(bars, [f"{row['fff_us_per_token']:.1f}" for row in chosen], fontsize=8)
+        times = [pick(rows, batch=batch, isa=isa)[0]["fff_us_per_token"] for batch in batches]
+        places = [p + apart * (index - (len(isas) - 1) / 2) for p in range(len(batches))]
+        axis.plot(places, times, "o", markersize=7, color=COLOURS[isa], label=isa)
+        for place, time in zip(places, times):
+            axis.annotate(f"{time:.1f}", (place, time), (0, 6), textcoords="offset points", ha="center", fontsize=8)
     for p, batch in enumerate(batches):
         limit = pick(rows, batch=batch)[0]["limit_us_per_token"]
         axis.plot([p - 0.4, p + 0.4], [limit, limit], "--", color=LIMIT, label="this machine's limit" if p == 0 else None)
-    axis.set_yscale("log")
+    plain_logarithmic(axis)
+    axis.margins(y=0.1)
     axis.set_xticks(range(len(batches)), [f"batch {batch}" for batch in batches])
     axis.set_ylabel("µs a token")
     axis.set_title("1x11, 768 wide, one thread: the same bits at different speeds")
@@ -168,7 +178,7 @@ def stored_types(stored_rows, folder):
     rows = pick(rows, isa=isa)
     batches = sorted({row["batch"] for row in rows})
     kinds = [kind for kind in STORED_COLOURS if pick(rows, stored=kind)]
-    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.5), gridspec_kw={"width_ratios": (2, 1)})
+    figure, (left, right) = plt.subplots(1, 2, figsize=(14, 4.5), gridspec_kw={"width_ratios": (5, 2)})
     wide = 0.8 / (len(kinds) + 1)
     for index, kind in enumerate(["f32", *kinds]):
         chosen = [(place, row) for place, batch in enumerate(batches)
@@ -182,12 +192,15 @@ def stored_types(stored_rows, folder):
     left.set_title(f"1x11, 768 wide, one thread, {isa}, by what is stored")
     for index, kind in enumerate(kinds):
         row = pick(rows, stored=kind)[0]
-        right.bar(index, 100 * row["rms"], 0.6, color=STORED_COLOURS[kind])
-        right.text(index, 100 * row["rms"], f"{100 * row['other_routes']:.2g} % of tokens\non other routes", ha="center",
-                   va="bottom", fontsize=7)
-    right.set_xticks(range(len(kinds)), kinds)
-    right.margins(y=0.2)
-    right.set_ylabel("error of the output, % of its size (rms)")
+        error, others = 100 * row["rms"], 100 * row["other_routes"]
+        right.barh(index, error, 0.6, color=STORED_COLOURS[kind])
+        right.annotate(f"{error:.2g} %; {others:.2g} % of tokens\non other routes", (error, index), (4, 0), textcoords="offset points",
+                       va="center", fontsize=8)
+    right.set_yticks(range(len(kinds)), kinds)
+    right.invert_yaxis()
+    right.margins(x=0.9)
+    right.grid(axis="y", visible=False)
+    right.set_xlabel("error of the output, % of its size (rms)")
     right.set_title("what it costs")
     legend_below(figure, left)
     save(figure, folder, "stored.svg")

@@ -117,6 +117,7 @@ def plot(path: Path, names: list[str], panels: list[Panel], title: str) -> bool:
             axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             axes.xaxis.set_major_formatter(ScalarFormatter())
             axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.annotate("mean", (1.02, -0.5), xycoords=("axes fraction", "data"), va="center", fontsize=8, color="#555555")
         axes.set_yticks(list(lines))
         axes.set_yticklabels(names, fontsize=9)
         axes.set_ylim(len(names) - 0.5, -0.5)

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Checks that the public header is plain C and C++, and the README: its C program and its Python lines run, its links lead
-# somewhere, the packages it names are those of scripts/setup.sh, and it is short.
+# Checks that the public header is plain C and C++, and the README: its C program and its Python lines run, the packages it
+# names are those of scripts/setup.sh, and it is short. Links and commands: scripts/check_docs.sh.
 #
 #   scripts/check_header.sh BUILD
 set -eu
@@ -43,7 +43,4 @@ block 'sh packages' | sed -n 's/^apt-get install \([^#]*\).*/\1/p' | tr -s ' ' '
     echo build-essential
     sed -n 's/^build="\(.*\)"/\1/p' scripts/setup.sh | tr ' ' '\n' | grep -vxE 'gcc|libc6-dev|make|dpkg-dev|ninja-build|python3'
 } | sort | diff "$folder/named" - || fail "the README's packages (<) are not those of scripts/setup.sh (>)"
-grep -oE '\]\([^)#]+' README.md docs/*.md | sed 's/:](/ /' | grep -v ' http' | while read -r page link; do
-    [ -e "$(dirname "$page")/$link" ] || fail "$page: no $link"
-done
 [ "$(wc -l <README.md)" -le 114 ] || fail "the README has grown beyond its first screens: what is long belongs into docs/"

@@ -114,6 +114,7 @@ packages() {
 }
 strangers() {
     check "installed, and used by strangers" scripts/check_consumers.sh
+    check "documentation: links, excerpts, commands" scripts/check_docs.sh build-gcc
 }
 at_once packages strangers
 

@@ -1,0 +1,71 @@
+#!/bin/bash
+# Checks the documentation: links and anchors lead somewhere (scripts/check_links.py), what docs/start.md shows of programs is what
+# they are, it names the README's packages, and the commands in blocks that begin with ```sh run, of README.md and docs/start.md, run.
+#
+#   scripts/check_docs.sh BUILD           with the library and the command of a build; takes seconds
+#   scripts/check_docs.sh --from-nothing  as a stranger: in a copy of what git has, with the build that docs/start.md tells; minutes
+set -eu
+cd "$(dirname "$0")/.."
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+fail() { echo "$*" >&2 && exit 1; }
+
+# block PAGE INFO: the lines of all blocks of a page between ```INFO and ```.
+block() {
+    awk -v first="\`\`\`$2" '$0 == first { inside = 1; next } /^```$/ { inside = 0 } inside' "$1"
+}
+
+python=python3
+"$python" -c 'import numpy' 2>/dev/null || python=/usr/bin/python3 # the one that Debian's numpy is for
+"$python" scripts/check_links.py
+
+# An excerpt: a block whose info names a file is, as it stands, a part of it.
+for program in examples/start.c examples/start.py; do
+    kind=${program##*.}
+    block docs/start.md "${kind/py/python} $program" >"$folder/excerpt"
+    "$python" - "$folder/excerpt" "$program" <<'END' || fail "docs/start.md does not show $program as it is"
+import sys
+excerpt, program = (open(name, encoding="utf-8").read() for name in sys.argv[1:])
+sys.exit(not excerpt.strip() or excerpt not in program)
+END
+done
+
+block README.md 'sh packages' | grep '^apt-get install' >"$folder/packages"
+[ -s "$folder/packages" ] || fail "the README names no packages"
+while read -r line; do
+    block docs/start.md 'sh packages' | grep -qxF "$line" || fail "docs/start.md lacks the README's line: $line"
+done <"$folder/packages"
+
+mkdir "$folder/copy" "$folder/bin"
+if [ "${1:?BUILD or --from-nothing}" = --from-nothing ]; then
+    git archive HEAD | tar -x -C "$folder/copy"
+    (cd "$folder/copy" && block docs/start.md 'sh build' >"$folder/build.sh" && bash -eux "$folder/build.sh")
+    command=build/tools/fff
+else
+    # The source as it is, but with another folder "build": its command takes no time for measuring.
+    real=$(realpath "$1") || fail "there is no $1"
+    [ -x "$real/tools/fff" ] || fail "$1 has no command"
+    for name in *; do
+        [ "$name" = build ] || ln -s "$PWD/$name" "$folder/copy/$name"
+    done
+    mkdir -p "$folder/copy/build/tools"
+    ln -s "$real"/libfff.so* "$folder/copy/build/"
+    cat >"$folder/copy/build/tools/fff" <<END
+#!/bin/sh
+case "\$1" in bench) set -- "\$@" --seconds 1 --rounds 3 ;; esac # of an option given twice the last holds
+exec "$real/tools/fff" "\$@"
+END
+    chmod +x "$folder/copy/build/tools/fff"
+    command=build/tools/fff
+fi
+ln -s "$folder/copy/$command" "$folder/bin/fff"
+ln -s "$(command -v "$python")" "$folder/bin/python3"
+
+for page in README.md docs/start.md; do
+    block "$page" 'sh run' >"$folder/run.sh"
+    [ -s "$folder/run.sh" ] || fail "$page has no block of commands to run"
+    # Each line by itself, so that what failed is named.
+    echo "$page"
+    (cd "$folder/copy" && PATH="$folder/bin:$PATH" PYTHONDONTWRITEBYTECODE=1 FFF_ISA='' bash -eux "$folder/run.sh") ||
+        fail "$page: the last command above failed"
+done
