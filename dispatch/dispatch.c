@@ -8,6 +8,8 @@
 #include <cpuid.h>
 #elif FFF_ARCH_ARM64 && defined(__linux__)
 #include <sys/auxv.h>
+#elif FFF_ARCH_ARM64 && defined(_WIN32)
+#include <windows.h>
 #endif
 
 /* One row an instruction set, indexed by fff_isa; `variant` has other kernels for int8 rows, for CPUs that have more.
@@ -118,8 +120,12 @@ static bool has_asimddp(void) {
     return (getauxval(AT_HWCAP) & (1u << 20)) != 0; /* HWCAP_ASIMDDP */
 #elif defined(__APPLE__)
     return true; /* of all its processors since the first Macs with AArch64 */
+#elif defined(_WIN32)
+    return IsProcessorFeaturePresent(43) != 0; /* PF_ARM_V82_DP_INSTRUCTIONS_AVAILABLE */
+#elif defined(__ARM_FEATURE_DOTPROD)
+    return true; /* the compiler was told so */
 #else
-    return false;
+    return false; /* the bits are the same without it */
 #endif
 }
 
@@ -134,6 +140,15 @@ static const struct feature cpu_features[] = {
 static const struct feature cpu_features[] = {{NULL, NULL, FFF_ISA_AUTO, false}};
 
 #endif
+
+size_t fff_cpu_l2_bytes(void) {
+#if FFF_ARCH_X86_64
+    unsigned eax, ebx, ecx, edx; /* AMD's leaf, which Intel has, too: kilobytes in the upper half of ECX */
+    return __get_cpuid(0x80000006, &eax, &ebx, &ecx, &edx) != 0 ? (size_t)(ecx >> 16) << 10 : 0;
+#else
+    return 0;
+#endif
+}
 
 static size_t list_features(fff_cpu_feature *features, size_t capacity, bool optional) {
     size_t count = 0;

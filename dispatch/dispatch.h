@@ -21,6 +21,9 @@ fff_status fff_sleef_check_activation(fff_isa isa, fff_activation activation);
 /* Likewise, if what its derivative needs does. */
 fff_status fff_sleef_check_derivative(fff_isa isa, fff_activation activation);
 
+/* The bytes of the second-level cache, if the CPU itself tells; else 0. */
+size_t fff_cpu_l2_bytes(void);
+
 #ifdef __cplusplus
 }
 #endif

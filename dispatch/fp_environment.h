@@ -15,7 +15,7 @@
 #include <stdint.h>
 #if FFF_ARCH_X86_64
 #include <xmmintrin.h>
-#else
+#elif !FFF_ARCH_ARM64
 #include <fenv.h>
 #endif
 

@@ -8,9 +8,11 @@
 #include "dispatch/dispatch.h"
 #include "dispatch/fp_environment.h"
 
-#include <dlfcn.h>
 #include <sleef.h>
 #include <string.h>
+#if !defined(_WIN32)
+#include <dlfcn.h>
+#endif
 
 struct probe {
     float logit, result; /* the activation, or its derivative */
@@ -134,6 +136,14 @@ fff_status fff_sleef_check(fff_isa isa) {
     return status;
 }
 
+#if defined(_WIN32)
+
+const char *fff_sleef_path(void) {
+    return NULL; /* Windows tells only into memory of the caller's, of which a constant string has none */
+}
+
+#else
+
 const char *fff_sleef_path(void) {
     __typeof__(&Sleef_cinz_expf1_u10purec) function = Sleef_cinz_expf1_u10purec;
     void *address;
@@ -141,3 +151,5 @@ const char *fff_sleef_path(void) {
     memcpy(&address, &function, sizeof address); /* ISO C has no cast from a function's address */
     return dladdr(address, &found) != 0 ? found.dli_fname : NULL;
 }
+
+#endif

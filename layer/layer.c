@@ -8,51 +8,35 @@
 #include "layer/pack.h"
 #include "layer/plan.h"
 #include "layer/size.h"
+#include "layer/system.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 enum { CACHE_LINE = 64 };
 
 /* ---- Memory ---------------------------------------------------------------------------------- */
 
 /* Large layers ask for 2 MB pages: a 25 MB layer is 6144 small pages, far beyond a TLB's reach. */
-static void *allocate_from_c_library(void *context, size_t size, size_t alignment) {
+static void *allocate_from_system(void *context, size_t size, size_t alignment) {
     (void)context;
-    void *memory;
-    if (posix_memalign(&memory, alignment, size) != 0) {
-        return NULL;
-    }
-#ifdef MADV_HUGEPAGE
-    if (alignment >= FFF_HUGE_PAGE) {
-        (void)madvise(memory, size, MADV_HUGEPAGE); /* advice: refusal changes nothing but speed */
-    }
-#endif
-    return memory;
+    return fff_system_allocate(size, alignment);
 }
 
-static void release_to_c_library(void *context, void *memory, size_t size) {
+static void release_to_system(void *context, void *memory, size_t size) {
     (void)context;
     (void)size;
-    free(memory);
+    fff_system_release(memory);
 }
 
 /* The size of the second-level cache, within reason; a guess where the system does not tell. */
 static size_t l2_bytes(void) {
-    long bytes = 0;
-#ifdef _SC_LEVEL2_CACHE_SIZE
-    bytes = sysconf(_SC_LEVEL2_CACHE_SIZE);
-#endif
-    if (bytes <= 0) {
-        return 1 << 20;
-    }
-    return fff_min(fff_max((size_t)bytes, 256 << 10), 8 << 20);
+    size_t bytes = fff_system_l2_bytes();
+    return bytes == 0 ? 1 << 20 : fff_min(fff_max(bytes, 256 << 10), 8 << 20);
 }
 
-static const fff_allocator c_library = {allocate_from_c_library, release_to_c_library, NULL};
+static const fff_allocator system_allocator = {allocate_from_system, release_to_system, NULL};
 
 /* ---- Checks ---------------------------------------------------------------------------------- */
 
@@ -362,7 +346,7 @@ static size_t layer_bytes(size_t parts) {
 
 /* Allocates what a draft asks for. */
 static fff_status allocate_layer(const fff_layer_desc *desc, struct draft *draft, size_t alignment) {
-    fff_allocator allocator = desc->allocator != NULL ? *desc->allocator : c_library;
+    fff_allocator allocator = desc->allocator != NULL ? *desc->allocator : system_allocator;
     size_t bytes = layer_bytes(draft->parts);
     fff_layer *made = allocator.allocate(allocator.context, bytes, CACHE_LINE);
     if (made == NULL) {

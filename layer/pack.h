@@ -4,8 +4,6 @@
 
 #include "layer/layer.h"
 
-enum { FFF_HUGE_PAGE = 2 << 20 };
-
 /* Where the rows of nodes or of neurons lie in a layer's memory, in bytes, and the arrays of one a row. */
 struct fff_row_layout {
     size_t rows, start, output_offset, stride;

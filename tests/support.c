@@ -5,9 +5,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <time.h>
+#if defined(_WIN32)
+#include <malloc.h>
+#include <windows.h>
+#else
+#include <sys/mman.h>
 #include <unistd.h>
+#endif
 
 enum { CANARY = 0xa5 };
 
@@ -72,14 +77,81 @@ void fill_floats(enum fill kind, float *values, size_t count, uint64_t *state) {
     }
 }
 
+/* ---- What systems do each in its own way -------------------------------------------------------- */
+
+#if defined(_WIN32)
+
+static size_t page_bytes(void) {
+    SYSTEM_INFO system;
+    GetSystemInfo(&system);
+    return system.dwPageSize;
+}
+
+/* Whole pages, the last of which nobody may touch. */
+static void *map_with_guard(size_t usable, size_t guard) {
+    unsigned char *mapping = VirtualAlloc(NULL, usable + guard, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE);
+    DWORD before;
+    assert_non_null(mapping);
+    assert_true(VirtualProtect(mapping + usable, guard, PAGE_NOACCESS, &before));
+    return mapping;
+}
+
+static void unmap(void *mapping, size_t size) {
+    (void)size;
+    VirtualFree(mapping, 0, MEM_RELEASE);
+}
+
+void *test_allocate_aligned(size_t alignment, size_t size) {
+    return _aligned_malloc(size, alignment);
+}
+
+void test_free_aligned(void *memory) {
+    _aligned_free(memory);
+}
+
+void test_set_environment(const char *name, const char *value) {
+    assert_int_equal(_putenv_s(name, value != NULL ? value : ""), 0);
+}
+
+#else
+
+static size_t page_bytes(void) {
+    return (size_t)sysconf(_SC_PAGESIZE);
+}
+
+/* Whole pages, the last of which nobody may touch. */
+static void *map_with_guard(size_t usable, size_t guard) {
+    unsigned char *mapping = mmap(NULL, usable + guard, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    assert_true((void *)mapping != MAP_FAILED);
+    assert_int_equal(mprotect(mapping + usable, guard, PROT_NONE), 0);
+    return mapping;
+}
+
+static void unmap(void *mapping, size_t size) {
+    munmap(mapping, size);
+}
+
+void *test_allocate_aligned(size_t alignment, size_t size) {
+    return aligned_alloc(alignment, (size + alignment - 1) / alignment * alignment);
+}
+
+void test_free_aligned(void *memory) {
+    free(memory);
+}
+
+void test_set_environment(const char *name, const char *value) {
+    assert_int_equal(value != NULL ? setenv(name, value, 1) : unsetenv(name), 0);
+}
+
+#endif
+
+/* ---- Memory ---------------------------------------------------------------------------------- */
+
 struct guarded guarded_allocate(size_t size) {
-    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    size_t page = page_bytes();
     size_t usable = (size + page) / page * page; /* at least one byte of canary */
     struct guarded memory = {.size = size, .mapping_size = usable + page};
-    void *mapping = mmap(NULL, memory.mapping_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    assert_true(mapping != MAP_FAILED);
-    memory.mapping = mapping;
-    assert_int_equal(mprotect(memory.mapping + usable, page, PROT_NONE), 0);
+    memory.mapping = map_with_guard(usable, page);
     memset(memory.mapping, CANARY, usable);
     memory.data = memory.mapping + usable - size;
     return memory;
@@ -91,7 +163,7 @@ void guarded_free(struct guarded *memory) {
             fail_msg("written %zu bytes before the buffer", (size_t)((unsigned char *)memory->data - p));
         }
     }
-    munmap(memory->mapping, memory->mapping_size);
+    unmap(memory->mapping, memory->mapping_size);
 }
 
 void assert_same_floats(const float *actual, const float *expected, size_t count, const char *what) {

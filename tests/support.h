@@ -58,6 +58,11 @@ void assert_same_floats(const float *actual, const float *expected, size_t count
 
 /* `count` elements of `size` bytes, zeros, for free(); fails the test if there is no memory. */
 void *test_allocate(size_t count, size_t size);
+/* `size` bytes at a multiple of `alignment`, for test_free_aligned(). */
+void *test_allocate_aligned(size_t alignment, size_t size);
+void test_free_aligned(void *memory);
+/* Sets an environment variable; NULL takes it away. Windows has none that is empty, and takes it away then, too. */
+void test_set_environment(const char *name, const char *value);
 /* A layer for this instruction set, whichever desc names; fails the test if it cannot be made. */
 fff_layer *test_create_layer(const fff_layer_desc *desc, fff_isa isa);
 

@@ -146,7 +146,7 @@ static void check_batch(const struct subject *s, const fff_layer *layer, size_t 
     assert_int_equal(fff_workspace_size(layer, batch, threads, &size), FFF_OK);
     struct guarded workspace = guarded_allocate(size);
     struct guarded input = guarded_allocate(((batch - 1) * in_stride + in) * sizeof(float));
-    float *output = aligned_alloc(64, (batch * out_stride * sizeof(float) + 63) / 64 * 64); /* streaming wants that */
+    float *output = test_allocate_aligned(64, batch * out_stride * sizeof(float)); /* streaming wants that */
     uint32_t *nodes = test_allocate(batch * path, sizeof *nodes);
     float *logits = test_allocate(batch * path, sizeof *logits);
     assert_non_null(output);
@@ -179,7 +179,7 @@ static void check_batch(const struct subject *s, const fff_layer *layer, size_t 
     }
     free(logits);
     free(nodes);
-    free(output);
+    test_free_aligned(output);
     guarded_free(&input);
     guarded_free(&workspace);
 }

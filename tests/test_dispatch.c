@@ -85,7 +85,7 @@ static void test_feature_capacity(void **unused) {
 static void test_choice(void **unused) {
     (void)unused;
     fff_isa best;
-    unsetenv("FFF_ISA");
+    test_set_environment("FFF_ISA", NULL);
     assert_int_equal(fff_isa_choose(FFF_ISA_AUTO, &best), FFF_OK);
     for (int i = (int)best + 1; i < FFF_ISA_COUNT; i++) {
         assert_int_not_equal(fff_isa_usable((fff_isa)i), FFF_OK);
@@ -99,7 +99,7 @@ static void test_choice(void **unused) {
         fff_status usable = fff_isa_usable((fff_isa)i);
         assert_int_equal(fff_isa_choose((fff_isa)i, &chosen), usable);
         assert_int_equal(chosen, usable == FFF_OK ? i : FFF_ISA_AUTO);
-        setenv("FFF_ISA", fff_isa_name((fff_isa)i), 1);
+        test_set_environment("FFF_ISA", fff_isa_name((fff_isa)i));
         chosen = FFF_ISA_AUTO;
         assert_int_equal(fff_isa_choose(FFF_ISA_AUTO, &chosen), usable);
         assert_int_equal(chosen, usable == FFF_OK ? i : FFF_ISA_AUTO);
@@ -108,16 +108,16 @@ static void test_choice(void **unused) {
         assert_int_equal(chosen, FFF_ISA_GENERIC);
     }
     fff_isa chosen = FFF_ISA_ARM_NEON;
-    setenv("FFF_ISA", "x87", 1);
+    test_set_environment("FFF_ISA", "x87");
     assert_int_equal(fff_isa_choose(FFF_ISA_AUTO, &chosen), FFF_ERROR_ISA_UNKNOWN);
     assert_int_equal(chosen, FFF_ISA_ARM_NEON);
     const char *open[] = {"", "auto"};
     for (int i = 0; i < 2; i++) {
-        setenv("FFF_ISA", open[i], 1);
+        test_set_environment("FFF_ISA", open[i]);
         assert_int_equal(fff_isa_choose(FFF_ISA_AUTO, &chosen), FFF_OK);
         assert_int_equal(chosen, best);
     }
-    unsetenv("FFF_ISA");
+    test_set_environment("FFF_ISA", NULL);
 }
 
 static void test_versions(void **unused) {

@@ -253,9 +253,9 @@ static void test_instruction_sets(void **unused) {
     EXPECT(FFF_ERROR_OPTION, fff_isa_usable(FFF_ISA_AUTO));
     EXPECT(FFF_ERROR_OPTION, fff_isa_usable((fff_isa)-1));
     EXPECT(FFF_ERROR_OPTION, fff_isa_choose((fff_isa)FFF_ISA_COUNT, &isa));
-    setenv("FFF_ISA", "mmx", 1);
+    test_set_environment("FFF_ISA", "mmx");
     REFUSED(FFF_ERROR_ISA_UNKNOWN, desc.isa = FFF_ISA_AUTO);
-    setenv("FFF_ISA", "", 1);
+    test_set_environment("FFF_ISA", "");
     int not_usable = 0;
     for (int i = FFF_ISA_GENERIC; i < FFF_ISA_COUNT; i++) {
         fff_status status = fff_isa_usable((fff_isa)i);
@@ -464,14 +464,14 @@ static void *count_allocate(void *context, size_t size, size_t alignment) {
     counting->calls_left--;
     counting->bytes += size;
     counting->blocks++;
-    return aligned_alloc(alignment, (size + alignment - 1) / alignment * alignment);
+    return test_allocate_aligned(alignment, size);
 }
 
 static void count_release(void *context, void *memory, size_t size) {
     struct counting *counting = context;
     counting->bytes -= size;
     counting->blocks--;
-    free(memory);
+    test_free_aligned(memory);
 }
 
 static void test_out_of_memory(void **unused) {

@@ -142,7 +142,7 @@ static struct tokens tokens_for(const struct subject *subject, const struct fff_
         return (struct tokens){inputs, NULL, stride * sizeof(float)};
     }
     size_t bytes = fff_quantised_bytes(width);
-    unsigned char *quantised = aligned_alloc(FFF_LINE_BYTES, count * bytes);
+    unsigned char *quantised = test_allocate_aligned(FFF_LINE_BYTES, count * bytes);
     assert_non_null(quantised);
     memset(quantised, 0x77, count * bytes);
     for (size_t t = 0; t < count; t++) {
@@ -172,8 +172,8 @@ static void check_descend(const struct subject *subject, enum fill kind, size_t 
     struct tokens tested = tokens_for(subject, subject->kernels, input.data, 1, width, width);
     subject->generic->descend(&packed.trees, generic.inputs, false, expected_nodes, expected_logits);
     subject->rows->descend(&packed.trees, tested.inputs, random_below(state, 2) != 0, nodes.data, logits.data);
-    free(generic.memory);
-    free(tested.memory);
+    test_free_aligned(generic.memory);
+    test_free_aligned(tested.memory);
     assert_memory_equal(nodes.data, expected_nodes, path * sizeof(uint32_t));
     assert_same_floats(logits.data, expected_logits, path, "logits");
     guarded_free(&logits);
@@ -216,8 +216,8 @@ static void make_dots(struct dots *dots, const struct subject *subject, enum fil
 }
 
 static void free_dots(struct dots *dots) {
-    free(dots->generic.memory);
-    free(dots->tested.memory);
+    test_free_aligned(dots->generic.memory);
+    test_free_aligned(dots->tested.memory);
     guarded_free(&dots->inputs);
     unpack(&dots->packed);
 }
@@ -275,7 +275,7 @@ static void accumulate(const struct fff_row_kernels *kernels, const struct sums 
 /* Streaming stores are for aligned output, which a guarded array seldom is. */
 static void check_streamed(const struct subject *subject, const struct sums *sums, float *expected) {
     size_t width = sums->trees->output_width, stride = round_up(width + 1, 16);
-    float *output = aligned_alloc(64, sums->count * stride * sizeof(float));
+    float *output = test_allocate_aligned(64, sums->count * stride * sizeof(float));
     assert_non_null(output);
     for (size_t t = 0; t < sums->count; t++) {
         output[t * stride + width] = 1.5f;
@@ -287,7 +287,7 @@ static void check_streamed(const struct subject *subject, const struct sums *sum
         assert_same_floats(output + t * stride, expected + t * width, width, "streamed output");
         assert_true(output[t * stride + width] == 1.5f); /* what is beyond */
     }
-    free(output);
+    test_free_aligned(output);
 }
 
 static void check_accumulate(const struct subject *subject, enum fill kind, size_t width, uint64_t *state) {
@@ -361,8 +361,8 @@ static void check_roots(const struct subject *subject, enum fill kind, size_t wi
     subject->generic->roots(&packed.trees, count, order, generic.inputs, generic.stride, false, expected, logit_stride);
     subject->rows->roots(&packed.trees, count, order, tested.inputs, tested.stride, random_below(state, 2) != 0,
                          logits.data, logit_stride);
-    free(generic.memory);
-    free(tested.memory);
+    test_free_aligned(generic.memory);
+    test_free_aligned(tested.memory);
     assert_same_floats(logits.data, expected, logit_bytes / sizeof(float), "logits, and what is between them");
     free(expected);
     guarded_free(&logits);

@@ -51,7 +51,16 @@ extern "C" {
 #define FFF_VERSION_MINOR 5
 #define FFF_VERSION_PATCH 0
 
+/* What stands before each function of the library. Of Windows, FFF_BUILD is defined while the library is compiled; a
+ * program needs no dllimport, since only functions are imported, and so links the shared and the static library alike.
+ */
+#if defined(_WIN32) && defined(FFF_BUILD)
+#define FFF_API __declspec(dllexport)
+#elif !defined(_WIN32) && defined(__GNUC__)
 #define FFF_API __attribute__((visibility("default")))
+#else
+#define FFF_API
+#endif
 
 /* The version of the library that runs, "major.minor.patch". */
 FFF_API const char *fff_version(void);

@@ -22,8 +22,7 @@ FFF_INLINE int8x16_t load_weights(const unsigned char *at) {
 }
 
 FFF_INLINE int32x4_t add_products(int32x4_t dots, int8x16_t token, int8x16_t weights) {
-#ifdef __ARM_FEATURE_DOTPROD
-    _Static_assert(USE_DOTPROD, "no other file is compiled for the extension");
+#if USE_DOTPROD /* not what the compiler may use: for Macs that is the extension everywhere */
     return vdotq_s32(dots, token, weights);
 #else
     int16x8_t products = vmull_s8(vget_low_s8(token), vget_low_s8(weights));
