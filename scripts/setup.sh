@@ -14,11 +14,11 @@ set -eu
 build="gcc libc6-dev make dpkg-dev meson ninja-build pkg-config python3 libsleef-dev libjansson-dev libutf8proc-dev libopenblas0 libpthreadpool-dev"
 test="git binutils python3-pip python3-numpy g++ clang libclang-rt-14-dev libcmocka-dev libbenchmark-dev qemu-user cmake clang-format clang-tidy cppcheck"
 bench="g++ libbenchmark-dev python3-pip python3-matplotlib"
+docs="git doxygen python3 python3-pip"
 ggml="gcc g++ cmake ninja-build python3-pip"
 onnxruntime="gcc libc6-dev python3 python3-pip python3-numpy python3-torch"
 torch="g++ python3-torch libtorch-dev python3-dev pybind11-dev python3-numpy python3-pip binutils pkg-config libsleef-dev ninja-build"
 train="g++ libtorch-dev python3-dev pybind11-dev python3-torch python3-numpy python3-matplotlib python3-tqdm python3-pip dataset-fashion-mnist bible-kjv bible-kjv-text"
-docs="git doxygen python3 python3-pip"
 case "$(uname -m)" in
 x86_64) own=amd64 other=arm64 cross="gcc-aarch64-linux-gnu libc6-dev-arm64-cross" ;;
 aarch64) own=arm64 other=amd64 cross="gcc-x86-64-linux-gnu libc6-dev-amd64-cross" ;;
