@@ -36,14 +36,15 @@ autoapi_ignore = ["*/__main__.py"]
 
 
 def literal_where_aligned(text):
-    """The package's docstrings are plain text: paragraphs that are laid out in columns, or indented, stay as they are."""
+    """The package's docstrings are plain text: paragraphs that are laid out in columns, or indented, stay as they are.
+    Others become one line, since summaries show the first."""
     paragraphs = []
     for paragraph in re.split(r"\n\s*\n", text):
         lines = paragraph.strip("\n").split("\n")
         if any(re.search(r"\S {2,}\S", line) for line in lines) or all(line.startswith("    ") for line in lines):
             paragraphs.append("::\n\n" + "\n".join("    " + line for line in lines))
         else:
-            paragraphs.append("\n".join(re.sub(r"([*`|\\])", r"\\\1", line.strip()) for line in lines))
+            paragraphs.append(" ".join(re.sub(r"([*`|\\])", r"\\\1", line.strip()) for line in lines))
             paragraphs[-1] = re.sub(r"(\w)_(?=\W|$)", r"\1\\_", paragraphs[-1])
             paragraphs[-1] = re.sub(r"^\.\. ", r"\\.. ", paragraphs[-1])  # of a base class: no directive here
     return "\n\n".join(paragraphs)
