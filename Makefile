@@ -64,6 +64,12 @@ train:
 	test -f $(BUILD)/build.ninja || meson setup $(BUILD)
 	ninja -C $(BUILD) --quiet
 
+# The documentation as a site, with the reference of the C and the Python interface: build-docs/html/index.html.
+.PHONY: docs
+docs:
+	scripts/setup.sh docs
+	scripts/docs.sh
+
 $(BUILD)/build.ninja:
 	meson setup $(BUILD)
 

@@ -5,6 +5,7 @@
 #   scripts/setup.sh bench   and what `make bench` needs
 #   scripts/setup.sh test    and what `make test` needs: the other compiler, emulators, the other architecture
 #   scripts/setup.sh train   what the library and the training examples need: PyTorch, the data, matplotlib
+#   scripts/setup.sh docs    what `make docs` needs
 #   scripts/setup.sh ggml|onnxruntime|torch   what the tests inside that engine need beside a build of the library
 #
 # Exits with 1 if something is missing that it may not install.
@@ -13,6 +14,7 @@ set -eu
 build="gcc libc6-dev make dpkg-dev meson ninja-build pkg-config python3 libsleef-dev libjansson-dev libutf8proc-dev libopenblas0 libpthreadpool-dev"
 test="git binutils python3-pip python3-numpy g++ clang libclang-rt-14-dev libcmocka-dev libbenchmark-dev qemu-user cmake clang-format clang-tidy cppcheck"
 bench="g++ libbenchmark-dev python3-pip python3-matplotlib"
+docs="git doxygen python3 python3-pip"
 ggml="gcc g++ cmake ninja-build python3-pip"
 onnxruntime="gcc libc6-dev python3 python3-pip python3-numpy python3-torch"
 torch="g++ python3-torch libtorch-dev python3-dev pybind11-dev python3-numpy python3-pip binutils pkg-config libsleef-dev ninja-build"
@@ -34,11 +36,12 @@ build) wanted="$build" foreign='' ;;
 bench) wanted="$build $bench" foreign='' ;;
 test) wanted="$build $test $cross" ;;
 train) wanted="$build $train" foreign='' ;;
+docs) wanted="$docs" foreign='' ;;
 ggml) wanted="$ggml" foreign='' ;;
 onnxruntime) wanted="$onnxruntime" foreign='' ;;
 torch) wanted="$torch" foreign='' ;;
 *)
-    echo "usage: scripts/setup.sh build|bench|test|train|ggml|onnxruntime|torch" >&2
+    echo "usage: scripts/setup.sh build|bench|test|train|docs|ggml|onnxruntime|torch" >&2
     exit 2
     ;;
 esac
