@@ -1,5 +1,5 @@
-# Eight commands do everything: `make demo`, `make test`, `make test-engines`, `make bench`, `make bench-compare`,
-# `make train-images`, `make train-text` and `make convert-minilm`.
+# Nine commands do everything: `make demo`, `make test`, `make test-engines`, `make bench`, `make bench-compare`, `make train-images`,
+# `make train-text`, `make convert-minilm` and `make docs`.
 BUILD ?= build
 
 .PHONY: all demo test test-engines bench bench-compare train-images train-text convert-minilm train format clean
