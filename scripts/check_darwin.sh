@@ -63,7 +63,7 @@ END
     # what the headers declare, and what the compiler calls of its own accord
     {
         sed -nE 's/^[a-z].*[ *]([a-z_0-9]+)\(.*\);$/_\1/p' tests/darwin/include/*.h tests/darwin/include/sys/*.h
-        printf "%s\n" ___cpu_model ___cpu_indicator_init ___stack_chk_fail ___stack_chk_guard _bzero
+        printf "%s\n" ___cpu_model ___cpu_indicator_init ___stack_chk_fail ___stack_chk_guard ___cpu_features2 _bzero ___bzero
         for length in 4 8 16; do echo "_memset_pattern$length"; done
     } | sort -u >"$folder/there"
     foreign=$(comm -23 "$folder/wanted" "$folder/made" | comm -23 - "$folder/there" | grep -v '^_Sleef_' || true)

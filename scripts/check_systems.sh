@@ -115,9 +115,13 @@ windows_exports() { # what Linux's library has, and nothing else; a static SLEEF
 }
 
 windows() {
+    local name
     check "Windows: programs" needs wine x86_64-w64-mingw32-gcc-posix meson ninja || return
     [ -n "${FFF_WINDOWS_PREFIX:-}" ] || { check "Windows" sh -c 'echo FFF_WINDOWS_PREFIX names no SLEEF; exit 77' || return; }
-    export WINEDEBUG=-all WINEPREFIX="$PWD/build-systems/wine"
+    export WINEDEBUG=-all WINEPREFIX="$PWD/build-systems/wine" WINEPATH="$FFF_WINDOWS_PREFIX/bin"
+    for name in libgcc_s_seh-1.dll libwinpthread-1.dll; do # of the compiler
+        WINEPATH="$WINEPATH;$(dirname "$(x86_64-w64-mingw32-gcc-posix -print-file-name=$name)")"
+    done
     mkdir -p build-systems
     check "Windows: configure" configure build-windows tests/cross/x86_64-w64-mingw32.ini \
         -Dpkg_config_path="$FFF_WINDOWS_PREFIX/lib/pkgconfig" &&

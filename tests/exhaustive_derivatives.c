@@ -64,9 +64,9 @@ static struct curve {
     {"SiLU", FFF_ACTIVATION_SILU, silu, {2.2e-7, 0, 0}, {5e-7, 0, 0}},
 };
 
-static unsigned long try(struct curve *curve, size_t count, const float *logits) {
+static size_t try(struct curve *curve, size_t count, const float *logits) {
     static float ones[AT_ONCE], expected[AT_ONCE], found[AT_ONCE];
-    unsigned long wrong_bits = 0;
+    size_t wrong_bits = 0;
     for (size_t i = 0; i < count; i++) {
         ones[i] = 1.0f;
     }
@@ -97,14 +97,14 @@ static unsigned long try(struct curve *curve, size_t count, const float *logits)
 }
 
 int main(int argc, char **argv) {
-    unsigned long stride = argc > 1 ? strtoul(argv[1], NULL, 10) : 1;
+    size_t stride = argc > 1 ? strtoul(argv[1], NULL, 10) : 1;
     if (stride == 0) {
         fprintf(stderr, "usage: exhaustive_derivatives [STRIDE]\n");
         return 2;
     }
     static float logits[AT_ONCE];
     enum { CURVES = sizeof curves / sizeof *curves };
-    unsigned long wrong_bits = 0, tried = 0;
+    size_t wrong_bits = 0, tried = 0;
     for (uint64_t next = 0; next <= UINT32_MAX;) {
         size_t count = 0;
         for (; count < AT_ONCE && next <= UINT32_MAX; count++, next += stride) {
@@ -116,7 +116,7 @@ int main(int argc, char **argv) {
         }
         tried += count;
     }
-    printf("%lu float32 numbers: %lu with other bits\n", tried, wrong_bits);
+    printf("%zu float32 numbers: %zu with other bits\n", tried, wrong_bits);
     bool ok = wrong_bits == 0;
     for (size_t i = 0; i < CURVES; i++) {
         const struct worst *absolute = &curves[i].absolute, *tail = &curves[i].tail;

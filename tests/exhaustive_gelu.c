@@ -71,7 +71,7 @@ static void keep_worst(struct worst *worst, double error, float at) {
 }
 
 int main(int argc, char **argv) {
-    unsigned long stride = argc > 1 ? strtoul(argv[1], NULL, 10) : 1;
+    size_t stride = argc > 1 ? strtoul(argv[1], NULL, 10) : 1;
     if (stride == 0) {
         fprintf(stderr, "usage: exhaustive_gelu [STRIDE]\n");
         return 2;
@@ -79,7 +79,7 @@ int main(int argc, char **argv) {
     struct worst erf_error = {"erf, ULP", ERF_ULP, 0, 0}, right = {"GELU, z > 0, ULP", GELU_ULP, 0, 0};
     struct worst left = {"GELU, z < 0, |error| / |z|", GELU_ABSOLUTE_A_LOGIT, 0, 0};
     static float z[AT_ONCE], expected[AT_ONCE], found[AT_ONCE];
-    unsigned long wrong_bits = 0, unordered = 0, tried = 0;
+    size_t wrong_bits = 0, unordered = 0, tried = 0;
     float before = 0;
     for (uint64_t next = 0; next <= UINT32_MAX;) {
         size_t count = 0;
@@ -117,7 +117,7 @@ int main(int argc, char **argv) {
         tried += count;
     }
     bool ok = wrong_bits == 0 && unordered == 0;
-    printf("%lu float32 numbers: %lu with other bits, %lu out of order\n", tried, wrong_bits, unordered);
+    printf("%zu float32 numbers: %zu with other bits, %zu out of order\n", tried, wrong_bits, unordered);
     const struct worst *all[] = {&erf_error, &right, &left};
     for (int i = 0; i < 3; i++) {
         printf("%-28s %.4g at most (at %a; bound %.4g)\n", all[i]->what, all[i]->error, (double)all[i]->at,
