@@ -4,11 +4,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* "3.6.1" if the file, links followed, is a libsleef.so.3.6.1; else "of unknown version". */
+/* "3.6.1" if the file, links followed, is a libsleef.so.3.6.1, or as auditwheel calls its copies,
+ * libsleef-HASH.so.3.6.1; else "of unknown version". */
 static void find_version(const char *path, char *version, size_t size) {
     char *real = realpath(path, NULL);
     const char *name = real != NULL ? strrchr(real, '/') : NULL;
-    const char *suffix = name != NULL && strncmp(name, "/libsleef.so.", 13) == 0 ? name + 13 : "";
+    const char *suffix = "";
+    if (name != NULL && strncmp(name, "/libsleef", 9) == 0 && (name[9] == '.' || name[9] == '-')) {
+        const char *extension = strstr(name, ".so.");
+        suffix = extension != NULL ? extension + 4 : "";
+    }
     bool is_version = strchr(suffix, '.') != NULL && strspn(suffix, "0123456789.") == strlen(suffix);
     snprintf(version, size, "%s", is_version ? suffix : "of unknown version");
     free(real);
