@@ -32,6 +32,9 @@ ISAS = [
     ("arm_neon", "FFF_ARCH_ARM64", None, "i8_dotprod.c", "arch=armv8.2-a+dotprod", "__ARM_FEATURE_DOTPROD"),
 ]
 
+# Headers that are included elsewhere, or on systems that the copy is not for.
+NOT_HERE = {"fff/fff.h", "windows.h"}
+
 HEAD = """/* libfff @version@, all of it in one file: a copy to compile as C11, by gcc or clang, and to link with SLEEF and libm. The sources that
  * it was made from, by scripts/amalgamate.py, are to be read, and changed, in its stead.
  *
@@ -44,6 +47,9 @@ HEAD = """/* libfff @version@, all of it in one file: a copy to compile as C11, 
 
 #if !defined(__GNUC__)
 #error "libfff needs gcc or clang"
+#endif
+#if defined(_WIN32)
+#error "fff.c is for POSIX systems; libfff's own build is for Windows, too"
 #endif
 #if defined(__FAST_MATH__)
 #error "compile this file without -ffast-math: the bits of results are what the library promises"
@@ -61,6 +67,9 @@ HEAD = """/* libfff @version@, all of it in one file: a copy to compile as C11, 
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
+#if defined(__APPLE__)
+#include <sys/sysctl.h>
+#endif
 #if defined(__x86_64__)
 #define FFF_ARCH_X86_64 1
 #include <cpuid.h>
@@ -220,7 +229,7 @@ class Amalgam:
 
 def without_system_includes(text: str) -> str:
     """They stand at the top, where nothing is hidden yet."""
-    unknown = set(re.findall(r"^#include <(.*)>", text, re.M)) - set(re.findall(r"^#include <(.*)>", HEAD, re.M)) - {"fff/fff.h"}
+    unknown = set(re.findall(r"^#include <(.*)>", text, re.M)) - set(re.findall(r"^#include <(.*)>", HEAD, re.M)) - NOT_HERE
     if unknown:
         sys.exit(f"scripts/amalgamate.py does not know {', '.join(sorted(unknown))}: HEAD should include it")
     return re.sub(r"^#include <.*>.*\n", "", text, flags=re.M)
@@ -254,7 +263,7 @@ def main() -> None:
     version = re.search(r"version: '([^']+)'", (ROOT / "meson.build").read_text())[1]
     amalgam = Amalgam()
     units = []  # (file, its text, with headers; what stands before and behind it; the condition on the architecture)
-    for name in list_of("meson.build", "fff_internal = static_library("):
+    for name in [*list_of("meson.build", "fff_internal = static_library("), "layer/system_posix.c"]:
         units.append((name, amalgam.expand(name, set()), ("", ""), None))
     units.append(("kernels/generic/isa.h", amalgam.expand("kernels/generic/isa.h", set()), ("", ""), None))
     for name in list_of("kernels/generic/meson.build", "static_library('kernels_generic'"):
