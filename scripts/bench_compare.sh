@@ -1,8 +1,8 @@
 #!/bin/sh
 # scripts/bench_compare.sh BASE [BUILD] [options of bench/paired.py]: this tree's library against that of another commit, in one
 # process at a time, twelve processes; says which rows moved beyond noise. BUILD is the folder of this tree's build (build). The
-# other commit is built in build-compare/. On a machine that does nothing else; FFF_PAIRED_SHAPES=1x11 and the like (bench/paired.c)
-# select rows.
+# other commit is built in build-compare/. On a machine that does nothing else; FFF_PAIRED_SHAPES=1x11 and the like select rows
+# (bench/paired.c).
 set -eu
 cd "$(dirname "$0")/.."
 base=$(git rev-parse --verify --quiet "${1:?usage: scripts/bench_compare.sh BASE [BUILD]}^{commit}") ||
