@@ -130,7 +130,7 @@ struct columns {
 static struct columns share_of_columns(const struct fff_backward *backward, const float *rows, size_t stride,
                                        size_t width, size_t tasks, size_t index, size_t *first) {
     size_t steps = (width + FFF_ROW_STEP - 1) / FFF_ROW_STEP;
-    *first = fff_share_start(steps, tasks, index) * FFF_ROW_STEP;
+    *first = fff_min(fff_share_start(steps, tasks, index) * FFF_ROW_STEP, width);
     size_t end = fff_min(fff_share_start(steps, tasks, index + 1) * FFF_ROW_STEP, width);
     return (struct columns){rows + *first, stride, end - *first,
                             fff_callers_kernels(backward->part->kernels, width)->accumulate};
@@ -152,14 +152,14 @@ static void add_tokens(const struct columns *columns, size_t count, const uint32
     }
 }
 
-/* A task's part of the weights' gradients: some columns of some rows, of a block of tokens, whose inputs and output
- * gradients stay in L2. */
+/* A task's part of the weights' gradients: some columns of some rows, of a block of tokens. */
 struct share {
     size_t first_token, end_token;
     size_t first_row, row_step; /* of those that were met, one in so many */
     size_t input_column, output_column;
     struct columns inputs, output_gradients;
     bool biases;      /* these, too */
+    bool stream;      /* gradients that are written at once go past the caches */
     float *constants; /* room for a float a token */
 };
 
@@ -182,12 +182,14 @@ struct meeting {
     size_t row, at, count; /* sorted entries */
 };
 
-/* The first of the share's rows from `row` on that any have met; if there is none, one beyond all. */
-static struct meeting next_meeting(const struct fff_visits *visits, const struct share *share, size_t row) {
+/* The first of the share's rows from `row` on, before `end`, that any have met; if there is none, one not before. */
+static struct meeting next_meeting(const struct fff_visits *visits, const struct share *share, size_t row, size_t end) {
+    bool all = share->first_token == 0 && share->end_token == visits->token_count;
     struct meeting meeting = {.row = row};
-    for (; meeting.row < visits->row_count; meeting.row += share->row_step) {
-        meeting.at = first_entry_of(visits, meeting.row, share->first_token);
-        meeting.count = first_entry_of(visits, meeting.row, share->end_token) - meeting.at;
+    for (; meeting.row < end; meeting.row += share->row_step) {
+        meeting.at = all ? visits->starts[meeting.row] : first_entry_of(visits, meeting.row, share->first_token);
+        size_t behind = all ? visits->starts[meeting.row + 1] : first_entry_of(visits, meeting.row, share->end_token);
+        meeting.count = behind - meeting.at;
         if (meeting.count > 0) {
             break;
         }
@@ -213,7 +215,10 @@ static void weight_gradient(const struct fff_backward *backward, const struct sh
     const fff_gradients *to = backward->gradients;
     size_t row = meeting->row, at = meeting->at, count = meeting->count, place = backward->places[row];
     const uint32_t *tokens = visits->tokens + at;
-    unsigned write = at > visits->starts[row] ? FFF_WRITE_CONTINUE : backward->write;
+    unsigned write = at > visits->starts[row] ? FFF_WRITE_CONTINUE : backward->write, whole = write;
+    if (share->stream && write == 0 && at + count == visits->starts[row + 1]) {
+        whole = FFF_WRITE_STREAM;
+    }
     if (to->biases != NULL && share->biases) {
         float sum = (write & FFF_WRITE_CONTINUE) != 0 ? to->biases[place] : 0.0f;
         for (size_t i = 0; i < count; i++) {
@@ -222,11 +227,11 @@ static void weight_gradient(const struct fff_backward *backward, const struct sh
         to->biases[place] = sum;
     }
     if (to->input_weights.data != NULL) {
-        add_tokens(&share->inputs, count, tokens, backward->slopes + at, write,
+        add_tokens(&share->inputs, count, tokens, backward->slopes + at, whole,
                    to->input_weights.data + place * to->input_weights.stride + share->input_column);
     }
     if (to->output_weights.data != NULL) {
-        add_tokens(&share->output_gradients, count, tokens, backward->activations + at, write,
+        add_tokens(&share->output_gradients, count, tokens, backward->activations + at, whole,
                    to->output_weights.data + place * to->output_weights.stride + share->output_column);
     }
     size_t width = backward->part->leaves.width;
@@ -252,10 +257,138 @@ static void bias_gradient(const struct fff_backward *backward, const struct shar
     }
 }
 
+/* ---- In which order rows take their turn -------------------------------------------------------
+ *
+ * So that tokens stay in L2 from row to row, and a row's gradient is written once, if that can be. The upper levels'
+ * rows are few, and all tokens meet them: a block of tokens at a time. The lower ones go subtree by subtree, or leaf by
+ * leaf, each level by level: there the tokens are the same few all the time. If they are more than a block, routes
+ * being skewed, they go block by block as well. Blocks are in the order of tokens, so that no sum depends on them.
+ */
+
+/* A token's input and output gradient; a neuron's gradients. */
+static size_t bytes_of_a_row(const fff_layer *layer) {
+    return (layer->input_width + layer->output_width) * sizeof(float);
+}
+
 /* Tokens whose inputs and output gradients take half of L2. */
 static size_t block_of(const struct fff_backward *backward) {
-    size_t bytes = (backward->layer->input_width + backward->layer->output_width) * sizeof(float);
-    return fff_max(backward->part->l2_bytes / 2 / bytes, LEAST_BLOCK);
+    return fff_max(backward->part->l2_bytes / 2 / bytes_of_a_row(backward->layer), LEAST_BLOCK);
+}
+
+/* Some rows of those that were met, one after another. */
+struct span {
+    size_t first, end;
+};
+
+/* Those with numbers from `first` to `end`. */
+static struct span span_of(const struct fff_visits *visits, size_t first, size_t end) {
+    size_t bounds[2] = {first, end};
+    for (int i = 0; i < 2; i++) {
+        size_t low = 0, high = visits->row_count;
+        while (low < high) {
+            size_t middle = low + (high - low) / 2;
+            *(fff_row_of_visit(visits, middle) < bounds[i] ? &low : &high) =
+                middle + (fff_row_of_visit(visits, middle) < bounds[i]);
+        }
+        bounds[i] = low;
+    }
+    return (struct span){bounds[0], bounds[1]};
+}
+
+/* The share's rows of a span, of its block of tokens. */
+static void gradients_of_span(const struct fff_backward *backward, const struct share *share, struct span span) {
+    const struct fff_visits *visits = &backward->visits;
+    size_t step = share->row_step, first = span.first + (share->first_row + step - span.first % step) % step;
+    struct meeting now = next_meeting(visits, share, first, span.end), next;
+    for (; now.row < span.end; now = next) {
+        next = next_meeting(visits, share, now.row + step, span.end);
+        if (next.row < span.end && !share->stream) {
+            fetch_gradients(share, backward->gradients, backward->places[next.row]);
+        }
+        weight_gradient(backward, share, &now);
+    }
+}
+
+/* Some spans' rows, which so many tokens meet. */
+static void gradients_of_group(const struct fff_backward *backward, struct share *share, const struct span *spans,
+                               size_t count, size_t tokens) {
+    size_t blocks = fff_max((tokens + block_of(backward) - 1) / block_of(backward), 1);
+    for (size_t block = 0; block < blocks; block++) {
+        share->first_token = fff_share_start(backward->visits.token_count, blocks, block);
+        share->end_token = fff_share_start(backward->visits.token_count, blocks, block + 1);
+        for (size_t i = 0; i < count; i++) {
+            gradients_of_span(backward, share, spans[i]);
+        }
+    }
+}
+
+/* How many tokens meet the first of a span's rows. */
+static size_t tokens_of(const struct fff_visits *visits, struct span span) {
+    return span.first < span.end ? visits->starts[span.first + 1] - visits->starts[span.first] : 0;
+}
+
+/* The subtrees of a tree whose roots are of level `top`. */
+static void gradients_of_subtrees(const struct fff_backward *backward, struct share *share, size_t tree, size_t top) {
+    const struct fff_trees *trees = &backward->part->trees;
+    size_t root = tree * trees->node_count;
+    for (size_t subtree = 0; subtree < (size_t)1 << top; subtree++) {
+        struct span levels[FFF_MAX_DEPTH + 1];
+        size_t count = 0, tokens = 0;
+        for (size_t level = top; level < trees->level_count; level++) {
+            size_t wide = (size_t)1 << (level - top), first = root + ((size_t)1 << level) - 1 + subtree * wide;
+            levels[count] = span_of(&backward->visits, first, first + wide);
+            tokens = fff_max(tokens, tokens_of(&backward->visits, levels[count]));
+            count++;
+        }
+        gradients_of_group(backward, share, levels, count, tokens);
+    }
+}
+
+/* Whether subtrees are worth it, from level `top` on, by what is read and written: each tree then meets all tokens
+ * twice, and each gradient is written once. Block by block, all trees together meet them once, but a row's gradient is
+ * read and written again for each block that has met it. */
+static bool subtrees_pay(const struct fff_backward *backward, size_t top) {
+    const struct fff_visits *visits = &backward->visits;
+    size_t blocks = visits->token_count / block_of(backward) + 1, again = 0;
+    for (size_t row = 0; row < visits->row_count; row++) {
+        again += fff_min(visits->starts[row + 1] - visits->starts[row], blocks) - 1;
+    }
+    return top < backward->part->trees.level_count &&
+           (2 * backward->part->trees.tree_count - 1) * visits->token_count < 2 * again;
+}
+
+/* All rows of a part of path sums. */
+static void gradients_of_trees(const struct fff_backward *backward, struct share *share) {
+    const struct fff_visits *visits = &backward->visits;
+    const struct fff_trees *trees = &backward->part->trees;
+    size_t top = 0; /* the level of subtrees whose tokens are a block, if routes are even */
+    while (top < trees->level_count && visits->token_count >> top > block_of(backward)) {
+        top++;
+    }
+    if (!subtrees_pay(backward, top)) {
+        const struct span all = {0, visits->row_count};
+        gradients_of_group(backward, share, &all, 1, visits->token_count);
+        return;
+    }
+    for (size_t tree = 0; tree < trees->tree_count; tree++) {
+        size_t root = tree * trees->node_count;
+        const struct span upper = span_of(visits, root, root + ((size_t)1 << top) - 1);
+        gradients_of_group(backward, share, &upper, 1, visits->token_count);
+        gradients_of_subtrees(backward, share, tree, top);
+    }
+}
+
+/* All rows of a part of leaves. */
+static void gradients_of_leaves(const struct fff_backward *backward, struct share *share) {
+    const struct fff_visits *visits = &backward->visits;
+    size_t width = backward->part->leaves.width;
+    for (struct span leaf = {0, 0}; leaf.first < visits->row_count; leaf.first = leaf.end) {
+        size_t number = fff_row_of_visit(visits, leaf.first) / width;
+        while (leaf.end < visits->row_count && fff_row_of_visit(visits, leaf.end) / width == number) {
+            leaf.end++;
+        }
+        gradients_of_group(backward, share, &leaf, 1, tokens_of(visits, leaf));
+    }
 }
 
 /* In how many shares of rows all tasks divide the weights' gradients; the rest is columns. The root alone is a twelfth
@@ -286,18 +419,11 @@ static void weight_gradients_of(const struct fff_backward *backward, size_t inde
                                     column, &share.input_column);
     share.output_gradients = share_of_columns(backward, backward->output_gradient, backward->output_gradient_stride,
                                               layer->output_width, across, column, &share.output_column);
-    size_t block = block_of(backward);
-    for (size_t token = 0; token < visits->token_count; token += block) {
-        share.first_token = token;
-        share.end_token = fff_min(token + block, visits->token_count);
-        struct meeting now = next_meeting(visits, &share, share.first_row), next;
-        for (; now.row < visits->row_count; now = next) {
-            next = next_meeting(visits, &share, now.row + down);
-            if (next.row < visits->row_count) {
-                fetch_gradients(&share, backward->gradients, backward->places[next.row]);
-            }
-            weight_gradient(backward, &share, &now);
-        }
+    /* Listed rows that do not fit L2: nobody finds them there afterwards, and to be written they need not be read. */
+    share.stream = backward->write == 0 && visits->row_count > backward->part->l2_bytes / bytes_of_a_row(layer);
+    (backward->part->leaves.width > 0 ? gradients_of_leaves : gradients_of_trees)(backward, &share);
+    if (share.stream) {
+        fff_store_fence();
     }
     if (backward->gradients->output_bias != NULL && first == 0) {
         bias_gradient(backward, &share, (uint32_t *)(void *)(slice + backward->layout.gathered_rows));

@@ -87,7 +87,7 @@ static void compare_gradients(const struct pass *p, const struct all_gradients *
 /* The random layer with its paths, some of which are no paths. */
 static void make_pass(struct pass *p, enum fill kind, uint64_t *state) {
     size_t most = is_short() ? 40 : 80;
-    p->in = chance(state, 3) ? 32 * (1 + random_below(state, 3)) : 1 + random_below(state, most);
+    p->in = chance(state, 3) ? 32 * (1 + random_below(state, 6)) : 1 + random_below(state, most);
     p->out = chance(state, 3) ? p->in : 1 + random_below(state, most);
     p->s = make_subject(kind, p->in, p->out, state);
     link_parts(&p->s);
@@ -225,14 +225,19 @@ static void check_listed(const struct pass *p, const fff_layer *layer, const fff
     free_gradients(&dense, p->s.parts);
 }
 
-static fff_layer *create(const struct pass *p, fff_isa isa, bool borrow) {
+/* For a second-level cache of this size, which decides in what order rows and tokens are taken; 0: the machine's. */
+static fff_layer *create(const struct pass *p, fff_isa isa, bool borrow, size_t l2_bytes) {
     fff_layer_desc parts[MOST_PARTS];
     for (size_t i = 0; i < p->s.parts; i++) {
         parts[i] = p->s.desc[i];
         parts[i].borrow = borrow;
         parts[i].next = i + 1 < p->s.parts ? &parts[i + 1] : NULL;
     }
-    return test_create_layer(&parts[0], isa);
+    fff_layer *layer = test_create_layer(&parts[0], isa);
+    for (size_t i = 0; i < layer->part_count && l2_bytes > 0; i++) {
+        layer->parts[i].l2_bytes = l2_bytes;
+    }
+    return layer;
 }
 
 /* Whether a layer can borrow all of it: rows of neighbouring columns. */
@@ -247,6 +252,7 @@ static bool can_borrow(const struct pass *p) {
 
 static void test_definition(void **unused) {
     (void)unused;
+    static const size_t caches[] = {0, 256, 4096, 65536};
     uint64_t state = test_random("definition");
     for (size_t round = 0; round < (is_short() ? 2 : 40); round++) {
         for (int kind = is_short() ? FILL_KINDS - 3 : 0; kind < FILL_KINDS; kind++) {
@@ -264,7 +270,8 @@ static void test_definition(void **unused) {
                 if (fff_isa_usable((fff_isa)isa) != FFF_OK) {
                     continue;
                 }
-                fff_layer *layer = create(&p, (fff_isa)isa, can_borrow(&p) && chance(&state, 2));
+                fff_layer *layer = create(&p, (fff_isa)isa, can_borrow(&p) && chance(&state, 2),
+                                          caches[random_below(&state, sizeof caches / sizeof *caches)]);
                 check_dense(&p, layer, 1 + random_below(&state, p.s.tokens), NULL, (enum fill)kind, begin, &expected);
                 check_dense(&p, layer, p.s.tokens, &runner, (enum fill)kind, begin, &expected);
                 check_listed(&p, layer, &runner, chance(&state, 2), &from_zero);
@@ -300,7 +307,7 @@ static void test_chunks(void **unused) {
     struct all_gradients expected = make_gradients(&p, FILL_NORMAL, 0, true);
     define_backward(&p.s.desc[0], TOKENS, p.s.input, p.nodes, p.logits, p.output_gradient, expected.input,
                     expected.parts, expected.output_bias);
-    fff_layer *layer = create(&p, best_isa(), true);
+    fff_layer *layer = create(&p, best_isa(), true, 0);
     const fff_runner runner = {test_run_on_threads, NULL, 3};
     check_listed(&p, layer, &runner, false, &expected);
     check_listed(&p, layer, NULL, false, &expected);
@@ -609,7 +616,7 @@ static void test_bad_runner(void **unused) {
         }
     } while (p.s.tokens < 100);
     const fff_runner runner = {leave_one_out, NULL, 2};
-    fff_layer *layer = create(&p, best_isa(), false);
+    fff_layer *layer = create(&p, best_isa(), false, 0);
     float *input_gradient = test_allocate(p.s.tokens * p.in, sizeof(float));
     assert_int_equal(run(&p, layer, 0, p.s.tokens, input_gradient, NULL, &runner), FFF_ERROR_RUNNER);
     free(input_gradient);
