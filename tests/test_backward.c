@@ -608,13 +608,14 @@ static void leave_one_out(void *context, size_t count, void (*task)(void *argume
 static void test_bad_runner(void **unused) {
     (void)unused;
     uint64_t state = test_random("bad runner");
+    enum { TOKENS = 128 }; /* enough for two tasks, of a single neuron each */
     struct pass p;
     do {
         make_pass(&p, FILL_NORMAL, &state);
-        if (p.s.tokens < 100) {
+        if (p.s.tokens < TOKENS) {
             free_pass(&p);
         }
-    } while (p.s.tokens < 100);
+    } while (p.s.tokens < TOKENS);
     const fff_runner runner = {leave_one_out, NULL, 2};
     fff_layer *layer = create(&p, best_isa(), false, 0);
     float *input_gradient = test_allocate(p.s.tokens * p.in, sizeof(float));
