@@ -267,7 +267,7 @@ static void bias_gradient(const struct fff_backward *backward, const struct shar
 
 /* A token's input and output gradient; a neuron's gradients. */
 static size_t bytes_of_a_row(const fff_layer *layer) {
-    return (layer->input_width + layer->output_width) * sizeof(float);
+    return fff_max(layer->input_width + layer->output_width, 1) * sizeof(float);
 }
 
 /* Tokens whose inputs and output gradients take half of L2. */
