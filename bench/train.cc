@@ -141,6 +141,14 @@ class Step {
     size_t count = 0; // rows that were met
 };
 
+template <typename Run> void time_steps(benchmark::State &state, size_t batch, const Run &run_next) {
+    warm_up(run_next);
+    for (auto _ : state) {
+        run_next();
+    }
+    count_tokens(state, batch);
+}
+
 void step(benchmark::State &state, fff_isa isa, size_t batch) {
     const Given &given = given_for(batch);
     Step step(given, isa);
@@ -150,11 +158,7 @@ void step(benchmark::State &state, fff_isa isa, size_t batch) {
         status = step.run(turn++);
         benchmark::DoNotOptimize(step.in_gradient.data());
     };
-    warm_up(run_next);
-    for (auto _ : state) {
-        run_next();
-    }
-    count_tokens(state, batch);
+    time_steps(state, batch, run_next);
     Step right(given, FFF_ISA_GENERIC);
     if (status != FFF_OK) {
         wrong_output(state, fff_status_text(status));
@@ -172,11 +176,7 @@ void memory(benchmark::State &state, fff_isa isa, size_t batch) {
     }
     size_t turn = 0;
     auto run_next = [&] { step.copy_only(turn++); };
-    warm_up(run_next);
-    for (auto _ : state) {
-        run_next();
-    }
-    count_tokens(state, batch);
+    time_steps(state, batch, run_next);
     if (std::memcmp(step.input_gradient.data(), given.output_gradient(turn - 1), batch * WIDTH * sizeof(float)) != 0) {
         wrong_output(state, "tokens were not copied");
     }
@@ -246,11 +246,7 @@ void twin(benchmark::State &state, const Cblas &blas, size_t batch) {
     Twin twin(given, blas);
     size_t turn = 0;
     auto run_next = [&] { twin.run(turn++); };
-    warm_up(run_next);
-    for (auto _ : state) {
-        run_next();
-    }
-    count_tokens(state, batch);
+    time_steps(state, batch, run_next);
     if (!twin.looks_right(turn - 1)) {
         wrong_output(state, "the dense twin's gradients are wrong");
     }

@@ -275,24 +275,33 @@ static size_t block_of(const struct fff_backward *backward) {
     return fff_max(backward->part->l2_bytes / 2 / bytes_of_a_row(backward->layer), LEAST_BLOCK);
 }
 
+/* In how many blocks so many tokens go. */
+static size_t blocks_of(const struct fff_backward *backward, size_t tokens) {
+    return tokens == 0 ? 1 : (tokens - 1) / block_of(backward) + 1;
+}
+
 /* Some rows of those that were met, one after another. */
 struct span {
     size_t first, end;
 };
 
+/* The first of those that were met whose number is not below this one. */
+static size_t first_row_from(const struct fff_visits *visits, size_t number) {
+    size_t first = 0, end = visits->row_count;
+    while (first < end) {
+        size_t middle = first + (end - first) / 2;
+        if (fff_row_of_visit(visits, middle) < number) {
+            first = middle + 1;
+        } else {
+            end = middle;
+        }
+    }
+    return first;
+}
+
 /* Those with numbers from `first` to `end`. */
 static struct span span_of(const struct fff_visits *visits, size_t first, size_t end) {
-    size_t bounds[2] = {first, end};
-    for (int i = 0; i < 2; i++) {
-        size_t low = 0, high = visits->row_count;
-        while (low < high) {
-            size_t middle = low + (high - low) / 2;
-            *(fff_row_of_visit(visits, middle) < bounds[i] ? &low : &high) =
-                middle + (fff_row_of_visit(visits, middle) < bounds[i]);
-        }
-        bounds[i] = low;
-    }
-    return (struct span){bounds[0], bounds[1]};
+    return (struct span){first_row_from(visits, first), first_row_from(visits, end)};
 }
 
 /* The share's rows of a span, of its block of tokens. */
@@ -312,7 +321,7 @@ static void gradients_of_span(const struct fff_backward *backward, const struct 
 /* Some spans' rows, which so many tokens meet. */
 static void gradients_of_group(const struct fff_backward *backward, struct share *share, const struct span *spans,
                                size_t count, size_t tokens) {
-    size_t blocks = fff_max((tokens + block_of(backward) - 1) / block_of(backward), 1);
+    size_t blocks = blocks_of(backward, tokens);
     for (size_t block = 0; block < blocks; block++) {
         share->first_token = fff_share_start(backward->visits.token_count, blocks, block);
         share->end_token = fff_share_start(backward->visits.token_count, blocks, block + 1);
@@ -349,12 +358,14 @@ static void gradients_of_subtrees(const struct fff_backward *backward, struct sh
  * read and written again for each block that has met it. */
 static bool subtrees_pay(const struct fff_backward *backward, size_t top) {
     const struct fff_visits *visits = &backward->visits;
-    size_t blocks = visits->token_count / block_of(backward) + 1, again = 0;
+    size_t blocks = blocks_of(backward, visits->token_count), again = 0;
+    if (blocks == 1 || top == backward->part->trees.level_count) {
+        return false;
+    }
     for (size_t row = 0; row < visits->row_count; row++) {
         again += fff_min(visits->starts[row + 1] - visits->starts[row], blocks) - 1;
     }
-    return top < backward->part->trees.level_count &&
-           (2 * backward->part->trees.tree_count - 1) * visits->token_count < 2 * again;
+    return (2 * backward->part->trees.tree_count - 1) * visits->token_count < 2 * again;
 }
 
 /* All rows of a part of path sums. */
