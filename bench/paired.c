@@ -1,8 +1,7 @@
 /* paired LIBRARY...: times several builds of libfff against each other in one process, each in a namespace of its own,
  * and prints a line for each library, shape, type and batch, parted by tabs:
  *
- *     place among the arguments, shape, type, batch, median of the microseconds a token, 1 if bits are those of the
- * first
+ *     place among the arguments, shape, type, batch, median µs a token, 1 if it has the bits of the first
  *
  * In each round every library is timed once, and each time another one begins, so that what the machine does meanwhile
  * meets them alike. bench/paired.py runs it in many processes, since where memory comes to lie is luck of a process.

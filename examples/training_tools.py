@@ -52,6 +52,19 @@ def read_safetensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str
     return tensors, header.get("__metadata__", {})
 
 
+class NoData(Exception):
+    """Something that an example needs is not on this machine; says what, and where it is to be had."""
+
+
+def read_tokenizer(path: Path):
+    """That of a tokenizer.json."""
+    try:
+        import tokenizers
+    except ModuleNotFoundError as error:
+        raise NoData("no package `tokenizers`: pip install tokenizers, or run the example by `make`, which fetches it") from error
+    return tokenizers.Tokenizer.from_file(str(path))
+
+
 def mean_and_deviation(values: Iterable[float]) -> tuple[float, float]:
     """The mean, and the standard deviation of a sample; that of a single value is 0."""
     values = list(values)

@@ -27,7 +27,7 @@ import fff.torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import minilm  # noqa: E402
-from minilm import MiniLM, NoData, Tokens, tools  # noqa: E402
+from minilm import MiniLM, Tokens, tools  # noqa: E402
 
 GLOSSES = Path("/usr/share/wordnet")
 HELD_OUT, BATCH, RATE = 2000, 1024, 2e-3
@@ -96,18 +96,14 @@ def read_glosses(folder: Path) -> list[str]:
         try:
             lines = (folder / f"data.{part}").read_text(encoding="utf-8").splitlines()
         except OSError as error:
-            raise NoData(f"no WordNet: {error.strerror}: {error.filename} (Debian: apt-get install wordnet-base)") from error
+            raise tools.NoData(f"no WordNet: {error.strerror}: {error.filename} (Debian: apt-get install wordnet-base)") from error
         glosses += [line.partition(" | ")[2].strip() for line in lines if not line.startswith("  ")]
     order = torch.randperm(len(glosses), generator=torch.Generator().manual_seed(0)).tolist()
     return [glosses[i] for i in order if glosses[i]]
 
 
 def read_tokenizer(folder: Path):
-    try:
-        import tokenizers
-    except ModuleNotFoundError as error:
-        raise NoData("no package `tokenizers`: pip install tokenizers, or make convert-minilm, which fetches it") from error
-    tokenizer = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer = tools.read_tokenizer(folder / "tokenizer.json")
     tokenizer.enable_truncation(minilm.MOST_TOKENS)
     tokenizer.no_padding()
     return tokenizer
@@ -282,7 +278,7 @@ def main() -> int:
         return 2
     try:
         return run(options, rows)
-    except NoData as error:
+    except tools.NoData as error:
         print(error, file=sys.stderr)
         return 77
 

@@ -18,10 +18,6 @@ MOST_TOKENS = 64  # of a text: what is longer is cut off
 BATCH_TOKENS = 4096
 
 
-class NoData(Exception):
-    pass
-
-
 class MiniLM:
     """A post-norm BERT. Functions take hidden states (texts, length, width) and a mask (texts, length) of the tokens that are some."""
 
@@ -30,7 +26,7 @@ class MiniLM:
             self.weights, _ = tools.read_safetensors(folder / "model.safetensors")
             config = json.loads((folder / "config.json").read_text())
         except OSError as error:
-            raise NoData(f"no MiniLM: {error.strerror}: {error.filename} (scripts/fetch_minilm.sh fetches it)") from error
+            raise tools.NoData(f"no MiniLM: {error.strerror}: {error.filename} (scripts/fetch_minilm.sh fetches it)") from error
         self.layers, self.heads = config["num_hidden_layers"], config["num_attention_heads"]
         self.width, self.epsilon = config["hidden_size"], config["layer_norm_eps"]
 

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+import training_tools as tools  # noqa: E402
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 SEPARATOR, MASK = 3, 4
@@ -17,20 +21,16 @@ TOKENIZER = Path(__file__).resolve().parent / "tokenizer.json"
 DATA = "/usr/lib"  # where Debian puts bible.data
 
 
-class NoData(Exception):
-    pass
-
-
 def read_verses() -> list[tuple[str, str]]:
     """Of each verse its chapter and its text."""
     try:
         done = subprocess.run(["bible", "-f", "-p", DATA, "gen1:1-rev22:21"], capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError) as error:
-        raise NoData(f"no King James text: {error} (Debian: apt-get install bible-kjv bible-kjv-text)") from error
+        raise tools.NoData(f"no King James text: {error} (Debian: apt-get install bible-kjv bible-kjv-text)") from error
     lines = (line.partition(" ") for line in done.stdout.splitlines())
     verses = [(place.partition(":")[0], text) for place, _, text in lines if text]
     if len(verses) < 31000:
-        raise NoData(f"the program `bible` printed {len(verses)} verses, where there should be 31,102")
+        raise tools.NoData(f"the program `bible` printed {len(verses)} verses, where there should be 31,102")
     return verses
 
 
@@ -49,15 +49,6 @@ def make_tokenizer(texts: list[str], vocabulary: int):
     return made
 
 
-def read_tokenizer():
-    """That of the file, which `python3 text.py` makes; the same ids for every process, run and saved model."""
-    try:
-        import tokenizers
-    except ModuleNotFoundError as error:
-        raise NoData("no package `tokenizers`: pip install tokenizers, or make train-text, which fetches it") from error
-    return tokenizers.Tokenizer.from_file(str(TOKENIZER))
-
-
 @dataclass(frozen=True)
 class Corpus:
     training: torch.Tensor  # ids, one after another; each verse ends with [SEP]
@@ -71,7 +62,7 @@ class Corpus:
 
 
 def read_corpus() -> Corpus:
-    verses, tokenizer = read_verses(), read_tokenizer()
+    verses, tokenizer = read_verses(), tools.read_tokenizer(TOKENIZER)  # of the file, which `python3 text.py` makes: the same ids always
     chapters: dict[str, list[int]] = {}
     for (chapter, _), encoding in zip(verses, tokenizer.encode_batch([text for _, text in verses])):
         chapters.setdefault(chapter, []).extend(encoding.ids)

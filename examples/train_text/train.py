@@ -138,7 +138,7 @@ class Run:
             return
         saved = torch.load(path)
         if saved["setting"] != json.dumps(asdict(self.setting)):
-            raise text.NoData(f"{path} is of another setting: {saved['setting']}")
+            raise tools.NoData(f"{path} is of another setting: {saved['setting']}")
         for name in ("model", "optimizer", "schedule"):
             getattr(self, name).load_state_dict(saved[name])
         self.step, self.seconds, self.smooth = saved["step"], saved["seconds"], saved["smooth"]
@@ -322,7 +322,7 @@ def main() -> int:
         return 2
     try:
         return run_all(options, setting_of(options, ranks), rank)
-    except text.NoData as error:
+    except tools.NoData as error:
         print(error, file=sys.stderr)
         return 77
     finally:
