@@ -1,6 +1,6 @@
-/* What an operator is given, and the checks of it. */
-#ifndef FFF_TORCH_ARGUMENTS_H
-#define FFF_TORCH_ARGUMENTS_H
+/* What the checks of operators' arguments share. */
+#ifndef FFF_TORCH_CHECKS_H
+#define FFF_TORCH_CHECKS_H
 
 #include <ATen/ATen.h>
 
@@ -11,35 +11,6 @@
 #include "library.h"
 
 namespace {
-
-/* Of the operators for path sums alone. */
-struct Arguments {
-    const at::Tensor &input_weight;        /* trees * nodes x input width */
-    const c10::optional<at::Tensor> &bias; /* trees * nodes */
-    const at::Tensor &output_weight; /* output width x trees * nodes; if node_major, trees * nodes x output width */
-    int64_t depth, trees, activation, routing;
-    bool node_major;
-    int64_t store_input, store_output; /* 0: as the weights are; else fff_weight_choice */
-    bool exact_routes;
-
-    bool has_bias() const {
-        return bias.has_value() && bias->defined();
-    }
-    int64_t input_width() const {
-        return input_weight.size(1);
-    }
-    int64_t output_width() const {
-        return output_weight.size(node_major ? 1 : 0);
-    }
-    /* Calls visit(weight, its name) for all that are there. */
-    template <typename Visit> void visit_weights(const Visit &visit) const {
-        visit(input_weight, "input_weight");
-        if (has_bias()) {
-            visit(*bias, "bias");
-        }
-        visit(output_weight, "output_weight");
-    }
-};
 
 /* As Python spells it. */
 std::string dtype_name(at::ScalarType type) {
@@ -90,17 +61,6 @@ void check_type(const at::Tensor &tensor, at::ScalarType expected, const char *n
                      " (the modules' method dense() takes any floating type)");
 }
 
-void check_types(const Arguments &a, const at::Tensor &x) {
-    auto expected = a.input_weight.scalar_type();
-    check_type(a.output_weight, expected, "output_weight");
-    if (a.has_bias()) {
-        check_type(*a.bias, expected, "bias");
-    }
-    if (a.store_input == 0) {
-        check_type(x, expected, "x");
-    }
-}
-
 void check_store(int64_t store_input, int64_t store_output) {
     TORCH_CHECK_VALUE(store_input >= 0 && store_input <= FFF_CHOOSE_I8 && store_output >= 0 &&
                           store_output <= FFF_CHOOSE_I8,
@@ -115,25 +75,6 @@ void check_plan(int64_t depth, int64_t trees, int64_t activation, int64_t routin
                       " is not from 0 to ", FFF_ACTIVATION_COUNT - 1);
     TORCH_CHECK_VALUE(routing == FFF_ROUTING_GREATER || routing == FFF_ROUTING_GREATER_EQUAL, "routing ", routing,
                       " is not 0 or 1");
-}
-
-void check_arguments(const Arguments &a) {
-    check_tensor(a.input_weight, "input_weight");
-    check_tensor(a.output_weight, "output_weight");
-    check_plan(a.depth, a.trees, a.activation, a.routing);
-    check_store(a.store_input, a.store_output);
-    int64_t rows = a.trees * static_cast<int64_t>(library.nodes_per_tree(static_cast<size_t>(a.depth)));
-    TORCH_CHECK_VALUE(a.input_weight.dim() == 2 && a.input_weight.size(0) == rows, "input_weight has shape ",
-                      a.input_weight.sizes(), ", where ", a.trees, " trees of depth ", a.depth, " want ", rows,
-                      " rows");
-    TORCH_CHECK_VALUE(a.output_weight.dim() == 2 && a.output_weight.size(a.node_major ? 0 : 1) == rows,
-                      "output_weight has shape ", a.output_weight.sizes(), ", where ", a.trees, " trees of depth ",
-                      a.depth, " want ", rows, a.node_major ? " rows" : " columns");
-    if (a.has_bias()) {
-        check_tensor(*a.bias, "bias");
-        TORCH_CHECK_VALUE(a.bias->dim() == 1 && a.bias->size(0) == rows, "bias has shape ", a.bias->sizes(), ", not [",
-                          rows, "]");
-    }
 }
 
 } // namespace
