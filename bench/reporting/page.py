@@ -94,7 +94,7 @@ def pytorch_section(peer):
     lines = ["## PyTorch", "", f"The layer by batched matrix products in PyTorch {peer['torch']}, one thread, in one process "
              "with libfff, in turn:", "", "| Batch | PyTorch µs/token | libfff µs/token | Times faster | Spread |",
              "|--:|--:|--:|--:|--|"]
-    return lines + [f"| {r['batch']} | {r['torch_us_per_token']:.1f} | {r['fff_us_per_token']:.2f} | {significant(r['speedup'])} | "
+    return lines + [f"| {r['batch']} | {r['peer_us_per_token']:.1f} | {r['fff_us_per_token']:.2f} | {significant(r['speedup'])} | "
                     f"{significant(r['speedup_spread'][0])} to {significant(r['speedup_spread'][1])} |" for r in peer["rows"]] + [""]
 
 
