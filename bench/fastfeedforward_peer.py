@@ -12,12 +12,13 @@ evaluation leaves the leaves' output biases (b2s) out, so they are left out here
 the other side's.
 """
 
+import functools
 import json
 import os
 import pathlib
-import statistics
 import sys
-import time
+
+import turns
 
 WIDTH = 768
 TOKENS = 256  # of a round, at least
@@ -25,13 +26,7 @@ ROUNDS = 5
 TOLERANCE = 1e-4
 
 
-def seconds_of(forward, batches):
-    began = time.perf_counter()
-    outputs = [forward(batch) for batch in batches]
-    return time.perf_counter() - began, outputs
-
-
-def check(torch, theirs, ours, depth):
+def check(torch, depth, theirs, ours):
     """Of tokens whose logit is nearly zero at a node, sums in another order may take another leaf: 1, and 1 in 1000 for
     each level."""
     theirs, ours = torch.cat(theirs), torch.cat([torch.from_numpy(output) for output in ours])
@@ -43,20 +38,9 @@ def check(torch, theirs, ours, depth):
 
 def time_both(torch, theirs, ours, batch, depth):
     """One row: a round is TOKENS tokens of each side, theirs first."""
-    count = max(1, TOKENS // batch)
-    batches = [torch.randn(batch, WIDTH) for _ in range(count)]
-    arrays = [inputs.numpy() for inputs in batches]
-    times = []
-    for turn in range(1 + ROUNDS):
-        their_seconds, their_outputs = seconds_of(theirs, batches)
-        our_seconds, our_outputs = seconds_of(ours, arrays)
-        check(torch, their_outputs, our_outputs, depth)
-        if turn > 0:  # the first one warms up
-            times.append((their_seconds / count / batch, our_seconds / count / batch))
-    ratios = [a / b for a, b in times]
-    return {"batch": batch, "peer_us_per_token": 1e6 * statistics.median(a for a, _ in times),
-            "fff_us_per_token": 1e6 * statistics.median(b for _, b in times),
-            "speedup": statistics.median(ratios), "speedup_spread": [min(ratios), max(ratios)]}
+    batches = [torch.randn(batch, WIDTH) for _ in range(max(1, TOKENS // batch))]
+    return turns.time_both(theirs, ours, batches, [inputs.numpy() for inputs in batches], ROUNDS,
+                           functools.partial(check, torch, depth))
 
 
 def main():

@@ -14,7 +14,7 @@
 #include "bench/peers.h"
 #include "bench/setting.h"
 
-#include "tools/threads.h"
+#include "tools/machine/threads.h"
 
 #include <algorithm>
 #include <cmath>

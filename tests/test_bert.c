@@ -3,7 +3,7 @@
 #include "bert/reference_f64.h"
 #include "bert/safetensors.h"
 #include "tests/support.h"
-#include "tools/verify_model.h"
+#include "tools/verify/model.h"
 
 #include <math.h>
 #include <stdio.h>

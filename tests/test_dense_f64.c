@@ -1,6 +1,6 @@
 /* The checker that everything else trusts: it accepts what is right, and finds what is wrong. */
 #include "tests/support.h"
-#include "tools/verify_layer.h"
+#include "tools/verify/layer.h"
 
 #include <float.h>
 #include <math.h>

@@ -5,7 +5,7 @@
 #include "bert/file.h"
 #include "bert/wordpiece.h"
 #include "tests/support.h"
-#include "tools/model_input.h"
+#include "tools/models/input.h"
 
 #include <math.h>
 #include <stdio.h>

@@ -4,9 +4,9 @@
 #include "bert/reference_f64.h"
 #include "bert/safetensors.h"
 #include "tests/support.h"
-#include "tools/dense_f64.h"
-#include "tools/stored_numbers.h"
-#include "tools/verify_model.h"
+#include "tools/dense/f64.h"
+#include "tools/dense/stored_numbers.h"
+#include "tools/verify/model.h"
 
 #include <math.h>
 #include <stdio.h>

@@ -19,7 +19,8 @@ BENCH = pathlib.Path(sys.argv[1]).resolve()
 sys.path.insert(0, str(BENCH))
 sys.dont_write_bytecode = True
 import compare  # noqa: E402  pylint: disable=wrong-import-position
-import report  # noqa: E402  pylint: disable=wrong-import-position
+from reporting import cases as by_name  # noqa: E402  pylint: disable=wrong-import-position
+from reporting import page, python_peers, selection, spread, trials as trying  # noqa: E402  pylint: disable=wrong-import-position
 
 # Stands in for fff_bench: `times` holds seconds a token by repetition, by name. Like Google Benchmark with random
 # interleaving, it reports repetitions in no order.
@@ -156,20 +157,20 @@ class Report(unittest.TestCase):
         """It is asked for in the shapes and batches that are timed, and left out with a note where it is not installed."""
         asked = []
 
-        def answer(_arguments, *options):
+        def answer(_bench, *options):
             asked.append(options)
             return {"torch": "1.13", "isa": "x86_avx2", "rows": [
                 {"depth": 8, "leaf_width": 2, "batch": 64, "peer_us_per_token": 200.0, "fff_us_per_token": 4.0,
                  "speedup": 50.0, "speedup_spread": [49.0, 51.0]}]}
 
-        self.addCleanup(setattr, report, "run_python_peer", report.run_python_peer)
-        report.run_python_peer = answer
+        self.addCleanup(setattr, python_peers, "run_python_peer", python_peers.run_python_peer)
+        python_peers.run_python_peer = answer
         forests = {("leaf_1x8_w2", "x86_avx2"): ["forest/leaf_1x8_w2/layer/x86_avx2/h768/b64"],
                    ("leaf_1x1_w32", "x86_avx2"): ["forest/leaf_1x1_w32/layer/x86_avx2/h768/b8"]}
-        peer = report.run_leaf_peer(None, forests)
+        peer = python_peers.run_leaf_peer(None, forests)
         self.assertEqual(asked, [("fastfeedforward_peer.py", "8,64", "8x2", "1x32")])
-        self.assertIn("| leaf_1x8_w2 | 64 | 200 | 4.00 | 50.0 | 49.0 to 51.0 |", report.leaf_peer_section(peer))
-        self.assertIsNone(report.run_leaf_peer(None, {("32x0+4x8", "x86_avx2"): []}))
+        self.assertIn("| leaf_1x8_w2 | 64 | 200 | 4.00 | 50.0 | 49.0 to 51.0 |", page.leaf_peer_section(peer))
+        self.assertIsNone(python_peers.run_leaf_peer(None, {("32x0+4x8", "x86_avx2"): []}))
         name = "forest/leaf_1x8_w8/{}/x86_avx2/h768/b8"
         told = self.report("--filter", "^forest/", times={name.format(way): [1e-6] for way in ("layer", "path_2x7")})
         self.assertEqual(told.returncode, 0, told.stderr)
@@ -195,7 +196,7 @@ class Report(unittest.TestCase):
         answer = self.report("--filter", "^forest/", times=times, wrong=[name.format("32x0+4x8", "apart", 64)])
         self.assertEqual(answer.returncode, 1)
         names = list(times) + [name.replace("x86_avx2", "generic") for name in times]
-        _, _, _, _, forests = report.select(names, report.default_selection(["generic", "x86_avx2"]).fullmatch, None)
+        _, _, _, _, forests = selection.select(names, selection.default_selection(["generic", "x86_avx2"]).fullmatch, None)
         self.assertEqual(set(forests), {("leaf_1x8_w8", "x86_avx2"), ("32x0+4x8", "x86_avx2")})
 
     def test_stored_types_are_compared_with_float32_and_their_own(self):
@@ -299,11 +300,11 @@ class Selection(unittest.TestCase):
     def test_default_leaves_the_generic_set_out_of_the_long_runs(self):
         names = [f"layer/path_{model}/{isa}/h768/b1/warm/uniform" for model in ("1x11", "3072x0")
                  for isa in ("generic", "x86_avx2")] + ["node_dot/f32/generic/h768/t1/L1", "limit/path_1x11/x/y"]
-        cases, _, others, _, _ = report.select(names, report.default_selection(["generic", "x86_avx2"]).fullmatch, None)
-        self.assertEqual({report.model_of(case): isas for case, isas in cases.items()},
+        cases, _, others, _, _ = selection.select(names, selection.default_selection(["generic", "x86_avx2"]).fullmatch, None)
+        self.assertEqual({by_name.model_of(case): isas for case, isas in cases.items()},
                          {"1x11": ["generic", "x86_avx2"], "3072x0": ["x86_avx2"]})
         self.assertEqual(others, ["node_dot/f32/generic/h768/t1/L1"])
-        cases, _, _, _, _ = report.select(names, report.default_selection(["generic"]).fullmatch, None)
+        cases, _, _, _, _ = selection.select(names, selection.default_selection(["generic"]).fullmatch, None)
         self.assertEqual(len(cases), 2)
 
     def test_candidates_are_close_to_the_fastest(self):
@@ -315,8 +316,8 @@ class Selection(unittest.TestCase):
                 return {name: [{"s_per_token": time}] for name, time in zip(names, (3.0, 1.0, 1.1, 1.05, 1.5))}
 
         names = [f"dense_7/way{i}/h768/b1/warm" for i in range(5)]
-        harness, case = Harness(), report.Case(1, 2, 768, 1, "warm", "uniform")
-        trials = report.Trials(harness, names)
+        harness, case = Harness(), by_name.Case(1, 2, 768, 1, "warm", "uniform")
+        trials = trying.Trials(harness, names)
         self.assertEqual(trials.fastest(7, case, 3), [names[1], names[3], names[2]])
         self.assertEqual(trials.fastest(7, case, 1), [names[1]])
         self.assertEqual(harness.runs_made, 1)
@@ -327,17 +328,17 @@ class Selection(unittest.TestCase):
                 return {name: [{"s_per_token": 1.0 + 0.2 * int(name[len("dense_7/way")])}] for name in names}
 
         names = [f"dense_7/way{i}/h768/b{batch}/warm" for batch in (1024, 4096) for i in range(4)]
-        trials, case = report.Trials(Harness(), names), report.Case(1, 2, 768, 4096, "warm", "uniform")
+        trials, case = trying.Trials(Harness(), names), by_name.Case(1, 2, 768, 4096, "warm", "uniform")
         trials.known[7, 768, 1, "warm"] = [(1.0, names[3].replace("1024", "1"))]  # another regime: says nothing
         self.assertEqual(trials.to_try(7, case), names[4:])
         trials.fastest(7, case._replace(batch=1024), 3)
         self.assertEqual(trials.to_try(7, case), names[4:6])
 
     def test_median_of_pairs(self):
-        pairs = report.ratios([[{"s_per_token": 4.0}, {"s_per_token": 9.0}]], [[{"s_per_token": 2.0}, {"s_per_token": 3.0}]])
+        pairs = spread.ratios([[{"s_per_token": 4.0}, {"s_per_token": 9.0}]], [[{"s_per_token": 2.0}, {"s_per_token": 3.0}]])
         self.assertEqual([[round(pair, 9) for pair in process] for process in pairs], [[2, 3]])
         row = {}
-        report.summarize(row, "speedup", [[2.0, 4.0], [5.0]])
+        spread.summarize(row, "speedup", [[2.0, 4.0], [5.0]])
         self.assertEqual(row, {"speedup": 4, "speedup_spread": [2, 5], "speedup_by_process": [3, 5]})
 
     def test_spread_expects_another_run(self):
@@ -345,11 +346,11 @@ class Selection(unittest.TestCase):
             return {"speedup": 10, "speedup_spread": [9, 12], "speedup_by_process": list(medians)}
 
         alike = [row(10, 10, 10), row(10), {"speedup": None, "speedup_spread": None}]
-        report.allow_for_other_runs(alike, "speedup")
+        spread.allow_for_other_runs(alike, "speedup")
         self.assertEqual([r["speedup_spread"] for r in alike], [[9, 12], [9, 12], None])
         # Two equal rows: their variance, of logarithms, is 0.01; t of 2 + 4 degrees is 3.707.
         differing = [row(10 * math.exp(-0.1), 10, 10 * math.exp(0.1)) for _ in range(2)]
-        report.allow_for_other_runs(differing, "speedup")
+        spread.allow_for_other_runs(differing, "speedup")
         factor = 3.707 * math.sqrt((2 * 0.01 + 4 * 0.01 / 0.693) / 6) * math.sqrt(2 / 3)
         for r in differing:
             self.assertAlmostEqual(math.log(r["speedup_spread"][1] / 10), factor, places=6)
@@ -365,7 +366,7 @@ class Selection(unittest.TestCase):
                 processes = [math.exp(source.gauss(0, 0.03)) for _ in range(3)]
                 rows.append({"speedup": statistics.median(processes), "speedup_by_process": processes,
                              "speedup_spread": [min(processes), max(processes)]})
-            report.allow_for_other_runs(rows, "speedup")
+            spread.allow_for_other_runs(rows, "speedup")
             return rows
 
         inside = sum(a["speedup_spread"][0] <= b["speedup"] <= a["speedup_spread"][1] for a, b in zip(run(), run()))

@@ -1,7 +1,7 @@
 /* Files are untrusted: whatever is in them, opening one succeeds or says in one line what is wrong. */
 #include "bert/safetensors.h"
 #include "tests/support.h"
-#include "tools/layer_data.h"
+#include "tools/files/layer_data.h"
 
 #include <math.h>
 #include <stdio.h>

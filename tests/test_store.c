@@ -1,8 +1,8 @@
 /* The checker of layers with narrow rows: it accepts what is right, and finds what is wrong. */
 #include "kernels/half.h"
 #include "tests/support.h"
-#include "tools/stored_numbers.h"
-#include "tools/verify_layer.h"
+#include "tools/dense/stored_numbers.h"
+#include "tools/verify/layer.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -3,7 +3,7 @@
 #ifndef FFF_TOOLS_LAYER_OPTIONS_H
 #define FFF_TOOLS_LAYER_OPTIONS_H
 
-#include "tools/layer_data.h"
+#include "tools/files/layer_data.h"
 #include "tools/options.h"
 
 /* For read_isas(). */

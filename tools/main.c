@@ -1,6 +1,6 @@
 /* fff: look at this machine, verify layers and models, run and time them. */
 #include "tools/commands.h"
-#include "tools/sleef.h"
+#include "tools/machine/sleef.h"
 
 #include <fcntl.h>
 #include <limits.h>

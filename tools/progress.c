@@ -1,6 +1,6 @@
 #include "tools/progress.h"
 
-#include "tools/timing.h"
+#include "tools/machine/timing.h"
 
 #include <stdarg.h>
 #include <stdbool.h>

@@ -4,49 +4,28 @@
     FFF_LIBRARY=build/libfff.so PYTHONPATH=python python3 python/bench/bench_torch.py [ROUNDS [LEAST RATIO AT 1 [AT 2048]]]
 
 Depth 11, 768 wide, one tree; inputs and weights drawn anew, so that routes are uniform. A call is a call of the module, under
-inference_mode, of which the smaller part at batch 1 is the kernel. Their module is that of benchmark_pytorch in the
-repository pbelcak/UltraFastBERT, written anew after what it does. Every output timed is compared with the other's. Prints the
-median over rounds of the ratio of two runs next to each other, and its spread; exits with 1 if outputs differ or a ratio
-is below what the arguments ask for.
+inference_mode, of which the smaller part at batch 1 is the kernel. Theirs is bench/batched_matmul.py. Every output timed is
+compared with the other's. Prints the median over rounds of the ratio of two runs next to each other, and its spread;
+exits with 1 if outputs differ or a ratio is below what the arguments ask for.
 """
 
+import pathlib
 import statistics
 import sys
 import time
 
 import torch
-from torch import nn
 
 import fff.torch
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "bench"))
+from batched_matmul import BatchedMatmul  # noqa: E402  pylint: disable=wrong-import-position
 
 WIDTH, DEPTH = 768, 11
 BATCHES = (1, 8, 64, 512, 2048)
 CALLS = (64, 16, 4, 1, 1)  # of theirs a round
 OURS = 16  # times as many of ours: a run of theirs lasts 20 ms
 TOLERANCE = 1e-4
-
-
-class BatchedMatmul(nn.Module):
-    """At each level the rows of every token's node are gathered and multiplied with the tokens as one batched product;
-    at the end the output rows of all nodes visited are gathered and summed as another."""
-
-    def __init__(self, layer: fff.torch.BenchmarkFFF):
-        super().__init__()
-        self.depth, self.w1s, self.w2s = layer.depth, layer.w1s, layer.w2s
-
-    def forward(self, x):
-        batch = x.shape[0]
-        node = torch.zeros(batch, dtype=torch.long)
-        nodes = torch.zeros(batch, self.depth + 1, dtype=torch.long)
-        logits = torch.empty(batch, self.depth + 1)
-        for level in range(self.depth + 1):
-            nodes[:, level] = node
-            rows = self.w1s.index_select(0, node)
-            logit = torch.bmm(x.unsqueeze(1), rows.unsqueeze(2)).flatten()
-            logits[:, level] = logit
-            node = 2 * node + 1 + (logit >= 0).long()
-        rows = self.w2s.index_select(0, nodes.flatten()).view(batch, self.depth + 1, -1)
-        return torch.bmm(nn.functional.gelu(logits).unsqueeze(1), rows)
 
 
 def seconds(module, inputs, count):
@@ -63,7 +42,7 @@ def main() -> int:
     torch.set_num_threads(1)
     torch.manual_seed(1)
     ours = fff.torch.BenchmarkFFF(WIDTH, DEPTH, WIDTH).eval()
-    theirs = BatchedMatmul(ours).eval()
+    theirs = BatchedMatmul(ours.w1s, ours.w2s, DEPTH).eval()
     print(f"PyTorch {torch.__version__}, libfff {fff.version()} on {fff.cpu().chosen}, operator: {fff.torch.backend()}; "
           f"1x{DEPTH}, {WIDTH} wide, one thread, {rounds} rounds, medians")
     failed = False

@@ -63,7 +63,7 @@ def with_value(value: torch.Tensor, derivative_of: torch.Tensor) -> torch.Tensor
     return value.detach() - (derivative_of.detach() - derivative_of)
 
 
-_OF = (1, 2, 4, 8)  # bits of fff::backward's `wanted`: of x, input weight, bias, output weight, as in train.h
+_OF = (1, 2, 4, 8)  # bits of fff::backward's `wanted`: of x, input weight, bias, output weight, as in native/train.h
 
 
 def gradients(grad: torch.Tensor, saved: tuple, nodes: torch.Tensor, logits: torch.Tensor, plan: tuple,

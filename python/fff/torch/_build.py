@@ -1,4 +1,4 @@
-"""Compiles operator.cpp against the PyTorch that is imported, once, into a cache.
+"""Compiles native/operator.cpp against the PyTorch that is imported, once, into a cache.
 
 The compiler is called directly, not through torch.utils.cpp_extension: that wants ninja, and its lock, a file, holds
 up every later process for good if one is killed. Here processes that start at once each compile and the last rename
@@ -72,7 +72,7 @@ def _compile(command: list[str], target: pathlib.Path) -> None:
         made, compiled = pathlib.Path(folder) / "operator.so", pathlib.Path(folder) / "operator.o"
         link = [command[0], "-shared", str(compiled), f"-L{pathlib.Path(torch.__file__).parent / 'lib'}", "-ltorch_python",
                 "-ltorch_cpu", "-lc10", "-ldl", "-o", str(made)]
-        for step in ([*command, "-c", str(_HERE / "operator.cpp"), "-o", str(compiled)], link):
+        for step in ([*command, "-c", str(_HERE / "native" / "operator.cpp"), "-o", str(compiled)], link):
             done = subprocess.run(step, capture_output=True, text=True, check=False)
             if done.returncode != 0:
                 raise RuntimeError(f"{' '.join(step)}\n{done.stderr[-4000:]}")
@@ -88,7 +88,7 @@ def load() -> types.ModuleType:
     for part in [torch.__version__, str(torch.version.git_version), torch.__file__, sysconfig.get_config_var("SOABI"),
                  *command]:
         digest.update(str(part).encode() + b"\0")
-    for path in (*sorted(_HERE.glob("*.h")), _HERE / "operator.cpp", _header() / "fff" / "fff.h"):
+    for path in (*sorted((_HERE / "native").glob("*.[ch]*")), _header() / "fff" / "fff.h"):
         digest.update(path.read_bytes())
     target = _cache() / f"{NAME}-{digest.hexdigest()[:16]}.so"
     if not target.is_file():

@@ -139,7 +139,7 @@ class LeafFFF(_Parts):
             self._list()
 
     def _list(self) -> None:
-        """Keeps what the short way in operator.cpp reads: names of parameters, and the plan; None where there is no
+        """Keeps what the short way in native/modules.h reads: names of parameters, and the plan; None where there is no
         such way."""
         ready = {"_number", "eval_b2s", "routing", "_levels"} <= set(self.__dict__)
         if ready and all(name in self._parameters for name in self._master):
@@ -355,7 +355,7 @@ class Forest(_Parts):
                                  f"{first[1]}")
         self.input_width, self.output_width = modules[0].input_width, modules[0].output_width
         self.parts = nn.ModuleList(modules)
-        self._listed = ()  # the short way in operator.cpp asks the parts
+        self._listed = ()  # the short way in native/modules.h asks the parts
         self.register_parameter("output_bias", None)
         if output_bias:
             like = modules[0]._probed()

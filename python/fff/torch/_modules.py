@@ -316,7 +316,7 @@ class NodeMajorFFF(_Layer):
         into, out = getattr(self, names[0]), getattr(self, names[2])
         self.input_width, self.output_width = into.numel() // self.n_nodes, out.shape[1]
         if not flat:
-            self._direct = (*names, unsqueeze)  # what the short way in operator.cpp reads
+            self._direct = (*names, unsqueeze)  # what the short way in native/modules.h reads
 
     def _weights(self) -> Optional[tuple]:
         into, bias, out = (None if name is None else self._parameters.get(name) for name in self._names)

@@ -33,7 +33,7 @@ def _tensor(tensor: torch.Tensor, name: str) -> torch.Tensor:
     return on_cpu(tensor, name)
 
 
-_WATCHES = COUNT, SAMPLE, ALL = range(3)  # as in watch.h
+_WATCHES = COUNT, SAMPLE, ALL = range(3)  # as in native/watch.h
 _watch = SAMPLE
 _LEAST, _A_TOKEN, _MOST, _FAR = 32, 4, 512, 1024
 
@@ -58,7 +58,7 @@ def _bits(array: np.ndarray) -> np.ndarray:
 
 
 class _Weight:
-    """What is known of a weight when it is packed; watch.h says why."""
+    """What is known of a weight when it is packed; native/watch.h says why."""
 
     def __init__(self, weight: torch.Tensor):
         self.place = _place(weight)

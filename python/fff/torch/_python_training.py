@@ -1,4 +1,4 @@
-"""fff::train, fff::backward and fff::backward_rows on the CPU in Python, through ctypes: the same bits as train.h's, one thread."""
+"""fff::train, fff::backward and fff::backward_rows on the CPU in Python, through ctypes: the same bits as native/train.h's, one thread."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def train(x, input_weight, bias, output_weight, depth, trees=1, activation=0, ro
 
 
 class _Pass:
-    """A backward pass; train.h's Backward."""
+    """A backward pass; native/train.h's Backward."""
 
     def __init__(self, grad, x, input_weight, bias, output_weight, nodes, logits, plan: tuple, wanted: int):
         self.layer = layer = _Borrowed(input_weight, bias, output_weight, *plan)
