@@ -52,7 +52,6 @@ static bool lay_out(const fff_layer *layer, size_t batch, size_t concurrency, st
            take(&end, count + 1, sizeof(uint32_t), &layout->starts) &&
            take(&end, count, sizeof(uint32_t), &layout->places) && take(&end, count, sizeof(float), &layout->slopes) &&
            take(&end, count, sizeof(float), &layout->activations) &&
-           take(&end, count, sizeof(float), &layout->by_entry) &&
            take(&end, layout->chunk, sizeof(uint32_t), &layout->last_order) &&
            take(&end, layout->tasks, layout->slice, &layout->slices) && fff_size_add(end, LINE - 1, &layout->bytes);
 }
@@ -171,7 +170,6 @@ static struct fff_backward *share_call(struct fff_backward *call) {
     call->last_order = (uint32_t *)(void *)(memory + layout->last_order);
     call->slopes = (float *)(void *)(memory + layout->slopes);
     call->activations = (float *)(void *)(memory + layout->activations);
-    call->by_entry = (float *)(void *)(memory + layout->by_entry);
     struct fff_backward *backward = (struct fff_backward *)(void *)memory;
     *backward = *call;
     return backward;

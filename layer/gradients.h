@@ -11,14 +11,14 @@ enum { FFF_GATHERED = 1024 };
 
 /* Byte offsets in the workspace, which begins with a struct fff_backward. */
 struct fff_backward_layout {
-    size_t states, matrices;              /* a byte a task; what is checked for overlap, FIXED_MATRICES first */
-    size_t rows, order, tokens, starts;   /* of visits */
-    size_t places;                        /* where each row's gradient is */
-    size_t slopes, activations, by_entry; /* one an entry: the first two sorted, the third as paths are */
-    size_t last_order;                    /* tokens in the order of their last neurons */
-    size_t slices, slice;                 /* of tasks */
-    size_t gathered_rows, gathered;       /* in a slice, which begins with a float for each token of a chunk */
-    size_t chunk, tasks;                  /* tokens at once, tasks at most */
+    size_t states, matrices;            /* a byte a task; what is checked for overlap, FIXED_MATRICES first */
+    size_t rows, order, tokens, starts; /* of visits */
+    size_t places;                      /* where each row's gradient is */
+    size_t slopes, activations;         /* one an entry, as paths are */
+    size_t last_order;                  /* tokens in the order of their last neurons */
+    size_t slices, slice;               /* of tasks */
+    size_t gathered_rows, gathered;     /* in a slice, which begins with a float for each token of a chunk */
+    size_t chunk, tasks;                /* tokens at once, tasks at most */
     size_t bytes;
 };
 
@@ -41,10 +41,10 @@ struct fff_backward {
     unsigned write;                 /* write flags of the weights' gradients */
     struct fff_visits visits;
     uint32_t *places, *last_order;
-    float *slopes, *activations, *by_entry;
+    float *slopes, *activations;
 };
 
-/* Task `index` of a chunk that is sorted, in two rounds: the slopes of its share of the entries; then the gradients of
+/* Task `index` of a chunk that is sorted, in two rounds: the slopes of its share of the tokens; then the gradients of
  * its share of the inputs and of its share of the rows. */
 void fff_slopes(const struct fff_backward *backward, size_t index);
 void fff_gradients_of_chunk(const struct fff_backward *backward, size_t index);
