@@ -2,11 +2,18 @@
 """Checks the Markdown of the repository: each relative link leads to a file, each anchor to a heading of it, and lines of prose are
 short.
 
-    scripts/check_links.py [FILE...]         all Markdown files that git knows, unless told
+    scripts/check_links.py [--external] [FILE...]         all Markdown files that git knows, unless told
+
+With --external links to other sites are followed instead, by hand and now and then: it takes a network and minutes, and a site may
+be down. A site that refuses programs (statuses 401, 403, 429) is named, and no fault.
 """
+import argparse
+import concurrent.futures
 import re
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -69,12 +76,48 @@ def faults_of(page, is_known, texts):
                 yield f"{page}:{number}: {len(line)} columns of prose"
 
 
+def answer_of(address):
+    """What is wrong with an address, and whether that is a fault; or None."""
+    for last in (False, True):  # twice, since connections fail now and then
+        try:
+            request = urllib.request.Request(address, headers={"User-Agent": "Mozilla/5.0 (check_links.py of libfff)"})
+            with urllib.request.urlopen(request, timeout=30):
+                return None
+        except urllib.error.HTTPError as error:
+            return f"status {error.code}", error.code not in (401, 403, 429)
+        except (OSError, ValueError) as error:
+            if last:
+                return str(error), True
+    return None
+
+
+def check_external(pages, texts):
+    """Follows each address once, whatever its anchor; prints what is wrong, and on which pages."""
+    places = {}
+    for page in pages:
+        for number, target in links(texts(page)):
+            if re.match(r"https?:", target):
+                places.setdefault(target.partition("#")[0], []).append(f"{page}:{number}")
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        answers = dict(zip(places, pool.map(answer_of, places)))
+    wrong = {address: answer for address, answer in answers.items() if answer}
+    for address, (what, is_fault) in wrong.items():
+        print(f"{', '.join(places[address])}: {address}: {what}{'' if is_fault else ', cannot be told'}")
+    faults = sum(is_fault for _, is_fault in wrong.values())
+    print(f"{len(pages)} pages, {len(places)} addresses, {faults} faults")
+    return 1 if faults or not places else 0
+
+
 def main():
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0])
+    parser.add_argument("--external", action="store_true", help="follow links to other sites instead")
+    parser.add_argument("files", nargs="*")
+    arguments = parser.parse_args()
     known = subprocess.run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], check=True, stdout=subprocess.PIPE,
                            text=True).stdout.split("\0")
     known = {Path(name).resolve() for name in known if name and Path(name).exists()}
     folders = {parent for name in known for parent in name.parents}
-    pages = [Path(name) for name in sys.argv[1:]] or sorted(Path(name).relative_to(Path.cwd()) for name in known if name.suffix == ".md")
+    pages = [Path(name) for name in arguments.files] or sorted(Path(name).relative_to(Path.cwd()) for name in known if name.suffix == ".md")
     read = {}
 
     def texts(path):
@@ -83,6 +126,8 @@ def main():
             read[path] = path.read_text(encoding="utf-8")
         return read[path]
 
+    if arguments.external:
+        return check_external(pages, texts)
     faults = [fault for page in pages for fault in faults_of(page, lambda file: file.resolve() in known | folders, texts)]
     print("\n".join(faults + [f"{len(pages)} pages, {sum(1 for page in pages for _ in links(texts(page)))} links, {len(faults)} faults"]))
     return 1 if faults or not pages else 0
