@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Checks the Markdown of the repository: each relative link leads to a file, each anchor to a heading of it, and lines of prose are
-short.
+"""Checks the Markdown of the repository: each relative link leads to a file, each anchor to a heading of it, files, make's
+targets and fff's commands and options that are called by name are there, and lines of prose are short.
 
     scripts/check_links.py [--external] [FILE...]         all Markdown files that git knows, unless told
 
@@ -57,7 +57,55 @@ def links(text):
             yield number, target
 
 
-def faults_of(page, is_known, texts):
+FOLDERS = "bench|bert|cmake|debian|dispatch|docs|examples|include|kernels|layer|models|python|scripts|tests|tools"
+MADE = {"bench/results/"}  # by make
+
+
+def commands_and_files(text):
+    """(line number, words) of code within lines, and of each line of a block."""
+    within = {number for number, _ in prose(text)}
+    for number, line in enumerate(text.splitlines(), 1):
+        for code in re.findall(r"`([^`]+)`", line) if number in within else [line]:
+            words = code.split()
+            if words:
+                yield number, words
+
+
+def known_names():
+    """The Makefile's targets; the options of each command of fff, out of its manual page."""
+    targets = re.findall(r"^([a-z][a-z-]*):", Path("Makefile").read_text(encoding="utf-8"), re.M)
+    synopsis = Path("docs/fff.1").read_text(encoding="utf-8").partition(".Sh SYNOPSIS")[2].partition(".Sh")[0]
+    commands = {}
+    for part in synopsis.split(".Nm\n"):
+        command = re.search(r"^\.Cm (\S+)", part, re.M)
+        if command:
+            commands[command.group(1)] = {"-" + option for option in re.findall(r"Fl (-\S+)", part)} | {"--help"}
+    return targets, commands
+
+
+def names_that_lead_nowhere(page, text, targets, commands):
+    """What is called by its name and is not there: files of the repository's folders, make's targets, fff's commands and options."""
+    for number, words in commands_and_files(text):
+        if words[0] == "make" and len(words) > 1 and re.fullmatch(r"[a-z][a-z-]+", words[1]) and words[1] not in targets:
+            yield f"{page}:{number}: there is no make {words[1]}"
+        before = [index for index, word in enumerate(words[:-1]) if (word == "fff" or word.endswith("/tools/fff")) and
+                  not any(program.endswith(".py") for program in words[:index])]  # not where it is a program's argument
+        if before and re.fullmatch(r"[a-z][a-z-]+", words[before[0] + 1]) and "=" not in words:
+            command, rest = words[before[0] + 1], words[before[0] + 2:]
+            rest = rest[:rest.index("#")] if "#" in rest else rest
+            if command not in commands:
+                yield f"{page}:{number}: there is no fff {command}"
+            else:
+                yield from (f"{page}:{number}: fff {command} has no {option}" for option in rest
+                            if re.fullmatch(r"--[a-z-]+", option) and option not in commands[command])
+        for word in words:
+            name = word.rstrip(",.;:)").lstrip("(")
+            if re.fullmatch(rf"(\./)?({FOLDERS})/[\w.+/-]*(/|\.[a-z0-9]+)", name) and name not in MADE and \
+                    not Path(name).exists() and not (page.parent / name).exists():
+                yield f"{page}:{number}: there is no {name}"
+
+
+def faults_of(page, is_known, texts, names):
     text = texts(page)
     for number, target in links(text):
         if re.match(r"[a-z][a-z0-9+.-]*:", target):
@@ -70,6 +118,8 @@ def faults_of(page, is_known, texts):
             yield f"{page}:{number}: {path} is not in the repository"
         elif anchor and file.suffix == ".md" and anchor not in anchors(texts(file)):
             yield f"{page}:{number}: {path or page.name} has no heading for #{anchor}"
+    if page.name not in ("CHANGELOG.md", "trials.md", "report.md"):  # these tell of their day
+        yield from names_that_lead_nowhere(page, text, *names)
     if str(page) not in LONG_LINES and page.name != "report.md":
         for number, line in prose(text):
             if len(line) >= COLUMNS and not line.startswith(("|", "![")):
@@ -128,7 +178,8 @@ def main():
 
     if arguments.external:
         return check_external(pages, texts)
-    faults = [fault for page in pages for fault in faults_of(page, lambda file: file.resolve() in known | folders, texts)]
+    names = known_names()
+    faults = [fault for page in pages for fault in faults_of(page, lambda file: file.resolve() in known | folders, texts, names)]
     print("\n".join(faults + [f"{len(pages)} pages, {sum(1 for page in pages for _ in links(texts(page)))} links, {len(faults)} faults"]))
     return 1 if faults or not pages else 0
 
