@@ -64,14 +64,15 @@ class Report:
 
     def readme(self):
         """No bit differs: where one does, no report is written."""
-        stored = {(row["Batch"], row["Stored"]): row["Times faster than dense f32"] for row in self.rows("By stored type", Instruction_set=self.best)}
+        stored = {(row["Batch"], row["Stored"]): row["Times faster than dense f32"]
+                  for row in self.rows("By stored type", Instruction_set=self.best)}
         rows, against = [], [self.pytorch(batch) for batch in BATCHES]
         for row in (row for batch in BATCHES for row in self.layers(Batch=batch)):
             batch = row["Batch"]
             rows.append([batch, row["Dense best µs/token"], row["FFF µs/token"], f"**{plain(row)}**", row["Spread"],
                          stored[batch, "bf16"], stored[batch, "i8"], 0] + ([self.pytorch(batch)] if all(against) else []))
         head = ["Batch", "Best dense, µs a token", "libfff, µs", "Times faster", "Spread", "with bfloat16", "with int8", "Bits that differ"]
-        return table(head + ["In PyTorch"] * all(against), "--: --: --: --: -- --: --: --:" + " --:" * all(against), rows)
+        return table(head + ["than nn.Linear, in PyTorch"] * all(against), "--: --: --: --: -- --: --: --:" + " --:" * all(against), rows)
 
     def by_batch(self):
         return table(["Batch", "Dense best µs/token", "by", "FFF µs/token", "Times faster", "Spread", "Limit µs/token", "% of limit",

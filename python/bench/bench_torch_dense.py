@@ -7,7 +7,9 @@ thread.
 Depth 11, 768 wide, one tree; the other side is nn.Linear, nn.GELU, nn.Linear with the same 4095 neurons and the same weights, all
 of which it uses: another function, so this is about time alone. A call is a call of the module, under inference_mode. Inputs are
 4096 tokens in turn, or as many as the batch, for both. What the layer returns is compared with the definition, layer.dense(), in
-float64. Prints the median over rounds of the ratio of two runs next to each other, and its spread; exits with 1 if outputs differ.
+float64. Times are of the processor: what else runs does not count, though it takes its part of caches. Prints the median over rounds
+of the ratio of two runs next to each other, and its spread; exits with 1 if outputs differ. What it prints, kept as pytorch.txt beside
+a report of `make bench`, gives the README's table a column (bench/page.py).
 """
 
 import statistics
@@ -26,11 +28,11 @@ SECONDS = 0.05  # that a round of either side takes at least
 
 
 def run(module, inputs, calls):
-    """Seconds a call, with the inputs in turn."""
-    began = time.perf_counter()
+    """Seconds of the processor a call, with the inputs in turn."""
+    began = time.thread_time()
     for call in range(calls):
         module(inputs[call % len(inputs)])
-    return (time.perf_counter() - began) / calls
+    return (time.thread_time() - began) / calls
 
 
 def tokens_that_differ(layer, x):
@@ -50,7 +52,8 @@ def main() -> int:
     twin[0].load_state_dict(layer.linear_in.state_dict())
     twin[2].load_state_dict(layer.linear_out.state_dict())
     print(f"PyTorch {torch.__version__}, libfff {fff.version()} on {fff.cpu().chosen}, operator: {fff.torch.backend()}; "
-          f"1x{DEPTH}, {WIDTH} wide, one thread, {rounds} rounds, medians, us a token", flush=True)
+          f"1x{DEPTH}, {WIDTH} wide, one thread, {rounds} rounds, medians, us of the processor "
+          "a token", flush=True)
     for batch in batches:
         inputs = torch.randn(max(batch, TOKENS), WIDTH).split(batch)
         different = tokens_that_differ(layer, torch.cat(inputs[:CHECKED])[:CHECKED])
