@@ -6,11 +6,12 @@ import matplotlib
 
 matplotlib.use("svg")
 matplotlib.rcParams.update({"svg.hashsalt": "fff", "svg.fonttype": "none", "font.size": 10, "axes.grid": True, "grid.alpha": 0.3,
-                            "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False})
+                            "axes.axisbelow": True, "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False})
 import matplotlib.pyplot as plt  # noqa: E402  pylint: disable=wrong-import-position
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator  # noqa: E402  pylint: disable=wrong-import-position
 
 COLOURS = {"x86_avx512": "#0072b2", "x86_avx2": "#d55e00", "arm_neon": "#009e73", "generic": "#777777"}
+MARKERS = {"x86_avx512": "o", "x86_avx2": "^", "arm_neon": "D", "generic": "v"}  # for those who print in grey; dense: "s"
 STORED_COLOURS = {"bf16": "#0072b2", "bf16+i8-exact": "#009e73", "i8": "#d55e00", "f16": "#56b4e9"}
 DENSE, LIMIT, OTHER = "#cc79a7", "#000000", "#e69f00"
 
@@ -44,7 +45,7 @@ def plain_logarithmic(axis):
 
 def legend_below(figure, axis):
     handles, labels = axis.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="upper center", bbox_to_anchor=(0.5, 0.0), ncol=min(3, len(labels)))
+    figure.legend(handles, labels, loc="upper center", bbox_to_anchor=(0.5, 0.0), ncol=len(labels) if len(labels) <= 5 else 3)
 
 
 def save(figure, folder, name):
@@ -64,7 +65,7 @@ def speedup(rows, folder, flop_ratio):
         x = [value * 2 ** (0.1 * (index - (len(isas) - 1) / 2)) for value in x]  # spreads beside, not behind each other
         low = [row["speedup"] - row["speedup_spread"][0] for row in chosen]
         high = [row["speedup_spread"][1] - row["speedup"] for row in chosen]
-        axis.errorbar(x, y, yerr=[low, high], marker="o", markersize=4, capsize=3, color=COLOURS[isa], label="FFF, " + isa)
+        axis.errorbar(x, y, yerr=[low, high], marker=MARKERS[isa], markersize=4, capsize=3, color=COLOURS[isa], label="FFF, " + isa)
     x, _, chosen = series(rows, isas_of(rows)[0], "batch", "limit_us_per_token")
     axis.plot(x, [row["dense_best_us_per_token"] / row["limit_us_per_token"] for row in chosen], "--", color=LIMIT,
               label="this machine's limit for these routes")
@@ -94,8 +95,8 @@ def depth(rows, folder):
         x, y, _ = series(rows, isa, "depth", "fff_us_per_token")
         if len(x) < 3:
             continue
-        left.plot(x, y, "o-", markersize=4, color=COLOURS[isa], label="FFF, " + isa)
-        right.plot(x, y, "o-", markersize=4, color=COLOURS[isa], label="FFF, " + isa)
+        left.plot(x, y, MARKERS[isa] + "-", markersize=4, color=COLOURS[isa], label="FFF, " + isa)
+        right.plot(x, y, MARKERS[isa] + "-", markersize=4, color=COLOURS[isa], label="FFF, " + isa)
     x, y, _ = series(rows, isas_of(rows)[0], "depth", "limit_us_per_token")
     left.plot(x, y, "--", color=LIMIT, label="this machine's limit")
     x, y, _ = series(rows, isas_of(rows)[0], "depth", "dense_best_us_per_token")
@@ -129,7 +130,7 @@ def trees(rows, folder):
         if all(row["dense_best_us_per_token"] for row in chosen):
             axis.plot(places, [row["dense_best_us_per_token"] for row in chosen], "s", markersize=7, color=DENSE,
                       label="best dense layer of as many neurons")
-        axis.plot(places, [row["fff_us_per_token"] for row in chosen], "o", markersize=7, color=COLOURS[isa], label="FFF, " + isa)
+        axis.plot(places, [row["fff_us_per_token"] for row in chosen], MARKERS[isa], markersize=7, color=COLOURS[isa], label="FFF, " + isa)
         axis.plot(places, [row["limit_us_per_token"] for row in chosen], "_", markersize=16, color=LIMIT, label="this machine's limit")
         used = [int(m.split("x")[0]) * (int(m.split("x")[1]) + 1) for m in models]
         axis.set_xticks(places, [f"{model}\n{count}" for model, count in zip(models, used)], fontsize=8)
@@ -154,7 +155,7 @@ def instruction_sets(rows, folder):
     for index, isa in enumerate(reversed(isas)):
         times = [pick(rows, batch=batch, isa=isa)[0]["fff_us_per_token"] for batch in batches]
         places = [p + apart * (index - (len(isas) - 1) / 2) for p in range(len(batches))]
-        axis.plot(places, times, "o", markersize=7, color=COLOURS[isa], label=isa)
+        axis.plot(places, times, MARKERS[isa], markersize=7, color=COLOURS[isa], label=isa)
         for place, time in zip(places, times):
             axis.annotate(f"{time:.1f}", (place, time), (0, 6), textcoords="offset points", ha="center", fontsize=8)
     for p, batch in enumerate(batches):

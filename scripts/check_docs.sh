@@ -1,6 +1,7 @@
 #!/bin/bash
-# Checks the documentation: links and anchors lead somewhere (scripts/check_links.py), what docs/start.md shows of programs is what
-# they are, it names the README's packages, and the commands in blocks that begin with ```sh run, of README.md and docs/start.md, run.
+# Checks the documentation: links and anchors lead somewhere (scripts/check_links.py), the tables of benchmarks are those of a
+# report (bench/page.py), what docs/start.md shows of programs is what they are, it names the README's packages, and the commands in
+# blocks that begin with ```sh run, of README.md and docs/start.md, run.
 #
 #   scripts/check_docs.sh BUILD           with the library and the command of a build; takes seconds
 #   scripts/check_docs.sh --from-nothing  as a stranger: in a copy of what git has, with the build that docs/start.md tells; minutes
@@ -18,6 +19,7 @@ block() {
 python=python3
 "$python" -c 'import numpy' 2>/dev/null || python=/usr/bin/python3 # the one that Debian's numpy is for
 "$python" scripts/check_links.py
+"$python" bench/page.py
 
 # An excerpt: a block whose info names a file is, as it stands, a part of it.
 for program in examples/start.c examples/start.py; do

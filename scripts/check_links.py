@@ -1,18 +1,25 @@
 #!/usr/bin/env python3
-"""Checks the Markdown of the repository: each relative link leads to a file, each anchor to a heading of it, and lines of prose are
-short in the pages that are kept so.
+"""Checks the Markdown of the repository: each relative link leads to a file, each anchor to a heading of it, files, make's
+targets and fff's commands and options that are called by name are there, and lines of prose are short.
 
-    scripts/check_links.py [FILE...]         all Markdown files that git knows, unless told
+    scripts/check_links.py [--external] [FILE...]         all Markdown files that git knows, unless told
+
+With --external links to other sites are followed instead, by hand and now and then: it takes a network and minutes, and a site may
+be down. A site that refuses programs (statuses 401, 403, 429) is named, and no fault.
 """
+import argparse
+import concurrent.futures
 import re
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from pathlib import Path
 from urllib.parse import unquote
 
-COLUMNS = 130
+COLUMNS = 120  # lines of prose have fewer
 # Pages whose prose still has longer lines; none may be added.
-LONG_LINES = {"docs/benchmarks.md", "docs/embedding.md", "docs/numerics.md", "docs/training.md", "docs/trials.md", "README.md"}
+LONG_LINES = {"CHANGELOG.md", "CONTRIBUTING.md", "bench/README.md", "docs/mutation.md", "docs/releasing.md"}
 
 
 def prose(text):
@@ -50,7 +57,55 @@ def links(text):
             yield number, target
 
 
-def faults_of(page, is_known, texts):
+FOLDERS = "bench|bert|cmake|debian|dispatch|docs|examples|include|kernels|layer|models|python|scripts|tests|tools"
+MADE = {"bench/results/"}  # by make
+
+
+def commands_and_files(text):
+    """(line number, words) of code within lines, and of each line of a block."""
+    within = {number for number, _ in prose(text)}
+    for number, line in enumerate(text.splitlines(), 1):
+        for code in re.findall(r"`([^`]+)`", line) if number in within else [line]:
+            words = code.split()
+            if words:
+                yield number, words
+
+
+def known_names():
+    """The Makefile's targets; the options of each command of fff, out of its manual page."""
+    targets = re.findall(r"^([a-z][a-z-]*):", Path("Makefile").read_text(encoding="utf-8"), re.M)
+    synopsis = Path("docs/fff.1").read_text(encoding="utf-8").partition(".Sh SYNOPSIS")[2].partition(".Sh")[0]
+    commands = {}
+    for part in synopsis.split(".Nm\n"):
+        command = re.search(r"^\.Cm (\S+)", part, re.M)
+        if command:
+            commands[command.group(1)] = {"-" + option for option in re.findall(r"Fl (-\S+)", part)} | {"--help"}
+    return targets, commands
+
+
+def names_that_lead_nowhere(page, text, targets, commands):
+    """What is called by its name and is not there: files of the repository's folders, make's targets, fff's commands and options."""
+    for number, words in commands_and_files(text):
+        if words[0] == "make" and len(words) > 1 and re.fullmatch(r"[a-z][a-z-]+", words[1]) and words[1] not in targets:
+            yield f"{page}:{number}: there is no make {words[1]}"
+        before = [index for index, word in enumerate(words[:-1]) if (word == "fff" or word.endswith("/tools/fff")) and
+                  not any(program.endswith(".py") for program in words[:index])]  # not where it is a program's argument
+        if before and re.fullmatch(r"[a-z][a-z-]+", words[before[0] + 1]) and "=" not in words:
+            command, rest = words[before[0] + 1], words[before[0] + 2:]
+            rest = rest[:rest.index("#")] if "#" in rest else rest
+            if command not in commands:
+                yield f"{page}:{number}: there is no fff {command}"
+            else:
+                yield from (f"{page}:{number}: fff {command} has no {option}" for option in rest
+                            if re.fullmatch(r"--[a-z-]+", option) and option not in commands[command])
+        for word in words:
+            name = word.rstrip(",.;:)").lstrip("(")
+            if re.fullmatch(rf"(\./)?({FOLDERS})/[\w.+/-]*(/|\.[a-z0-9]+)", name) and name not in MADE and \
+                    not Path(name).exists() and not (page.parent / name).exists():
+                yield f"{page}:{number}: there is no {name}"
+
+
+def faults_of(page, is_known, texts, names):
     text = texts(page)
     for number, target in links(text):
         if re.match(r"[a-z][a-z0-9+.-]*:", target):
@@ -63,18 +118,56 @@ def faults_of(page, is_known, texts):
             yield f"{page}:{number}: {path} is not in the repository"
         elif anchor and file.suffix == ".md" and anchor not in anchors(texts(file)):
             yield f"{page}:{number}: {path or page.name} has no heading for #{anchor}"
+    if page.name not in ("CHANGELOG.md", "trials.md", "report.md"):  # these tell of their day
+        yield from names_that_lead_nowhere(page, text, *names)
     if str(page) not in LONG_LINES and page.name != "report.md":
         for number, line in prose(text):
-            if len(line) >= COLUMNS and not line.startswith("|") and page.parts[0] in ("docs", page.name):
+            if len(line) >= COLUMNS and not line.startswith(("|", "![")):
                 yield f"{page}:{number}: {len(line)} columns of prose"
 
 
+def answer_of(address):
+    """What is wrong with an address, and whether that is a fault; or None."""
+    for last in (False, True):  # twice, since connections fail now and then
+        try:
+            request = urllib.request.Request(address, headers={"User-Agent": "Mozilla/5.0 (check_links.py of libfff)"})
+            with urllib.request.urlopen(request, timeout=30):
+                return None
+        except urllib.error.HTTPError as error:
+            return f"status {error.code}", error.code not in (401, 403, 429)
+        except (OSError, ValueError) as error:
+            if last:
+                return str(error), True
+    return None
+
+
+def check_external(pages, texts):
+    """Follows each address once, whatever its anchor; prints what is wrong, and on which pages."""
+    places = {}
+    for page in pages:
+        for number, target in links(texts(page)):
+            if re.match(r"https?:", target):
+                places.setdefault(target.partition("#")[0], []).append(f"{page}:{number}")
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        answers = dict(zip(places, pool.map(answer_of, places)))
+    wrong = {address: answer for address, answer in answers.items() if answer}
+    for address, (what, is_fault) in wrong.items():
+        print(f"{', '.join(places[address])}: {address}: {what}{'' if is_fault else ', cannot be told'}")
+    faults = sum(is_fault for _, is_fault in wrong.values())
+    print(f"{len(pages)} pages, {len(places)} addresses, {faults} faults")
+    return 1 if faults or not places else 0
+
+
 def main():
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0])
+    parser.add_argument("--external", action="store_true", help="follow links to other sites instead")
+    parser.add_argument("files", nargs="*")
+    arguments = parser.parse_args()
     known = subprocess.run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], check=True, stdout=subprocess.PIPE,
                            text=True).stdout.split("\0")
     known = {Path(name).resolve() for name in known if name and Path(name).exists()}
     folders = {parent for name in known for parent in name.parents}
-    pages = [Path(name) for name in sys.argv[1:]] or sorted(Path(name).relative_to(Path.cwd()) for name in known if name.suffix == ".md")
+    pages = [Path(name) for name in arguments.files] or sorted(Path(name).relative_to(Path.cwd()) for name in known if name.suffix == ".md")
     read = {}
 
     def texts(path):
@@ -83,7 +176,10 @@ def main():
             read[path] = path.read_text(encoding="utf-8")
         return read[path]
 
-    faults = [fault for page in pages for fault in faults_of(page, lambda file: file.resolve() in known | folders, texts)]
+    if arguments.external:
+        return check_external(pages, texts)
+    names = known_names()
+    faults = [fault for page in pages for fault in faults_of(page, lambda file: file.resolve() in known | folders, texts, names)]
     print("\n".join(faults + [f"{len(pages)} pages, {sum(1 for page in pages for _ in links(texts(page)))} links, {len(faults)} faults"]))
     return 1 if faults or not pages else 0
 
