@@ -2,7 +2,8 @@
 # scripts/build_wheels.sh [x86_64] [aarch64]: the Python package as wheels that need nothing of the system but glibc 2.34, into
 # build-wheels/dist/; without arguments, for both. What the library and the command use (SLEEF, jansson, utf8proc, pthreadpool)
 # is copied into the wheel by auditwheel, with its licences. Then each wheel is installed and tried: in virtual environments of
-# Debian's Python and of the first python3 in PATH, or by a Python of the other architecture in an emulator.
+# Debian's Python and of the first python3 in PATH, or by a Python of the other architecture in an emulator; fff.torch by Debian's
+# PyTorch, if python3-torch is installed.
 #
 # To be run on Debian 12 (scripts/setup.sh wheels): on a newer system the wheels are for a newer glibc, which is refused.
 set -eu
@@ -116,6 +117,26 @@ try() {
     [ -z "$loaded" ] || fail "the command needs of the system: $loaded"
 }
 
+# try_torch WHEEL: fff.torch by Debian's PyTorch: the operator in Python, and the compiled one, where PyTorch's headers are. Their
+# results are the same.
+try_torch() {
+    say "fff.torch"
+    headers=$(/usr/bin/python3 -c 'import os, torch; print(os.path.dirname(torch.__file__) + "/include")' 2>/dev/null) ||
+        { echo "python3-torch is not installed: not tried" && return; }
+    rm -rf "$work/try" "$work/cache"
+    quietly /usr/bin/python3 -m venv --system-site-packages "$work/try"
+    quietly "$work/try/bin/pip" install --no-deps "$1"
+    consumer() {
+        (cd / && FFF_TORCH_CACHE="$work/cache" "$work/try/bin/python" "$source/tests/consumers/consumer_torch.py" "$1" "$work/try")
+    }
+    FFF_TORCH_NATIVE=0 consumer python >"$work/python.txt"
+    cat "$work/python.txt"
+    [ -f "$headers/torch/library.h" ] || { echo "libtorch-dev is not installed: no compiled operator" && return; }
+    consumer native 2>"$work/log" >"$work/native.txt" || { cat "$work/log" && fail "the compiled operator failed"; }
+    cat "$work/native.txt"
+    [ "$(tail -n 1 "$work/python.txt")" = "$(tail -n 1 "$work/native.txt")" ] || fail "the two operators' results differ"
+}
+
 # try_emulated ARCHITECTURE WHEEL: Debian's Python of that architecture, unpacked into a folder.
 try_emulated() {
     python=$(/usr/bin/python3 -c 'import sys; print("python%d.%d" % sys.version_info[:2])')
@@ -149,6 +170,7 @@ for architecture_wanted in "$@"; do
         try /usr/bin/python3 "$work/dist/$wheel"
         first=$(command -v python3)
         [ "$(readlink -f "$first")" = "$(readlink -f /usr/bin/python3)" ] || try "$first" "$work/dist/$wheel"
+        try_torch "$work/dist/$wheel"
     else
         try_emulated "$architecture_wanted" "$work/dist/$wheel"
     fi

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Checks that the public header is plain C and C++, and the README: its C program and its Python lines run, the packages it
-# names are those of scripts/setup.sh, and it is short. Links and commands: scripts/check_docs.sh.
+# Checks that the version is one everywhere, that the public header is plain C and C++, and the README: its C program and its
+# Python lines run, the packages it names are those of scripts/setup.sh, and it is short. Links and commands: scripts/check_docs.sh.
 #
 #   scripts/check_header.sh BUILD
 set -eu
@@ -13,6 +13,7 @@ block() {
     awk -v first="\`\`\`$1" '$0 == first { inside = 1; next } /^```$/ { inside = 0 } inside' README.md
 }
 
+scripts/check_version.sh "$build"
 echo '#include <fff/fff.h>' >"$folder/header.c"
 for standard in c11 c17; do
     cc -std=$standard -Wall -Wextra -pedantic -Werror -Iinclude -fsyntax-only "$folder/header.c"
@@ -43,4 +44,4 @@ block 'sh packages' | sed -n 's/^apt-get install \([^#]*\).*/\1/p' | tr -s ' ' '
     echo build-essential
     sed -n 's/^build="\(.*\)"/\1/p' scripts/setup.sh | tr ' ' '\n' | grep -vxE 'gcc|libc6-dev|make|dpkg-dev|ninja-build|python3'
 } | sort | diff "$folder/named" - || fail "the README's packages (<) are not those of scripts/setup.sh (>)"
-[ "$(wc -l <README.md)" -le 114 ] || fail "the README has grown beyond its first screens: what is long belongs into docs/"
+[ "$(wc -l <README.md)" -le 115 ] || fail "the README has grown beyond its first screens: what is long belongs into docs/"

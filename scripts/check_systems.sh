@@ -8,8 +8,10 @@
 # darwin   the library's sources for macOS (scripts/check_darwin.sh)
 # musl     the library by musl-gcc (package musl-tools), with the system's own libsleef, which needs so little of a C library that
 #          musl's loader takes it: the bits, exhaustive tests, old headers, the README's program
-# windows  the library by mingw-w64 (gcc-mingw-w64-x86-64), run by wine (wine, wine64). FFF_WINDOWS_PREFIX names a folder with SLEEF
-#          3.5.1 or later and cmocka, built by that compiler, with lib/pkgconfig: Debian has none
+# windows  the library by mingw-w64 (gcc-mingw-w64-x86-64), run by wine (wine, wine64), with the SLEEF and the cmocka that
+#          scripts/windows_packages.sh has made; or those in the folder FFF_WINDOWS_PREFIX, which has a lib/pkgconfig
+#
+# scripts/setup.sh systems installs the programs.
 set -u
 cd "$(dirname "$0")/.." || exit
 passed=0 failed=0 skipped=0
@@ -62,8 +64,6 @@ microsoft() {
     grep -q fff_layer_create "$folder/expanded" && ! grep -nE '__(attribute|extension|typeof|asm)' "$folder/expanded"
 }
 
-# ---- macOS ------------------------------------------------------------------------------------------------------
-
 # ---- Other C libraries and systems -----------------------------------------------------------------------------------
 
 # configure BUILD CROSS-FILE OPTIONS...: the library and the tests that read no files, warnings being errors.
@@ -114,17 +114,22 @@ windows_exports() { # what Linux's library has, and nothing else; a static SLEEF
         LC_ALL=C sort | diff tests/data/exports.txt -
 }
 
+windows_sleef() {
+    [ -f "$1/lib/pkgconfig/sleef.pc" ] || { echo "scripts/windows_packages.sh has not been run" && return 77; }
+}
+
 windows() {
     local name
     check "Windows: programs" needs wine x86_64-w64-mingw32-gcc-posix meson ninja || return
-    [ -n "${FFF_WINDOWS_PREFIX:-}" ] || { check "Windows" sh -c 'echo FFF_WINDOWS_PREFIX names no SLEEF; exit 77' || return; }
-    export WINEDEBUG=-all WINEPREFIX="$PWD/build-systems/wine" WINEPATH="$FFF_WINDOWS_PREFIX/bin"
+    local prefix="${FFF_WINDOWS_PREFIX:-$PWD/build-systems/windows}"
+    check "Windows: SLEEF" windows_sleef "$prefix" || return
+    export WINEDEBUG=-all WINEPREFIX="$PWD/build-systems/wine" WINEPATH="$prefix/bin"
     for name in libgcc_s_seh-1.dll libwinpthread-1.dll; do # of the compiler
         WINEPATH="$WINEPATH;$(dirname "$(x86_64-w64-mingw32-gcc-posix -print-file-name=$name)")"
     done
     mkdir -p build-systems
     check "Windows: configure" configure build-windows tests/cross/x86_64-w64-mingw32.ini \
-        -Dpkg_config_path="$FFF_WINDOWS_PREFIX/lib/pkgconfig" &&
+        -Dpkg_config_path="$prefix/lib/pkgconfig" &&
         check "Windows: compile without warnings" ninja -C build-windows -j2 &&
         check "Windows: exports" windows_exports &&
         check "Windows: tests" run_tests build-windows

@@ -5,6 +5,8 @@
 #   scripts/setup.sh bench   and what `make bench` needs
 #   scripts/setup.sh test    and what `make test` needs: the other compiler, emulators, the other architecture
 #   scripts/setup.sh wheels  what scripts/build_wheels.sh needs
+#   scripts/setup.sh systems what scripts/check_systems.sh and scripts/windows_packages.sh need, on x86-64: other C libraries, Windows
+#   scripts/setup.sh debian  what scripts/check_debian.sh and scripts/check_bare.sh need
 #   scripts/setup.sh train   what the library and the training examples need: PyTorch, the data, matplotlib
 #   scripts/setup.sh docs    what `make docs` needs
 #   scripts/setup.sh ggml|onnxruntime|torch   what the tests inside that engine need beside a build of the library
@@ -21,6 +23,8 @@ onnxruntime="gcc libc6-dev python3 python3-pip python3-numpy python3-torch"
 torch="g++ python3-torch libtorch-dev python3-dev pybind11-dev python3-numpy python3-pip binutils pkg-config libsleef-dev ninja-build"
 train="g++ libtorch-dev python3-dev pybind11-dev python3-torch python3-numpy python3-matplotlib python3-tqdm python3-pip dataset-fashion-mnist bible-kjv bible-kjv-text wordnet-base"
 wheels="gcc libc6-dev meson ninja-build pkg-config python3-venv git binutils libsleef-dev libjansson-dev libutf8proc-dev libpthreadpool-dev qemu-user"
+systems="clang cmake musl-tools gcc-mingw-w64-x86-64 wine wine64"
+debian="git debootstrap dpkg-dev"
 case "$(uname -m)" in
 x86_64) own=amd64 other=arm64 cross="gcc-aarch64-linux-gnu libc6-dev-arm64-cross" ;;
 aarch64) own=arm64 other=amd64 cross="gcc-x86-64-linux-gnu libc6-dev-amd64-cross" ;;
@@ -45,11 +49,13 @@ wheels)
         foreign="$foreign $name:$other"
     done
     ;;
+systems) wanted="$build $systems" foreign='' ;;
+debian) wanted="$debian" foreign='' ;;
 ggml) wanted="$ggml" foreign='' ;;
 onnxruntime) wanted="$onnxruntime" foreign='' ;;
 torch) wanted="$torch" foreign='' ;;
 *)
-    echo "usage: scripts/setup.sh build|bench|test|wheels|train|docs|ggml|onnxruntime|torch" >&2
+    echo "usage: scripts/setup.sh build|bench|test|wheels|systems|debian|train|docs|ggml|onnxruntime|torch" >&2
     exit 2
     ;;
 esac
