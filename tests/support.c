@@ -1,7 +1,8 @@
 #include "tests/support.h"
 
+#include "tests/threads.h"
+
 #include <math.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -177,30 +178,9 @@ void assert_same_floats(const float *actual, const float *expected, size_t count
 
 /* ---- Threads --------------------------------------------------------------------------------- */
 
-struct thread_task {
-    pthread_t thread;
-    void (*task)(void *argument, size_t index);
-    void *argument;
-    size_t index;
-};
-
-static void *run_thread_task(void *given) {
-    struct thread_task *t = given;
-    t->task(t->argument, t->index);
-    return NULL;
-}
-
 void test_run_on_threads(void *context, size_t count, void (*task)(void *argument, size_t index), void *argument) {
     (void)context;
-    struct thread_task tasks[TEST_MOST_THREADS];
-    assert_true(count <= TEST_MOST_THREADS);
-    for (size_t i = 0; i < count; i++) {
-        tasks[i] = (struct thread_task){.task = task, .argument = argument, .index = i};
-        assert_int_equal(pthread_create(&tasks[i].thread, NULL, run_thread_task, &tasks[i]), 0);
-    }
-    for (size_t i = 0; i < count; i++) {
-        pthread_join(tasks[i].thread, NULL);
-    }
+    assert_true(threads_run(count, task, argument));
 }
 
 void *test_allocate(size_t count, size_t size) {

@@ -66,8 +66,7 @@ void test_set_environment(const char *name, const char *value);
 /* A layer for this instruction set, whichever desc names; fails the test if it cannot be made. */
 fff_layer *test_create_layer(const fff_layer_desc *desc, fff_isa isa);
 
-/* A runner's `run` that starts a thread a task, at most TEST_MOST_THREADS: as much at once as can be. */
-enum { TEST_MOST_THREADS = 16 };
+/* A runner's `run` that starts a thread a task, at most THREADS_MOST (tests/threads.h): as much at once as can be. */
 void test_run_on_threads(void *context, size_t count, void (*task)(void *argument, size_t index), void *argument);
 
 /* Whether this instruction set can run here; cmocka's skip() otherwise. */

@@ -417,9 +417,9 @@ FFF_API fff_status fff_forward_paths(const fff_layer *layer, size_t batch, const
 /* ---- Given rows ------------------------------------------------------------------------------- */
 
 /* For layers whose neurons something else selects (product keys, experts): the two halves for rows that the caller
- * lists, `count` for each token, of a layer of one path-sum part. rows[t][e] = tree * nodes + node, else
- * FFF_ERROR_NODE; a layer that is not such is FFF_ERROR_OPTION, and so is the sum of int8 output rows of trees of depth
- * 3 or more. A sum of no rows is zeros.
+ * lists, `count` for each token, of a layer of one path-sum part without an output bias. rows[t][e] = tree * nodes +
+ * node, else FFF_ERROR_NODE; a layer that is not such is FFF_ERROR_OPTION, and so is the sum of int8 output rows of
+ * trees of depth 3 or more. A sum of no rows is zeros.
  *
  *     logits[t][e] = x[t] . input_weights[rows[t][e]] + biases[rows[t][e]]
  *     output[t]    = sum over e of factors[t][e] * output_weights[rows[t][e]]

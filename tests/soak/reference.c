@@ -1,140 +1,10 @@
 #include "tests/soak/reference.h"
 
-#include "kernels/erf_f32.h" /* the table alone */
-
 #include <float.h>
 #include <math.h>
-#include <sleef.h>
 #include <string.h>
 
-/* ---- Types ------------------------------------------------------------------------------------ */
-
-/* A type of 16 bits: how many binary places follow the first digit, and the least exponent of a normal number. */
-struct binary {
-    int places, least_exponent;
-    float largest;
-};
-
-static struct binary binary_of(fff_weight_type type) {
-    return type == FFF_WEIGHT_BF16 ? (struct binary){7, -126, 0x1.fep127f} : (struct binary){10, -14, 65504.0f};
-}
-
-float reference_round(fff_weight_type type, float value) {
-    if (type == FFF_WEIGHT_F32 || value == 0.0f || !isfinite(value)) {
-        return value;
-    }
-    struct binary binary = binary_of(type);
-    int exponent = ilogbf(value);
-    double place = ldexp(1.0, (exponent > binary.least_exponent ? exponent : binary.least_exponent) - binary.places);
-    double rounded = nearbyint((double)value / place) * place; /* all exact but the rounding to an integer */
-    return fabs(rounded) > (double)binary.largest ? copysignf(INFINITY, value) : copysignf((float)rounded, value);
-}
-
-uint16_t reference_encode(fff_weight_type type, float value) {
-    struct binary binary = binary_of(type);
-    unsigned exponents = type == FFF_WEIGHT_BF16 ? 255 : 31, sign = signbit(value) ? 0x8000 : 0;
-    if (!isfinite(value)) {
-        return (uint16_t)(sign | exponents << binary.places | (isnan(value) ? 1u : 0u));
-    }
-    double size = fabs((double)value);
-    if (size < ldexp(1.0, binary.least_exponent)) {
-        return (uint16_t)(sign | (unsigned)ldexp(size, binary.places - binary.least_exponent));
-    }
-    int exponent = ilogb(size);
-    unsigned fraction = (unsigned)(ldexp(size, binary.places - exponent) - ldexp(1.0, binary.places));
-    return (uint16_t)(sign | (unsigned)(exponent - binary.least_exponent + 1) << binary.places | fraction);
-}
-
-/* The largest size; infinite if any number is not finite. */
-static float largest_of(size_t count, const float *numbers) {
-    float largest = 0.0f;
-    for (size_t i = 0; i < count; i++) {
-        if (!isfinite(numbers[i])) {
-            return INFINITY;
-        }
-        largest = fabsf(numbers[i]) > largest ? fabsf(numbers[i]) : largest;
-    }
-    return largest;
-}
-
-/* Numbers to integers up to `most` in size, and their unit. */
-static float to_integers(size_t count, float *numbers, float most) {
-    float largest = largest_of(count, numbers);
-    if (!isfinite(largest) || largest < 0x1p-100f) {
-        memset(numbers, 0, count * sizeof *numbers);
-        return isfinite(largest) ? 1.0f : NAN;
-    }
-    float factor = most / largest;
-    for (size_t i = 0; i < count; i++) {
-        float product = numbers[i] * factor;
-        numbers[i] = nearbyintf(product) + 0.0f; /* an integer 0 has no sign */
-    }
-    return largest / most;
-}
-
-float reference_quantise(size_t count, float *numbers) {
-    return to_integers(count, numbers, 127.0f);
-}
-
-/* ---- Activations ------------------------------------------------------------------------------ */
-
-/* erf(z / sqrt 2) */
-static float scaled_erf(float z) {
-    if (isnan(z)) {
-        return z;
-    }
-    float d = fabsf(z) < 5.555f ? fabsf(z) : 5.555f;
-    int k = (int)floorf(fmaf(d, 1.44f, 192.0f)) - 192;
-    float v = d - FFF_ERF.centre[k];
-    float p = FFF_ERF.factors[6][k];
-    for (int i = 5; i >= 0; i--) {
-        p = fmaf(p, v, FFF_ERF.factors[i][k]);
-    }
-    return copysignf(fmaf(p, v, k == 0 ? d : FFF_ERF.base[k]), z);
-}
-
-static float relu(float z) {
-    return z <= 0.0f ? 0.0f : z;
-}
-
-static float gelu_tanh(float z) {
-    const float root = 0.797884561f; /* of 2 / pi, rounded */
-    float half = 0.5f * z, square = z * z;
-    float cubic = 0.044715f * square;
-    float inner = root * fmaf(cubic, z, z);
-    float sum = 1.0f + Sleef_cinz_tanhf1_u10purec(inner);
-    return half * sum;
-}
-
-static float activation(fff_activation kind, float z) {
-    switch (kind) {
-    case FFF_ACTIVATION_GELU: return fmaf(0.5f * z, scaled_erf(z), 0.5f * z);
-    case FFF_ACTIVATION_GELU_TANH: return gelu_tanh(z);
-    case FFF_ACTIVATION_RELU: return relu(z);
-    case FFF_ACTIVATION_RELU2: return relu(z) * relu(z);
-    case FFF_ACTIVATION_SILU: {
-        float sum = 1.0f + Sleef_cinz_expf1_u10purec(-z);
-        return z / sum;
-    }
-    case FFF_ACTIVATION_IDENTITY: return z;
-    }
-    return NAN;
-}
-
 /* ---- Logits ----------------------------------------------------------------------------------- */
-
-static float float_logit(size_t width, const float *x, const float *w, float bias) {
-    float s[32] = {0};
-    for (size_t i = 0; i < (width + 31) / 32 * 32; i++) {
-        s[i % 32] = i < width ? fmaf(x[i], w[i], s[i % 32]) : fmaf(0.0f, 0.0f, s[i % 32]);
-    }
-    for (size_t half = 16; half >= 1; half /= 2) {
-        for (size_t j = 0; j < half; j++) {
-            s[j] = s[j] + s[j + half];
-        }
-    }
-    return s[0] + bias;
-}
 
 /* A token as the rows of a part want it. */
 struct token {
@@ -146,7 +16,7 @@ struct token {
 static float stored_logit(const struct reference_matrix *matrix, size_t row, const struct token *token, float bias) {
     const float *w = matrix->numbers + row * matrix->width;
     if (matrix->scales == NULL) {
-        return float_logit(matrix->width, token->input, w, bias);
+        return reference_dot(matrix->width, token->input, w) + bias;
     }
     int64_t sum = 0;
     for (size_t i = 0; i < matrix->width; i++) {
@@ -228,7 +98,7 @@ static float node_logit(const struct reference_part *part, size_t row, const str
     float bias = part->biases != NULL ? part->biases[row] : 0.0f;
     float logit = stored_logit(&part->nodes, row, token, bias), router = logit;
     if (part->exact_nodes != NULL) {
-        router = float_logit(part->nodes.width, token->input, part->exact_nodes + row * part->nodes.width, bias);
+        router = reference_dot(part->nodes.width, token->input, part->exact_nodes + row * part->nodes.width) + bias;
         enum choice choice = choose(part, row, token, logit, threshold);
         if (choice == OPEN && !same_bits(logit, router)) {
             *open += 1;
@@ -244,7 +114,7 @@ static float node_logit(const struct reference_part *part, size_t row, const str
 
 /* What an entry of a path is multiplied by: of the output row `row`. */
 static float factor_of(const struct reference_part *part, size_t row, float logit) {
-    float factor = activation(part->activation, logit);
+    float factor = reference_activation(part->activation, logit);
     if (part->outputs.scales != NULL) {
         factor = factor * part->outputs.scales[row];
     }
@@ -252,12 +122,6 @@ static float factor_of(const struct reference_part *part, size_t row, float logi
         factor = *part->factor * factor;
     }
     return factor;
-}
-
-static void add_row(const float *row, size_t width, float factor, float *output) {
-    for (size_t j = 0; j < width; j++) {
-        output[j] = fmaf(factor, row[j], output[j]);
-    }
 }
 
 /* The rows of one path of a path sum. */
@@ -270,11 +134,12 @@ static void add_path(const struct reference_part *part, size_t first_row, const 
     }
     if (part->outputs.scales == NULL || part->depth <= 2) {
         for (size_t level = 0; level < levels; level++) {
-            add_row(part->outputs.numbers + (first_row + nodes[level]) * width, width, factors[level], output);
+            reference_add_row(width, factors[level], part->outputs.numbers + (first_row + nodes[level]) * width,
+                              output);
         }
         return;
     }
-    float unit = to_integers(levels, factors, 32767.0f);
+    float unit = reference_to_integers(levels, factors, 32767.0f);
     for (size_t j = 0; j < width; j++) {
         int64_t sum = 0;
         for (size_t level = 0; level < levels; level++) {
@@ -284,61 +149,131 @@ static void add_path(const struct reference_part *part, size_t first_row, const 
     }
 }
 
-/* ---- Layers ------------------------------------------------------------------------------------ */
+/* ---- Shapes ----------------------------------------------------------------------------------- */
 
-/* One tree; returns how many entries its path has. */
-static size_t add_tree(const struct reference_part *part, size_t tree, const struct token *token, const float *seen,
-                       uint32_t *nodes, float *logits, float *output, uint64_t *open) {
-    bool leaves = part->leaf_width > 0;
-    size_t leaf_count = (size_t)1 << part->depth, node_count = leaves ? leaf_count - 1 : 2 * leaf_count - 1;
-    size_t first_row = tree * node_count, entry = 0;
-    uint32_t node = 0;
-    for (; entry < part->depth; entry++) {
-        float threshold = part->thresholds != NULL ? part->thresholds[first_row + node] : 0.0f;
-        bool right;
-        nodes[entry] = node;
-        logits[entry] = node_logit(part, first_row + node, token, threshold, seen[entry], open, &right);
-        node = 2 * node + (right ? 2 : 1);
-    }
-    if (!leaves) {
-        size_t row = first_row + node;
-        nodes[entry] = node;
-        logits[entry] = stored_logit(&part->nodes, row, token, part->biases != NULL ? part->biases[row] : 0.0f);
-        add_path(part, first_row, nodes, logits, output);
-        return entry + 1;
-    }
-    size_t leaf = node - node_count, width = part->outputs.width;
-    for (size_t j = 0; j < part->leaf_width; j++, entry++) {
-        size_t row = (tree * leaf_count + leaf) * part->leaf_width + j;
-        nodes[entry] = (uint32_t)(node_count + leaf * part->leaf_width + j);
-        logits[entry] =
-            stored_logit(&part->neurons, row, token, part->leaf_biases != NULL ? part->leaf_biases[row] : 0.0f);
-        add_row(part->outputs.numbers + row * width, width, factor_of(part, row, logits[entry]), output);
-    }
-    if (part->leaf_output_biases != NULL) {
-        add_row(part->leaf_output_biases + (tree * leaf_count + leaf) * width, width,
-                part->factor != NULL ? *part->factor : 1.0f, output);
-    }
-    return entry;
+size_t reference_nodes(const struct reference_part *part) {
+    size_t leaves = (size_t)1 << part->depth;
+    return part->leaf_width > 0 ? leaves - 1 : 2 * leaves - 1;
 }
 
-void reference_token(const struct reference_layer *layer, const float *input, const float *seen, float *scratch,
-                     uint32_t *nodes, float *logits, float *output, uint64_t *open) {
-    struct token token = {.input = input, .integers = scratch};
-    for (size_t i = 0; i < layer->input_width; i++) {
-        scratch[i] = input[i];
+size_t reference_neurons(const struct reference_part *part) {
+    return part->leaf_width > 0 ? (part->trees << part->depth) * part->leaf_width : part->trees * reference_nodes(part);
+}
+
+size_t reference_routers(const struct reference_part *part) {
+    return part->leaf_width > 0 ? part->depth : 0;
+}
+
+size_t reference_entries(const struct reference_part *part) {
+    return part->depth + (part->leaf_width > 0 ? part->leaf_width : 1);
+}
+
+size_t reference_neuron(const struct reference_part *part, size_t tree, uint32_t node) {
+    size_t nodes = reference_nodes(part);
+    return part->leaf_width > 0 ? (tree << part->depth) * part->leaf_width + node - nodes : tree * nodes + node;
+}
+
+/* ---- Layers ----------------------------------------------------------------------------------- */
+
+static struct token make_token(size_t width, const float *input, float *scratch) {
+    memcpy(scratch, input, width * sizeof *scratch);
+    float scale = reference_to_integers(width, scratch, 127.0f);
+    return (struct token){.input = input, .integers = scratch, .scale = scale};
+}
+
+static float at_or_zero(const float *numbers, size_t index) {
+    return numbers != NULL ? numbers[index] : 0.0f;
+}
+
+static void route_tree(const struct reference_part *part, size_t tree, const struct token *token, const float *seen,
+                       uint32_t *nodes, float *logits, uint64_t *open) {
+    size_t node_count = reference_nodes(part), first_row = tree * node_count, entry = 0;
+    uint32_t node = 0;
+    for (; entry < part->depth; entry++) {
+        bool right;
+        nodes[entry] = node;
+        logits[entry] = node_logit(part, first_row + node, token, at_or_zero(part->thresholds, first_row + node),
+                                   seen[entry], open, &right);
+        node = 2 * node + (right ? 2 : 1);
     }
-    token.scale = reference_quantise(layer->input_width, scratch);
-    for (size_t j = 0; j < layer->output_width; j++) {
-        output[j] = layer->output_bias != NULL ? layer->output_bias[j] : 0.0f;
+    if (part->leaf_width == 0) {
+        nodes[entry] = node;
+        logits[entry] = stored_logit(&part->nodes, first_row + node, token, at_or_zero(part->biases, first_row + node));
+        return;
     }
+    size_t leaf = node - node_count;
+    for (size_t j = 0; j < part->leaf_width; j++, entry++) {
+        nodes[entry] = (uint32_t)(node_count + leaf * part->leaf_width + j);
+        size_t row = reference_neuron(part, tree, nodes[entry]);
+        logits[entry] = stored_logit(&part->neurons, row, token, at_or_zero(part->leaf_biases, row));
+    }
+}
+
+void reference_route(const struct reference_layer *layer, const float *input, const float *seen, float *scratch,
+                     uint32_t *nodes, float *logits, uint64_t *open) {
+    struct token token = make_token(layer->input_width, input, scratch);
     for (size_t i = 0; i < layer->part_count; i++) {
         const struct reference_part *part = &layer->parts[i];
+        size_t entries = reference_entries(part);
         for (size_t tree = 0; tree < part->trees; tree++) {
-            size_t entries = add_tree(part, tree, &token, seen, nodes, logits, output, open);
+            route_tree(part, tree, &token, seen, nodes, logits, open);
             nodes += entries;
             logits += entries;
             seen += entries;
         }
+    }
+}
+
+/* A leaf's neurons, then its output bias. */
+static void add_leaf(const struct reference_part *part, size_t tree, const uint32_t *nodes, const float *logits,
+                     float *output) {
+    size_t width = part->outputs.width, first = reference_neuron(part, tree, nodes[part->depth]);
+    for (size_t j = 0; j < part->leaf_width; j++) {
+        float factor = factor_of(part, first + j, logits[part->depth + j]);
+        reference_add_row(width, factor, part->outputs.numbers + (first + j) * width, output);
+    }
+    if (part->leaf_output_biases != NULL) {
+        const float *biases = part->leaf_output_biases + first / part->leaf_width * width;
+        reference_add_row(width, part->factor != NULL ? *part->factor : 1.0f, biases, output);
+    }
+}
+
+void reference_accumulate(const struct reference_layer *layer, const uint32_t *nodes, const float *logits,
+                          float *output) {
+    for (size_t j = 0; j < layer->output_width; j++) {
+        output[j] = at_or_zero(layer->output_bias, j);
+    }
+    for (size_t i = 0; i < layer->part_count; i++) {
+        const struct reference_part *part = &layer->parts[i];
+        size_t entries = reference_entries(part);
+        for (size_t tree = 0; tree < part->trees; tree++, nodes += entries, logits += entries) {
+            if (part->leaf_width > 0) {
+                add_leaf(part, tree, nodes, logits, output);
+            } else {
+                add_path(part, tree * reference_nodes(part), nodes, logits, output);
+            }
+        }
+    }
+}
+
+/* ---- Given rows ------------------------------------------------------------------------------- */
+
+void reference_dot_rows(const struct reference_layer *layer, const float *input, size_t count, const uint32_t *rows,
+                        float *scratch, float *logits) {
+    const struct reference_part *part = &layer->parts[0];
+    struct token token = make_token(layer->input_width, input, scratch);
+    for (size_t e = 0; e < count; e++) {
+        logits[e] = stored_logit(&part->nodes, rows[e], &token, at_or_zero(part->biases, rows[e]));
+    }
+}
+
+void reference_sum_rows(const struct reference_layer *layer, size_t count, const uint32_t *rows, const float *factors,
+                        float *output) {
+    const struct reference_matrix *rows_of = &layer->parts[0].outputs;
+    size_t width = layer->output_width;
+    memset(output, 0, width * sizeof *output);
+    for (size_t e = 0; e < count; e++) {
+        float factor = rows_of->scales != NULL ? factors[e] * rows_of->scales[rows[e]] : factors[e];
+        reference_add_row(width, factor, rows_of->numbers + rows[e] * width, output);
     }
 }
