@@ -1,8 +1,8 @@
-# Nine commands do everything: `make demo`, `make test`, `make test-engines`, `make bench`, `make bench-compare`, `make train-images`,
-# `make train-text`, `make convert-minilm` and `make docs`.
+# Ten commands do everything: `make demo`, `make check`, `make test`, `make test-engines`, `make bench`, `make bench-compare`,
+# `make train-images`, `make train-text`, `make convert-minilm` and `make docs`.
 BUILD ?= build
 
-.PHONY: all demo test test-engines bench bench-compare train-images train-text convert-minilm train format clean
+.PHONY: all demo check test test-engines bench bench-compare train-images train-text convert-minilm train format clean
 
 all: $(BUILD)/build.ninja
 	ninja -C $(BUILD)
@@ -18,6 +18,11 @@ demo:
 	$(BUILD)/tools/fff verify models/fashion_mnist_4x4/model.safetensors
 	@echo
 	env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE $(BUILD)/tools/fff demo
+
+# What to know of a change within five minutes: one compiler, few sizes.
+check:
+	scripts/setup.sh check
+	scripts/ci_quick.sh
 
 # The whole suite: compilers, sanitizers, link-time optimisation, older and foreign CPUs.
 test:

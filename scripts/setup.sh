@@ -4,6 +4,8 @@
 #   scripts/setup.sh build   what building the library and the demo needs
 #   scripts/setup.sh bench   and what `make bench` needs
 #   scripts/setup.sh test    and what `make test` needs: the other compiler, emulators, the other architecture
+#   scripts/setup.sh check   and what `make check` needs
+#   scripts/setup.sh coverage  and what scripts/coverage.sh needs
 #   scripts/setup.sh wheels  what scripts/build_wheels.sh needs
 #   scripts/setup.sh systems what scripts/check_systems.sh and scripts/windows_packages.sh need, on x86-64: other C libraries, Windows
 #   scripts/setup.sh debian  what scripts/check_debian.sh and scripts/check_bare.sh need
@@ -41,6 +43,8 @@ case "${1:-}" in
 build) wanted="$build" foreign='' ;;
 bench) wanted="$build $bench" foreign='' ;;
 test) wanted="$build $test $cross" ;;
+check) wanted="$build git g++ binutils python3-numpy libcmocka-dev clang-format" foreign='' ;;
+coverage) wanted="$build python3-pip libcmocka-dev gcovr" foreign='' ;;
 train) wanted="$build $train" foreign='' ;;
 docs) wanted="$docs" foreign='' ;;
 wheels)
@@ -55,7 +59,7 @@ ggml) wanted="$ggml" foreign='' ;;
 onnxruntime) wanted="$onnxruntime" foreign='' ;;
 torch) wanted="$torch" foreign='' ;;
 *)
-    echo "usage: scripts/setup.sh build|bench|test|wheels|systems|debian|train|docs|ggml|onnxruntime|torch" >&2
+    echo "usage: scripts/setup.sh build|bench|test|check|coverage|wheels|systems|debian|train|docs|ggml|onnxruntime|torch" >&2
     exit 2
     ;;
 esac

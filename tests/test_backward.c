@@ -317,6 +317,57 @@ static void test_chunks(void **unused) {
     free_subject(&p.s);
 }
 
+/* More tokens than half of L2 takes, whose rows' gradients come subtree by subtree, or a block of tokens at a time; on
+ * even routes, and on routes where half of the tokens take the first way. */
+static void test_subtrees(void **unused) {
+    (void)unused;
+    enum { IN = 37, OUT = 33, DEPTH = 6, TOKENS = 400, MOST_TREES = 3 };
+    uint64_t state = test_random("subtrees");
+    for (size_t round = 0; round < 2 * MOST_TREES; round++) {
+        size_t trees = 1 + round / 2, nodes = trees * fff_nodes_per_tree(DEPTH);
+        bool skewed = round % 2 == 1;
+        struct pass p = {.in = IN, .out = OUT};
+        p.s = (struct subject){.parts = 1, .path = trees * (DEPTH + 1), .tokens = TOKENS};
+        p.s.input = random_floats(&p.s, FILL_NORMAL, TOKENS * IN, &state);
+        p.s.desc[0] = (fff_layer_desc){
+            .struct_size = sizeof p.s.desc[0],
+            .input_width = IN,
+            .output_width = OUT,
+            .depth = DEPTH,
+            .trees = trees,
+            .activation = FFF_ACTIVATION_RELU,
+            .input_weights = {random_floats(&p.s, FILL_NORMAL, nodes * IN, &state), IN, 1},
+            .output_weights = {random_floats(&p.s, FILL_NORMAL, nodes * OUT, &state), OUT, 1},
+        };
+        p.nodes = test_allocate(TOKENS * p.s.path, sizeof(uint32_t));
+        for (size_t i = 0; i < TOKENS * trees; i++) {
+            size_t node = 0;
+            bool first = skewed && chance(&state, 2);
+            for (size_t level = 0; level <= DEPTH; level++) {
+                p.nodes[i * (DEPTH + 1) + level] = (uint32_t)node;
+                node = 2 * node + 1 + (first ? 0 : random_below(&state, 2));
+            }
+        }
+        p.logits = random_floats(&p.s, FILL_NORMAL, TOKENS * p.s.path, &state);
+        p.output_gradient = random_floats(&p.s, FILL_NORMAL, TOKENS * OUT, &state);
+        uint64_t begin = state;
+        struct all_gradients expected = make_gradients(&p, FILL_NORMAL, begin, false);
+        define_backward(&p.s.desc[0], TOKENS, p.s.input, p.nodes, p.logits, p.output_gradient, expected.input,
+                        expected.parts, expected.output_bias);
+        /* blocks of 16 tokens, the fewest, and of 59 */
+        for (size_t l2_bytes = 4096; l2_bytes <= 32768; l2_bytes *= 8) {
+            const fff_runner runner = {test_run_on_threads, NULL, 3};
+            fff_layer *layer = create(&p, best_isa(), chance(&state, 2), l2_bytes);
+            check_dense(&p, layer, TOKENS, NULL, FILL_NORMAL, begin, &expected);
+            check_dense(&p, layer, TOKENS, &runner, FILL_NORMAL, begin, &expected);
+            fff_layer_destroy(layer);
+        }
+        free_gradients(&expected, 1);
+        free(p.nodes);
+        free_subject(&p.s);
+    }
+}
+
 /* ---- Against mathematics ---------------------------------------------------------------------- */
 
 /* Loss = sum of weights * outputs, by the layer itself, along the paths that are given. */
@@ -631,7 +682,7 @@ int main(void) {
         cmocka_unit_test(test_finite_differences), cmocka_unit_test(test_bad_gradients),
         cmocka_unit_test(test_bad_lists),          cmocka_unit_test(test_bad_calls),
         cmocka_unit_test(test_no_tokens),          cmocka_unit_test(test_narrow),
-        cmocka_unit_test(test_bad_runner),
+        cmocka_unit_test(test_bad_runner),         cmocka_unit_test(test_subtrees),
     };
     test_start("test_backward");
     return cmocka_run_group_tests_name("backward", tests, NULL, NULL);

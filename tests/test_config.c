@@ -6,22 +6,26 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* A crammed configuration with `extra` settings in arch, embedding and attention. Later keys may not repeat earlier
  * ones, so those that a test changes are parameters. */
-#define ARCH(feedforward, heads, extra, embedding, attention)                                                          \
+#define ARCH_WIDTH(width, feedforward, heads, extra, embedding, attention)                                             \
     "{\"num_transformer_layers\":3,\"hidden_size\":48,\"norm_eps\":1e-12," feedforward ",\"embedding\":{"              \
-    "\"vocab_size\":100,\"max_seq_length\":64,\"embedding_dim\":48" embedding "},\"attention\":{"                      \
+    "\"vocab_size\":100,\"max_seq_length\":64,\"embedding_dim\":" width embedding "},\"attention\":{"                  \
     "\"num_attention_heads\":" heads attention "}" extra "}"
+#define ARCH(feedforward, heads, extra, embedding, attention)                                                          \
+    ARCH_WIDTH("48", feedforward, heads, extra, embedding, attention)
 #define TREES "\"intermed_type\":\"fff\",\"intermed_size\":2,\"intermed_depth\":5"
 #define PLAIN ARCH(TREES, "4", "", "", "")
 
-#define HUGGING_FACE(extra)                                                                                            \
+#define HUGGING_FACE_EPS(eps, extra)                                                                                   \
     "{\"model_type\":\"bert\",\"num_hidden_layers\":6,\"hidden_size\":384,\"num_attention_heads\":12,"                 \
     "\"intermediate_size\":1536,\"vocab_size\":30522,\"max_position_embeddings\":512,\"type_vocab_size\":2,"           \
-    "\"layer_norm_eps\":1e-12" extra "}"
+    "\"layer_norm_eps\":" eps extra "}"
+#define HUGGING_FACE(extra) HUGGING_FACE_EPS("1e-12", extra)
 
-static fff_bert_config read(const char *json) {
+static fff_bert_config read_config(const char *json) {
     char error[256] = "";
     fff_bert_config config;
     if (!fff_bert_config_read("some/config.json", json, strlen(json), &config, error, sizeof error)) {
@@ -48,8 +52,9 @@ static void check_crammed(const fff_bert_config *config) {
 
 static void test_nested_and_flat(void **unused) {
     (void)unused;
-    fff_bert_config flat = read(PLAIN), nested = read("{\"model_type\":\"crammedBERT\",\"arch\":" PLAIN "}");
-    fff_bert_config unnamed = read("{\"arch\":" PLAIN ",\"vocab_size\":7}");
+    fff_bert_config flat = read_config(PLAIN),
+                    nested = read_config("{\"model_type\":\"crammedBERT\",\"arch\":" PLAIN "}");
+    fff_bert_config unnamed = read_config("{\"arch\":" PLAIN ",\"vocab_size\":7}");
     check_crammed(&flat);
     check_crammed(&nested);
     check_crammed(&unnamed);
@@ -57,26 +62,27 @@ static void test_nested_and_flat(void **unused) {
 
 static void test_activations(void **unused) {
     (void)unused;
-    assert_int_equal(read(PLAIN).activation, FFF_ACTIVATION_GELU);
-    assert_int_equal(read(ARCH(TREES, "4", ",\"nonlin\":\"GELU\"", "", "")).activation, FFF_ACTIVATION_GELU);
-    assert_int_equal(read(ARCH(TREES, "4", ",\"nonlin\":\"ReLU\"", "", "")).activation, FFF_ACTIVATION_RELU);
-    assert_int_equal(read(ARCH(TREES, "4", ",\"nonlin\":\"SiLU\"", "", "")).activation, FFF_ACTIVATION_SILU);
-    assert_int_equal(read(ARCH(TREES, "4", ",\"nonlin\":\"Identity\"", "", "")).activation, FFF_ACTIVATION_IDENTITY);
+    assert_int_equal(read_config(PLAIN).activation, FFF_ACTIVATION_GELU);
+    assert_int_equal(read_config(ARCH(TREES, "4", ",\"nonlin\":\"GELU\"", "", "")).activation, FFF_ACTIVATION_GELU);
+    assert_int_equal(read_config(ARCH(TREES, "4", ",\"nonlin\":\"ReLU\"", "", "")).activation, FFF_ACTIVATION_RELU);
+    assert_int_equal(read_config(ARCH(TREES, "4", ",\"nonlin\":\"SiLU\"", "", "")).activation, FFF_ACTIVATION_SILU);
+    assert_int_equal(read_config(ARCH(TREES, "4", ",\"nonlin\":\"Identity\"", "", "")).activation,
+                     FFF_ACTIVATION_IDENTITY);
 }
 
 static void test_dense_and_classifier(void **unused) {
     (void)unused;
     fff_bert_config dense =
-        read(ARCH("\"intermed_type\":\"ff\",\"intermed_size\":96,\"intermed_depth\":0", "4", "", "", ""));
+        read_config(ARCH("\"intermed_type\":\"ff\",\"intermed_size\":96,\"intermed_depth\":0", "4", "", "", ""));
     assert_false(dense.fast_feedforward);
     assert_int_equal(dense.neurons, 96);
     assert_int_equal(dense.trees, 96); /* dense neurons are trees of depth 0 */
     assert_int_equal(dense.depth, 0);
     fff_bert_config classifier =
-        read(ARCH(TREES, "4",
-                  ",\"num_labels\":5,\"tie_weights\":false,\"classification_head\":{\"pooler\":\"avg\","
-                  "\"include_ff_layer\":true,\"nonlin\":\"Tanh\",\"head_dim\":32}",
-                  "", ""));
+        read_config(ARCH(TREES, "4",
+                         ",\"num_labels\":5,\"tie_weights\":false,\"classification_head\":{\"pooler\":\"avg\","
+                         "\"include_ff_layer\":true,\"nonlin\":\"Tanh\",\"head_dim\":32}",
+                         "", ""));
     assert_int_equal(classifier.labels, 5);
     assert_int_equal(classifier.head_width, 32);
     assert_false(classifier.tied_decoder);
@@ -84,7 +90,7 @@ static void test_dense_and_classifier(void **unused) {
 
 static void test_hugging_face(void **unused) {
     (void)unused;
-    fff_bert_config config = read(HUGGING_FACE(",\"hidden_act\":\"gelu\""));
+    fff_bert_config config = read_config(HUGGING_FACE(",\"hidden_act\":\"gelu\""));
     assert_int_equal(config.family, FFF_BERT_POST_NORM);
     assert_int_equal(config.layers, 6);
     assert_int_equal(config.heads, 12);
@@ -99,22 +105,23 @@ static void test_hugging_face(void **unused) {
 static void test_variants_of_hugging_face(void **unused) {
     (void)unused;
     fff_bert_config config =
-        read("{\"architectures\":[\"BertForMaskedLM\"],\"num_hidden_layers\":6,\"hidden_size\":384,"
-             "\"num_attention_heads\":12,\"intermediate_size\":1536,\"vocab_size\":30522,"
-             "\"max_position_embeddings\":512,\"type_vocab_size\":2}");
+        read_config("{\"architectures\":[\"BertForMaskedLM\"],\"num_hidden_layers\":6,\"hidden_size\":384,"
+                    "\"num_attention_heads\":12,\"intermediate_size\":1536,\"vocab_size\":30522,"
+                    "\"max_position_embeddings\":512,\"type_vocab_size\":2}");
     assert_int_equal(config.family, FFF_BERT_POST_NORM);
     assert_true(config.norm_eps == 1e-12);
     assert_int_equal(config.activation, FFF_ACTIVATION_GELU);
     assert_int_equal(config.text_length, 512);
     assert_true(config.tied_decoder);
-    assert_false(read(HUGGING_FACE(",\"tie_word_embeddings\":false")).tied_decoder);
-    assert_int_equal(read(HUGGING_FACE(",\"hidden_act\":\"relu\"")).activation, FFF_ACTIVATION_RELU);
-    assert_int_equal(read(HUGGING_FACE(",\"hidden_act\":\"relu2\"")).activation, FFF_ACTIVATION_RELU2);
-    assert_int_equal(read(HUGGING_FACE(",\"hidden_act\":\"silu\"")).activation, FFF_ACTIVATION_SILU);
-    assert_int_equal(read(HUGGING_FACE(",\"hidden_act\":\"swish\"")).activation, FFF_ACTIVATION_SILU);
-    assert_int_equal(read(HUGGING_FACE(",\"hidden_act\":\"gelu_new\"")).activation, FFF_ACTIVATION_GELU_TANH);
-    assert_int_equal(read(HUGGING_FACE(",\"hidden_act\":\"gelu_pytorch_tanh\"")).activation, FFF_ACTIVATION_GELU_TANH);
-    assert_int_equal(read(HUGGING_FACE(",\"hidden_act\":\"linear\"")).activation, FFF_ACTIVATION_IDENTITY);
+    assert_false(read_config(HUGGING_FACE(",\"tie_word_embeddings\":false")).tied_decoder);
+    assert_int_equal(read_config(HUGGING_FACE(",\"hidden_act\":\"relu\"")).activation, FFF_ACTIVATION_RELU);
+    assert_int_equal(read_config(HUGGING_FACE(",\"hidden_act\":\"relu2\"")).activation, FFF_ACTIVATION_RELU2);
+    assert_int_equal(read_config(HUGGING_FACE(",\"hidden_act\":\"silu\"")).activation, FFF_ACTIVATION_SILU);
+    assert_int_equal(read_config(HUGGING_FACE(",\"hidden_act\":\"swish\"")).activation, FFF_ACTIVATION_SILU);
+    assert_int_equal(read_config(HUGGING_FACE(",\"hidden_act\":\"gelu_new\"")).activation, FFF_ACTIVATION_GELU_TANH);
+    assert_int_equal(read_config(HUGGING_FACE(",\"hidden_act\":\"gelu_pytorch_tanh\"")).activation,
+                     FFF_ACTIVATION_GELU_TANH);
+    assert_int_equal(read_config(HUGGING_FACE(",\"hidden_act\":\"linear\"")).activation, FFF_ACTIVATION_IDENTITY);
 }
 
 /* Refused with a one-line message that names the file and contains `expected`; the result untouched. */
@@ -211,10 +218,16 @@ static void test_wrong_values(void **unused) {
         {"{\"arch\":3}", "'arch' is no JSON object"},
         {"{\"arch\":{}}", "num_transformer_layers"},
         {"[]", "the file is no JSON object"},
+        {HUGGING_FACE_EPS("1.0", ""), "'layer_norm_eps' is 1.0 where a number from 0 to 1 is expected"},
+        {HUGGING_FACE_EPS("-1e-12", ""), "'layer_norm_eps' is -"},
+        {HUGGING_FACE_EPS("\"1e-12\"", ""), "'layer_norm_eps' is \"1e-12\""},
+        {ARCH_WIDTH("32", TREES, "4", "", "", ""),
+         "'embedding.embedding_dim' is 32; only hidden_size, 48, is supported"},
         {"{\"hidden_size\":1,\"hidden_size\":2}", "duplicate"},
         {"{", "line 1"},
         {"", "no JSON, but empty"},
         {"<html>", "no JSON, but an HTML page"},
+        {" \t\r\n<!DOCTYPE html>", "no JSON, but an HTML page"},
         {"version https://git-lfs.github.com/spec/v1\n", "no JSON, but a Git LFS pointer"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -239,6 +252,27 @@ static void test_truncated(void **unused) {
     for (size_t length = 1; length + 1 < sizeof PLAIN; length++) {
         expect_refused_bytes(PLAIN, length, "line 1");
     }
+}
+
+/* Files that the system does not let be read as it says; and one that is too large, of which nothing is written. */
+static void test_strange_files(void **unused) {
+    (void)unused;
+    char error[256] = "", path[] = "/tmp/test_config_XXXXXX";
+    fff_bert_config config;
+    if (access("/proc/self/status", R_OK) == 0 && access("/proc/self/mem", R_OK) == 0) {
+        assert_false(fff_bert_config_open("/proc/self/status", &config, error, sizeof error));
+        assert_string_equal(error, "/proc/self/status: more than the 0 bytes that the system says it has");
+        assert_false(
+            fff_bert_config_open("/proc/self/mem", &config, error, sizeof error)); /* its first page is not there */
+        assert_string_equal(error, "/proc/self/mem: Input/output error");
+    }
+    int descriptor = mkstemp(path);
+    assert_true(descriptor >= 0);
+    assert_int_equal(ftruncate(descriptor, (1 << 22) + 1), 0);
+    close(descriptor);
+    assert_false(fff_bert_config_open(path, &config, error, sizeof error));
+    unlink(path);
+    assert_non_null(strstr(error, ": 4194305 bytes are more than the 4194304 that such a file may have"));
 }
 
 static void test_files(void **unused) {
@@ -268,6 +302,7 @@ int main(void) {
         cmocka_unit_test(test_depth),
         cmocka_unit_test(test_truncated),
         cmocka_unit_test(test_files),
+        cmocka_unit_test(test_strange_files),
     };
     test_start("test_config");
     return cmocka_run_group_tests_name("config", tests, NULL, NULL);

@@ -128,6 +128,21 @@ static void test_versions(void **unused) {
     assert_true(strlen(fff_sleef_version()) > 0);
 }
 
+/* Each status says something of its own; a number that is none says so. */
+static void test_status_texts(void **unused) {
+    (void)unused;
+    const char *unknown = fff_status_text((fff_status)-1);
+    enum { STATUSES = FFF_ERROR_PARTS + 1 };
+    assert_string_equal(fff_status_text((fff_status)STATUSES), unknown);
+    for (int i = 0; i < STATUSES; i++) {
+        const char *text = fff_status_text((fff_status)i);
+        assert_string_not_equal(text, unknown);
+        for (int j = 0; j < i; j++) {
+            assert_string_not_equal(text, fff_status_text((fff_status)j));
+        }
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_names),
@@ -136,6 +151,7 @@ int main(void) {
         cmocka_unit_test(test_feature_capacity),
         cmocka_unit_test(test_choice),
         cmocka_unit_test(test_versions),
+        cmocka_unit_test(test_status_texts),
     };
     return cmocka_run_group_tests_name("dispatch", tests, NULL, NULL);
 }

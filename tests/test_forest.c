@@ -435,6 +435,11 @@ static void test_listed_integers(void **unused) {
         assert_same_floats(logits, expected, TREES, "logits");
         assert_int_equal(fff_sum_rows(layer, 1, TREES, rows, TREES, logits, TREES, output, OUT), FFF_OK);
         assert_same_floats(output, sums, OUT, "output");
+        assert_int_equal(fff_sum_rows(layer, 1, TREES, NULL, TREES, logits, TREES, output, OUT),
+                         FFF_ERROR_NULL_POINTER);
+        assert_int_equal(fff_sum_rows(layer, 1, TREES, rows, TREES, NULL, TREES, output, OUT), FFF_ERROR_NULL_POINTER);
+        assert_int_equal(fff_sum_rows(layer, 2, TREES, rows, TREES - 1, logits, TREES, output, OUT), FFF_ERROR_STRIDE);
+        assert_int_equal(fff_sum_rows(layer, 2, TREES, rows, TREES, logits, TREES - 1, output, OUT), FFF_ERROR_STRIDE);
         fff_layer_destroy(layer);
     }
     desc.trees = 2;

@@ -358,6 +358,27 @@ static void test_integers(void **unused) {
             free_results(&of_stored);
             free_results(&of_given);
         }
+        /* Stored as floats, each is its integer times its scale. */
+        float *float_in = test_allocate(s.rows * in, sizeof(float)),
+              *float_out = test_allocate(s.rows * out, sizeof(float));
+        for (size_t i = 0; i < s.rows * in; i++) {
+            float_in[i] = (float)given_in[i] * in_scales[i / in];
+        }
+        for (size_t i = 0; i < s.rows * out; i++) {
+            float_out[i] = (float)given_out[i] * out_scales[i / out];
+        }
+        fff_layer_desc floats = s.desc;
+        floats.input_weights.data = float_in;
+        floats.output_weights.data = float_out;
+        for (fff_weight_choice store = FFF_CHOOSE_F32; store <= FFF_CHOOSE_BF16; store++) {
+            given.store_input = given.store_output = floats.store_input = floats.store_output = store;
+            struct results of_given = run(&s, &given, FFF_ISA_GENERIC, s.shape.tokens);
+            struct results of_floats = run(&s, &floats, FFF_ISA_GENERIC, s.shape.tokens);
+            assert_same_results(&s, &of_given, &of_floats);
+            free_results(&of_given);
+            free_results(&of_floats);
+        }
+        free(float_in), free(float_out);
         free(integers), free(token), free(given_in), free(given_out), free(in_scales), free(out_scales);
         free(output);
         free_subject(&s);

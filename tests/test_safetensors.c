@@ -305,6 +305,13 @@ static void test_refuses_what_is_wrong(void **unused) {
     deep[sizeof deep - 1] = '\0';
     memcpy(deep, "{\"a\":{\"x\":", 10);
     expect_refused(deep, 0, "depth");
+    enum { LONG = 70000 }; /* a description of more than 64 KB */
+    char *lengthy = test_allocate(LONG, 1);
+    memset(lengthy, 'x', LONG - 1);
+    memcpy(lengthy, "{\"a\":{\"x\":\"", 11);
+    memcpy(lengthy + LONG - 4, "\"}}", 3);
+    expect_refused(lengthy, 0, "a is longer than 65536 bytes");
+    free(lengthy);
 }
 
 /* Metadata that fit no layer, in a file that is otherwise right. */
@@ -346,6 +353,28 @@ static void test_layer_files(void **unused) {
     expect_no_layer("\"depth\":\"1\",\"trees\":\"1\",\"activation\":\"softplus\"", "none of GELU");
     expect_no_layer("\"depth\":\"1\",\"trees\":\"1\",\"activation\":\"GELU\",\"route\":\"left\"", "neither");
     expect_no_layer("\"depth\":\"1\",\"trees\":\"1\",\"activation\":\"GELU\",\"variant\":\"leaf\"", "variant");
+}
+
+static void expect_other_shape(const char *header, size_t data_size, const char *expected) {
+    char error[512] = "";
+    struct layer_data data;
+    write_file(header, data_size);
+    assert_int_equal(layer_data_load(path, &data, error, sizeof error), -1);
+    check_error(error);
+    assert_string_equal(error + strlen(path), expected);
+}
+
+/* What names a layer's tensors must have the right number of dimensions, and elements. */
+static void test_shapes_of_layers(void **unused) {
+    (void)unused;
+    expect_other_shape(
+        "{" F32("linear_in.weight", "[6]", "0", "24") "," F32("linear_out.weight", "[1,3]", "24", "36") "}", 36,
+        ": tensor 'linear_in.weight' has 1 dimensions and 6 elements where a matrix is expected");
+    expect_other_shape(
+        "{" F32("linear_in.weight", "[3,2]", "0", "24") "," F32("linear_out.weight", "[0,3]", "24", "24") "}", 24,
+        ": tensor 'linear_out.weight' has 2 dimensions and 0 elements where a matrix is expected");
+    expect_other_shape("{\"__metadata__\":{\"variant\":\"leaf\"}," F32("w1s", "[3,2]", "0", "24") "}", 24,
+                       ": tensor 'w1s' has 2 dimensions and 6 elements where a matrix for each leaf is expected");
 }
 
 /* A real file damaged in every way a byte or a length can be: cut short anywhere in the header and at
@@ -407,6 +436,7 @@ int main(void) {
         cmocka_unit_test(test_metadata),
         cmocka_unit_test(test_refuses_what_is_wrong),
         cmocka_unit_test(test_layer_files),
+        cmocka_unit_test(test_shapes_of_layers),
         cmocka_unit_test(test_damaged_files),
     };
     test_start("test_safetensors");

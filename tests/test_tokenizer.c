@@ -207,6 +207,16 @@ static void test_refuses(void **unused) {
         {JSON(MODEL, ",\"normalizer\":{\"type\":\"Strip\",\"strip_left\":true}"), "'Strip' lacks"},
         {JSON(MODEL, ",\"normalizer\":{\"type\":\"Prepend\"}"), "'Prepend'"},
         {JSON(MODEL, ",\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[null]}"), "null"},
+        {JSON(MODEL, ",\"normalizer\":{\"type\":\"Replace\",\"pattern\":{\"String\":\"a\"},\"content\":\"\",\"x\":1}"),
+         "'x'"},
+        {JSON(MODEL, ",\"normalizer\":{\"type\":\"Prepend\",\"prepend\":\"a\",\"x\":1}"), "'x'"},
+        {JSON(MODEL, ",\"normalizer\":{\"type\":\"Strip\",\"strip_left\":true,\"strip_right\":true,\"x\":1}"), "'x'"},
+        {JSON(MODEL, ",\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[],\"x\":1}"), "'x'"},
+        {JSON(MODEL ",\"continuing_subword_prefix\":\"" TEN TEN TEN TEN TEN TEN "01234\"", ""),
+         "continuing_subword_prefix is longer than 64 bytes"},
+        {"{\"model\":{\"type\":\"WordPiece\",\"unk_token\":\"<unk>\"," MODEL "},\"added_tokens\":{}}",
+         "added_tokens is no array"},
+        {TOKENS("7") "}", "added token 0 lacks a content or an id"},
         {TOKENS(TOKEN("7", "x", "")) "}", "'x' has id 7, and by the vocabulary 5"},
         {TOKENS(TOKEN("3", "<unk>", "")) "}", "'<unk>' has id 3, and by the vocabulary 1"},
         {TOKENS(TOKEN("5", "x", ",\"lstrip\":1")) "}", "'lstrip'"},
@@ -230,6 +240,44 @@ static void test_refuses(void **unused) {
     expect_refused("hello\nworld\n", 12, "'[PAD]' is missing");
     expect_refused("[UNK]\n\0\n", 8, "0 byte");
     expect_refused("[UNK]\nabc\xff\n", 11, "line 2 is no UTF-8");
+}
+
+/* Steps of a normalizer and tokens around a text are so many at most; one more is refused. */
+static void test_most_of_each(void **unused) {
+    (void)unused;
+    enum { STEPS = 64, AROUND = 16 };
+    char content[8192];
+    for (size_t more = 0; more < 2; more++) {
+        size_t length = (size_t)snprintf(content, sizeof content,
+                                         "{\"model\":{\"type\":\"WordPiece\",\"unk_token\":\"<unk>\"," MODEL
+                                         "},\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[");
+        for (size_t i = 0; i < STEPS + more; i++) {
+            length +=
+                (size_t)snprintf(content + length, sizeof content - length, "%s{\"type\":\"NFC\"}", i > 0 ? "," : "");
+        }
+        length += (size_t)snprintf(content + length, sizeof content - length, "]}}");
+        if (more > 0) {
+            expect_refused(content, length, "the normalizer has more than 64 steps");
+        } else {
+            fff_tokenizer_close(read_tokenizer(content));
+        }
+        length = (size_t)snprintf(
+            content, sizeof content,
+            "{\"model\":{\"type\":\"WordPiece\",\"unk_token\":\"<unk>\"," MODEL
+            "},\"post_processor\":{\"type\":\"TemplateProcessing\",\"special_tokens\":{\"<sep>\":{\"id\":"
+            "\"<sep>\",\"ids\":[2],\"tokens\":[\"<sep>\"]}},\"single\":["
+            "{\"Sequence\":{\"id\":\"A\",\"type_id\":0}}");
+        for (size_t i = 0; i < AROUND + more; i++) {
+            length += (size_t)snprintf(content + length, sizeof content - length,
+                                       ",{\"SpecialToken\":{\"id\":\"<sep>\",\"type_id\":0}}");
+        }
+        length += (size_t)snprintf(content + length, sizeof content - length, "]}}");
+        if (more > 0) {
+            expect_refused(content, length, "more than 16 tokens are to stand on a side of each text");
+        } else {
+            fff_tokenizer_close(read_tokenizer(content));
+        }
+    }
 }
 
 /* ---- What costs too much --------------------------------------------------------------------- */
@@ -356,7 +404,7 @@ int main(void) {
         cmocka_unit_test(test_refuses),           cmocka_unit_test(test_which_file),
         cmocka_unit_test(test_damaged),           cmocka_unit_test(test_any_bytes),
         cmocka_unit_test(test_normalized_length), cmocka_unit_test(test_long_pieces),
-        cmocka_unit_test(test_lower_texts),
+        cmocka_unit_test(test_lower_texts),       cmocka_unit_test(test_most_of_each),
     };
     test_start("test_tokenizer");
     return cmocka_run_group_tests_name("tokenizer", tests, NULL, NULL);

@@ -202,6 +202,54 @@ static void test_config_obeyed(void **unused) {
     fff_tokenizer_close(tokenizer);
 }
 
+/* Further special tokens, which are not parted and keep their letters. */
+static void test_more_special_tokens(void **unused) {
+    (void)unused;
+    static const char *const configs[] = {"{\"additional_special_tokens\":[\"<S>\"]}",
+                                          "{\"extra_special_tokens\":[\"the\",{\"content\":\"<S>\"}]}", "{}"};
+    clear_folder();
+    write_file("vocab.txt", "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nthe\n<S>\n");
+    for (size_t i = 0; i < sizeof configs / sizeof *configs; i++) {
+        char error[LONGEST_LINE] = "";
+        int32_t *ids;
+        size_t count;
+        write_file("tokenizer_config.json", configs[i]);
+        fff_tokenizer *tokenizer = open_folder(error, sizeof error);
+        if (tokenizer == NULL) {
+            fail_msg("%s: %s", configs[i], error);
+        }
+        assert_true(fff_tokenizer_encode(tokenizer, "the<S>the", 9, MOST_IDS, &ids, &count));
+        if (i < 2) {
+            const int32_t expected[] = {2, 5, 6, 5, 3};
+            assert_int_equal(count, 5);
+            assert_memory_equal(ids, expected, sizeof expected);
+        } else {
+            assert_true(count > 5 && ids[2] == 1); /* "<" is unknown */
+        }
+        free(ids);
+        fff_tokenizer_close(tokenizer);
+    }
+}
+
+/* A tokenizer whose own path is short enough, and those of the files beside it are not. */
+static void test_long_path(void **unused) {
+    (void)unused;
+    enum { LONGEST = 4096 };
+    char *path = test_allocate(LONGEST, 1), error[LONGEST + LONGEST_LINE] = "";
+    clear_folder();
+    write_file("vocab.txt", vocabulary);
+    size_t length = strlen(folder);
+    memcpy(path, folder, length);
+    while (length + 2 + sizeof "/vocab.txt" <= LONGEST) {
+        memcpy(path + length, "/.", 2);
+        length += 2;
+    }
+    memcpy(path + length, "/vocab.txt", sizeof "/vocab.txt");
+    assert_null(fff_tokenizer_open(path, error, sizeof error));
+    assert_non_null(strstr(error, "the path is longer than 4096 bytes"));
+    free(path);
+}
+
 static int make_folder(void **unused) {
     (void)unused;
     return mkdtemp(folder) != NULL ? 0 : -1;
@@ -215,9 +263,9 @@ static int remove_folder(void **unused) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_recorded),
-        cmocka_unit_test(test_config_refused),
-        cmocka_unit_test(test_config_obeyed),
+        cmocka_unit_test(test_recorded),      cmocka_unit_test(test_config_refused),
+        cmocka_unit_test(test_config_obeyed), cmocka_unit_test(test_more_special_tokens),
+        cmocka_unit_test(test_long_path),
     };
     test_start("test_tokenizer_recorded");
     return cmocka_run_group_tests_name("tokenizer_recorded", tests, make_folder, remove_folder);

@@ -1,0 +1,37 @@
+#!/bin/bash
+# scripts/nightly.sh [NAME...]: what takes too long for every commit, on Debian as root, some five hours on two cores: random layers
+# for an hour (soak), invented files (fuzz), lines that no test reaches (coverage), faults that no test notices (mutation), other C
+# libraries (systems), the documentation as a stranger (docs), the tarball (reproducible), wheels and debian. All of them without a
+# name. What each prints is in build-nightly/NAME.log. Ends with a line "N passed, N failed"; fails if anything did.
+set -u
+cd "$(dirname "$0")/.." || exit
+. scripts/check.sh
+mkdir -p build-nightly
+
+soak() { scripts/soak.sh 1; }
+fuzz() { scripts/fuzz.sh 1200; }
+coverage() { scripts/coverage.sh; }
+mutation() { # other places each day; equivalent mutants survive
+    scripts/mutate.py --count 120 --seed "$(date +%Y%m%d)" --minutes 60 --least 0.9
+}
+systems() { scripts/check_systems.sh; }
+docs() { scripts/check_docs.sh --from-nothing; }
+reproducible() { scripts/check_reproducible.sh; }
+wheels() { scripts/setup.sh wheels && scripts/build_wheels.sh; }
+debian() { scripts/check_debian.sh; }
+
+logged() { # NAME: with its log kept
+    local status=0
+    "$1" >"build-nightly/$1.log" 2>&1 || status=$?
+    cat "build-nightly/$1.log"
+    return $status
+}
+[ $# -gt 0 ] || set -- soak fuzz coverage mutation systems docs reproducible wheels debian
+scripts/setup.sh test
+for name; do
+    case "$name" in
+    soak | fuzz | coverage | mutation | systems | docs | reproducible | wheels | debian) check "$name" logged "$name" ;;
+    *) echo "scripts/nightly.sh: there is no $name" >&2 && exit 2 ;;
+    esac
+done
+summary
