@@ -81,7 +81,7 @@ static void slopes_of(const struct fff_backward *backward, size_t first, size_t 
         .fetch = fetch_output_row,
         .context = &to,
     };
-    fff_go(&tour);
+    fff_run_tour(&tour);
     size_t per_token = backward->visits.per_token, count = (end - first) * per_token;
     float *slopes = backward->slopes + first * per_token, *activations = backward->activations + first * per_token;
     for (size_t token = first, at = 0; token < end; token++) {
@@ -311,7 +311,7 @@ static void weight_gradients_of(const struct fff_backward *backward, size_t inde
         .fetch = share.stream ? NULL : fetch_gradients,
         .context = &share,
     };
-    fff_go(&tour);
+    fff_run_tour(&tour);
     if (share.stream) {
         fff_store_fence();
     }

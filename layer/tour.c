@@ -180,7 +180,7 @@ static void visit_leaves(const struct fff_tour *tour) {
     }
 }
 
-void fff_go(const struct fff_tour *tour) {
+void fff_run_tour(const struct fff_tour *tour) {
     if (tour->first_token < tour->end_token) {
         (tour->part->leaves.width > 0 ? visit_leaves : visit_trees)(tour);
     }

@@ -24,6 +24,6 @@ struct fff_tour {
     void *context;                                          /* of these two */
 };
 
-void fff_go(const struct fff_tour *tour);
+void fff_run_tour(const struct fff_tour *tour);
 
 #endif
