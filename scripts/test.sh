@@ -145,7 +145,7 @@ if [ "$machine" = x86_64 ]; then
     group "Older CPUs, the same binaries (QEMU)"
     export FFF_TEST_SHORT=1
     # what depends on instructions: files and tokenizers are read alike on any CPU
-    instructions='kernels soak backward batch borrow forest runner adam differentiate dispatch errors layer overlap golden narrow no_allocation typed old_header old_header_0_3 old_header_0_4 sleef
+    instructions='kernels soak backward batch borrow forest runner adam differentiate dispatch errors layer overlap golden narrow no_allocation typed old_header_0_2 old_header_0_5 sleef
         sleef_fake bert gelu derivatives fingerprint store'
     libraries() {
         FFF_EXPECT_ISA=generic suite "Nehalem" build-gcc $instructions --wrapper 'qemu-x86_64 -cpu Nehalem'

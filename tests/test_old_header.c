@@ -1,17 +1,11 @@
 /* A program that was compiled with an older version's header, kept in tests/old/, works with this library: its
- * descriptor is shorter, and what it computes is what it was. OLD_MINOR says which. */
-#if OLD_MINOR == 2
-#include "old/fff_0.2.h"
-#elif OLD_MINOR == 3
-#include "old/fff_0.3.h"
-#else
-#include "old/fff_0.4.h"
-#endif
+ * descriptor is shorter, and what it computes is what it was. OLD_HEADER and OLD_MINOR say which. */
+#include OLD_HEADER
 
 #include <stdio.h>
 #include <string.h>
 
-_Static_assert(FFF_VERSION_MINOR == OLD_MINOR, "the old header, not the library's own");
+_Static_assert(FFF_VERSION_MAJOR == 0 && FFF_VERSION_MINOR == OLD_MINOR, "the old header, not the library's own");
 
 int main(void) {
     static const float in[3 * 2] = {1, 0, 0, 1, 1, 1}, out[3 * 2] = {1, 2, 4, 8, 16, 32}, input[2] = {3, -1};
