@@ -18,6 +18,29 @@ namespace {
 
 using namespace onednn;
 
+// Both products of a dense layer, and the matrices that they read and write, whose memory is told for each use.
+struct Products {
+    Product in, out;
+    Handle input, hidden_of_in, hidden_of_out, output;
+    Products(const Onednn &dnn, const DenseLayers &layers, size_t batch, bool gelu, const Types &in_types = {},
+             const Types &out_types = {})
+        : in(dnn, batch, layers.width, layers.neurons, true, gelu, in_types),
+          out(dnn, batch, layers.neurons, layers.width, false, false, out_types), input(in.source()),
+          hidden_of_in(in.destination()), hidden_of_out(out.source()), output(out.destination()) {
+    }
+};
+
+// A layer's weights in the layouts and types that the products ask for, but for int8.
+struct Packed {
+    Buffer in, out;
+    Handle in_memory, out_memory, biases;
+    Packed(const Products &products, const DenseWeights &weights)
+        : in(products.in.reorder(weights.in.data(), TAG_BA)),
+          out(products.out.reorder(weights.out_node_major.data(), TAG_AB)), in_memory(products.in.weights(in)),
+          out_memory(products.out.weights(out)), biases(products.in.biases(weights.biases)) {
+    }
+};
+
 // GELU with the same SLEEF as the library's, or oneDNN's own within the first product.
 class OnednnPeer : public Peer {
   public:
@@ -33,48 +56,34 @@ class OnednnPeer : public Peer {
     void prepare(const DenseLayers &layers, size_t batch) override {
         layers_.clear();
         hidden_ = Buffer(batch * layers.neurons);
-        in_ = std::make_unique<Product>(dnn_, batch, layers.width, layers.neurons, true, own_gelu_);
-        out_ = std::make_unique<Product>(dnn_, batch, layers.neurons, layers.width, false, false);
-        input_ = in_->source();
-        hidden_of_in_ = in_->destination();
-        hidden_of_out_ = out_->source();
-        output_ = out_->destination();
-        check(dnn_.memory_set(hidden_of_in_.get(), hidden_.data()), "memory");
-        check(dnn_.memory_set(hidden_of_out_.get(), hidden_.data()), "memory");
+        products_ = std::make_unique<Products>(dnn_, layers, batch, own_gelu_);
+        check(dnn_.memory_set(products_->hidden_of_in.get(), hidden_.data()), "memory");
+        check(dnn_.memory_set(products_->hidden_of_out.get(), hidden_.data()), "memory");
         for (const DenseWeights &weights : layers.weights) {
-            Buffer in = in_->reorder(weights.in.data(), TAG_BA),
-                   out = out_->reorder(weights.out_node_major.data(), TAG_AB);
-            Handle in_memory = in_->weights(in), out_memory = out_->weights(out), biases = in_->biases(weights.biases);
-            layers_.push_back(
-                {std::move(in), std::move(out), std::move(in_memory), std::move(out_memory), std::move(biases)});
+            layers_.emplace_back(*products_, weights);
         }
     }
     void forward(size_t index, const float *input, float *output) override {
-        const Layer &layer = layers_[index];
-        check(dnn_.memory_set(input_.get(), const_cast<float *>(input)), "memory");
-        check(dnn_.memory_set(output_.get(), output), "memory");
-        in_->run(input_.get(), layer.in_memory.get(), layer.biases.get(), hidden_of_in_.get());
+        const Packed &layer = layers_[index];
+        check(dnn_.memory_set(products_->input.get(), const_cast<float *>(input)), "memory");
+        check(dnn_.memory_set(products_->output.get(), output), "memory");
+        products_->in.run(products_->input.get(), layer.in_memory.get(), layer.biases.get(),
+                          products_->hidden_of_in.get());
         if (!own_gelu_) {
             check(dnn_.stream_wait(dnn_.stream), "matrix product");
             gelu(hidden_);
         }
-        out_->run(hidden_of_out_.get(), layer.out_memory.get(), nullptr, output_.get());
+        products_->out.run(products_->hidden_of_out.get(), layer.out_memory.get(), nullptr, products_->output.get());
         check(dnn_.stream_wait(dnn_.stream), "matrix product");
     }
 
   private:
-    struct Layer {
-        Buffer in, out;
-        Handle in_memory, out_memory, biases;
-    };
     const Onednn &dnn_;
     bool own_gelu_;
     std::string name_;
     Buffer hidden_;
-    std::unique_ptr<Product> in_, out_;
-    Handle input_{nullptr, nullptr}, hidden_of_in_{nullptr, nullptr}, hidden_of_out_{nullptr, nullptr},
-        output_{nullptr, nullptr};
-    std::vector<Layer> layers_;
+    std::unique_ptr<Products> products_;
+    std::vector<Packed> layers_;
 };
 
 const Types BF16_IN = {BF16, BF16, BF16}, BF16_OUT = {BF16, BF16, F32}, I8_BOTH = {S8, S8, F32};
@@ -100,48 +109,35 @@ class Bf16Peer : public Peer {
         layers_.clear();
         narrow_ = Buffer(batch * layers.width / 2 + 1);
         hidden_ = Buffer(batch * layers.neurons / 2 + 1);
-        in_ = std::make_unique<Product>(dnn_, batch, layers.width, layers.neurons, true, true, BF16_IN);
-        out_ = std::make_unique<Product>(dnn_, batch, layers.neurons, layers.width, false, false, BF16_OUT);
-        convert_ = in_->conversion(batch);
+        products_ = std::make_unique<Products>(dnn_, layers, batch, true, BF16_IN, BF16_OUT);
+        convert_ = products_->in.conversion(batch);
         Handle plain = dnn_.desc(batch, layers.width, TAG_AB);
         input_ = dnn_.memory(plain.get(), nullptr);
-        narrow_input_ = in_->source();
-        hidden_of_in_ = in_->destination();
-        hidden_of_out_ = out_->source();
-        output_ = out_->destination();
-        check(dnn_.memory_set(narrow_input_.get(), narrow_.data()), "memory");
-        check(dnn_.memory_set(hidden_of_in_.get(), hidden_.data()), "memory");
-        check(dnn_.memory_set(hidden_of_out_.get(), hidden_.data()), "memory");
+        check(dnn_.memory_set(products_->input.get(), narrow_.data()), "memory");
+        check(dnn_.memory_set(products_->hidden_of_in.get(), hidden_.data()), "memory");
+        check(dnn_.memory_set(products_->hidden_of_out.get(), hidden_.data()), "memory");
         for (const DenseWeights &weights : layers.weights) {
-            Buffer in = in_->reorder(weights.in.data(), TAG_BA);
-            Buffer out = out_->reorder(weights.out_node_major.data(), TAG_AB);
-            Handle in_memory = in_->weights(in), out_memory = out_->weights(out), biases = in_->biases(weights.biases);
-            layers_.push_back(
-                {std::move(in), std::move(out), std::move(in_memory), std::move(out_memory), std::move(biases)});
+            layers_.emplace_back(*products_, weights);
         }
     }
     void forward(size_t index, const float *input, float *output) override {
-        const Layer &layer = layers_[index];
+        const Packed &layer = layers_[index];
         check(dnn_.memory_set(input_.get(), const_cast<float *>(input)), "memory");
-        check(dnn_.memory_set(output_.get(), output), "memory");
-        const Argument conversion[] = {{ARG_SOURCE, input_.get()}, {ARG_DESTINATION, narrow_input_.get()}};
+        check(dnn_.memory_set(products_->output.get(), output), "memory");
+        const Argument conversion[] = {{ARG_SOURCE, input_.get()}, {ARG_DESTINATION, products_->input.get()}};
         check(dnn_.execute(convert_.get(), dnn_.stream, 2, conversion), "conversion");
-        in_->run(narrow_input_.get(), layer.in_memory.get(), layer.biases.get(), hidden_of_in_.get());
-        out_->run(hidden_of_out_.get(), layer.out_memory.get(), nullptr, output_.get());
+        products_->in.run(products_->input.get(), layer.in_memory.get(), layer.biases.get(),
+                          products_->hidden_of_in.get());
+        products_->out.run(products_->hidden_of_out.get(), layer.out_memory.get(), nullptr, products_->output.get());
         check(dnn_.stream_wait(dnn_.stream), "matrix product");
     }
 
   private:
-    struct Layer {
-        Buffer in, out;
-        Handle in_memory, out_memory, biases;
-    };
     const Onednn &dnn_;
     Buffer narrow_, hidden_;
-    std::unique_ptr<Product> in_, out_;
-    Handle convert_{nullptr, nullptr}, input_{nullptr, nullptr}, narrow_input_{nullptr, nullptr},
-        hidden_of_in_{nullptr, nullptr}, hidden_of_out_{nullptr, nullptr}, output_{nullptr, nullptr};
-    std::vector<Layer> layers_;
+    std::unique_ptr<Products> products_;
+    Handle convert_{nullptr, nullptr}, input_{nullptr, nullptr};
+    std::vector<Packed> layers_;
 };
 
 // All in int8, with float32 between the products until it is quantised.
@@ -166,32 +162,28 @@ class I8Peer : public Peer {
         input_integers_.resize(batch * layers.width);
         hidden_integers_.resize(batch * layers.neurons);
         hidden_ = Buffer(batch * layers.neurons);
-        in_ = std::make_unique<Product>(dnn_, batch, layers.width, layers.neurons, true, true, I8_BOTH);
-        out_ = std::make_unique<Product>(dnn_, batch, layers.neurons, layers.width, false, false, I8_BOTH);
-        input_ = in_->source();
-        hidden_of_in_ = in_->destination();
-        hidden_of_out_ = out_->source();
-        output_ = out_->destination();
+        products_ = std::make_unique<Products>(dnn_, layers, batch, true, I8_BOTH, I8_BOTH);
         input_scale_ = dnn_.scales(1, &scales_[0]);
         hidden_scale_ = dnn_.scales(1, &scales_[1]);
-        check(dnn_.memory_set(input_.get(), input_integers_.data()), "memory");
-        check(dnn_.memory_set(hidden_of_in_.get(), hidden_.data()), "memory");
-        check(dnn_.memory_set(hidden_of_out_.get(), hidden_integers_.data()), "memory");
+        check(dnn_.memory_set(products_->input.get(), input_integers_.data()), "memory");
+        check(dnn_.memory_set(products_->hidden_of_in.get(), hidden_.data()), "memory");
+        check(dnn_.memory_set(products_->hidden_of_out.get(), hidden_integers_.data()), "memory");
         for (const DenseWeights &weights : layers.weights) {
-            Matrix in(dnn_, *in_, weights.in, layers.width), out(dnn_, *out_, weights.out, layers.neurons);
-            layers_.push_back({std::move(in), std::move(out), in_->biases(weights.biases)});
+            Matrix in(dnn_, products_->in, weights.in, layers.width),
+                out(dnn_, products_->out, weights.out, layers.neurons);
+            layers_.push_back({std::move(in), std::move(out), products_->in.biases(weights.biases)});
         }
     }
     void forward(size_t index, const float *input, float *output) override {
         const Layer &layer = layers_[index];
         scales_[0] = quantise(input, input_integers_.size(), input_integers_.data());
-        in_->run(input_.get(), layer.in.memory.get(), layer.biases.get(), hidden_of_in_.get(), input_scale_.get(),
-                 layer.in.scales_memory.get());
+        products_->in.run(products_->input.get(), layer.in.memory.get(), layer.biases.get(),
+                          products_->hidden_of_in.get(), input_scale_.get(), layer.in.scales_memory.get());
         check(dnn_.stream_wait(dnn_.stream), "matrix product");
         scales_[1] = quantise(hidden_.data(), hidden_.size(), hidden_integers_.data());
-        check(dnn_.memory_set(output_.get(), output), "memory");
-        out_->run(hidden_of_out_.get(), layer.out.memory.get(), nullptr, output_.get(), hidden_scale_.get(),
-                  layer.out.scales_memory.get());
+        check(dnn_.memory_set(products_->output.get(), output), "memory");
+        products_->out.run(products_->hidden_of_out.get(), layer.out.memory.get(), nullptr, products_->output.get(),
+                           hidden_scale_.get(), layer.out.scales_memory.get());
         check(dnn_.stream_wait(dnn_.stream), "matrix product");
     }
 
@@ -220,9 +212,8 @@ class I8Peer : public Peer {
     float scales_[2] = {};
     std::vector<int8_t> input_integers_, hidden_integers_;
     Buffer hidden_;
-    std::unique_ptr<Product> in_, out_;
-    Handle input_{nullptr, nullptr}, hidden_of_in_{nullptr, nullptr}, hidden_of_out_{nullptr, nullptr},
-        output_{nullptr, nullptr}, input_scale_{nullptr, nullptr}, hidden_scale_{nullptr, nullptr};
+    std::unique_ptr<Products> products_;
+    Handle input_scale_{nullptr, nullptr}, hidden_scale_{nullptr, nullptr};
     std::vector<Layer> layers_;
 };
 
