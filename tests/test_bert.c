@@ -3,6 +3,7 @@
 #include "bert/reference_f64.h"
 #include "bert/safetensors.h"
 #include "tests/support.h"
+#include "tools/machine/isas.h"
 #include "tools/verify/model.h"
 
 #include <math.h>

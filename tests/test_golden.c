@@ -1,6 +1,7 @@
 /* Layers run by the authors' own code (docs/design.md names it): the library must take the recorded
  * paths and agree with the recorded outputs within the proven bounds. */
 #include "tests/support.h"
+#include "tools/machine/isas.h"
 #include "tools/verify/layer.h"
 
 #include <stdlib.h>

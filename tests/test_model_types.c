@@ -6,6 +6,7 @@
 #include "tests/support.h"
 #include "tools/dense/f64.h"
 #include "tools/dense/stored_numbers.h"
+#include "tools/machine/isas.h"
 #include "tools/verify/model.h"
 
 #include <math.h>

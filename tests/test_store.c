@@ -2,6 +2,7 @@
 #include "kernels/half.h"
 #include "tests/support.h"
 #include "tools/dense/stored_numbers.h"
+#include "tools/machine/isas.h"
 #include "tools/verify/layer.h"
 
 #include <math.h>

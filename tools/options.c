@@ -2,7 +2,7 @@
 
 #include "bert/report.h"
 #include "tools/commands.h"
-#include "tools/verify/layer.h"
+#include "tools/machine/isas.h"
 
 #include <ctype.h>
 #include <errno.h>

@@ -1,6 +1,6 @@
 #include "tools/bench/dense_blas.h"
 
-#include "tools/verify/layer.h"
+#include "tools/machine/isas.h"
 
 #include <stdlib.h>
 #include <string.h>

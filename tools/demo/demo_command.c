@@ -4,6 +4,7 @@
 #include "tools/demo/model.h"
 #include "tools/demo/stored.h"
 #include "tools/machine/cores.h"
+#include "tools/machine/isas.h"
 
 #include <stdio.h>
 

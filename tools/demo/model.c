@@ -3,6 +3,7 @@
 #include "bert/bert.h"
 #include "tools/commands.h"
 #include "tools/machine/cores.h"
+#include "tools/machine/isas.h"
 #include "tools/machine/timing.h"
 #include "tools/models/make_checkpoint.h"
 #include "tools/progress.h"

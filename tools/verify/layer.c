@@ -51,16 +51,6 @@ void verdict_add(struct verdict *sum, const struct verdict *more) {
     file_comparison_add(&sum->file, &more->file);
 }
 
-size_t usable_isas(fff_isa *isas) {
-    size_t count = 0;
-    for (int isa = FFF_ISA_GENERIC; isa < FFF_ISA_COUNT; isa++) {
-        if (fff_isa_usable((fff_isa)isa) == FFF_OK) {
-            isas[count++] = (fff_isa)isa;
-        }
-    }
-    return count;
-}
-
 /* Tasks one after another, last first: whatever the order, the bits must not change. */
 static void run_backwards(void *context, size_t count, void (*task)(void *argument, size_t index), void *argument) {
     (void)context;

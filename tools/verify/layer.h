@@ -33,7 +33,4 @@ enum verify_splits { VERIFY_FEW_SPLITS, VERIFY_ALL_SPLITS };
 fff_status verify_layer(const struct layer_data *data, const fff_isa *isas, size_t count, enum verify_splits splits,
                         struct verdict *verdicts, struct store_verdict *store);
 
-/* The instruction sets usable here, in order; at most FFF_ISA_COUNT - 1. */
-size_t usable_isas(fff_isa *isas);
-
 #endif

@@ -1,0 +1,67 @@
+/* Sequences from a file of tensors, with what another program computed from them. */
+#include "tools/models/input_sources.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static int64_t integer_at(const fff_tensor *tensor, size_t index) {
+    int64_t wide;
+    int32_t narrow;
+    if (tensor->type == FFF_TENSOR_I64) {
+        memcpy(&wide, (const unsigned char *)tensor->data + index * sizeof wide, sizeof wide);
+        return wide;
+    }
+    memcpy(&narrow, (const unsigned char *)tensor->data + index * sizeof narrow, sizeof narrow);
+    return narrow;
+}
+
+static bool copy_ids(const struct fff_report *report, const fff_tensor *tensor, struct model_input *input) {
+    if (tensor == NULL || tensor->rank != 2 || (tensor->type != FFF_TENSOR_I64 && tensor->type != FFF_TENSOR_I32)) {
+        return FFF_FAIL(report, "tensor 'input_ids' is missing, or no matrix of I64 or I32");
+    }
+    input->ids = malloc(tensor->count * sizeof *input->ids + 1);
+    if (input->ids == NULL) {
+        return FFF_FAIL(report, "out of memory");
+    }
+    for (size_t i = 0; i < tensor->count; i++) {
+        int64_t id = integer_at(tensor, i);
+        if (id < 0 || id > INT32_MAX) {
+            return FFF_FAIL(report, "tensor 'input_ids': element %zu is %lld", i, (long long)id);
+        }
+        input->ids[i] = (int32_t)id;
+    }
+    input->batch = (fff_bert_batch){tensor->shape[0], tensor->shape[1], input->ids, NULL};
+    return true;
+}
+
+static bool copy_mask(const struct fff_report *report, const fff_tensor *tensor, struct model_input *input) {
+    size_t count = input->batch.sequences * input->batch.length;
+    if (tensor == NULL) {
+        return true; /* no padding */
+    }
+    fff_floats floats;
+    if (tensor->count != count || !fff_tensor_floats(tensor, &floats)) {
+        return FFF_FAIL(report,
+                        "tensor 'attention_mask' has %zu elements of %s where %zu of floating point are expected",
+                        tensor->count, tensor->type_name, count);
+    }
+    input->mask = malloc(count * sizeof *input->mask + 1);
+    if (input->mask != NULL) {
+        memcpy(input->mask, floats.values, count * sizeof *input->mask);
+    }
+    free(floats.owned);
+    input->batch.mask = input->mask;
+    return input->mask != NULL || FFF_FAIL(report, "out of memory");
+}
+
+bool load_input_file(const struct fff_report *report, struct model_input *input) {
+    input->file = fff_safetensors_open(report->path, report->text, report->size);
+    if (input->file == NULL || !copy_ids(report, fff_safetensors_find(input->file, "input_ids"), input) ||
+        !copy_mask(report, fff_safetensors_find(input->file, "attention_mask"), input)) {
+        return false;
+    }
+    input->hidden = fff_safetensors_find(input->file, "hidden");
+    input->logits = fff_safetensors_find(input->file, "logits");
+    input->embedding = fff_safetensors_find(input->file, "embedding");
+    return true;
+}
