@@ -12,7 +12,7 @@ libraries=build-fuzz/libraries sanitizers='-fsanitize=address,undefined -fno-san
 [ -f $libraries/build.ninja ] ||
     CC=clang meson setup $libraries -Disas=[] -Dtests=disabled -Dbench=disabled -Ddefault_library=static -Dbuildtype=debugoptimized \
         -Dc_args="-fsanitize=fuzzer-no-link $sanitizers" -Dc_link_args="$sanitizers" >/dev/null
-meson compile -C $libraries fff_internal tool_common model_tools bert >/dev/null
+meson compile -C $libraries kernels_generic fff_internal tool_common model_tools bert_files bert_blas bert >/dev/null
 archives="$(find $libraries -name 'lib*.a')"
 needed="$(pkg-config --cflags --libs jansson libutf8proc) -lsleef -lpthreadpool -lpthread -ldl -lm"
 for target in $targets; do
