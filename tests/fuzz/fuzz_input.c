@@ -5,7 +5,6 @@
 #include "tools/model_input.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 static const char *const NAMES[] = {"vocab.txt", NULL};
 static const char VOCABULARY[] = "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\nb\n##a\n##b\n.\n";

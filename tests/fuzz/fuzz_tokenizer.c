@@ -5,7 +5,6 @@
 #include "tests/fuzz/fuzz.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 enum { MOST_IDS = 64 };
 
