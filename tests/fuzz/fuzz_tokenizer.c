@@ -1,36 +1,19 @@
-/* Any bytes as a tokenizer.json or vocab.txt; what follows the first 0 byte is a text to encode with it; what follows
- * the second one is the tokenizer_config.json beside it, if it can be one. */
+/* Any bytes as a tokenizer.json or vocab.txt; up to the next 0 byte each, a text to encode with it, and the files
+ * beside it, where they can be ones: tokenizer_config.json, special_tokens_map.json, added_tokens.json. */
 #include "bert/wordpiece_read.h"
+#include "tests/fuzz/files.h"
 #include "tests/fuzz/fuzz.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 enum { MOST_IDS = 64 };
 
-struct part {
-    const char *bytes; /* NULL: there is none */
-    size_t length;
-};
-
-/* What follows the part's first 0 byte. */
-static struct part after_zero(struct part part) {
-    const char *zero = part.length > 0 ? memchr(part.bytes, 0, part.length) : NULL;
-    return zero != NULL ? (struct part){zero + 1, part.length - (size_t)(zero + 1 - part.bytes)} : (struct part){0};
-}
-
-static void check_message(const char *error, size_t size) {
-    if (strlen(error) == 0 || strlen(error) >= size) {
-        abort();
-    }
-}
-
-static void encode(const fff_tokenizer *tokenizer, struct part text) {
+static void encode(const fff_tokenizer *tokenizer, struct fuzz_text text) {
     char error[128] = "";
     int32_t *ids;
     size_t count;
     if (!fff_tokenizer_try_encode(tokenizer, text.bytes, text.length, MOST_IDS, &ids, &count, error, sizeof error)) {
-        check_message(error, sizeof error);
+        fuzz_check_message(error, sizeof error);
         return;
     }
     for (size_t i = 0; i < count; i++) {
@@ -41,21 +24,36 @@ static void encode(const fff_tokenizer *tokenizer, struct part text) {
     free(ids);
 }
 
+/* What JSON there is before the next 0 byte. */
+static json_t *take_json(const uint8_t **data, size_t *size, size_t flags) {
+    struct fuzz_text text = fuzz_take_text(data, size);
+    json_t *json = json_loadb(text.bytes, text.length, JSON_REJECT_DUPLICATES | flags, NULL);
+    if (json != NULL && !json_is_object(json)) {
+        json_decref(json);
+        return NULL;
+    }
+    return json;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     char error[128] = "";
     const struct fff_report report = {"tokenizer", error, sizeof error};
-    const struct part whole = {(const char *)data, size}, text = after_zero(whole), json = after_zero(text);
-    size_t length = text.bytes != NULL ? size - text.length - 1 : size;
-    struct fff_tokenizer_config config = {.config = json_loadb(json.bytes, json.length, JSON_DECODE_INT_AS_REAL, NULL)};
-    if (!json_is_object(config.config) || !fff_tokenizer_config_check(&config, &report)) {
+    struct fuzz_text whole = fuzz_take_text(&data, &size);
+    struct fuzz_text text = size > 0 ? fuzz_take_text(&data, &size) : whole;
+    struct fff_tokenizer_config config = {0};
+    config.config = take_json(&data, &size, JSON_DECODE_INT_AS_REAL);
+    config.special_map = take_json(&data, &size, JSON_DECODE_INT_AS_REAL);
+    config.added = take_json(&data, &size, 0);
+    if (!fff_tokenizer_config_check(&config, &report)) {
+        fuzz_check_message(error, sizeof error);
         fff_tokenizer_config_free(&config);
     }
     error[0] = '\0';
-    fff_tokenizer *tokenizer = fff_tokenizer_read_with(&report, whole.bytes, length, &config);
+    fff_tokenizer *tokenizer = fff_tokenizer_read_with(&report, whole.bytes, whole.length, &config);
     if (tokenizer != NULL) {
-        encode(tokenizer, text.bytes != NULL ? text : whole);
+        encode(tokenizer, text);
     } else {
-        check_message(error, sizeof error);
+        fuzz_check_message(error, sizeof error);
     }
     fff_tokenizer_close(tokenizer);
     fff_tokenizer_config_free(&config);

@@ -1,4 +1,4 @@
-/* fff_backward() and fff_visited_rows(), and fff_accumulate() of nodes that form no paths. */
+/* fff_backward(): gradients that are added to, or of listed rows. */
 #include "tests/soak/mode.h"
 #include "tests/soak/run.h"
 
@@ -186,10 +186,7 @@ static void make_call(struct soak_run *run, const struct call *call, const struc
         count = count < left ? count : left;
         uint64_t entered = mode_enter(call->mode);
         fff_status status = call_batch(call, b, run->of, call->first + done, count);
-        if (!mode_leave(entered)) {
-            soak_fail(run, "the caller's floating-point mode is another one afterwards");
-        }
-        soak_expect(run, status, FFF_OK);
+        soak_leave(run, status, FFF_OK, entered);
     }
 }
 
@@ -248,78 +245,10 @@ static void try_call(struct soak_run *run, const struct soak_backward *b, const 
     free_call(run, &call);
 }
 
-/* ---- The rows that a batch visits --------------------------------------------------------------------- */
-
-static void try_visited_rows(struct soak_run *run, const struct soak_backward *b, const fff_layer *layer,
-                             uint64_t *state) {
-    const struct soak_case *of = run->of;
-    size_t index = random_below(state, of->part_count), met = 0, count = SIZE_MAX, size = 0;
-    const struct reference_part *part = &of->parts[index];
-    size_t neurons = reference_neurons(part);
-    size_t a_token = part->trees * (reference_entries(part) - reference_routers(part));
-    size_t capacity = b->some_count * a_token < neurons ? b->some_count * a_token : neurons;
-    uint32_t *expected = soak_allocate(neurons, sizeof *expected);
-    for (size_t neuron = 0; neuron < neurons; neuron++) {
-        if (b->some[index].met[neuron]) {
-            expected[met++] = (uint32_t)neuron;
-        }
-    }
-    run->doing = "fff_visited_rows()";
-    soak_expect(run, fff_backward_workspace_size(layer, b->some_count, 1, &size), FFF_OK);
-    struct soak_rows rows = soak_make_rows(1, capacity, sizeof *expected, state);
-    struct soak_rows workspace = soak_make_workspace(size, state);
-    uint64_t entered = mode_enter(mode_draw(state));
-    fff_status status = fff_visited_rows(layer, index, b->some_count, b->nodes + b->some_first * b->node_stride,
-                                         b->node_stride, rows.data, capacity, &count, workspace.data, size);
-    if (!mode_leave(entered)) {
-        soak_fail(run, "the caller's floating-point mode is another one afterwards");
-    }
-    soak_expect(run, status, FFF_OK);
-    if (count != met) {
-        soak_fail(run, "another number of rows");
-    } else {
-        soak_compare_indices(run, "visited row", 1, count, rows.data, count, expected);
-    }
-    soak_free_rows(run, "written beside the rows", &rows);
-    soak_free_rows(run, "written beside the workspace", &workspace);
-    free(expected);
-}
-
-/* ---- Sums of given nodes ------------------------------------------------------------------------------- */
-
-static void try_accumulate(struct soak_run *run, const struct soak_backward *b, const fff_layer *layer,
-                           uint64_t *state) {
-    const struct soak_case *of = run->of;
-    fff_runner runner = soak_draw_runner(state);
-    struct soak_rows output = soak_make_rows(of->tokens, of->output_width, sizeof(float), state);
-    size_t size = 0;
-    run->doing = "fff_accumulate()";
-    soak_expect(run, fff_workspace_size(layer, of->tokens, runner.run != NULL ? runner.concurrency : 1, &size), FFF_OK);
-    struct soak_rows workspace = soak_make_workspace(size, state);
-    uint64_t entered = mode_enter(mode_draw(state));
-    fff_status status =
-        fff_accumulate(layer, of->tokens, b->nodes, b->node_stride, b->logits, b->logit_stride, output.data,
-                       output.stride, workspace.data, size, runner.run != NULL ? &runner : NULL);
-    if (!mode_leave(entered)) {
-        soak_fail(run, "the caller's floating-point mode is another one afterwards");
-    }
-    soak_expect(run, status, FFF_OK);
-    soak_compare_floats(run, "output of token", of->tokens, of->output_width, output.data, output.stride, b->output,
-                        of->output_width);
-    run->counts->evaluations[SOAK_FORWARD][run->isa] += of->tokens;
-    soak_free_rows(run, "written beside the output", &output);
-    soak_free_rows(run, "written beside the workspace", &workspace);
-}
-
 void soak_try_backward(struct soak_run *run, const struct soak_backward *backward, const fff_layer *layer,
                        uint64_t *state) {
-    try_accumulate(run, backward, layer, state);
-    if (!backward->has_gradients) {
-        return;
-    }
     size_t calls = run->isa == FFF_ISA_GENERIC ? 1 : between(state, 2, 4);
-    for (size_t i = 0; i < calls; i++) {
+    for (size_t i = 0; i < calls && backward->has_gradients; i++) {
         try_call(run, backward, layer, state);
     }
-    try_visited_rows(run, backward, layer, state);
 }

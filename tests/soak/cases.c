@@ -1,11 +1,12 @@
 #include "tests/soak/cases.h"
 
-#include <math.h>
+#include "tests/soak/matrices.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-static void *own(struct soak_case *by, size_t count, size_t size) {
+void *soak_own(struct soak_case *by, size_t count, size_t size) {
     if (by->owned_count == SOAK_MOST_OWNED) {
         abort();
     }
@@ -14,113 +15,17 @@ static void *own(struct soak_case *by, size_t count, size_t size) {
     return memory;
 }
 
+float *soak_own_floats(struct soak_case *by, size_t count, enum numbers kind, uint64_t *state) {
+    float *numbers = soak_own(by, count, sizeof *numbers);
+    soak_fill(numbers, count, kind, state);
+    return numbers;
+}
+
 /* What a part that borrows is given; NULL is nothing. */
 static void lend(struct soak_case *of, const void *numbers, size_t count) {
     if (numbers != NULL) {
         of->borrowed[of->borrowed_count++] = (struct soak_borrowed){(float *)numbers, count};
     }
-}
-
-static float *random_floats(struct soak_case *by, size_t count, enum numbers kind, uint64_t *state) {
-    float *numbers = own(by, count, sizeof *numbers);
-    soak_fill(numbers, count, kind, state);
-    return numbers;
-}
-
-/* ---- Matrices --------------------------------------------------------------------------------- */
-
-/* Where elements lie: row r, column c at (r / group) * group_stride + (r % group) * row_stride + c * column_stride. */
-struct place {
-    size_t group, group_stride, row_stride, column_stride, elements;
-};
-
-static struct place row_major(size_t rows, size_t stride) {
-    return (struct place){rows + 1, 0, stride, 1, rows * stride};
-}
-
-/* With a few elements between rows or, mostly, none. */
-static struct place any_row_major(size_t rows, size_t width, uint64_t *state) {
-    return row_major(rows, width + (chance(state, 2) ? random_below(state, 4) : 0));
-}
-
-static struct place any_place(size_t rows, size_t width, uint64_t *state) {
-    if (chance(state, 3)) {
-        return (struct place){rows + 1, 0, 1, rows, rows * width};
-    }
-    return any_row_major(rows, width, state);
-}
-
-static size_t index_of(const struct place *place, size_t row, size_t column) {
-    return row / place->group * place->group_stride + row % place->group * place->row_stride +
-           column * place->column_stride;
-}
-
-static void write_element(void *data, fff_weight_type type, size_t index, float number) {
-    if (type == FFF_WEIGHT_F32) {
-        ((float *)data)[index] = number;
-    } else if (type == FFF_WEIGHT_I8) {
-        ((int8_t *)data)[index] = (int8_t)number;
-    } else {
-        ((uint16_t *)data)[index] = reference_encode(type, number);
-    }
-}
-
-/* Whether a number can be given and stored as these types. */
-static bool fits(float number, fff_weight_type given, fff_weight_type stored) {
-    bool half = given == FFF_WEIGHT_F16 || stored == FFF_WEIGHT_F16;
-    bool integer = given == FFF_WEIGHT_I8 || stored == FFF_WEIGHT_I8;
-    return half ? fabsf(number) <= 60000.0f : !integer || fabsf(number) <= 0x1p126f;
-}
-
-/* A matrix as it is given, and what becomes of it. */
-struct matrix {
-    fff_weights view;
-    const float *given_scales;
-    struct reference_matrix stored;
-    const float *exact; /* the given numbers as float32 */
-};
-
-static struct matrix make_matrix(struct soak_case *by, size_t rows, size_t width, fff_weight_type given,
-                                 fff_weight_type stored, const struct place *place, uint64_t *state) {
-    static const size_t SIZES[FFF_WEIGHT_TYPE_COUNT] = {4, 2, 2, 1};
-    enum numbers kind = soak_any_kind(state);
-    float *numbers = random_floats(by, rows * width, kind, state);
-    float *scales = NULL;
-    if (given == FFF_WEIGHT_I8) {
-        scales = own(by, rows, sizeof *scales);
-        for (size_t row = 0; row < rows; row++) {
-            scales[row] =
-                ldexpf(1.0f + (float)random_below(state, 1 << 23) * 0x1p-23f, (int)random_below(state, 12) - 10);
-        }
-    }
-    float *exact = own(by, rows * width, sizeof *exact);
-    void *data = own(by, place->elements, SIZES[given]);
-    for (size_t i = 0; i < rows * width; i++) {
-        if (given == FFF_WEIGHT_I8) {
-            numbers[i] = (float)random_below(state, 255) - 127.0f;
-            exact[i] = numbers[i] * scales[i / width];
-        } else {
-            numbers[i] = fits(numbers[i], given, stored) ? numbers[i] : random_normal(state);
-            exact[i] = numbers[i] = reference_round(given, numbers[i]);
-        }
-        write_element(data, given, index_of(place, i / width, i % width), numbers[i]);
-    }
-    float *stored_scales = scales;
-    if (stored == FFF_WEIGHT_I8 && given != FFF_WEIGHT_I8) {
-        stored_scales = own(by, rows, sizeof *stored_scales);
-        for (size_t row = 0; row < rows; row++) {
-            stored_scales[row] = reference_to_integers(width, numbers + row * width, 127.0f);
-        }
-    }
-    for (size_t i = 0; i < rows * width && stored != FFF_WEIGHT_I8; i++) {
-        numbers[i] = reference_round(stored, exact[i]);
-    }
-    return (struct matrix){
-        .view = {data, place->row_stride, place->column_stride},
-        .given_scales = scales,
-        .stored = {width, numbers, stored == FFF_WEIGHT_I8 ? stored_scales : NULL},
-        .exact = exact,
-    };
 }
 
 /* ---- Parts ------------------------------------------------------------------------------------ */
@@ -193,19 +98,19 @@ static fff_weight_type chosen(fff_weight_choice choice, fff_weight_type otherwis
 static void make_leaves(struct soak_case *of, fff_layer_desc *desc, struct reference_part *part, fff_weight_type stored,
                         uint64_t *state) {
     size_t in = of->input_width, out = of->output_width, leaves = desc->trees << desc->depth, width = desc->leaf_width;
-    struct place place = any_row_major(leaves * width, in, state);
+    struct soak_place place = soak_any_row_major(leaves * width, in, state);
     if (desc->borrow == 0 && chance(state, 2)) { /* leaf by leaf, each transposed */
-        place = (struct place){width, in * width, 1, width, leaves * width * in};
+        place = (struct soak_place){width, in * width, 1, width, leaves * width * in};
         desc->leaf_stride = in * width;
     }
-    struct matrix neurons = make_matrix(of, leaves * width, in, desc->weight_type, stored, &place, state);
+    struct soak_matrix neurons = soak_make_matrix(of, leaves * width, in, desc->weight_type, stored, &place, state);
     desc->leaf_weights = neurons.view;
     desc->leaf_scales = neurons.given_scales;
     part->neurons = neurons.stored;
     part->leaf_biases = desc->leaf_biases =
-        chance(state, 2) ? random_floats(of, leaves * width, soak_any_kind(state), state) : NULL;
+        chance(state, 2) ? soak_own_floats(of, leaves * width, soak_any_kind(state), state) : NULL;
     if (chance(state, 2)) {
-        float *biases = random_floats(of, leaves * out, soak_any_kind(state), state);
+        float *biases = soak_own_floats(of, leaves * out, soak_any_kind(state), state);
         desc->leaf_output_biases = (fff_weights){biases, out, 1};
         part->leaf_output_biases = biases;
     }
@@ -240,22 +145,25 @@ static void make_part(struct soak_case *of, size_t index, enum size size, bool f
     fff_weight_type stored_output = chosen(desc->store_output, given_output);
     of->stored_input[index] = stored_input;
     of->stored_output[index] = stored_output;
-    struct place input_place = desc->borrow ? any_row_major(nodes, in, state) : any_place(nodes, in, state);
-    struct place output_place = desc->borrow ? any_row_major(outputs, out, state) : any_place(outputs, out, state);
+    struct soak_place input_place =
+        desc->borrow ? soak_any_row_major(nodes, in, state) : soak_any_place(nodes, in, state);
+    struct soak_place output_place =
+        desc->borrow ? soak_any_row_major(outputs, out, state) : soak_any_place(outputs, out, state);
     if (nodes > 0) {
-        struct matrix matrix = make_matrix(of, nodes, in, desc->weight_type, stored_input, &input_place, state);
+        struct soak_matrix matrix =
+            soak_make_matrix(of, nodes, in, desc->weight_type, stored_input, &input_place, state);
         desc->input_weights = matrix.view;
         desc->input_scales = matrix.given_scales;
         part->nodes = matrix.stored;
         part->exact_nodes = desc->routes == FFF_ROUTES_EXACT ? matrix.exact : NULL;
-        part->biases = desc->biases = chance(state, 2) ? random_floats(of, nodes, soak_any_kind(state), state) : NULL;
+        part->biases = desc->biases = chance(state, 2) ? soak_own_floats(of, nodes, soak_any_kind(state), state) : NULL;
         part->thresholds = desc->thresholds =
-            chance(state, 3) ? random_floats(of, nodes, soak_finite_kind(state), state) : NULL;
+            chance(state, 3) ? soak_own_floats(of, nodes, soak_finite_kind(state), state) : NULL;
     }
     if (width > 0) {
         make_leaves(of, desc, part, stored_input, state);
     }
-    struct matrix matrix = make_matrix(of, outputs, out, given_output, stored_output, &output_place, state);
+    struct soak_matrix matrix = soak_make_matrix(of, outputs, out, given_output, stored_output, &output_place, state);
     desc->output_weights = matrix.view;
     desc->output_scales = matrix.given_scales;
     part->outputs = matrix.stored;
@@ -305,7 +213,7 @@ void soak_make_case(struct soak_case *to, uint64_t seed) {
         }
     }
     if (chance(state, 3)) {
-        to->desc[0].output_bias = random_floats(to, to->output_width, soak_any_kind(state), state);
+        to->desc[0].output_bias = soak_own_floats(to, to->output_width, soak_any_kind(state), state);
         lend(to, to->desc[0].borrow ? to->desc[0].output_bias : NULL, to->output_width);
     }
     to->layer =
@@ -319,9 +227,9 @@ void soak_make_case(struct soak_case *to, uint64_t seed) {
         chance(state, 3) ? (fff_weight_type)between(state, FFF_WEIGHT_BF16, FFF_WEIGHT_F16) : FFF_WEIGHT_F32;
     to->input_stride = to->input_width + (chance(state, 2) ? random_below(state, 4) : 0);
     size_t numbers = to->tokens * to->input_stride;
-    to->input = random_floats(to, numbers, soak_any_kind(state), state);
+    to->input = soak_own_floats(to, numbers, soak_any_kind(state), state);
     if (to->input_type != FFF_WEIGHT_F32) {
-        uint16_t *typed = own(to, numbers, sizeof *typed);
+        uint16_t *typed = soak_own(to, numbers, sizeof *typed);
         for (size_t i = 0; i < numbers; i++) {
             to->input[i] = reference_round(to->input_type, to->input[i]);
             typed[i] = reference_encode(to->input_type, to->input[i]);

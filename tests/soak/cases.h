@@ -30,6 +30,10 @@ struct soak_case {
     size_t owned_count;
 };
 
+/* Memory, or random floats, that the case owns. */
+void *soak_own(struct soak_case *by, size_t count, size_t size);
+float *soak_own_floats(struct soak_case *by, size_t count, enum numbers kind, uint64_t *state);
+
 /* The case that a seed stands for. The same seed makes the same case on every machine. It must stay where it is. */
 void soak_make_case(struct soak_case *to, uint64_t seed);
 void soak_free_case(struct soak_case *of);

@@ -1,7 +1,6 @@
 #include "tests/soak/run.h"
 
 #include <math.h>
-#include <stdio.h>
 #include <string.h>
 
 static uint32_t bits_of(float value) {

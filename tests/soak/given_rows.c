@@ -47,13 +47,6 @@ static struct lists draw_lists(const struct soak_case *of, uint64_t *state) {
     return lists;
 }
 
-static void check_call(struct soak_run *run, fff_status status, fff_status expected, uint64_t entered) {
-    if (!mode_leave(entered)) {
-        soak_fail(run, "the caller's floating-point mode is another one afterwards");
-    }
-    soak_expect(run, status, expected);
-}
-
 static void try_dots(struct soak_run *run, const struct lists *lists, const fff_layer *layer, uint64_t *state) {
     const struct soak_case *of = run->of;
     struct soak_rows logits = soak_make_rows(of->tokens, lists->count, sizeof(float), state);
@@ -64,7 +57,7 @@ static void try_dots(struct soak_run *run, const struct lists *lists, const fff_
     uint64_t entered = mode_enter(mode_draw(state));
     fff_status status = fff_dot_rows(layer, of->tokens, lists->count, of->input, of->input_stride, lists->rows,
                                      lists->count, logits.data, logits.stride, workspace.data, size);
-    check_call(run, status, has_given_rows(of) ? FFF_OK : FFF_ERROR_OPTION, entered);
+    soak_leave(run, status, has_given_rows(of) ? FFF_OK : FFF_ERROR_OPTION, entered);
     if (has_given_rows(of)) {
         soak_compare_floats(run, "logit of token", of->tokens, lists->count, logits.data, logits.stride, lists->logits,
                             lists->count);
@@ -81,7 +74,7 @@ static void try_sums(struct soak_run *run, const struct lists *lists, const fff_
     uint64_t entered = mode_enter(mode_draw(state));
     fff_status status = fff_sum_rows(layer, of->tokens, lists->count, lists->rows, lists->count, lists->factors,
                                      lists->count, output.data, output.stride);
-    check_call(run, status, has_sums(of) ? FFF_OK : FFF_ERROR_OPTION, entered);
+    soak_leave(run, status, has_sums(of) ? FFF_OK : FFF_ERROR_OPTION, entered);
     if (has_sums(of)) {
         soak_compare_floats(run, "output of token", of->tokens, of->output_width, output.data, output.stride,
                             lists->output, of->output_width);

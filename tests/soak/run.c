@@ -1,5 +1,7 @@
 #include "tests/soak/run.h"
 
+#include "tests/soak/mode.h"
+
 #include <stdio.h>
 
 enum { MOST_REPORTED = 3 /* messages about one case that are printed */ };
@@ -32,6 +34,13 @@ void soak_expect(struct soak_run *run, fff_status status, fff_status expected) {
     if (status != expected) {
         soak_fail(run, fff_status_text(status));
     }
+}
+
+void soak_leave(struct soak_run *run, fff_status status, fff_status expected, uint64_t entered) {
+    if (!mode_leave(entered)) {
+        soak_fail(run, "the caller's floating-point mode is another one afterwards");
+    }
+    soak_expect(run, status, expected);
 }
 
 void soak_differ(struct soak_run *run, const char *what, size_t row, size_t column, uint32_t bits, double actual,

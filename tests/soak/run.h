@@ -36,6 +36,8 @@ struct soak_run {
 /* Something other than bits: a status, a byte beside the output, the caller's mode. */
 void soak_fail(struct soak_run *run, const char *what);
 void soak_expect(struct soak_run *run, fff_status status, fff_status expected);
+/* After a call in a mode that mode_enter() entered: of its status, and of the mode, which is the usual one again. */
+void soak_leave(struct soak_run *run, fff_status status, fff_status expected, uint64_t entered);
 void soak_differ(struct soak_run *run, const char *what, size_t row, size_t column, uint32_t bits, double actual,
                  double expected);
 
@@ -76,7 +78,7 @@ void soak_free_rows(struct soak_run *run, const char *what, struct soak_rows *ro
  * threads. */
 fff_runner soak_draw_runner(uint64_t *state);
 
-/* ---- What is tried (forward.c, backward.c, given_rows.c, numbers.c) --------------------------------- */
+/* ---- What is tried, each in a file of its name --------------------------------------------------------- */
 
 /* What the reference says of a case, which its first layer's logits may decide (reference_route()). */
 struct soak_forward {
@@ -103,11 +105,16 @@ struct soak_backward {
     struct reference_gradients start[SOAK_MOST_PARTS], all[SOAK_MOST_PARTS], some[SOAK_MOST_PARTS];
     float *start_bias, *all_bias, *some_bias; /* of the output bias; the batch adds to the start */
 };
+/* (backward_expected.c) */
 struct soak_backward soak_begin_backward(const struct soak_case *of, const struct soak_forward *forward,
                                          uint64_t *state);
 void soak_end_backward(struct soak_backward *backward, const struct soak_case *of);
+/* fff_backward(), if the layer has gradients. */
 void soak_try_backward(struct soak_run *run, const struct soak_backward *backward, const fff_layer *layer,
                        uint64_t *state);
+/* fff_accumulate() of these nodes, and fff_visited_rows(), if the layer has gradients. */
+void soak_try_given_nodes(struct soak_run *run, const struct soak_backward *backward, const fff_layer *layer,
+                          uint64_t *state);
 
 /* fff_dot_rows() and fff_sum_rows(), of layers that have them. */
 void soak_try_given_rows(struct soak_run *run, const fff_layer *layer, uint64_t *state);
