@@ -231,6 +231,30 @@ static void test_more_special_tokens(void **unused) {
     }
 }
 
+/* An added token is looked for in the text as it is if it is special, and else in the normalised text. */
+static void test_added_special_tokens(void **unused) {
+    (void)unused;
+    for (size_t special = 0; special < 2; special++) {
+        char error[LONGEST_LINE] = "";
+        int32_t *ids;
+        size_t count;
+        clear_folder();
+        write_file("vocab.txt", vocabulary);
+        write_file("added_tokens.json", "{\"<X>\":7}");
+        write_file("tokenizer_config.json", special ? "{\"additional_special_tokens\":[\"<s>\",\"<X>\"]}" : "{}");
+        fff_tokenizer *tokenizer = open_folder(error, sizeof error);
+        if (tokenizer == NULL) {
+            fail_msg("%s", error);
+        }
+        assert_true(fff_tokenizer_encode(tokenizer, "<X> <x>", 7, MOST_IDS, &ids, &count));
+        const int32_t expected[2][6] = {{2, 7, 7, 3}, {2, 7, 1, 1, 1, 3}}; /* <, x and > are unknown */
+        assert_int_equal(count, special ? 6 : 4);
+        assert_memory_equal(ids, expected[special], count * sizeof *ids);
+        free(ids);
+        fff_tokenizer_close(tokenizer);
+    }
+}
+
 /* A tokenizer whose own path is short enough, and those of the files beside it are not. */
 static void test_long_path(void **unused) {
     (void)unused;
@@ -263,8 +287,11 @@ static int remove_folder(void **unused) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_recorded),      cmocka_unit_test(test_config_refused),
-        cmocka_unit_test(test_config_obeyed), cmocka_unit_test(test_more_special_tokens),
+        cmocka_unit_test(test_recorded),
+        cmocka_unit_test(test_config_refused),
+        cmocka_unit_test(test_config_obeyed),
+        cmocka_unit_test(test_more_special_tokens),
+        cmocka_unit_test(test_added_special_tokens),
         cmocka_unit_test(test_long_path),
     };
     test_start("test_tokenizer_recorded");
