@@ -2,7 +2,7 @@
  * program's results. */
 #include "tests/fuzz/files.h"
 #include "tests/fuzz/fuzz.h"
-#include "tools/model_input.h"
+#include "tools/models/input.h"
 
 #include <stdlib.h>
 

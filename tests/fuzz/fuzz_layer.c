@@ -2,7 +2,7 @@
  * can be read is made a layer and verified, as `fff verify` does it, which reads all of it. */
 #include "tests/fuzz/files.h"
 #include "tests/fuzz/fuzz.h"
-#include "tools/verify_layer.h"
+#include "tools/verify/layer.h"
 
 #include <stdlib.h>
 #include <string.h>
