@@ -200,12 +200,11 @@ static OrtStatus *find_registration(const OrtApiBase *base, const OrtApi *api, r
     return NULL;
 }
 
-/* Whether the libfff that was loaded offers what the header promised: the same major version and, before 1.0, the same
- * minor one. */
+/* Whether the libfff that was loaded offers what the header promised: the same major version, no older. */
 static int libfff_fits(void) {
     int major = -1, minor = -1;
     return sscanf(fff_version(), "%d.%d", &major, &minor) == 2 && major == FFF_VERSION_MAJOR &&
-           minor == FFF_VERSION_MINOR;
+           minor >= FFF_VERSION_MINOR;
 }
 
 /* What ONNX Runtime calls when the library is registered with session options. */

@@ -47,8 +47,8 @@
 extern "C" {
 #endif
 
-#define FFF_VERSION_MAJOR 0
-#define FFF_VERSION_MINOR 5
+#define FFF_VERSION_MAJOR 1
+#define FFF_VERSION_MINOR 0
 #define FFF_VERSION_PATCH 0
 
 /* What stands before each function of the library. Of Windows, FFF_BUILD is defined while the library is compiled; a

@@ -55,9 +55,9 @@ void open_library(const char *path) {
     find("fff_backward", found.backward);
     int major = 0, minor = 0;
     int read = sscanf(found.version(), "%d.%d", &major, &minor);
-    TORCH_CHECK(read == 2 && major == FFF_VERSION_MAJOR && minor == FFF_VERSION_MINOR, path, " is libfff ",
+    TORCH_CHECK(read == 2 && major == FFF_VERSION_MAJOR && minor >= FFF_VERSION_MINOR, path, " is libfff ",
                 found.version(), ", where this package wants ", FFF_VERSION_MAJOR, ".", FFF_VERSION_MINOR,
-                " (before 1.0 a minor version may change the interface)");
+                ", or a later one of the same major version");
     library = found;
 }
 
