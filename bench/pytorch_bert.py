@@ -11,7 +11,6 @@ import json
 import math
 import pathlib
 import statistics
-import struct
 import subprocess
 import sys
 import time
@@ -21,27 +20,17 @@ import torch
 from torch.nn.functional import gelu, layer_norm
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "examples"))
+from training_tools import read_safetensors  # noqa: E402  pylint: disable=wrong-import-position
+
 EPS = 1e-12
-
-
-def read_safetensors(path):
-    data = numpy.memmap(path, dtype=numpy.uint8, mode="r")
-    (length,) = struct.unpack("<Q", bytes(data[:8]))
-    tensors = {}
-    for name, entry in json.loads(bytes(data[8 : 8 + length])).items():
-        if name != "__metadata__":
-            begin, end = (8 + length + offset for offset in entry["data_offsets"])
-            dtype = {"F32": numpy.float32, "I64": numpy.int64, "I32": numpy.int32}[entry["dtype"]]
-            values = numpy.frombuffer(bytes(data[begin:end]), dtype=dtype).reshape(entry["shape"])
-            tensors[name] = torch.from_numpy(values.copy())
-    return tensors
 
 
 class Encoder:
     def __init__(self, folder):
         config = json.loads((folder / "config.json").read_text())
         self.arch = config.get("arch", config)
-        self.tensors = read_safetensors(folder / "model.safetensors")
+        self.tensors, _ = read_safetensors(folder / "model.safetensors")
         self.heads = self.arch["attention"]["num_attention_heads"]
         self.width = self.arch["hidden_size"]
 
@@ -80,7 +69,7 @@ class Encoder:
 
 def check():
     folder = ROOT / "tests" / "data" / "bert_ff_tiny"
-    expected = read_safetensors(folder / "expected.safetensors")
+    expected, _ = read_safetensors(folder / "expected.safetensors")
     found = Encoder(folder)(expected["input_ids"].long(), expected["attention_mask"].float())
     error = ((found - expected["hidden"]).abs().max() / expected["hidden"].abs().max()).item()
     print(f"PyTorch {torch.__version__}, checked on bert_ff_tiny: error {error:.1e}")

@@ -1,4 +1,4 @@
-"""What both training examples share: a writer of safetensors files, tables, pictures, processor time."""
+"""What the examples in Python share, and bench/pytorch_bert.py: safetensors files, tables, pictures, processor time."""
 
 from __future__ import annotations
 

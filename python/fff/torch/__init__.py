@@ -39,9 +39,10 @@ from .. import _parts as _numpy_parts
 from . import _operator
 from ._convert import from_module, replace_ffn
 from ._dense import SquaredReLU
+from ._evaluated import _Evaluated
 from ._leaves import Forest, LeafFFF, MasterLeafFFF, balance_loss
 from ._initial import init_normal_, init_unit_
-from ._modules import FFF, BenchmarkFFF, NodeMajorFFF, _Evaluated
+from ._modules import FFF, BenchmarkFFF, NodeMajorFFF
 from ._row_adam import RowAdam
 from ._training import RowGradients
 from ._training import node_major_ as _node_major_

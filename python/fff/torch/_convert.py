@@ -9,8 +9,9 @@ from typing import Callable, NamedTuple, Optional
 import torch
 from torch import nn
 
+from ._evaluated import _Evaluated
 from ._leaves import LeafFFF, MasterLeafFFF
-from ._modules import FFF, BenchmarkFFF, NodeMajorFFF, _Evaluated, _Layer
+from ._modules import FFF, BenchmarkFFF, NodeMajorFFF, _Layer
 
 _PAIRS = (("w1s", "w2s"), ("X", "Y"), ("linear_in_weight", "linear_out_weight"), ("keys", "values"))
 

@@ -72,8 +72,9 @@ class _ScriptForest(nn.Module):
 
 def scriptable(module: nn.Module) -> nn.Module:
     """What TorchScript compiles in place of a module of ours: the same weights by the same names."""
-    from ._leaves import Forest, _Parts  # which import this
+    from ._leaves import Forest  # which import this
     from ._modules import FFF, BenchmarkFFF
+    from ._parts import _Parts
 
     if isinstance(module, _Parts) and module.training:
         raise NotImplementedError(f"torch.jit.script knows a {type(module).__name__} in evaluation mode: call eval() first")

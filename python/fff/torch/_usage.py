@@ -7,8 +7,9 @@ from typing import Iterable, NamedTuple
 import torch
 from torch import nn
 
+from ._evaluated import _Evaluated
 from ._leaves import Forest, LeafFFF
-from ._modules import _Evaluated, _Layer
+from ._modules import _Layer
 
 
 class Usage(NamedTuple):
