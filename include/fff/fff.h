@@ -455,8 +455,8 @@ typedef struct fff_gradient_rows {
  * A row of a gradient belongs to a neuron: of a path sum a node, of a leaf layer a neuron of a leaf (nodes that only
  * route have no gradient). There are two ways. Without `rows` a gradient has as many rows as the part has neurons, and
  * what the batch contributes is added to them: rows of neurons that no token met are not touched. With `rows`, a list
- * of row_count different neurons in ascending order, which holds at least those that fff_visited_rows() lists, row i
- * belongs to neuron rows[i], and is overwritten. */
+ * of row_count different neurons in ascending order, which holds at least those that fff_visited_rows() lists, and of a
+ * leaf all neurons or none, row i belongs to neuron rows[i], and is overwritten. */
 typedef struct fff_gradients {
     size_t struct_size;
     const uint32_t *rows; /* or NULL */

@@ -47,7 +47,10 @@ static void choose_types(fff_layer_desc *desc, bool floats, uint64_t *state) {
  * have so many tokens and neurons that a backward pass takes them in several chunks. */
 enum size { SMALL, USUAL, DEEP, WIDE, LARGE, LONG };
 
-static enum size any_size(uint64_t *state) {
+static enum size any_size(bool quick, uint64_t *state) {
+    if (quick) {
+        return chance(state, 5) ? USUAL : SMALL;
+    }
     return chance(state, 400)   ? LARGE
            : chance(state, 400) ? LONG
            : chance(state, 100) ? WIDE
@@ -197,11 +200,17 @@ static size_t any_width(enum size size, uint64_t *state) {
     return between(state, 1, 4);
 }
 
-void soak_make_case(struct soak_case *to, uint64_t seed) {
+/* What a case takes, more or less: entries of all tokens' paths, times what an entry takes. */
+static size_t work_of(enum size size, bool quick) {
+    return quick ? 50000 : size == LONG ? 20000000 : size == WIDE ? 6000000 : 1000000;
+}
+
+void soak_make_case(struct soak_case *to, uint64_t seed, bool quick) {
     uint64_t start = seed, scrambled = random_bits(&start), *state = &scrambled;
-    enum size size = any_size(state);
+    enum size size = any_size(quick, state);
     bool floats = chance(state, 2); /* all parts, so that there is a backward pass */
     *to = (struct soak_case){
+        .quick = quick,
         .input_width = any_width(size, state),
         .output_width = any_width(size, state),
         .part_count = chance(state, size == SMALL ? 6 : 2) ? between(state, 1, SOAK_MOST_PARTS) : 1,
@@ -220,7 +229,7 @@ void soak_make_case(struct soak_case *to, uint64_t seed) {
         (struct reference_layer){to->input_width, to->output_width, to->part_count, to->parts, to->desc[0].output_bias};
     /* As many tokens as make a case's work about the same, but sometimes few. */
     size_t work = to->path * (to->input_width + to->output_width + 64);
-    size_t most = (size == LONG ? 20000000 : size == WIDE ? 6000000 : 1000000) / work + 1;
+    size_t most = work_of(size, quick) / work + 1;
     most = most > 4000 && size != LONG ? 4000 : most;
     to->tokens = size != LONG && chance(state, 4) ? between(state, 1, most) : most;
     to->input_type =

@@ -14,6 +14,7 @@ struct soak_borrowed {
 };
 
 struct soak_case {
+    bool quick;
     size_t tokens, input_width, output_width, part_count, path;
     fff_layer_desc desc[SOAK_MOST_PARTS]; /* each but the last linked to the next */
     struct reference_part parts[SOAK_MOST_PARTS];
@@ -34,8 +35,9 @@ struct soak_case {
 void *soak_own(struct soak_case *by, size_t count, size_t size);
 float *soak_own_floats(struct soak_case *by, size_t count, enum numbers kind, uint64_t *state);
 
-/* The case that a seed stands for. The same seed makes the same case on every machine. It must stay where it is. */
-void soak_make_case(struct soak_case *to, uint64_t seed);
+/* The case that a seed stands for, or the quick one, which takes a twentieth of the time. The same seed makes the same
+ * case on every machine. It must stay where it is. */
+void soak_make_case(struct soak_case *to, uint64_t seed, bool quick);
 void soak_free_case(struct soak_case *of);
 
 /* Changes every number that the layer borrows or, the second time, changes them back. */

@@ -16,8 +16,8 @@ uint64_t soak_evaluations(const struct soak_counts *counts, enum soak_pass pass)
 
 static bool first_reports(struct soak_run *run) {
     if (run->reported == 0) {
-        printf("seed %llu: repeat with --seed %llu --cases 1\n", (unsigned long long)run->seed,
-               (unsigned long long)run->seed);
+        printf("seed %llu: repeat with --seed %llu --cases 1%s\n", (unsigned long long)run->seed,
+               (unsigned long long)run->seed, run->of->quick ? ", and FFF_TEST_SHORT set" : "");
         soak_print_case(run->of);
     }
     return run->reported++ < MOST_REPORTED;

@@ -51,10 +51,13 @@ static fff_layer *create_layer(struct soak_run *run, struct soak_case *of, uint6
     return layer;
 }
 
-static void try_case(uint64_t seed, struct soak_counts *counts) {
-    static struct soak_case of; /* the parts point into it */
-    soak_make_case(&of, seed);
-    struct soak_run run = {.of = &of, .seed = seed, .counts = counts};
+/* The case under way. */
+static struct soak_case of; /* the parts point into it */
+static struct soak_run run;
+
+static void try_case(uint64_t seed, bool quick, struct soak_counts *counts) {
+    soak_make_case(&of, seed, quick);
+    run = (struct soak_run){.of = &of, .seed = seed, .counts = counts, .doing = ""};
     struct soak_forward forward = soak_begin_forward(&of);
     struct soak_backward backward = {0};
     bool begun = false;
@@ -139,19 +142,18 @@ static void interrupt(int signal_number) {
     interrupted = 1;
 }
 
-/* What is said where a case ends the program. */
-static char last_words[96];
-static size_t last_length;
+/* Where a case ends the program it is said which one, and in which function. */
+static char case_words[64];
 
-static void prepare_last_words(uint64_t seed) {
-    int length = snprintf(last_words, sizeof last_words, "soak: a fault; repeat with --seed %llu --cases 1\n",
-                          (unsigned long long)seed);
-    last_length = (size_t)length;
+static void say(const char *words) {
+    ssize_t written = write(STDOUT_FILENO, words, strlen(words));
+    (void)written;
 }
 
 static void say_last_words(int signal_number) {
-    ssize_t written = write(STDOUT_FILENO, last_words, last_length);
-    (void)written;
+    say("soak: a fault in ");
+    say(run.doing);
+    say(case_words);
     signal(signal_number, SIG_DFL);
     raise(signal_number);
 }
@@ -210,11 +212,13 @@ int main(int count, char **arguments) {
 #endif
     printf("soak: --seed %llu repeats this run\n", (unsigned long long)options.seed);
     fflush(stdout);
+    const bool quick = getenv("FFF_TEST_SHORT") != NULL; /* as for all tests, under emulators */
     struct soak_counts counts = {0};
     double start = now(), said = start;
     do {
-        prepare_last_words(options.seed + counts.cases);
-        try_case(options.seed + counts.cases, &counts);
+        snprintf(case_words, sizeof case_words, "; repeat with --seed %llu --cases 1\n",
+                 (unsigned long long)(options.seed + counts.cases));
+        try_case(options.seed + counts.cases, quick, &counts);
         if (now() - said >= options.line) {
             said = now();
             print_line(&counts, said - start);
