@@ -1,6 +1,6 @@
 """The fff command on files as they are found: models under other names, in shards, with poolings; and what is no model.
 
-usage: test_model_files.py FFF DATA_FOLDER      (FFF_EXE_WRAPPER in the environment: an emulator to run it with)
+usage: test_model_files.py FFF DATA_FOLDER [options of unittest]      (FFF_EXE_WRAPPER in the environment: an emulator to run it with)
 """
 
 import gzip
@@ -648,4 +648,4 @@ class Types(Files):
 
 
 if __name__ == "__main__":
-    unittest.main(argv=sys.argv[:1], verbosity=2)
+    unittest.main(argv=[sys.argv[0], *sys.argv[3:]], verbosity=2)

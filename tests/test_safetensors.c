@@ -359,6 +359,41 @@ static void test_layer_files(void **unused) {
     expect_no_layer("\"depth\":\"1\",\"trees\":\"1\",\"activation\":\"GELU\",\"variant\":\"leaf\"", "variant");
 }
 
+/* Which way a tie goes: as the file says, else as modules of the kind have it. */
+static void test_routing_of_layers(void **unused) {
+    (void)unused;
+    static const struct {
+        const char *route;
+        fff_routing expected;
+    } cases[] = {
+        {"", FFF_ROUTING_GREATER},
+        {",\"route\":\"logit > 0 goes right\"", FFF_ROUTING_GREATER},
+        {",\"route\":\"logit >= 0\"", FFF_ROUTING_GREATER_EQUAL},
+    };
+    char header[1024], error[512];
+    struct layer_data data;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        snprintf(header, sizeof header,
+                 "{\"__metadata__\":{\"depth\":\"1\",\"trees\":\"1\",\"activation\":\"relu\"%s}," F32(
+                     "linear_in.weight", "[3,2]", "0", "24") "," F32("linear_out.weight", "[1,3]", "24", "36") "}",
+                 cases[i].route);
+        write_file(header, 36);
+        assert_int_equal(layer_data_load(path, &data, error, sizeof error), 0);
+        assert_int_equal(data.routing, cases[i].expected);
+        layer_data_free(&data);
+        snprintf(header, sizeof header,
+                 "{\"__metadata__\":{\"activation\":\"relu\"%s},\"depth\":{\"dtype\":\"I64\",\"shape\":[],"
+                 "\"data_offsets\":[0,8]}," F32("w1s", "[1,2,1]", "8", "16") "," F32("w2s", "[1,1,1]", "16", "20") "}",
+                 cases[i].route);
+        write_file(header, 20);
+        if (layer_data_load(path, &data, error, sizeof error) != 0) {
+            fail_msg("%s", error);
+        }
+        assert_int_equal(data.routing, i == 0 ? FFF_ROUTING_GREATER_EQUAL : cases[i].expected);
+        layer_data_free(&data);
+    }
+}
+
 static void expect_other_shape(const char *header, size_t data_size, const char *expected) {
     char error[512] = "";
     struct layer_data data;
@@ -440,6 +475,7 @@ int main(void) {
         cmocka_unit_test(test_metadata),
         cmocka_unit_test(test_refuses_what_is_wrong),
         cmocka_unit_test(test_layer_files),
+        cmocka_unit_test(test_routing_of_layers),
         cmocka_unit_test(test_shapes_of_layers),
         cmocka_unit_test(test_damaged_files),
     };

@@ -1,6 +1,6 @@
 """The fff command from outside: exit statuses, output, JSON, damaged files.
 
-usage: test_tool.py FFF DATA_FOLDER      (FFF_EXE_WRAPPER in the environment: an emulator to run it with)
+usage: test_tool.py FFF DATA_FOLDER [options of unittest]      (FFF_EXE_WRAPPER in the environment: an emulator to run it with)
 """
 
 import json
@@ -1402,4 +1402,4 @@ class Models(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    unittest.main(argv=sys.argv[:1], verbosity=2)
+    unittest.main(argv=[sys.argv[0], *sys.argv[3:]], verbosity=2)
