@@ -233,6 +233,14 @@ static void test_settings(void **unused) {
     longer.later[7] = 0;
     assert_int_equal(STEP(&longer.known), FFF_OK);
     assert_true(w[0] < 1 && m[0] > 0 && v[0] > 0);
+    static union { /* as long as settings may be, and a byte longer */
+        fff_adam known;
+        unsigned char bytes[4097];
+    } longest = {SETTINGS};
+    longest.known.struct_size = sizeof longest.bytes;
+    assert_int_equal(STEP(&longest.known), FFF_ERROR_STRUCT_SIZE);
+    longest.known.struct_size = sizeof longest.bytes - 1;
+    assert_int_equal(STEP(&longest.known), FFF_OK);
     /* The ends of what is allowed: no moments, no step, the last step. */
     static const fff_adam extreme[] = {
         {sizeof(fff_adam), 0, 0, 0, 0, 0, 1},

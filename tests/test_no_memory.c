@@ -7,9 +7,12 @@
 #include "bert/safetensors.h"
 #include "bert/wordpiece.h"
 #include "tests/support.h"
+#include "tools/layer_data.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* ---- Allocations that fail ------------------------------------------------------------------------- */
 
@@ -92,6 +95,15 @@ static bool read_tensors(const void *what, char *error, size_t error_size) {
     return file != NULL;
 }
 
+static bool read_layer(const void *what, char *error, size_t error_size) {
+    struct layer_data data;
+    bool ok = layer_data_load(what, &data, error, error_size) == 0;
+    if (ok) {
+        layer_data_free(&data);
+    }
+    return ok;
+}
+
 static bool read_checkpoint(const void *what, char *error, size_t error_size) {
     fff_checkpoint checkpoint;
     bool ok = fff_checkpoint_open(what, &checkpoint, error, error_size);
@@ -134,6 +146,30 @@ static void test_tensors(void **unused) {
     check_reader("a checkpoint", read_checkpoint, FFF_TEST_DATA "/bert_mlm_tiny");
 }
 
+static void test_layers(void **unused) {
+    (void)unused;
+    check_reader("a path sum", read_layer, FFF_TEST_DATA "/path_2x4_h17_relu.safetensors");
+    check_reader("leaves", read_layer, FFF_TEST_DATA "/leaf_d3_w8.safetensors");
+    check_reader("a forest", read_layer, FFF_TEST_DATA "/forest_3_parts.safetensors");
+    /* 16-bit weights at an odd place of the file, which are copied. */
+    char path[] = "/tmp/test_no_memory_XXXXXX", header[512];
+    int length = snprintf(header, sizeof header,
+                          "{\"__metadata__\":{\"depth\":\"1\",\"trees\":\"1\",\"activation\":\"relu\"},"
+                          "\"linear_in.weight\":{\"dtype\":\"BF16\",\"shape\":[3,2],\"data_offsets\":[0,12]},"
+                          "\"linear_out.weight\":{\"dtype\":\"BF16\",\"shape\":[1,3],\"data_offsets\":[12,18]}}");
+    assert_in_range(length, 1, 510);
+    header[length] = ' ';
+    length |= 1;
+    const unsigned char bytes[8] = {(unsigned char)length, (unsigned char)(length >> 8)}, data[18] = {0};
+    FILE *file = fdopen(mkstemp(path), "wb");
+    assert_non_null(file);
+    assert_true(fwrite(bytes, 1, 8, file) == 8 && fwrite(header, 1, (size_t)length, file) == (size_t)length &&
+                fwrite(data, 1, 18, file) == 18);
+    assert_int_equal(fclose(file), 0);
+    check_reader("an unaligned path sum", read_layer, path);
+    unlink(path);
+}
+
 /* A tensor of 16-bit numbers becomes floats of its own. */
 static void test_floats(void **unused) {
     (void)unused;
@@ -168,10 +204,8 @@ static void test_tokenizers(void **unused) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_small_files),
-        cmocka_unit_test(test_tensors),
-        cmocka_unit_test(test_floats),
-        cmocka_unit_test(test_tokenizers),
+        cmocka_unit_test(test_small_files), cmocka_unit_test(test_tensors),    cmocka_unit_test(test_layers),
+        cmocka_unit_test(test_floats),      cmocka_unit_test(test_tokenizers),
     };
     return cmocka_run_group_tests_name("no_memory", tests, NULL, NULL);
 }

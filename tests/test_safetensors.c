@@ -394,6 +394,41 @@ static void test_routing_of_layers(void **unused) {
     }
 }
 
+/* Nodes of a leaf layer may have biases where its neurons have none, and the other way round. */
+static void test_biases_of_leaves(void **unused) {
+    (void)unused;
+    static const struct {
+        const char *biases;
+        size_t bytes;
+        bool expected;
+    } cases[] = {{"", 0, false},
+                 {"," F32("node_biases", "[1]", "36", "40"), 4, true},
+                 {"," F32("b1s", "[2,1]", "36", "44"), 8, true}};
+    char header[1024], error[512];
+    struct layer_data data;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        snprintf(header, sizeof header,
+                 "{\"__metadata__\":{\"activation\":\"relu\"}," F32("node_weights", "[1,1]", "8", "12") "," F32(
+                     "w1s", "[2,1,1]", "12",
+                     "20") "," F32("w2s", "[2,1,2]", "20",
+                                   "36") ",\"depth\":{\"dtype\":\"I64\",\"shape\":[],\"data_offsets\":[0,8]}%s}",
+                 cases[i].biases);
+        size_t length = strlen(header);
+        unsigned char *bytes = test_allocate(8 + length + 44, 1);
+        bytes[0] = (unsigned char)length, bytes[1] = (unsigned char)(length >> 8);
+        memcpy(bytes + 8, header, length);
+        bytes[8 + length] = 1; /* the depth */
+        write_bytes(bytes, 8 + length + 36 + cases[i].bytes);
+        free(bytes);
+        if (layer_data_load(path, &data, error, sizeof error) != 0) {
+            fail_msg("%s", error);
+        }
+        assert_int_equal(data.depth, 1);
+        assert_int_equal(data.biases != NULL, cases[i].expected);
+        layer_data_free(&data);
+    }
+}
+
 static void expect_other_shape(const char *header, size_t data_size, const char *expected) {
     char error[512] = "";
     struct layer_data data;
@@ -476,6 +511,7 @@ int main(void) {
         cmocka_unit_test(test_refuses_what_is_wrong),
         cmocka_unit_test(test_layer_files),
         cmocka_unit_test(test_routing_of_layers),
+        cmocka_unit_test(test_biases_of_leaves),
         cmocka_unit_test(test_shapes_of_layers),
         cmocka_unit_test(test_damaged_files),
     };

@@ -223,7 +223,7 @@ static void test_refuses(void **unused) {
         {TOKENS(TOKEN("5", "x", ",\"other\":true")) "}", "'other'"},
         {TOKENS(TOKEN("5", "X", ",\"normalized\":true") "," TOKEN(
              "6", "x", ",\"normalized\":true")) ",\"normalizer\":{\"type\":\"Lowercase\"}}",
-         "same once normalised"},
+         "added tokens 'X' and 'x' are the same once normalised"},
         {TOKENS(TOKEN(
              "5", " ",
              ",\"normalized\":true")) ",\"normalizer\":{\"type\":\"Strip\",\"strip_left\":true,\"strip_right\":true}}",
