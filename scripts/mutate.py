@@ -42,12 +42,13 @@ GROUPS = {
     ),
     # Files of layers, as the fff command reads them.
     "tools": (
-        [f"tools/**/{name}.c" for name in ("layer_file", "layer_leaf_file", "layer_path_file", "layer_tensors", "stored_numbers")],
+        ["tools/files/layer_file.c", "tools/files/leaf_file.c", "tools/files/path_file.c", "tools/files/tensors.c",
+         "tools/dense/stored_numbers.c"],
         "test_golden test_safetensors test_store test_tool.py test_model_files.py",
     ),
 }
 # Whose test is not named after them.
-FIRST = {"gradients": "test_backward", "check_gradients": "test_backward", "visits": "test_backward", "given_rows": "test_forest",
+FIRST = {"gradients": "test_backward", "check_gradients": "test_backward", "visits": "test_backward", "tour": "test_backward", "given_rows": "test_forest",
          "leaves": "test_forest", "nodes": "test_errors", "rows": "test_overlap", "erf": "exhaustive_gelu", "erf_f32": "exhaustive_gelu",
          "characters": "test_tokenizer", "matcher": "test_tokenizer", "normalize": "test_tokenizer",
          "sentence": "test_model_files.py", "file_kind": "test_model_files.py", "stored_numbers": "test_store"} | {  # fmt: skip

@@ -7,7 +7,7 @@
 #include "bert/safetensors.h"
 #include "bert/wordpiece.h"
 #include "tests/support.h"
-#include "tools/layer_data.h"
+#include "tools/files/layer_data.h"
 
 #include <stdio.h>
 #include <stdlib.h>
