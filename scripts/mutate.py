@@ -48,8 +48,8 @@ GROUPS = {
     ),
 }
 # Whose test is not named after them.
-FIRST = {"gradients": "test_backward", "check_gradients": "test_backward", "visits": "test_backward", "tour": "test_backward", "given_rows": "test_forest",
-         "leaves": "test_forest", "nodes": "test_errors", "rows": "test_overlap", "erf": "exhaustive_gelu", "erf_f32": "exhaustive_gelu",
+FIRST = {"gradients": "test_backward", "check_gradients": "test_backward", "visits": "test_backward", "tour": "test_backward",
+         "given_rows": "test_forest", "leaves": "test_forest", "nodes": "test_errors", "rows": "test_overlap", "erf": "exhaustive_gelu", "erf_f32": "exhaustive_gelu",
          "characters": "test_tokenizer", "matcher": "test_tokenizer", "normalize": "test_tokenizer",
          "sentence": "test_model_files.py", "file_kind": "test_model_files.py", "stored_numbers": "test_store"} | {  # fmt: skip
     f"wordpiece{part}": "test_tokenizer" for part in ("", "_config", "_encode", "_fields", "_json", "_json_normalizer", "_read")}
