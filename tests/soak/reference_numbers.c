@@ -105,11 +105,12 @@ INLINED void add_row(size_t width, float factor, const float *row, float *to) {
 
 #if defined __x86_64__
 
-__attribute__((target("avx2,fma"))) static float dot_fused(size_t width, const float *x, const float *w) {
+__attribute__((target("avx2,fma"))) static float dot_x86_avx2(size_t width, const float *x, const float *w) {
     return dot(width, x, w);
 }
 
-__attribute__((target("avx2,fma"))) static void add_row_fused(size_t width, float factor, const float *row, float *to) {
+__attribute__((target("avx2,fma"))) static void add_row_x86_avx2(size_t width, float factor, const float *row,
+                                                                 float *to) {
     add_row(width, factor, row, to);
 }
 
@@ -118,12 +119,12 @@ static bool fused(void) {
 }
 
 float reference_dot(size_t width, const float *x, const float *w) {
-    return fused() ? dot_fused(width, x, w) : dot(width, x, w);
+    return fused() ? dot_x86_avx2(width, x, w) : dot(width, x, w);
 }
 
 void reference_add_row(size_t width, float factor, const float *row, float *to) {
     if (fused()) {
-        add_row_fused(width, factor, row, to);
+        add_row_x86_avx2(width, factor, row, to);
     } else {
         add_row(width, factor, row, to);
     }
