@@ -236,7 +236,8 @@ static void test_settings(void **unused) {
     static union { /* as long as settings may be, and a byte longer */
         fff_adam known;
         unsigned char bytes[4097];
-    } longest = {SETTINGS};
+    } longest;
+    longest.known = SETTINGS;
     longest.known.struct_size = sizeof longest.bytes;
     assert_int_equal(STEP(&longest.known), FFF_ERROR_STRUCT_SIZE);
     longest.known.struct_size = sizeof longest.bytes - 1;
