@@ -206,10 +206,10 @@ int main(int count, char **arguments) {
     }
     signal(SIGINT, interrupt);
     signal(SIGTERM, interrupt);
-#if !FFF_UNDER_ASAN /* which says more */
-    signal(SIGSEGV, say_last_words);
-    signal(SIGABRT, say_last_words);
-#endif
+    if (!FFF_UNDER_ASAN) { /* which says more */
+        signal(SIGSEGV, say_last_words);
+        signal(SIGABRT, say_last_words);
+    }
     printf("soak: --seed %llu repeats this run\n", (unsigned long long)options.seed);
     fflush(stdout);
     const bool quick = getenv("FFF_TEST_SHORT") != NULL; /* as for all tests, under emulators */
