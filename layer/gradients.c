@@ -298,7 +298,7 @@ static void weight_gradients_of(const struct fff_backward *backward, size_t inde
     share.output_gradients = share_of_columns(backward, backward->output_gradient, backward->output_gradient_stride,
                                               layer->output_width, across, column, &share.output_column);
     /* Listed rows that do not fit L2: nobody finds them there afterwards, and to be written they need not be read. */
-    share.stream = backward->write == 0 && visits->row_count > backward->part->l2_bytes / token_bytes;
+    share.stream = backward->write == 0 && visits->row_count * token_bytes > backward->part->l2_bytes;
     const struct fff_tour tour = {
         .part = backward->part,
         .visits = visits,
