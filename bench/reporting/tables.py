@@ -11,16 +11,23 @@ def significant(value):
     return "" if value is None else f"{value:.{max(0, 2 - len(str(int(value))) + 1)}f}"
 
 
+def spread(low_and_high, form=number):
+    return "" if low_and_high is None else "{} to {}".format(*map(form, low_and_high))
+
+
+def noisy(row):
+    return " (noisy)" if row["noisy"] else ""
+
+
 def layer_table(rows):
     lines = ["| Model | Width | Batch | Weights | Routes | Instruction set | FFF µs/token | Dense best µs/token | by | "
              "Times faster | Spread | Limit µs/token | % of limit |",
              "|--|--:|--:|--|--|--|--:|--:|--|--:|--|--:|--:|"]
     for r in rows:
-        spread = "" if r["speedup_spread"] is None else "{} to {}".format(*map(significant, r["speedup_spread"]))
         lines.append(f"| {r['model']} | {r['width']} | {r['batch']} | {r['weights']} | {r['routes']} | {r['isa']} | "
                      f"{number(r['fff_us_per_token'])} | {number(r['dense_best_us_per_token'], 1)} | "
                      f"{r['dense_best_peer'] or ('' if r['weights'] == 'hot' else 'none found')} | "
-                     f"{significant(r['speedup'])}{' (noisy)' if r['noisy'] else ''} | {spread} | "
+                     f"{significant(r['speedup'])}{noisy(r)} | {spread(r['speedup_spread'], significant)} | "
                      f"{number(r['limit_us_per_token'])} | {number(r['percent_of_limit'], 0)} |")
     return lines
 
@@ -31,8 +38,7 @@ def threads_table(rows):
     for r in rows:
         lines.append(f"| {r['model']} | {r['batch']} | {r['routes']} | {r['isa']} | {r['threads']} | "
                      f"{number(r['fff_us_per_token'])} | {number(r['one_thread_us_per_token'])} | "
-                     f"{number(r['times_one_thread'])}{' (noisy)' if r['noisy'] else ''} | "
-                     f"{number(r['times_one_thread_spread'][0])} to {number(r['times_one_thread_spread'][1])} |")
+                     f"{number(r['times_one_thread'])}{noisy(r)} | {spread(r['times_one_thread_spread'])} |")
     return lines
 
 
@@ -41,8 +47,8 @@ def forest_table(rows):
              "|--|--:|--|--:|--|--:|--:|--|"]
     for r in rows:
         lines.append(f"| {r['model']} | {r['batch']} | {r['isa']} | {number(r['fff_us_per_token'])} | {r['beside']} | "
-                     f"{number(r['beside_us_per_token'])} | {number(r['times_beside'])}{' (noisy)' if r['noisy'] else ''} | "
-                     f"{number(r['times_beside_spread'][0])} to {number(r['times_beside_spread'][1])} |")
+                     f"{number(r['beside_us_per_token'])} | {number(r['times_beside'])}{noisy(r)} | "
+                     f"{spread(r['times_beside_spread'])} |")
     return lines
 
 
@@ -58,7 +64,7 @@ def stored_table(rows, float32_rows):
                      f"{significant(speedup)} | | {number(reading)} | 0 | 0 % |")
         for r in of_case:
             lines.append(f"| {batch} | {isa} | {r['stored']} | {number(r['fff_us_per_token'])} | {number(r['times_f32'])}"
-                         f"{' (noisy)' if r['noisy'] else ''} | {significant(r['speedup'])} | {significant(r['times_dense_own'])} | "
+                         f"{noisy(r)} | {significant(r['speedup'])} | {significant(r['times_dense_own'])} | "
                          f"{r['dense_own_peer'] or 'none here'} | {number(r['reading_us_per_token'])} | {r['rms']:.2g} | "
                          f"{100 * r['other_routes']:.2g} % |")
     return lines
