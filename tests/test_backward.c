@@ -284,26 +284,34 @@ static void test_definition(void **unused) {
     }
 }
 
+/* A layer of path sums, with inputs and all else at random but the nodes, which are the roots. */
+static struct pass random_path_sums(size_t trees, size_t depth, size_t tokens, size_t in, size_t out, uint64_t *state) {
+    size_t rows = trees * fff_nodes_per_tree(depth), entries = tokens * trees * (depth + 1);
+    struct pass p = {.in = in, .out = out};
+    p.s = (struct subject){.parts = 1, .path = trees * (depth + 1), .tokens = tokens};
+    p.s.input = random_floats(&p.s, FILL_NORMAL, tokens * in, state);
+    p.s.desc[0] = (fff_layer_desc){
+        .struct_size = sizeof p.s.desc[0],
+        .input_width = in,
+        .output_width = out,
+        .depth = depth,
+        .trees = trees,
+        .activation = FFF_ACTIVATION_RELU,
+        .input_weights = {random_floats(&p.s, FILL_NORMAL, rows * in, state), in, 1},
+        .output_weights = {random_floats(&p.s, FILL_NORMAL, rows * out, state), out, 1},
+    };
+    p.nodes = test_allocate(entries, sizeof(uint32_t));
+    p.logits = random_floats(&p.s, FILL_NORMAL, entries, state);
+    p.output_gradient = random_floats(&p.s, FILL_NORMAL, tokens * out, state);
+    return p;
+}
+
 /* More tokens than go at once: a wide layer of depth 0, a token of which has many entries. */
 static void test_chunks(void **unused) {
     (void)unused;
     enum { TREES = 3000, TOKENS = 150, IN = 33, OUT = 7 };
     uint64_t state = test_random("chunks");
-    struct pass p = {.in = IN, .out = OUT};
-    p.s = (struct subject){.parts = 1, .path = TREES, .tokens = TOKENS};
-    p.s.input = random_floats(&p.s, FILL_NORMAL, TOKENS * IN, &state);
-    p.s.desc[0] = (fff_layer_desc){
-        .struct_size = sizeof p.s.desc[0],
-        .input_width = IN,
-        .output_width = OUT,
-        .trees = TREES,
-        .activation = FFF_ACTIVATION_RELU,
-        .input_weights = {random_floats(&p.s, FILL_NORMAL, TREES * IN, &state), IN, 1},
-        .output_weights = {random_floats(&p.s, FILL_NORMAL, TREES * OUT, &state), OUT, 1},
-    };
-    p.nodes = test_allocate(TOKENS * TREES, sizeof(uint32_t));
-    p.logits = random_floats(&p.s, FILL_NORMAL, TOKENS * TREES, &state);
-    p.output_gradient = random_floats(&p.s, FILL_NORMAL, TOKENS * OUT, &state);
+    struct pass p = random_path_sums(TREES, 0, TOKENS, IN, OUT, &state);
     struct all_gradients expected = make_gradients(&p, FILL_NORMAL, 0, true);
     define_backward(&p.s.desc[0], TOKENS, p.s.input, p.nodes, p.logits, p.output_gradient, expected.input,
                     expected.parts, expected.output_bias);
@@ -324,22 +332,9 @@ static void test_subtrees(void **unused) {
     enum { IN = 37, OUT = 33, DEPTH = 6, TOKENS = 400, MOST_TREES = 3 };
     uint64_t state = test_random("subtrees");
     for (size_t round = 0; round < 2 * MOST_TREES; round++) {
-        size_t trees = 1 + round / 2, nodes = trees * fff_nodes_per_tree(DEPTH);
+        size_t trees = 1 + round / 2;
         bool skewed = round % 2 == 1;
-        struct pass p = {.in = IN, .out = OUT};
-        p.s = (struct subject){.parts = 1, .path = trees * (DEPTH + 1), .tokens = TOKENS};
-        p.s.input = random_floats(&p.s, FILL_NORMAL, TOKENS * IN, &state);
-        p.s.desc[0] = (fff_layer_desc){
-            .struct_size = sizeof p.s.desc[0],
-            .input_width = IN,
-            .output_width = OUT,
-            .depth = DEPTH,
-            .trees = trees,
-            .activation = FFF_ACTIVATION_RELU,
-            .input_weights = {random_floats(&p.s, FILL_NORMAL, nodes * IN, &state), IN, 1},
-            .output_weights = {random_floats(&p.s, FILL_NORMAL, nodes * OUT, &state), OUT, 1},
-        };
-        p.nodes = test_allocate(TOKENS * p.s.path, sizeof(uint32_t));
+        struct pass p = random_path_sums(trees, DEPTH, TOKENS, IN, OUT, &state);
         for (size_t i = 0; i < TOKENS * trees; i++) {
             size_t node = 0;
             bool first = skewed && chance(&state, 2);
@@ -348,8 +343,6 @@ static void test_subtrees(void **unused) {
                 node = 2 * node + 1 + (first ? 0 : random_below(&state, 2));
             }
         }
-        p.logits = random_floats(&p.s, FILL_NORMAL, TOKENS * p.s.path, &state);
-        p.output_gradient = random_floats(&p.s, FILL_NORMAL, TOKENS * OUT, &state);
         uint64_t begin = state;
         struct all_gradients expected = make_gradients(&p, FILL_NORMAL, begin, false);
         define_backward(&p.s.desc[0], TOKENS, p.s.input, p.nodes, p.logits, p.output_gradient, expected.input,
