@@ -6,7 +6,6 @@
 set -eu
 cd "$(dirname "$0")/.."
 suite="${1:-bookworm}" work="$PWD/build-debian/${1:-bookworm}"
-version=$(sed -nE "s/^  version: '(.*)',/\1/p" meson.build | head -n 1)
 . scripts/chroot.sh
 own_namespaces "$0" "$@"
 mkdir -p "$work"

@@ -1,8 +1,10 @@
-# For scripts that try things in clean chroots of Debian. They have set $suite, $work (a folder for the chroots) and $version, are in
-# the project's folder, and call own_namespaces first. build-chroots/ keeps a suite between runs, as debootstrap made it.
+# For scripts that try things in clean chroots of Debian. They have set $suite and $work (a folder for the chroots), are in the
+# project's folder, and call own_namespaces first. build-chroots/ keeps a suite between runs, as debootstrap made it.
 # shellcheck shell=sh disable=SC2154
 #
 # FFF_DEBIAN_MIRROR names the archive; without it, the one that apt uses.
+
+version=$(sed -nE "s/^  version: '(.*)',/\1/p" meson.build | head -n 1)
 
 say() { echo "== $*"; }
 fail() { echo "$*" >&2 && exit 1; }
