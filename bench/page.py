@@ -60,7 +60,7 @@ class Report:
         """Times faster than nn.Linear's feedforward, of python/bench/bench_torch_dense.py, if its output is beside the report."""
         file = self.folder / "pytorch.txt"
         found = re.search(rf"^ +batch +{batch} .* ([\d.]+) times faster", file.read_text(encoding="utf-8"), re.M) if file.exists() else None
-        return found.group(1) if found else None
+        return f"{float(found.group(1)):.3g}" if found else None
 
     def readme(self):
         """No bit differs: where one does, no report is written."""

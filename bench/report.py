@@ -151,7 +151,7 @@ def main():
         os.environ.pop(name, None)
     if arguments.routes:
         os.environ["FFF_BENCH_ROUTES"] = os.path.abspath(arguments.routes)
-    began, load_before = time.time(), os.getloadavg()[0]
+    began, busy = time.time(), conditions.busy_processors()
     harness = Harness(arguments.bench, arguments.min_time)
     names = harness.names()
     isas = arguments.isa.split(",") if arguments.isa else None
@@ -177,7 +177,7 @@ def main():
 
     os.makedirs(arguments.out, exist_ok=True)
     pictures, notes = draw(results, arguments.out)
-    notes = conditions.warnings(harness.context, load_before) + missing_peers(arguments, results, forests) + notes
+    notes = conditions.warnings(harness.context, busy) + missing_peers(arguments, results, forests) + notes
     write_all(arguments.out, harness, results, page.markdown(harness.context, notes, results, pictures, time.time() - began))
     for note in notes:
         print("warning: " + note)

@@ -1,8 +1,9 @@
-#!/bin/sh
+#!/bin/bash
 # scripts/fuzz.sh [SECONDS] [TARGET...]: the readers of files against inputs that libFuzzer invents, under address and
 # undefined-behaviour sanitizers; an hour of each target (tests/fuzz/fuzz_*.c) unless told. What it finds is in build-fuzz/: a
-# crash belongs into tests/fuzz/corpus/TARGET, where `make test` replays it.
-set -eu
+# crash belongs into tests/fuzz/corpus/TARGET, where `make test` replays it. build-fuzz/runs.txt gets a line of each run:
+# target, executions, seconds of CPU time.
+set -eu -o pipefail
 cd "$(dirname "$0")/.."
 seconds="${1:-3600}"
 [ $# -gt 0 ] && shift
@@ -15,11 +16,27 @@ libraries=build-fuzz/libraries sanitizers='-fsanitize=address,undefined -fno-san
 meson compile -C $libraries kernels_generic fff_internal tool_common model_tools bert_files bert_blas bert >/dev/null
 archives="$(find $libraries -name 'lib*.a')"
 needed="$(pkg-config --cflags --libs jansson libutf8proc) -lsleef -lpthreadpool -lpthread -ldl -lm"
+
+# Words that the readers know, which chance does not hit on: as they are, and as JSON strings.
+words="$(grep -ohE '"[A-Za-z_][A-Za-z0-9_.]+"' bert/*.c tools/files/*.c tools/models/*.c | tr -d '"' | sort -u)"
+for word in $words; do printf '"%s"\n"\\"%s\\""\n' "$word" "$word"; done >build-fuzz/words
+
+# run TARGET: ends after the seconds, or tidily by SIGINT.
+run() {
+    local log="build-fuzz/$1.log" TIMEFORMAT='%U %S' result=0
+    mkdir -p "build-fuzz/corpus-$1"
+    { time "build-fuzz/$1" -max_total_time="$seconds" -max_len=16384 -rss_limit_mb=2048 -timeout=20 -print_final_stats=1 \
+        -dict=build-fuzz/words -artifact_prefix="build-fuzz/$1-" "build-fuzz/corpus-$1" "tests/fuzz/corpus/$1" >"$log" 2>&1; } \
+        2>"$log.time" || result=$?
+    [ $result -eq 0 ] || tail -n 60 "$log"
+    awk -v target="$1" '/^stat::number_of_executed_units/ { executions = $2 } FNR == 1 && FILENAME ~ /time$/ { cpu = $1 + $2 }
+                        END { printf "%s %d %.0f\n", target, executions, cpu }' "$log" "$log.time" | tee -a build-fuzz/runs.txt
+    return "$result"
+}
+
 for target in $targets; do
     # shellcheck disable=SC2086 # flags and libraries are meant to be split
     clang -g -O1 -std=c11 -D_GNU_SOURCE -I. -Iinclude -fsanitize=fuzzer $sanitizers "tests/fuzz/fuzz_$target.c" tests/fuzz/files.c \
         -o "build-fuzz/$target" -Wl,--start-group $archives -Wl,--end-group $needed
-    mkdir -p "build-fuzz/corpus-$target"
-    "build-fuzz/$target" -max_total_time="$seconds" -max_len=16384 -rss_limit_mb=2048 -timeout=20 -print_final_stats=1 \
-        -artifact_prefix="build-fuzz/$target-" "build-fuzz/corpus-$target" "tests/fuzz/corpus/$target"
+    run "$target"
 done

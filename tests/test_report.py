@@ -14,13 +14,14 @@ import sys
 import tempfile
 import textwrap
 import unittest
+import unittest.mock
 
 BENCH = pathlib.Path(sys.argv[1]).resolve()
 sys.path.insert(0, str(BENCH))
 sys.dont_write_bytecode = True
 import compare  # noqa: E402  pylint: disable=wrong-import-position
 from reporting import cases as by_name  # noqa: E402  pylint: disable=wrong-import-position
-from reporting import page, python_peers, selection, spread, trials as trying  # noqa: E402  pylint: disable=wrong-import-position
+from reporting import conditions, page, python_peers, selection, spread, trials as trying  # noqa: E402  pylint: disable=wrong-import-position
 
 # Stands in for fff_bench: `times` holds seconds a token by repetition, by name. Like Google Benchmark with random
 # interleaving, it reports repetitions in no order.
@@ -355,6 +356,23 @@ class Selection(unittest.TestCase):
         for r in differing:
             self.assertAlmostEqual(math.log(r["speedup_spread"][1] / 10), factor, places=6)
             self.assertAlmostEqual(math.log(10 / r["speedup_spread"][0]), factor, places=6)
+
+    def test_what_else_runs(self):
+        def seconds(text):
+            with unittest.mock.patch.object(conditions, "read", lambda path: text):
+                return conditions.processor_time()
+        busy = 10 + 20 + 30 + 60 + 70 + 80  # all but idle, 40, and waiting for a disk, 50
+        self.assertEqual(seconds("cpu  10 20 30 40 50 60 70 80 7 7\ncpu0 1 2 3 4 5 6 7 8 0 0"), busy / os.sysconf("SC_CLK_TCK"))
+        for text in ("", "cpu", "cpu0 1 2 3 4 5 6 7 8 0 0"):
+            self.assertIsNone(seconds(text))
+        if conditions.processor_time() is not None:
+            with subprocess.Popen(["sh", "-c", "while :; do :; done"]) as process:
+                try:
+                    self.assertGreater(conditions.busy_processors(0.5), 0.2)
+                finally:
+                    process.kill()
+        for share, told in ((0.0, False), (0.1, False), (1.5, True)):
+            self.assertEqual(any("1.5 processors" in note for note in conditions.warnings({}, share)), told)
 
     def test_spread_covers_what_it_promises(self):
         # Runs of normal drift: 99 % of another run's medians lie within, give or take.
