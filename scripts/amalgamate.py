@@ -24,12 +24,12 @@ PROJECT_INCLUDE = re.compile(r'^#include (?:"((?:kernels|layer|dispatch)/[^"]+|c
 SHARED = re.compile(r"^(layer/.*|dispatch/.*|kernels/(kernels|toolbox|half)\.h)$")
 
 # Instruction sets: folder of kernels, the macro for its architecture, what gcc's and clang's target attribute takes; of the
-# file with the extension besides, its name, what it takes, and the macro by which sources know it.
+# file with the extension besides, its name and what it takes.
 ISAS = [
-    ("x86_avx2", "FFF_ARCH_X86_64", "avx2,fma,f16c", "i8_vnni.c", "avx2,fma,f16c,avxvnni", "__AVXVNNI__"),
+    ("x86_avx2", "FFF_ARCH_X86_64", "avx2,fma,f16c", "i8_vnni.c", "avx2,fma,f16c,avxvnni"),
     ("x86_avx512", "FFF_ARCH_X86_64", "avx512f,avx512dq,avx512bw,avx512vl,fma,f16c", "i8_vnni.c",
-     "avx512f,avx512dq,avx512bw,avx512vl,fma,f16c,avx512vnni", "__AVX512VNNI__"),
-    ("arm_neon", "FFF_ARCH_ARM64", None, "i8_dotprod.c", "arch=armv8.2-a+dotprod", "__ARM_FEATURE_DOTPROD"),
+     "avx512f,avx512dq,avx512bw,avx512vl,fma,f16c,avx512vnni"),
+    ("arm_neon", "FFF_ARCH_ARM64", None, "i8_dotprod.c", "arch=armv8.2-a+dotprod"),
 ]
 
 # Headers that are included elsewhere, or on systems that the copy is not for.
@@ -51,9 +51,6 @@ HEAD = """/* libfff @version@, all of it in one file: a copy to compile as C11, 
 #if defined(_WIN32)
 #error "fff.c is for POSIX systems; libfff's own build is for Windows, too"
 #endif
-#if defined(__FAST_MATH__)
-#error "compile this file without -ffast-math: the bits of results are what the library promises"
-#endif
 #include <dlfcn.h>
 #include <fenv.h>
 #include <float.h>
@@ -69,6 +66,13 @@ HEAD = """/* libfff @version@, all of it in one file: a copy to compile as C11, 
 #include <unistd.h>
 #if defined(__APPLE__)
 #include <sys/sysctl.h>
+#endif
+/* It declares functions of vectors where flags allow these. */
+#if defined(__AVX__)
+#define FFF_SLEEF_DECLARED_X86_AVX2
+#endif
+#if defined(__AVX512F__)
+#define FFF_SLEEF_DECLARED_X86_AVX512
 #endif
 #if defined(__x86_64__)
 #define FFF_ARCH_X86_64 1
@@ -247,14 +251,15 @@ def allowed(target: str) -> tuple[str, str]:
 
 
 def sleef_functions(folder: str) -> str:
-    """Declarations of SLEEF's functions for vectors, which sleef.h has only where flags allow the instruction set."""
+    """Declarations of SLEEF's functions for vectors, where sleef.h has none."""
     vector = {"x86_avx2": "__m256", "x86_avx512": "__m512"}.get(folder)
     if vector is None:
         return ""
     names = set()
     for path in sorted((ROOT / "kernels" / folder).glob("*.[ch]")):
         names.update(re.findall(r"\bSleef_\w+", path.read_text()))
-    return "".join(f'__attribute__((visibility("default"))) {vector} {name}({vector});\n' for name in sorted(names))
+    declared = "".join(f'__attribute__((visibility("default"))) {vector} {name}({vector});\n' for name in sorted(names))
+    return f"#if !defined(FFF_SLEEF_DECLARED_{folder.upper()})\n{declared}#endif\n"
 
 
 def main() -> None:
@@ -268,14 +273,13 @@ def main() -> None:
     units.append(("kernels/generic/isa.h", amalgam.expand("kernels/generic/isa.h", set()), ("", ""), None))
     for name in list_of("kernels/generic/meson.build", "static_library('kernels_generic'"):
         units.append(("kernels/generic/" + name, amalgam.expand("kernels/generic/" + name, set()), ("", ""), None))
-    for folder, architecture, target, special, special_target, macro in ISAS:
+    for folder, architecture, target, special, special_target in ISAS:
         # Once: it declares the kernels, whose targets are those of this declaration.
         isa = f"kernels/{folder}/isa.h"
         units.append((isa, sleef_functions(folder) + amalgam.expand(isa, set()), allowed(target) if target else ("", ""),
                       architecture))
         for name in list_of(f"kernels/{folder}/meson.build", f"static_library('kernels_{folder}'") + [special]:
             text = amalgam.expand(f"kernels/{folder}/{name}", set())
-            text = text.replace(f"#ifdef {macro}\n", f"#if {int(name == special)} /* {macro} */\n")
             wanted = special_target if name == special else None if name == "table.c" else target  # which has no functions
             units.append((f"kernels/{folder}/{name}", text, allowed(wanted) if wanted else ("", ""), architecture))
 

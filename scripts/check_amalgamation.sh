@@ -1,8 +1,8 @@
 #!/bin/sh
 # scripts/check_amalgamation.sh: makes fff.c and fff.h by scripts/amalgamate.py, compiles them with gcc and clang, warnings being
 # errors, and checks what the build's library must keep, too: the recorded bits on each instruction set, also where the flags allow
-# a compiler to fuse or the CPU's own instructions; the exports; no AVX outside the kernels for it. Then for AArch64, in an
-# emulator, where there are its compiler and packages.
+# a compiler to fuse and the CPU's own instructions; the exports; no AVX outside the kernels for it. Flags that would change bits
+# must be refused. Then for AArch64, in an emulator, where there are its compiler and packages.
 set -eu
 cd "$(dirname "$0")/.."
 folder=$(mktemp -d)
@@ -21,18 +21,30 @@ compiled() {
     "$@" -Wall -Wextra -Werror -fPIC -shared "$copy/fff.c" -o "$copy/libfff.so" -lsleef -lm
     "$@" -Wall -Wextra -Werror -Itests -I. -Iinclude tests/fingerprint.c -o "$copy/fingerprint" -L"$copy" -lfff -lm
 }
-if [ "$(uname -m)" = x86_64 ] && grep -q '^flags.* avx2 .* avx512vl' /proc/cpuinfo; then
-    compiled gcc -std=gnu17 -O2 -march=haswell
+for flags in "gcc -ffp-contract=fast" clang; do
+    # shellcheck disable=SC2086 # a compiler and its flags
+    compiled $flags -std=gnu17 -O2 -march=native
     LD_LIBRARY_PATH="$copy" "$copy/fingerprint" tests/data/fingerprint.txt
-fi
+done
 for compiler in clang gcc; do
     compiled $compiler -std=c11 -O3
     LD_LIBRARY_PATH="$copy" "$copy/fingerprint" tests/data/fingerprint.txt
     scripts/check_library.sh "$copy"
 done
-if $compiler -std=c11 -ffast-math -fsyntax-only "$copy/fff.c" 2>/dev/null; then
-    fail "fff.c can be compiled with -ffast-math"
-fi
+refused() { # COMPILER FLAG...
+    if "$@" -std=c11 -fsyntax-only "$copy/fff.c" 2>/dev/null; then
+        fail "fff.c can be compiled by $*"
+    fi
+}
+for compiler in gcc clang; do
+    refused $compiler -ffast-math
+    refused $compiler -ffinite-math-only
+done
+for flag in -funsafe-math-optimizations -freciprocal-math -fno-signed-zeros; do
+    refused gcc $flag # clang does not tell the code
+done
+refused gcc -fassociative-math -fno-signed-zeros -fno-trapping-math
+[ "$(uname -m)" != x86_64 ] || refused gcc -mfpmath=387
 if [ "$(uname -m)" = x86_64 ] && [ -e /usr/lib/aarch64-linux-gnu/libsleef.so ] && command -v aarch64-linux-gnu-gcc qemu-aarch64 >/dev/null; then
     compiled aarch64-linux-gnu-gcc -std=gnu17 -O2 # which may fuse: the baseline has FMA
     qemu-aarch64 -cpu max -E LD_LIBRARY_PATH="$copy" "$copy/fingerprint" tests/data/fingerprint.txt

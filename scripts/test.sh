@@ -106,6 +106,7 @@ python_test test_fff_threads # which measures time: alone
 packages() {
     check_if_possible "native: the same bits with another SLEEF" scripts/check_sleef.sh build-gcc
     check "header in C and C++, the README and its programs" scripts/check_header.sh build-gcc
+    check "the same bits whatever CFLAGS holds" scripts/check_flags.sh
     check_if_possible "header for Microsoft's compilers" scripts/check_systems.sh header
     for test in test_fff test_fff_leaves test_fff_package; do
         python_test $test

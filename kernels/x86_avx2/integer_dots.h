@@ -8,16 +8,15 @@
 
 enum { TOKEN_OFFSET = 128 };
 typedef __m256i dot_register, byte_register;
-#ifdef __AVXVNNI__
+#if USE_VNNI
 enum { BYTES_AT_ONCE = 32 };
-_Static_assert(USE_VNNI, "no other file is compiled for AVX-VNNI");
 #else
 enum { BYTES_AT_ONCE = 16 };
 #endif
 
 #include "kernels/i8_rows.h"
 
-#ifdef __AVXVNNI__
+#if USE_VNNI
 FFF_INLINE __m256i load_token(const unsigned char *at) {
     return _mm256_load_si256((const __m256i *)(const void *)at);
 }

@@ -17,7 +17,7 @@ FFF_INLINE void quantise_factors(const float *factors, size_t count, struct fff_
 
 /* sum + 8 times two products. */
 FFF_INLINE __m256i add_words_x86_avx2(__m256i sum, __m256i words, __m256i factors) {
-#ifdef __AVXVNNI__
+#if defined(USE_VNNI) && USE_VNNI
     return _mm256_dpwssd_avx_epi32(sum, words, factors);
 #else
     sum = _mm256_add_epi32(sum, _mm256_madd_epi16(words, factors));

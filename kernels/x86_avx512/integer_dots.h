@@ -8,16 +8,15 @@
 
 enum { TOKEN_OFFSET = 128 };
 typedef __m512i dot_register, byte_register;
-#ifdef __AVX512VNNI__
+#if USE_VNNI
 enum { BYTES_AT_ONCE = 64 };
-_Static_assert(USE_VNNI, "no other file is compiled for AVX-512 VNNI");
 #else
 enum { BYTES_AT_ONCE = 32 };
 #endif
 
 #include "kernels/i8_rows.h"
 
-#ifdef __AVX512VNNI__
+#if USE_VNNI
 FFF_INLINE __m512i load_token(const unsigned char *at) {
     return _mm512_load_si512(at);
 }

@@ -37,7 +37,7 @@ FFF_INLINE void quantise_factors(const float *factors, size_t count, struct fff_
 
 /* sum + 16 times two products. */
 FFF_INLINE __m512i add_words_x86_avx512(__m512i sum, __m512i words, __m512i factors) {
-#ifdef __AVX512VNNI__
+#if defined(USE_VNNI) && USE_VNNI
     /* not as an intrinsic, of which gcc makes three more moves between registers */
     __asm__("vpdpwssd %2, %1, %0" : "+v"(sum) : "v"(words), "v"(factors));
     return sum;
