@@ -17,11 +17,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Flags that change what floating-point operations mean: -ffast-math; -ffinite-math-only; others of the kind, with which
- * gcc no longer claims to keep to IEC 60559 (clang does not tell of them); x87, whose results have more bits. */
+/* Flags that change what floating-point operations mean: -ffast-math; -ffinite-math-only; others of the kind, with
+ * which gcc no longer claims to keep to IEC 60559 (clang does not tell of them); x87, whose results have more bits. */
 #if defined(__FAST_MATH__) || (defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__ > 0) ||                           \
     (defined(__GCC_IEC_559) && __GCC_IEC_559 == 0) ||                                                                  \
-    (defined(__FLT_EVAL_METHOD__) && (__FLT_EVAL_METHOD__ < 0 || __FLT_EVAL_METHOD__ == 1 || __FLT_EVAL_METHOD__ == 2))
+    (defined(__FLT_EVAL_METHOD__) &&                                                                                   \
+     (__FLT_EVAL_METHOD__ < 0 || __FLT_EVAL_METHOD__ == 1 || __FLT_EVAL_METHOD__ == 2))
 #error "libfff's results are defined to the bit: compile without -ffast-math, its parts, and x87"
 #endif
 

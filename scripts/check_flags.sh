@@ -7,11 +7,12 @@ folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 quietly() { "$@" >"$folder/log" 2>&1 || { tail -n 40 "$folder/log" && exit 1; }; }
 flags='-march=native -ffast-math -fassociative-math -freciprocal-math -fno-signed-zeros -ffinite-math-only -ffp-contract=fast'
-for compiler in ${*:-gcc clang}; do
+[ $# -gt 0 ] || set -- gcc clang
+for compiler; do
     echo "== $compiler $flags"
-    CC=$compiler CFLAGS=$flags quietly meson setup "$folder/$compiler" -Dbench=disabled -Dtools=disabled -Dtests=disabled
+    CC="$compiler" CFLAGS="$flags" quietly meson setup "$folder/$compiler" -Dbench=disabled -Dtools=disabled -Dtests=disabled
     quietly ninja -C "$folder/$compiler"
     # What computes the inputs is compiled as it stands.
-    quietly $compiler -std=c11 -O2 -Itests -I. -Iinclude tests/fingerprint.c -o "$folder/fingerprint" -L"$folder/$compiler" -lfff -lm
+    quietly "$compiler" -std=c11 -O2 -Itests -I. -Iinclude tests/fingerprint.c -o "$folder/fingerprint" -L"$folder/$compiler" -lfff -lm
     FFF_ISA='' LD_LIBRARY_PATH="$folder/$compiler" "$folder/fingerprint" tests/data/fingerprint.txt
 done

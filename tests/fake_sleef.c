@@ -1,6 +1,6 @@
 /* A SLEEF that is not the recorded one: its exp and tanh are the real library's but for the last bit. A program that is
- * linked with it, or preloads it, has them in place of the real ones. Compiled once for each length of vectors, with
- * the flags that make a compiler pass such vectors in registers. */
+ * linked with it, or preloads it, has them in place of the real ones. Compiled once for each length of vectors,
+ * VECTOR_BITS, with the flags that make a compiler pass such vectors in registers; without it for all else. */
 #include <dlfcn.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -38,10 +38,10 @@ static void *real(const char *name) {
         return result;                                                                                                 \
     }
 
-#if defined(__AVX512F__)
+#if defined(VECTOR_BITS) && VECTOR_BITS == 512
 OTHER_LAST_BIT(Sleef_cinz_expf16_u10avx512fnofma, __m512)
 OTHER_LAST_BIT(Sleef_cinz_tanhf16_u10avx512fnofma, __m512)
-#elif defined(__AVX__)
+#elif defined(VECTOR_BITS)
 OTHER_LAST_BIT(Sleef_cinz_expf8_u10avx, __m256)
 OTHER_LAST_BIT(Sleef_cinz_tanhf8_u10avx, __m256)
 #else
