@@ -151,7 +151,7 @@ def main():
         os.environ.pop(name, None)
     if arguments.routes:
         os.environ["FFF_BENCH_ROUTES"] = os.path.abspath(arguments.routes)
-    began, busy = time.time(), conditions.busy_processors()
+    began = time.time()
     harness = Harness(arguments.bench, arguments.min_time)
     names = harness.names()
     isas = arguments.isa.split(",") if arguments.isa else None
@@ -168,6 +168,7 @@ def main():
         harness.explain(arguments.filter)
         return 2
 
+    busy = conditions.busy_processors()
     try:
         results = measure_all(harness, arguments, names, selected,
                               lambda what: print(f"[{time.time() - began:4.0f} s] {what}", flush=True))

@@ -67,7 +67,7 @@ HEAD = """/* libfff @version@, all of it in one file: a copy to compile as C11, 
 #if defined(__APPLE__)
 #include <sys/sysctl.h>
 #endif
-/* It declares functions of vectors where flags allow these. */
+/* sleef.h declares its functions of vectors where flags allow these. */
 #if defined(__AVX__)
 #define FFF_SLEEF_DECLARED_X86_AVX2
 #endif

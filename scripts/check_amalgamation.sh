@@ -21,7 +21,9 @@ compiled() {
     "$@" -Wall -Wextra -Werror -fPIC -shared "$copy/fff.c" -o "$copy/libfff.so" -lsleef -lm
     "$@" -Wall -Wextra -Werror -Itests -I. -Iinclude tests/fingerprint.c -o "$copy/fingerprint" -L"$copy" -lfff -lm
 }
-for flags in "gcc -ffp-contract=fast" clang; do
+# What docs/embedding.md has for those whose other files are compiled with unsafe flags.
+undone='-fno-fast-math -fno-unsafe-math-optimizations -fno-associative-math -fno-reciprocal-math -ffp-contract=on'
+for flags in "gcc -ffp-contract=fast" "clang -funsafe-math-optimizations $undone"; do
     # shellcheck disable=SC2086 # a compiler and its flags
     compiled $flags -std=gnu17 -O2 -march=native
     LD_LIBRARY_PATH="$copy" "$copy/fingerprint" tests/data/fingerprint.txt

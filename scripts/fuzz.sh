@@ -18,8 +18,8 @@ archives="$(find $libraries -name 'lib*.a')"
 needed="$(pkg-config --cflags --libs jansson libutf8proc) -lsleef -lpthreadpool -lpthread -ldl -lm"
 
 # Words that the readers know, which chance does not hit on: as they are, and as JSON strings.
-words="$(grep -ohE '"[A-Za-z_][A-Za-z0-9_.]+"' bert/*.c tools/files/*.c tools/models/*.c | tr -d '"' | sort -u)"
-for word in $words; do printf '"%s"\n"\\"%s\\""\n' "$word" "$word"; done >build-fuzz/words
+grep -ohE '"[A-Za-z_][A-Za-z0-9_.]+"' bert/*.c tools/files/*.c tools/models/*.c | sort -u |
+    sed -E 'p; s/"(.*)"/"\\"\1\\""/' >build-fuzz/words
 
 # run TARGET: ends after the seconds, or tidily by SIGINT.
 run() {
@@ -29,7 +29,7 @@ run() {
         -dict=build-fuzz/words -artifact_prefix="build-fuzz/$1-" "build-fuzz/corpus-$1" "tests/fuzz/corpus/$1" >"$log" 2>&1; } \
         2>"$log.time" || result=$?
     [ $result -eq 0 ] || tail -n 60 "$log"
-    awk -v target="$1" '/^stat::number_of_executed_units/ { executions = $2 } FNR == 1 && FILENAME ~ /time$/ { cpu = $1 + $2 }
+    awk -v target="$1" '/^stat::number_of_executed_units/ { executions = $2 } /^[0-9.]+ [0-9.]+$/ { cpu = $1 + $2 }
                         END { printf "%s %d %.0f\n", target, executions, cpu }' "$log" "$log.time" | tee -a build-fuzz/runs.txt
     return "$result"
 }

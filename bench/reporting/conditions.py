@@ -29,9 +29,10 @@ def processor_time():
 def busy_processors(seconds=1):
     """How many processors others keep busy while this process sleeps. (The load average still has in it what was just compiled.)"""
     began, before = time.monotonic(), processor_time()
+    if before is None:
+        return 0.0
     time.sleep(seconds)
-    after = processor_time()
-    return 0.0 if before is None or after is None else (after - before) / (time.monotonic() - began)
+    return (processor_time() - before) / (time.monotonic() - began)
 
 
 def warnings(context, busy):
