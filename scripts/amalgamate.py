@@ -51,6 +51,10 @@ HEAD = """/* libfff @version@, all of it in one file: a copy to compile as C11, 
 #if defined(_WIN32)
 #error "fff.c is for POSIX systems; libfff's own build is for Windows, too"
 #endif
+#if defined(__clang__) && defined(__x86_64__)
+/* Parts of -ffast-math of which clang has no macro are undone, in its headers' intrinsics, too. Not all: docs/embedding.md. */
+#pragma float_control(precise, on)
+#endif
 #include <dlfcn.h>
 #include <fenv.h>
 #include <float.h>
