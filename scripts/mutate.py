@@ -30,7 +30,7 @@ LAYER_TESTS = """soak test_errors test_overlap test_no_allocation test_runner te
     test_typed test_narrow test_layer fingerprint test_backward test_borrow test_batch test_store"""
 GROUPS = {
     "kernels": (
-        ["kernels/*.h", "kernels/generic/*.[ch]", "kernels/x86_avx512/*.[ch]"],
+        ["kernels/*.h", "kernels/*/*.[ch]"],
         "soak test_adam test_differentiate exhaustive_gelu exhaustive_derivatives test_narrow fingerprint test_backward test_kernels",
     ),
     "layer": (["layer/*.[ch]"], LAYER_TESTS),
@@ -47,6 +47,10 @@ GROUPS = {
         "test_golden test_safetensors test_store test_tool.py test_model_files.py",
     ),
 }
+# What a CPU must have for the tests to run this code, by Linux's names in /proc/cpuinfo; of several that match, the longest decides.
+NEEDS = {"kernels/x86_avx2/": "avx2", "kernels/x86_ymm_row.h": "avx2", "kernels/x86_avx2/i8_vnni.c": "avx_vnni", "kernels/x86_convert.h": "avx2",
+         "kernels/x86_avx512/": "avx512bw", "kernels/x86_avx512/i8_vnni.c": "avx512_vnni",
+         "kernels/arm_neon/": "asimd", "kernels/arm_neon/i8_dotprod.c": "asimddp", "kernels/generic/fmaf_windows.c": "Windows"}  # fmt: skip
 # Whose test is not named after them.
 FIRST = {"gradients": "test_backward", "check_gradients": "test_backward", "visits": "test_backward", "tour": "test_backward",
          "given_rows": "test_forest", "leaves": "test_forest", "nodes": "test_errors", "rows": "test_overlap", "erf": "exhaustive_gelu", "erf_f32": "exhaustive_gelu",
@@ -74,11 +78,12 @@ OPERATORS = {
 # Functions of which one is easily taken for the other.
 WORDS = {
     "true": "false", "false": "true", "break": "continue", "continue": "break", "fff_min": "fff_max", "fff_max": "fff_min",
-    "_mm512_add_ps": "_mm512_sub_ps", "_mm512_max_ps": "_mm512_min_ps", "_mm512_min_ps": "_mm512_max_ps",
-    "_mm512_unpacklo_ps": "_mm512_unpackhi_ps", "_mm512_unpackhi_ps": "_mm512_unpacklo_ps",
-    "_mm512_fmadd_ps": "_mm512_fmsub_ps", "_mm512_slli_epi32": "_mm512_srli_epi32", "_mm512_srai_epi32": "_mm512_srli_epi32",
     "_CMP_GT_OQ": "_CMP_GE_OQ", "_CMP_LE_OQ": "_CMP_LT_OQ",
-}  # fmt: skip
+    "vaddq_f32": "vsubq_f32", "vmaxq_f32": "vminq_f32", "vminq_f32": "vmaxq_f32", "vfmaq_f32": "vfmsq_f32", "vcgtq_f32": "vcgeq_f32",
+    "vzip1q_f32": "vzip2q_f32", "vzip2q_f32": "vzip1q_f32",
+} | {f"{width}_{name}": f"{width}_{other}" for width in ("_mm", "_mm256", "_mm512") for name, other in {
+    "add_ps": "sub_ps", "max_ps": "min_ps", "min_ps": "max_ps", "fmadd_ps": "fmsub_ps", "unpacklo_ps": "unpackhi_ps",
+    "unpackhi_ps": "unpacklo_ps", "slli_epi32": "srli_epi32", "srai_epi32": "srli_epi32"}.items()}  # fmt: skip
 # Lines that no result depends on: hints to the memory, and what only the compiler reads.
 NO_EFFECT = re.compile(r"fetch|PREFETCH|FFF_OPAQUE|_Static_assert|assert\(|__attribute__|#|_Alignas|unlikely|likely\(")
 
@@ -156,10 +161,24 @@ def mutants_of(group, path, source):
                 yield from mutant(match.start(1) + a, match.start(1) + d, swapped, "arguments swapped")
 
 
+def cpu_features():
+    cpuinfo = pathlib.Path("/proc/cpuinfo")
+    text = cpuinfo.read_text() if cpuinfo.exists() else ""
+    return set(re.sub(r"(?m)^(?!flags|Features).*$", "", text).split())
+
+
+def is_run_here(path, features):
+    needed = max((name for name in NEEDS if path.startswith(name)), key=len, default=None)
+    return needed is None or NEEDS[needed] in features
+
+
 def all_mutants(only):
+    features = cpu_features()
     for group, (patterns, _) in GROUPS.items():
         paths = sorted({path for pattern in patterns for path in glob.glob(pattern, root_dir=ROOT, recursive=True)})
         for path in paths:
+            if not is_run_here(path, features):
+                continue
             for mutant in mutants_of(group, path, (ROOT / path).read_text()):
                 if only is None or any(path.startswith(name) or f"{path}:{mutant.line}" == name for name in only):
                     yield mutant

@@ -120,7 +120,7 @@ static void test_forest_3_parts(void **unused) {
     struct verdict verdict;
     const fff_isa isa = FFF_ISA_GENERIC;
     assert_int_equal(verify_layer(&data, &isa, 1, VERIFY_FEW_SPLITS, &verdict, NULL), FFF_OK);
-    assert_in_range(verdict.file.tokens_wrong, 1, data.batch);
+    assert_uint_in_range(verdict.file.tokens_wrong, 1, data.batch);
     data.next->next->thresholds = thresholds;
     layer_data_free(&data);
 }

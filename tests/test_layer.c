@@ -439,9 +439,9 @@ static void test_memory(void **unused) {
         fff_layer *layer = test_create_layer(&desc, FFF_ISA_GENERIC);
         size_t said = documented_memory(in, out, rows_of(&desc)), memory = fff_layer_memory(layer);
         if (said + 1024 < LARGE) {
-            assert_in_range(memory, said, said + 1023);
+            assert_uint_in_range(memory, said, said + 1023);
         } else {
-            assert_in_range(memory, said, said + 1023 + LARGE);
+            assert_uint_in_range(memory, said, said + 1023 + LARGE);
         }
         fff_layer_destroy(layer);
     }

@@ -157,7 +157,7 @@ static void test_layers(void **unused) {
                           "{\"__metadata__\":{\"depth\":\"1\",\"trees\":\"1\",\"activation\":\"relu\"},"
                           "\"linear_in.weight\":{\"dtype\":\"BF16\",\"shape\":[3,2],\"data_offsets\":[0,12]},"
                           "\"linear_out.weight\":{\"dtype\":\"BF16\",\"shape\":[1,3],\"data_offsets\":[12,18]}}");
-    assert_in_range(length, 1, 510);
+    assert_uint_in_range(length, 1, 510);
     header[length] = ' ';
     length |= 1;
     const unsigned char bytes[8] = {(unsigned char)length, (unsigned char)(length >> 8)}, data[18] = {0};

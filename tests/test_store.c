@@ -95,7 +95,7 @@ static void test_accepts_what_is_right(void **unused) {
                 assert_int_equal(verdicts[0].dense.tokens, TOKENS);
                 assert_true(verdicts[0].dense.bound_used > 0 && verdicts[0].dense.bound_used < 1);
                 if (routes == FFF_ROUTES_EXACT && input != FFF_CHOOSE_F32) {
-                    assert_in_range(store.float32_rows, 1, store.deciding / 4);
+                    assert_uint_in_range(store.float32_rows, 1, store.deciding / 4);
                     assert_int_equal(store.deciding, TOKENS * TREES * DEPTH);
                 }
                 if (input == FFF_CHOOSE_I8 && routes == FFF_ROUTES_STORED) {
