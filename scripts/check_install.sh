@@ -25,7 +25,7 @@ ran() {
 
 # is_gone FOLDER: after ninja uninstall.
 is_gone() {
-    quietly ninja -C build uninstall
+    quietly ninja -C "$build" uninstall
     left=$(find "$1" -name '*fff*')
     [ -z "$left" ] || fail "not uninstalled: $left"
 }
@@ -47,6 +47,7 @@ cd "$folder/source"
 sed -i -E "/^option\('(tests|bench)'/s/'auto'/'disabled'/" meson_options.txt
 
 if [ "$1" = default ]; then
+    build=build
     commands default
     ran
     ldconfig -p | grep -q '/usr/local/.*libfff.so.1' || fail "ldconfig was not run"
@@ -54,7 +55,7 @@ if [ "$1" = default ]; then
     exit 0
 fi
 
-export HOME="$folder/home"
+export HOME="$folder/home" build=build-own
 commands prefix
 ran
 prefix="$HOME/fff"
@@ -71,8 +72,8 @@ has_run_path() {
 
 # changed OPTIONS...: the same build with other options, installed.
 changed() {
-    quietly meson configure build "$@"
-    quietly meson install -C build
+    quietly meson configure "$build" "$@"
+    quietly meson install -C "$build"
 }
 
 changed --bindir=deep/down/bin --libdir=other/lib
@@ -94,8 +95,8 @@ has_run_path '' "$prefix/bin/fff"
 LD_LIBRARY_PATH="$prefix/lib" "$prefix/bin/fff" cpu >/dev/null
 is_gone "$HOME"
 # The Python package, as a wheel is made of it, with nothing of the source or of the installed library beside it.
-quietly meson configure build -Drpath=true -Dpython=enabled
-quietly meson install -C build --tags=python --destdir "$folder/python"
+quietly meson configure "$build" -Drpath=true -Dpython=enabled
+quietly meson install -C "$build" --tags=python --destdir "$folder/python"
 package=$(find "$folder/python" -type d -path '*/fff/torch' -prune | sed 's,/fff/torch$,,')
 (cd "$package" && find fff -name '*.py') | sort >"$folder/has"
 (cd python && find fff -name '*.py') | sort | diff - "$folder/has" || fail "the Python package lacks files of the source"

@@ -442,6 +442,7 @@ static void test_memory(void **unused) {
             assert_uint_in_range(memory, said, said + 1023);
         } else {
             assert_uint_in_range(memory, said, said + 1023 + LARGE);
+            assert_true(memory % LARGE < 1024);
         }
         fff_layer_destroy(layer);
     }

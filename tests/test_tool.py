@@ -640,6 +640,16 @@ class LeafAndForestFiles(unittest.TestCase):
         self.refused(GOLDEN[0], "'variant' is 'leaf'", "variant 'path'", metadata={"variant": "leaf"})
         self.refused(GOLDEN[0], "tensor 'output_with_b2' is there", output_with_b2=self.f32([16, 32]))
 
+    def test_refused_results(self):
+        """Nothing could be compared, and yet it would be said to agree."""
+        for file, width, results in [(GOLDEN[0], 32, ("output", "path")), (LEAVES[0], 24, ("output", "output_with_b2"))]:
+            self.refused(file, "tensor 'output' is there, but not 'input'", without=["input"])
+            for name in results:
+                others = [other for other in results if other != name]
+                self.refused(file, f"tensor '{name}' is there, but not 'input'", without=["input", *others])
+            self.refused(file, "tensor 'input' has no tokens", without=results, input=self.f32([0, width]))
+            self.refused(file, "tensor 'input' has no tokens", without=results[1:], input=self.f32([0, width]), output=self.f32([0, 10]))
+
     def int8(self, name, scales_shape, place):
         """A tensor of the layer that was read, in I8, with scales that all differ, place(i) being that of element i; and
         the same numbers in F32."""

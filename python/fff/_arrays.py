@@ -28,11 +28,16 @@ def type_name(dtype: np.dtype) -> str:
 def typed(array: np.ndarray, what: str, *names: str) -> np.ndarray:
     """The array, without its subclass; TypeError if it is none, or of another type than those."""
     if not isinstance(array, np.ndarray):
-        raise TypeError(f"{what} is a {type(array).__name__}, not a NumPy array: numpy.asarray({what}, numpy.{names[0]}) "
-                        "makes one")
+        make = "numpy.empty" if what == "out" else f"numpy.asarray({what}, numpy.{names[0]})"
+        raise TypeError(f"{what} is a {type(array).__name__}, not a NumPy array: {make} makes one")
     if type_name(array.dtype) not in names:
-        raise TypeError(f"{what} has dtype {array.dtype}, not {' or '.join(names)} (in the machine's byte order): "
-                        f"{what}.astype(numpy.{names[0]}) converts it")
+        if what == "out":  # a converted copy would take the result, and be gone
+            advice = f"make it as numpy.empty({array.shape}, numpy.{names[0]})"
+        elif array.dtype == np.uint16 and "bfloat16" in names:
+            advice = f"if these are bfloat16's bits, {what}.view([('bfloat16', 'uint16')]) says so"
+        else:
+            advice = f"{what}.astype(numpy.{names[0]}) converts it"
+        raise TypeError(f"{what} has dtype {array.dtype}, not {' or '.join(names)} (in the machine's byte order): {advice}")
     if isinstance(array, np.ma.MaskedArray):
         raise TypeError(f"{what} is a masked array, whose mask would be lost: {what}.filled() makes a plain one")
     return np.asarray(array)

@@ -68,7 +68,7 @@ class Cpu(NamedTuple):
 
     features: dict[str, bool]  # those that some instruction set needs, and whether they are here
     usable: list[str]  # instruction sets, the best last
-    chosen: str  # where nothing else is asked for (the environment's FFF_ISA counts)
+    chosen: Optional[str]  # where nothing else is asked for; None if FFF_ISA asks for what is not usable here
 
 
 def cpu() -> Cpu:
@@ -76,8 +76,10 @@ def cpu() -> Cpu:
     count = _c.library.fff_cpu_features(None, 0)
     features = (_c.CpuFeature * max(count, 1))()
     _c.library.fff_cpu_features(features, count)
+    chosen = ctypes.c_int()
+    status = _c.library.fff_isa_choose(0, ctypes.byref(chosen))
     return Cpu({features[i].name.decode(): bool(features[i].present) for i in range(count)}, isas(),
-               isa_name(chosen_isa(0)))
+               isa_name(chosen.value) if status == Status.OK else None)
 
 
 class Sleef(NamedTuple):

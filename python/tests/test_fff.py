@@ -8,6 +8,8 @@ import gc
 import math
 import os
 import random
+import subprocess
+import sys
 import threading
 import unittest
 
@@ -208,6 +210,22 @@ class Computes(unittest.TestCase):
         self.assertEqual(found.chosen, os.environ.get("FFF_ISA") or found.usable[-1])
         self.assertTrue(all(isinstance(value, bool) for value in found.features.values()))
         self.assertRegex(fff.version(), r"^\d+\.\d+\.\d+$")
+
+    def test_advice(self):
+        """What a message advises must not lose results, nor take bits for numbers."""
+        layer = fff.Layer(*make()[:2], depth=4, trees=3)
+        x = np.zeros((2, 33), np.float32)
+        with self.assertRaisesRegex(TypeError, r"numpy.empty\(\(2, 21\), numpy.float32\)$"):
+            layer(x, out=np.zeros((2, 21)))
+        with self.assertRaisesRegex(TypeError, "numpy.empty makes one"):
+            layer(x, out=[[0.0] * 21] * 2)
+        with self.assertRaisesRegex(TypeError, r"bfloat16's bits, weights.view|bfloat16's bits, \w+.view"):
+            fff.Layer(make()[0].astype(np.uint16), make()[1], depth=4, trees=3)
+
+    def test_cpu_without_choice(self):
+        """It tells what is usable where that is most needed: FFF_ISA names what is not."""
+        program = "import fff; found = fff.cpu(); assert found.chosen is None and found.usable[0] == 'generic'"
+        subprocess.run([sys.executable, "-c", program], check=True, env={**os.environ, "FFF_ISA": "no such"})
 
 
 def rounded(array, dtype):

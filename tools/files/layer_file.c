@@ -178,8 +178,9 @@ static bool make_input(const struct loading *loading, struct layer_data *data) {
     return true;
 }
 
-/* Results of no input mean nothing. */
+/* Results of no input mean nothing, and an input of no tokens shows nothing: a file that has either is a mistake. */
 static bool read_results(const struct loading *loading, struct layer_data *data) {
+    static const char *const result_names[] = {"output", "output_with_b2", "path", NULL};
     const fff_tensor *input = find_tensor(loading, "input");
     bool single = data->leaf_width == 0 && !data->is_part; /* path sum */
     int32_t **path = &data->expected_path;
@@ -197,7 +198,15 @@ static bool read_results(const struct loading *loading, struct layer_data *data)
         return false;
     }
     if (input == NULL) {
+        const char *result = first_of(loading, result_names);
+        if (result != NULL) {
+            return FFF_FAIL(&loading->report, "tensor '%s' is there, but not 'input', of which it is the result",
+                            result);
+        }
         return make_input(loading, data);
+    }
+    if (input->rank > 0 && input->shape[0] == 0) {
+        return FFF_FAIL(&loading->report, "tensor 'input' has no tokens, of which nothing could be verified");
     }
     if (find_tensor(loading, "output_with_b2") != NULL && find_tensor(loading, "b2s") == NULL) {
         return FFF_FAIL(&loading->report,
