@@ -1,7 +1,8 @@
 #!/bin/bash
 # Checks the documentation: links and anchors lead somewhere (scripts/check_links.py), the tables of benchmarks are those of a
-# report (bench/page.py), what docs/start.md shows of programs is what they are, it names the README's packages, and the commands in
-# blocks that begin with ```sh run, of README.md and docs/start.md, run.
+# report (bench/page.py), what docs/start.md and docs/demo.md show of programs is what they are, the former names the README's
+# packages, the commands in blocks that begin with ```sh run, of README.md and docs/start.md, run, and what examples/save_layer.py
+# writes (by safetensors, from PyPI) is a layer.
 #
 #   scripts/check_docs.sh BUILD           with the library and the command of a build; takes seconds
 #   scripts/check_docs.sh --from-nothing  as a stranger: in a copy of what git has, with the build that docs/start.md tells; minutes
@@ -22,10 +23,10 @@ python=python3
 "$python" bench/page.py
 
 # An excerpt: a block whose info names a file is, as it stands, a part of it.
-for program in examples/start.c examples/start.py; do
-    kind=${program##*.}
-    block docs/start.md "${kind/py/python} $program" >"$folder/excerpt"
-    "$python" - "$folder/excerpt" "$program" <<'END' || fail "docs/start.md does not show $program as it is"
+for shown in start.md:start.c start.md:start.py demo.md:save_layer.py; do
+    page=docs/${shown%:*} program=examples/${shown#*:} kind=${shown##*.}
+    block "$page" "${kind/py/python} $program" >"$folder/excerpt"
+    "$python" - "$folder/excerpt" "$program" <<'END' || fail "$page does not show $program as it is"
 import sys
 excerpt, program = (open(name, encoding="utf-8").read() for name in sys.argv[1:])
 sys.exit(not excerpt.strip() or excerpt not in program)
@@ -71,3 +72,7 @@ for page in README.md docs/start.md; do
     (cd "$folder/copy" && PATH="$folder/bin:$PATH" PYTHONDONTWRITEBYTECODE=1 FFF_ISA='' bash -eux "$folder/run.sh") ||
         fail "$page: the last command above failed"
 done
+
+"$python" -m pip install --quiet --disable-pip-version-check --no-deps --target "$folder/site" safetensors
+PYTHONPATH="$folder/site" PYTHONDONTWRITEBYTECODE=1 "$python" examples/save_layer.py "$folder/layer.safetensors"
+"$folder/bin/fff" verify "$folder/layer.safetensors"
