@@ -267,7 +267,7 @@ def sleef_functions(folder: str) -> str:
 
 
 def main() -> None:
-    if len(sys.argv) != 2 or sys.argv[1].startswith("-"):
+    if len(sys.argv) != 2 or sys.argv[1].startswith("-") or not sys.argv[1]:
         sys.exit(__doc__)
     version = re.search(r"version: '([^']+)'", (ROOT / "meson.build").read_text())[1]
     amalgam = Amalgam()
@@ -309,9 +309,12 @@ def main() -> None:
     parts.append(TAIL)
 
     folder = pathlib.Path(sys.argv[1])
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "fff.c").write_text(re.sub(r"\n{3,}", "\n\n", "".join(parts)))
-    (folder / "fff.h").write_text(read("fff/fff.h"))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "fff.c").write_text(re.sub(r"\n{3,}", "\n\n", "".join(parts)))
+        (folder / "fff.h").write_text(read("fff/fff.h"))
+    except OSError as error:
+        sys.exit(f"amalgamate.py: {error}")
 
 
 if __name__ == "__main__":

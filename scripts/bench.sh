@@ -3,7 +3,7 @@
 #
 #   scripts/bench.sh BUILD_FOLDER [options of bench/report.py]
 set -eu
-cd "$(dirname "$0")/.."
+CDPATH='' cd "$(dirname "$0")/.."
 build="$1"
 shift
 [ -f "$build/build.ninja" ] || meson setup "$build"

@@ -4,7 +4,7 @@
 # other commit is built in build-compare/. On a machine that does nothing else; FFF_PAIRED_SHAPES=1x11 and the like select rows
 # (bench/paired.c).
 set -eu
-cd "$(dirname "$0")/.."
+CDPATH='' cd "$(dirname "$0")/.."
 base=$(git rev-parse --verify --quiet "${1:?usage: scripts/bench_compare.sh BASE [BUILD]}^{commit}") ||
     { echo "scripts/bench_compare.sh: $1 is no commit" >&2 && exit 2; }
 build="${2:-build}"

@@ -7,7 +7,7 @@
 #
 # To be run on Debian 12 (scripts/setup.sh wheels): on a newer system the wheels are for a newer glibc, which is refused.
 set -eu
-cd "$(dirname "$0")/.."
+CDPATH='' cd "$(dirname "$0")/.."
 source="$PWD" work="$PWD/build-wheels" glibc=2_34 own=$(uname -m)
 sleef=3.5.1 # whose bits are the recorded ones
 version=$(sed -nE "s/^  version: '(.*)',/\1/p" meson.build | head -n 1)

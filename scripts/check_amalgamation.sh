@@ -4,7 +4,7 @@
 # a compiler to fuse and the CPU's own instructions; the exports; no AVX outside the kernels for it. Flags that would change bits
 # must be refused. Then for AArch64, in an emulator, where there are its compiler and packages.
 set -eu
-cd "$(dirname "$0")/.."
+CDPATH='' cd "$(dirname "$0")/.."
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 unset CFLAGS LD_LIBRARY_PATH

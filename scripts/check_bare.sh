@@ -8,7 +8,7 @@
 # Beside what the README says, apt is told to answer "yes" by itself; and the chroot has the settings that this machine's pip needs
 # to reach its index: PIP_*, proxies, /etc/pip.conf, certificates.
 set -eu
-cd "$(dirname "$0")/.."
+CDPATH='' cd "$(dirname "$0")/.."
 suite="${1:-bookworm}" work="$PWD/build-bare/${1:-bookworm}"
 . scripts/chroot.sh
 own_namespaces "$0" "$@"

@@ -2,7 +2,7 @@
 # scripts/check_consumers.sh: installs the library into folders of its own, as a shared one, a static one and both, and builds
 # and runs programs that use it as strangers would: by pkg-config, by CMake, and as a meson subproject; in C and C++.
 set -eu
-cd "$(dirname "$0")/.."
+CDPATH='' cd "$(dirname "$0")/.."
 source="$PWD" folder="$(mktemp -d)"
 trap 'rm -rf "$folder"' EXIT
 consumer="$source/tests/consumers/consumer.c"

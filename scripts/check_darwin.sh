@@ -5,7 +5,7 @@
 #
 #   scripts/check_darwin.sh
 set -eu
-cd "$(dirname "$0")/.."
+CDPATH='' cd "$(dirname "$0")/.."
 for needed in clang llvm-nm; do
     command -v $needed >/dev/null 2>&1 || { echo "$needed is missing" && exit 77; }
 done

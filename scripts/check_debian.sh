@@ -4,7 +4,7 @@
 # debian/tests there, each with what it depends on and no more. The packages are left in build-debian/SUITE/packages/, the build's
 # log in build-debian/SUITE/build.log. Ends with 77 where there can be no chroot.
 set -eu
-cd "$(dirname "$0")/.."
+CDPATH='' cd "$(dirname "$0")/.."
 suite="${1:-bookworm}" work="$PWD/build-debian/${1:-bookworm}"
 . scripts/chroot.sh
 own_namespaces "$0" "$@"

@@ -7,7 +7,7 @@
 #   scripts/check_docs.sh BUILD           with the library and the command of a build; takes seconds
 #   scripts/check_docs.sh --from-nothing  as a stranger: in a copy of what git has, with the build that docs/start.md tells; minutes
 set -eu
-cd "$(dirname "$0")/.."
+CDPATH='' cd "$(dirname "$0")/.."
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 fail() { echo "$*" >&2 && exit 1; }
@@ -73,6 +73,6 @@ for page in README.md docs/start.md; do
         fail "$page: the last command above failed"
 done
 
-"$python" -m pip install --quiet --disable-pip-version-check --no-deps --target "$folder/site" safetensors
+"$python" -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --no-deps --target "$folder/site" safetensors
 PYTHONPATH="$folder/site" PYTHONDONTWRITEBYTECODE=1 "$python" examples/save_layer.py "$folder/layer.safetensors"
 "$folder/bin/fff" verify "$folder/layer.safetensors"

@@ -2,7 +2,7 @@
 # scripts/check_flags.sh [COMPILER...]: the build with a builder's CFLAGS that allow a compiler all that would change bits, and the
 # CPU's own instructions: each instruction set must have the recorded bits. gcc and clang unless told; half a minute each.
 set -eu
-cd "$(dirname "$0")/.."
+CDPATH='' cd "$(dirname "$0")/.."
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 quietly() { "$@" >"$folder/log" 2>&1 || { tail -n 40 "$folder/log" && exit 1; }; }

@@ -3,7 +3,7 @@
 # runs the README's program and the command: with a prefix of its own, or with the default one, /usr/local, in a mount namespace
 # where that is a copy (77 where there can be none). Then it uninstalls.
 set -eu
-cd "$(dirname "$0")/.."
+CDPATH='' cd "$(dirname "$0")/.."
 unset CFLAGS LDFLAGS LD_LIBRARY_PATH PKG_CONFIG_PATH DESTDIR MESON_INSTALL_QUIET
 fail() { echo "$*" >&2 && exit 1; }
 quietly() { "$@" >"$folder/log" 2>&1 || { cat "$folder/log" && fail "failed: $*"; }; }

@@ -3,7 +3,7 @@
 # library from it in two folders, by other hours, places, languages and rights, which must be the same bytes, too; and runs the
 # tests of the tarball, all or those named. The tarball is left in build-dist/.
 set -eu
-cd "$(dirname "$0")/.."
+CDPATH='' cd "$(dirname "$0")/.."
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 unset CFLAGS LDFLAGS LD_LIBRARY_PATH

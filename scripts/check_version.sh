@@ -3,7 +3,7 @@
 # from there. To be changed by hand with it: FFF_VERSION_* in include/fff/fff.h; CITATION.cff, with the date; a heading in CHANGELOG.md;
 # an entry in debian/changelog. With a build, its library and command tell the same version.
 set -eu
-cd "$(dirname "$0")/.."
+CDPATH='' cd "$(dirname "$0")/.."
 version=$(sed -nE "s/^  version: '([0-9]+\.[0-9]+\.[0-9]+)',/\1/p" meson.build | head -n 1)
 [ -n "$version" ] || { echo "meson.build has no version" >&2 && exit 1; }
 failed=0

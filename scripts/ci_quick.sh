@@ -3,7 +3,7 @@
 # pass with few sizes, the library exports what it should and has AVX only in its kernels, and formatting and documentation hold.
 # `.ci/run` is the whole. Ends with a line "N passed, N failed"; fails if anything did.
 set -u
-cd "$(dirname "$0")/.." || exit
+CDPATH='' cd "$(dirname "$0")/.." || exit
 . scripts/check.sh
 export FFF_TEST_SHORT=1 FFF_TEST_SEED="${FFF_TEST_SEED:-$(date +%s)}"
 echo "FFF_TEST_SEED=$FFF_TEST_SEED repeats this run"

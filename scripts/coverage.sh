@@ -3,7 +3,7 @@
 # gcovr: a table of folders and files, with the numbers of the lines that no test reaches. Ends with 1 if a folder has less than
 # 95 % of its lines covered, or a test fails. The build is in build-coverage/, a report to browse in build-coverage/report/.
 set -eu
-cd "$(dirname "$0")/.."
+CDPATH='' cd "$(dirname "$0")/.."
 scripts/setup.sh coverage
 scripts/fetch_minilm.sh build-minilm || echo "MiniLM cannot be fetched: the tests that read it are left out"
 # Only what is reported is counted, so that kernels stay fast; by threads together, hence atomically.

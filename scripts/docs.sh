@@ -3,7 +3,7 @@
 # Doxygen), that of the Python package out of its docstrings. Fails if a link within it leads nowhere, or a function that the library
 # exports is missing. Needs Doxygen (scripts/setup.sh docs); Sphinx and its extensions are fetched into build-docs/site-packages.
 set -eu
-cd "$(dirname "$0")/.."
+CDPATH='' cd "$(dirname "$0")/.."
 out=build-docs site=$PWD/build-docs/site-packages
 python=/usr/bin/python3 # Debian's, which pip's packages here are for
 versions="sphinx==9.0.4 myst-parser==5.2.0 breathe==5.1.0 sphinx-autoapi==3.9.0 furo==2025.12.19"

@@ -4,10 +4,14 @@
 # crash belongs into tests/fuzz/corpus/TARGET, where `make test` replays it. build-fuzz/runs.txt gets a line of each run:
 # target, executions, seconds of CPU time.
 set -eu -o pipefail
-cd "$(dirname "$0")/.."
+CDPATH='' cd "$(dirname "$0")/.."
 seconds="${1:-3600}"
 [ $# -gt 0 ] && shift
 targets="${*:-safetensors config layer tokenizer model input}"
+case "$seconds" in '' | 0* | *[!0-9]*) echo "fuzz.sh: '$seconds' is no number of seconds" >&2 && exit 2 ;; esac
+for target in $targets; do
+    [ -f "tests/fuzz/fuzz_$target.c" ] || { echo "fuzz.sh: there is no target '$target' (tests/fuzz/fuzz_*.c)" >&2 && exit 2; }
+done
 libraries=build-fuzz/libraries sanitizers='-fsanitize=address,undefined -fno-sanitize-recover=all'
 # Kernels are not what is fuzzed: the generic ones do.
 [ -f $libraries/build.ninja ] ||

@@ -1,7 +1,7 @@
 #!/bin/sh
 # scripts/lint.sh cppcheck|clang-tidy: static analysis of the sources that are compiled on this machine.
 set -eu
-cd "$(dirname "$0")/.."
+CDPATH='' cd "$(dirname "$0")/.."
 folder=build-clang # where the compilation database is one that clang understands
 test -f $folder/build.ninja || CC=clang meson setup $folder >/dev/null
 ninja -C $folder --quiet build.ninja

@@ -270,11 +270,17 @@ def describe(mutant):
     return f"{mutant.path}:{mutant.line}: {mutant.kind}\n    - {before}\n    + {after}"
 
 
+def whole(text):
+    if int(text) < 0:
+        raise ValueError
+    return int(text)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--count", type=int, default=60, help="how many mutants to draw (60)")
+    parser.add_argument("--count", type=whole, default=60, help="how many mutants to draw (60)")
     parser.add_argument("--seed", type=int, default=1, help="of the draw (1)")
-    parser.add_argument("--skip", type=int, default=0, help="leave out so many of the draw: those that an earlier run has tried (0)")
+    parser.add_argument("--skip", type=whole, default=0, help="leave out so many of the draw: those that an earlier run has tried (0)")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="begin no mutant after so long")
     parser.add_argument("--least", type=float, default=1, help="the part that must be killed of what is killed or survives (1)")
     parser.add_argument("--only", nargs="+", metavar="PATH", help="draw from files whose paths begin so, or from a line, as PATH:LINE")
@@ -282,9 +288,11 @@ def main():
     parser.add_argument("--list", action="store_true", help="print the mutants that are drawn, and try none")
     options = parser.parse_args()
     mutants = list(all_mutants(options.only))
+    if not mutants:
+        parser.error("--only: there is no place for a fault in what begins so")
     chosen = draw(mutants, options.count, options.seed)[options.skip :]
     print(f"{len(chosen)} of {len(mutants)} mutants, seed {options.seed}", flush=True)
-    if options.list:
+    if options.list or not chosen:
         print("\n".join(describe(mutant) for mutant in chosen))
         return 0
     verdicts, shop, begun = {}, Workshop(options.folder.resolve()), time.monotonic()

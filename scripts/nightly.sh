@@ -4,7 +4,7 @@
 # libraries (systems), the documentation as a stranger (docs), the tarball (reproducible), wheels and debian. All of them without a
 # name. What each prints is in build-nightly/NAME.log. Ends with a line "N passed, N failed"; fails if anything did.
 set -u
-cd "$(dirname "$0")/.." || exit
+CDPATH='' cd "$(dirname "$0")/.." || exit
 . scripts/check.sh
 mkdir -p build-nightly
 
@@ -27,11 +27,14 @@ logged() { # NAME: with its log kept
     return $status
 }
 [ $# -gt 0 ] || set -- soak fuzz coverage mutation systems docs reproducible wheels debian
-scripts/setup.sh test
 for name; do
     case "$name" in
-    soak | fuzz | coverage | mutation | systems | docs | reproducible | wheels | debian) check "$name" logged "$name" ;;
+    soak | fuzz | coverage | mutation | systems | docs | reproducible | wheels | debian) ;;
     *) echo "scripts/nightly.sh: there is no $name" >&2 && exit 2 ;;
     esac
+done
+scripts/setup.sh test
+for name; do
+    check "$name" logged "$name"
 done
 summary

@@ -43,7 +43,7 @@ case "${1:-}" in
 build) wanted="$build" foreign='' ;;
 bench) wanted="$build $bench" foreign='' ;;
 test) wanted="$build $test $cross" ;;
-check) wanted="$build git g++ binutils python3-numpy libcmocka-dev clang-format" foreign='' ;;
+check) wanted="$build git g++ binutils python3-pip python3-numpy libcmocka-dev clang-format" foreign='' ;;
 coverage) wanted="$build python3-pip libcmocka-dev gcovr" foreign='' ;;
 train) wanted="$build $train" foreign='' ;;
 docs) wanted="$docs" foreign='' ;;

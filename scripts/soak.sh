@@ -5,7 +5,7 @@
 # of each every ten minutes tells how many layer evaluations (tokens times calls) there were and how many bits differed; each
 # difference comes with the seed that repeats it. Ends with 1 if there was any, or a fault.
 set -eu
-cd "$(dirname "$0")/.."
+CDPATH='' cd "$(dirname "$0")/.."
 hours="${1:?usage: scripts/soak.sh HOURS [SEED]}" seed="${2:-$(($(date +%s) * 1000000))}"
 seconds=$(awk -v hours="$hours" 'BEGIN { if (hours !~ /^[0-9]*\.?[0-9]+$/ || hours <= 0) exit 1; print hours * 3600 }') ||
     { echo "scripts/soak.sh: $hours is no number of hours" >&2 && exit 2; }

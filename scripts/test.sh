@@ -4,7 +4,7 @@
 # FFF_TEST_SEED=N repeats a run's random inputs (each test prints its seed). FFF_TEST_SHORT=1 takes a part of what only repeats: of
 # widths, batches, and rounds of random numbers. All but the two compilers' release builds get it.
 set -u
-cd "$(dirname "$0")/.."
+CDPATH='' cd "$(dirname "$0")/.."
 . scripts/at_once.sh
 results=$(mktemp) # a line for each check, "passed: NAME" or "failed: NAME"; subshells add to it, too
 trap 'rm -f "$results"' EXIT

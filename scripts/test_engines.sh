@@ -6,7 +6,7 @@
 #
 # Ends with a line "N passed, N failed, N skipped"; fails if anything did. Skipped is an engine that cannot be had here.
 set -u
-cd "$(dirname "$0")/.."
+CDPATH='' cd "$(dirname "$0")/.."
 passed=0 failed=0 skipped=0
 build=build-gcc # as scripts/test.sh makes it
 if [ ! -f "$build/build.ninja" ]; then

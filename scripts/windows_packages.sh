@@ -5,7 +5,7 @@
 #
 # FFF_SLEEF_SOURCE names a folder with SLEEF's source, of release 3.5.1, for where the archive has packages but not that source.
 set -eu
-cd "$(dirname "$0")/.."
+CDPATH='' cd "$(dirname "$0")/.."
 suite=bookworm folder="$PWD/build-systems" prefix="$PWD/build-systems/windows" compiler=x86_64-w64-mingw32-gcc-posix
 unset CFLAGS LDFLAGS
 fail() { echo "$*" >&2 && exit 1; }

@@ -414,7 +414,9 @@ class Verify(unittest.TestCase):
         kept = {name: value for name, value in header.items() if name.startswith(("linear", "__"))}
         kept["input"] = {"dtype": "F32", "shape": [0, 32], "data_offsets": [end, end]}
         write_safetensors(self.copy, kept, data[:end])
-        self.assertEqual(run("verify", self.copy).returncode, 0)
+        answer = run("verify", self.copy)
+        self.assertEqual(answer.returncode, 0)
+        self.assertIn("0 tokens: nothing was compared", answer.stdout)
 
     def test_names_that_are_no_utf8(self):
         name = os.fsencode(pathlib.Path(self.copy).parent) + b"/\xff\xc2\x9b.safetensors"
@@ -642,13 +644,11 @@ class LeafAndForestFiles(unittest.TestCase):
 
     def test_refused_results(self):
         """Nothing could be compared, and yet it would be said to agree."""
-        for file, width, results in [(GOLDEN[0], 32, ("output", "path")), (LEAVES[0], 24, ("output", "output_with_b2"))]:
+        for file, results in [(GOLDEN[0], ("output", "path")), (LEAVES[0], ("output", "output_with_b2"))]:
             self.refused(file, "tensor 'output' is there, but not 'input'", without=["input"])
             for name in results:
                 others = [other for other in results if other != name]
                 self.refused(file, f"tensor '{name}' is there, but not 'input'", without=["input", *others])
-            self.refused(file, "tensor 'input' has no tokens", without=results, input=self.f32([0, width]))
-            self.refused(file, "tensor 'input' has no tokens", without=results[1:], input=self.f32([0, width]), output=self.f32([0, 10]))
 
     def int8(self, name, scales_shape, place):
         """A tensor of the layer that was read, in I8, with scales that all differ, place(i) being that of element i; and

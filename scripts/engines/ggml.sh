@@ -6,7 +6,7 @@
 # kind of CPU: about a minute for each of two builds on one core. FFF_BENCH_ROUNDS=11 gives the benchmark as many rounds
 # as the README's figures had. Exits 77 if something is missing that it may not, or cannot, fetch.
 set -eu
-cd "$(dirname "$0")/../.."
+CDPATH='' cd "$(dirname "$0")/../.."
 build="${1:?usage: scripts/engines/ggml.sh BUILD}"
 build=$(cd "$build" && pwd)
 test -f "$build/libfff.so" || { echo "ggml: $build holds no libfff.so" >&2; exit 1; }

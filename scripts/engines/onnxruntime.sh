@@ -9,7 +9,7 @@
 #
 # Exits 0 if all checks pass, 1 if one does not, 77 if something must be installed first (as root it is).
 set -eu
-cd "$(dirname "$0")/../.."
+CDPATH='' cd "$(dirname "$0")/../.."
 [ $# -ge 1 ] || { echo "usage: scripts/engines/onnxruntime.sh BUILD [COMMAND...]" >&2; exit 2; }
 build=$(cd "$1" && pwd)
 shift

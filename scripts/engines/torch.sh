@@ -4,7 +4,7 @@
 # BUILD holds libfff.so. Installs Debian's packages (as root; else says which and exits with 77); the current PyTorch goes into
 # build-engines/torch/, some 540 MB to download and 1.3 GB on disk, once.
 set -eu
-cd "$(dirname "$0")/../.."
+CDPATH='' cd "$(dirname "$0")/../.."
 version=2.15.0 cache="$PWD/build-engines/torch"
 library=$(cd "${1:?usage: scripts/engines/torch.sh BUILD}" && pwd)/libfff.so
 test -f "$library" || { echo "$library is not there" >&2; exit 1; }

@@ -182,7 +182,8 @@ static bool read_options(int count, char **arguments, struct options *options) {
         } else {
             return false;
         }
-        if (errno != 0 || end == arguments[i + 1] || *end != '\0') {
+        if (errno != 0 || end == arguments[i + 1] || *end != '\0' || !isfinite(options->seconds) ||
+            !isfinite(options->line)) {
             return false;
         }
     }

@@ -10,6 +10,7 @@
 #include "tools/random.h"
 #include "tools/verify/model.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -110,8 +111,13 @@ int demo_model(void) {
     sizes.vocabulary = VOCABULARY;
     sizes.max_length = LENGTH;
     int length = snprintf(directory, sizeof directory, "%s/fff_demo_XXXXXX", temporary != NULL ? temporary : "/tmp");
-    if (length < 0 || (size_t)length >= sizeof directory || mkdtemp(directory) == NULL) {
-        return fail("no temporary folder can be made");
+    if (length < 0 || (size_t)length >= sizeof directory) {
+        return fail("TMPDIR is too long");
+    }
+    if (mkdtemp(directory) == NULL) {
+        char error[sizeof directory + 128];
+        snprintf(error, sizeof error, "no temporary folder can be made as %s: %s", directory, strerror(errno));
+        return fail(error);
     }
     printf("\nA BERT with such layers: %d of them, 768 wide, seeded ...\n", LAYERS);
     fflush(stdout);

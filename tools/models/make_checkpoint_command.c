@@ -2,7 +2,8 @@
 #include "tools/commands.h"
 #include "tools/models/make_checkpoint.h"
 
-#define SIZE(member) .type = OPTION_NUMBER, .argument = "N", .offset = offsetof(struct checkpoint_sizes, member)
+#define SIZE(member)                                                                                                   \
+    .type = OPTION_NUMBER, .argument = "N", .most = SIZE_MAX / 2, .offset = offsetof(struct checkpoint_sizes, member)
 
 static const struct command_option options[] = {
     {.name = "layers", SIZE(layers), .text = "Encoder layers; 16 unless told."},

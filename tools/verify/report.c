@@ -87,7 +87,9 @@ void print_layer_file(const char *path, const struct layer_findings *found, bool
     }
     print_store(found->store);
     print_why(layer_file_why(verdicts, count));
-    if (layer_file_holds(found)) {
+    if (layer_file_holds(found) && found->data->batch == 0) {
+        puts("  0 tokens: nothing was compared");
+    } else if (layer_file_holds(found)) {
         print_ok("all within the proven bound", other_sleef);
     } else {
         puts("  FAILED");
