@@ -45,6 +45,9 @@ HEAD = """/* libfff @version@, all of it in one file: a copy to compile as C11, 
 #endif
 #include "fff.h"
 
+#if defined(__cplusplus)
+#error "fff.c is C, not C++: compile it as C11, and include fff.h in C++"
+#endif
 #if !defined(__GNUC__)
 #error "libfff needs gcc or clang"
 #endif

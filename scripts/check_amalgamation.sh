@@ -48,6 +48,7 @@ for flag in -funsafe-math-optimizations -freciprocal-math -fno-signed-zeros; do
 done
 refused gcc -fassociative-math -fno-signed-zeros -fno-trapping-math
 [ "$(uname -m)" != x86_64 ] || refused gcc -mfpmath=387
+g++ -fsyntax-only "$copy/fff.c" 2>&1 | grep -q 'error: .*fff.c is C, not C++' || fail "g++ is not told that fff.c is C"
 if [ "$(uname -m)" = x86_64 ] && [ -e /usr/lib/aarch64-linux-gnu/libsleef.so ] && command -v aarch64-linux-gnu-gcc qemu-aarch64 >/dev/null; then
     compiled aarch64-linux-gnu-gcc -std=gnu17 -O2 # which may fuse: the baseline has FMA
     qemu-aarch64 -cpu max -E LD_LIBRARY_PATH="$copy" "$copy/fingerprint" tests/data/fingerprint.txt
