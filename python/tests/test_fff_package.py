@@ -160,8 +160,9 @@ class Errors(unittest.TestCase):
             layer(isa=foreign)
         self.assertEqual(caught.exception.status, fff.Status.ISA_NOT_BUILT)
         with mock.patch.dict(os.environ, FFF_ISA="avx2"):
-            for call in (layer, fff.cpu, lambda: fff.activate(W)):
+            for call in (layer, lambda: fff.activate(W)):
                 self.assertRaisesRegex(fff.Error, "FFF_ISA=avx2.*generic", call)
+            self.assertEqual((fff.cpu().chosen, fff.cpu().usable), (None, fff.isas()))
             self.assertEqual(layer(isa="generic").isa, "generic")
 
     def test_library_that_is_not_there(self):
