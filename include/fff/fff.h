@@ -320,9 +320,9 @@ FFF_API size_t fff_layer_path_length(const fff_layer *layer);
  * multiple of 64, and 128 are added if that makes a multiple of 4096. A row of int8 input weights takes 12 more, one of
  * int8 output weights 4, a threshold 4. Exact routes take 8 more a node, and its float32 input row, padded likewise,
  * unless the stored type holds the given weights without loss. Output biases are rows of floats. Of what is borrowed
- * there is nothing, and of biases that were not given, zeros. On top comes less than
- * 1 KB, and 2 KB for each part of the layer. What is more than 2 MB is rounded up to a multiple of that, and less than
- * 1 KB, or 2 KB for each part, comes on top of it. */
+ * there is nothing, and of biases that were not given, zeros. On top comes less than 1 KB, and 2 KB for each part of
+ * the layer. What is more than 2 MB is rounded up to a multiple of that, and less than 1 KB, or 2 KB for each part,
+ * comes on top of it. */
 FFF_API size_t fff_layer_memory(const fff_layer *layer);
 
 /* The types of a layer's stored rows, of several parts the first one's; FFF_WEIGHT_F32 for NULL. */

@@ -47,13 +47,18 @@ def isa_by_name(name: str) -> int:
     return isa or 0
 
 
+def _choose_isa(isa: int) -> tuple[int, int]:
+    """The status of fff_isa_choose(), and what it chose."""
+    chosen = ctypes.c_int()
+    return _c.library.fff_isa_choose(isa, ctypes.byref(chosen)), chosen.value
+
+
 def chosen_isa(isa: int) -> int:
     """The instruction set that fff_layer_create() will take; Error if it is for FFF_ISA to say and that is no good."""
-    chosen = ctypes.c_int()
-    status = _c.library.fff_isa_choose(isa, ctypes.byref(chosen))
+    status, chosen = _choose_isa(isa)
     if status != Status.OK:
         check(status, f"FFF_ISA={os.environ.get('FFF_ISA', '')}", f"; usable here: auto, {', '.join(isas())}")
-    return chosen.value
+    return chosen
 
 
 def option(name: str, names: tuple[str, ...], what: str) -> int:
@@ -76,10 +81,9 @@ def cpu() -> Cpu:
     count = _c.library.fff_cpu_features(None, 0)
     features = (_c.CpuFeature * max(count, 1))()
     _c.library.fff_cpu_features(features, count)
-    chosen = ctypes.c_int()
-    status = _c.library.fff_isa_choose(0, ctypes.byref(chosen))
+    status, chosen = _choose_isa(0)
     return Cpu({features[i].name.decode(): bool(features[i].present) for i in range(count)}, isas(),
-               isa_name(chosen.value) if status == Status.OK else None)
+               isa_name(chosen) if status == Status.OK else None)
 
 
 class Sleef(NamedTuple):

@@ -180,7 +180,6 @@ static bool make_input(const struct loading *loading, struct layer_data *data) {
 
 /* Results without an input mean nothing. */
 static bool read_results(const struct loading *loading, struct layer_data *data) {
-    static const char *const result_names[] = {"output", "output_with_b2", "path", NULL};
     const fff_tensor *input = find_tensor(loading, "input");
     bool single = data->leaf_width == 0 && !data->is_part; /* path sum */
     int32_t **path = &data->expected_path;
@@ -198,10 +197,11 @@ static bool read_results(const struct loading *loading, struct layer_data *data)
         return false;
     }
     if (input == NULL) {
-        const char *result = first_of(loading, result_names);
-        if (result != NULL) {
-            return FFF_FAIL(&loading->report, "tensor '%s' is there, but not 'input', of which it is the result",
-                            result);
+        for (size_t i = 1; i < count; i++) {
+            if (find_tensor(loading, wanted[i].name) != NULL) {
+                return FFF_FAIL(&loading->report, "tensor '%s' is there, but not 'input', of which it is the result",
+                                wanted[i].name);
+            }
         }
         return make_input(loading, data);
     }
