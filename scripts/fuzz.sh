@@ -2,7 +2,8 @@
 # scripts/fuzz.sh [SECONDS] [TARGET...]: the readers of files against inputs that libFuzzer invents, under address and
 # undefined-behaviour sanitizers; an hour of each target (tests/fuzz/fuzz_*.c) unless told. What it finds is in build-fuzz/: a
 # crash belongs into tests/fuzz/corpus/TARGET, where `make test` replays it. build-fuzz/runs.txt gets a line of each run:
-# target, executions, seconds of CPU time.
+# target, executions, seconds of CPU time. Each run goes on from all that earlier ones reached, and at its end packs the fewest
+# inputs that reach it into build-fuzz/reached/TARGET.tar.gz, for tests/fuzz/reached/.
 set -eu -o pipefail
 CDPATH='' cd "$(dirname "$0")/.."
 seconds="${1:-3600}"
@@ -29,6 +30,7 @@ grep -ohE '"[A-Za-z_][A-Za-z0-9_.]+"' bert/*.c tools/files/*.c tools/models/*.c 
 run() {
     local log="build-fuzz/$1.log" TIMEFORMAT='%U %S' result=0
     mkdir -p "build-fuzz/corpus-$1"
+    tar -xf "tests/fuzz/reached/$1.tar.gz" -C "build-fuzz/corpus-$1"
     { time "build-fuzz/$1" -max_total_time="$seconds" -max_len=16384 -rss_limit_mb=2048 -timeout=20 -print_final_stats=1 \
         -dict=build-fuzz/words -artifact_prefix="build-fuzz/$1-" "build-fuzz/corpus-$1" "tests/fuzz/corpus/$1" >"$log" 2>&1; } \
         2>"$log.time" || result=$?
@@ -38,9 +40,21 @@ run() {
     return "$result"
 }
 
+# pack TARGET: the same inputs give the same bytes.
+pack() {
+    local fewest="build-fuzz/fewest-$1"
+    rm -rf "$fewest"
+    mkdir -p "$fewest" build-fuzz/reached
+    "build-fuzz/$1" -set_cover_merge=1 -max_len=16384 "$fewest" "build-fuzz/corpus-$1" >"build-fuzz/$1.merge.log" 2>&1 ||
+        { tail -n 20 "build-fuzz/$1.merge.log" && return 1; }
+    tar -C "$fewest" --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner --mode=u=rwX,go=rX -cf - . |
+        gzip -n9 >"build-fuzz/reached/$1.tar.gz"
+}
+
 for target in $targets; do
     # shellcheck disable=SC2086 # flags and libraries are meant to be split
     clang -g -O1 -std=c11 -D_GNU_SOURCE -I. -Iinclude -fsanitize=fuzzer $sanitizers "tests/fuzz/fuzz_$target.c" tests/fuzz/files.c \
         -o "build-fuzz/$target" -Wl,--start-group $archives -Wl,--end-group $needed
     run "$target"
+    pack "$target"
 done

@@ -578,10 +578,10 @@ class Refuses(unittest.TestCase):
         self.assertIn('ImportError: fff.torch needs PyTorch 1.13 or later: pip install "libfff[torch]"', done.stderr)
 
     def test_import_with_an_old_pytorch(self):
-        with tempfile.TemporaryDirectory() as folder:
-            package = pathlib.Path(folder) / "torch"
-            package.mkdir()
-            for version in ("1.12.1+cu113", "1.9.0", "0.4.1"):
+        for version in ("1.12.1+cu113", "1.9.0", "0.4.1"):
+            with tempfile.TemporaryDirectory() as folder:  # of its own: Python keeps bytecode by seconds and size
+                package = pathlib.Path(folder) / "torch"
+                package.mkdir()
                 (package / "__init__.py").write_text(f"__version__ = '{version}'\n")
                 done = self.run_python("import fff.torch", PYTHONPATH=folder + os.pathsep + os.environ["PYTHONPATH"])
                 self.assertEqual(done.returncode, 1)

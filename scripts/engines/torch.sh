@@ -34,6 +34,7 @@ if [ ! -f "$site/complete" ]; then
 fi
 
 export FFF_TORCH_CACHE="$cache/operators" FFF_LIBRARY="$library" FFF_ISA='' PYTHONWARNINGS="ignore::UserWarning" OMP_NUM_THREADS=2
+unset PYTHONDONTWRITEBYTECODE # a new PyTorch takes ten seconds to import where its bytecode is not kept
 
 debian() { env PYTHONPATH="$PWD/python" "$@"; }
 recent() { env PYTHONPATH="$PWD/python:$site" "$@"; }
