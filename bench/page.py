@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The tables of docs/benchmarks.md and README.md out of a report of `make bench`, figure by figure as they stand there.
+"""The tables of README.md and of docs' pages of benchmarks out of a report of `make bench`, figure by figure as they stand there.
 
     bench/page.py            checks that they are the report's; scripts/check_docs.sh calls it
     bench/page.py --write    puts them into the pages
@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = ("README.md", "docs/benchmarks.md")
+PAGES = ("README.md", "docs/benchmarks.md", "docs/benchmarks/zen3/README.md")
 BEST = ("generic", "arm_neon", "x86_avx2", "x86_avx512")  # in order of preference
 BATCHES = (1, 8, 64, 512, 4096, 16384)  # of the README
 
@@ -75,10 +75,12 @@ class Report:
         return table(head + ["than nn.Linear, in PyTorch"] * all(against), "--: --: --: --: -- --: --: --:" + " --:" * all(against), rows)
 
     def by_batch(self):
-        return table(["Batch", "Dense best µs/token", "by", "FFF µs/token", "Times faster", "Spread", "Limit µs/token", "% of limit",
-                      "AVX2 times faster", "Generic C"], "--: --: -- --: --: -- --: --: --: --:",
+        others = {"AVX2 times faster": "x86_avx2", "Generic C": "generic"}
+        others = {name: isa for name, isa in others.items() if isa != self.best}
+        return table(["Batch", "Dense best µs/token", "by", "FFF µs/token", "Times faster", "Spread", "Limit µs/token", "% of limit", *others],
+                     "--: --: -- --: --: -- --: --:" + " --:" * len(others),
                      [[row["Batch"], row["Dense best µs/token"], row["by"], row["FFF µs/token"], emphasised(row), row["Spread"],
-                       row["Limit µs/token"], row["% of limit"], self.other(row, "x86_avx2"), self.other(row, "generic")]
+                       row["Limit µs/token"], row["% of limit"], *(self.other(row, isa) for isa in others.values())]
                       for row in self.layers()])
 
     def otherwise(self):
