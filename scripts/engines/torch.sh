@@ -63,14 +63,13 @@ with torch.no_grad():
     layer = fff.torch.LeafFFF(64, 8, 64, 3).eval()
     assert torch.allclose(layer(x), layer.dense(x), atol=1e-5)'
 )
-# What keeps one core busy, mostly: Inductor's tests beside all others, each with a log of its own. Threads that wait sleep,
-# since they have no core for themselves.
+# What keeps one core busy, mostly, in two lanes that take about as long, each with a log of its own: Inductor's tests, and most
+# others. Threads that wait sleep, since they have no core for themselves.
 others() {
     log="$log.others"
     check "1.13: compiled operator" debian /usr/bin/python3 -m fff.torch
     check "1.13: tests" tests debian env FFF_TEST_NATIVE=1 /usr/bin/python3
-    check "1.13: tests, operator in Python" tests debian env FFF_TORCH_NATIVE=0 FFF_TEST_NATIVE=0 /usr/bin/python3
-    check "$version: installed from a wheel" wheel # here, where there is less to do
+    check "$version: installed from a wheel" wheel
     for what in images text; do
         check "1.13: examples/train_$what, in short" env PYTHONPATH="$PWD/python:$cache/tokenizers" OMP_NUM_THREADS=1 \
             /usr/bin/python3 "examples/train_$what/train.py" --quick --out "$folder/$what"
@@ -78,7 +77,7 @@ others() {
     check "1.13: examples/convert_minilm, in short" env PYTHONPATH="$PWD/python:$cache/tokenizers" OMP_NUM_THREADS=1 \
         /usr/bin/python3 examples/convert_minilm/convert.py --quick --model build-minilm --out "$folder/convert"
     # What of it PyTorch's version could make a difference to: how it is registered, compiled and traced. 1.13 runs
-    # all. (Here, where there is less to do.)
+    # all.
     check "$version: tests, operator in Python" some_tests 'python/tests/test_fff_torch.py python/tests/test_fff_torch_[lt]*.py' \
         recent env FFF_TORCH_NATIVE=0 FFF_TEST_NATIVE=0 "$current"
     rm -f "$log"
@@ -89,6 +88,7 @@ inductor() {
     check "$version: compiled operator" recent "$current" -m fff.torch
     check "$version: tests, torch.compile by Inductor among them" \
         tests recent env FFF_TEST_NATIVE=1 FFF_TEST_INDUCTOR=1 "$current"
+    check "1.13: tests, operator in Python" tests debian env FFF_TORCH_NATIVE=0 FFF_TEST_NATIVE=0 /usr/bin/python3
     rm -f "$log"
     return "$failed"
 }
