@@ -75,8 +75,7 @@ class Report:
         return table(head + ["than nn.Linear, in PyTorch"] * all(against), "--: --: --: --: -- --: --: --:" + " --:" * all(against), rows)
 
     def by_batch(self):
-        others = {"AVX2 times faster": "x86_avx2", "Generic C": "generic"}
-        others = {name: isa for name, isa in others.items() if isa != self.best}
+        others = {name: isa for name, isa in (("AVX2 times faster", "x86_avx2"), ("Generic C", "generic")) if isa != self.best}
         return table(["Batch", "Dense best µs/token", "by", "FFF µs/token", "Times faster", "Spread", "Limit µs/token", "% of limit", *others],
                      "--: --: -- --: --: -- --: --:" + " --:" * len(others),
                      [[row["Batch"], row["Dense best µs/token"], row["by"], row["FFF µs/token"], emphasised(row), row["Spread"],

@@ -76,8 +76,7 @@ others() {
     done
     check "1.13: examples/convert_minilm, in short" env PYTHONPATH="$PWD/python:$cache/tokenizers" OMP_NUM_THREADS=1 \
         /usr/bin/python3 examples/convert_minilm/convert.py --quick --model build-minilm --out "$folder/convert"
-    # What of it PyTorch's version could make a difference to: how it is registered, compiled and traced. 1.13 runs
-    # all.
+    # What of it PyTorch's version could make a difference to: how it is registered, compiled and traced. 1.13 runs all.
     check "$version: tests, operator in Python" some_tests 'python/tests/test_fff_torch.py python/tests/test_fff_torch_[lt]*.py' \
         recent env FFF_TORCH_NATIVE=0 FFF_TEST_NATIVE=0 "$current"
     rm -f "$log"

@@ -24,14 +24,14 @@ static bool run_file(const char *path) {
     return true;
 }
 
-/* The number of files; 0 is a failure, too. */
-static size_t run_folder(const char *name) {
+/* False, too, where there are no files. */
+static bool run_folder(const char *name) {
     size_t count = 0;
     bool good = true;
     DIR *folder = opendir(name);
     if (folder == NULL) {
         perror(name);
-        return 0;
+        return false;
     }
     for (struct dirent *entry; good && (entry = readdir(folder)) != NULL;) {
         char path[4096];
@@ -44,7 +44,7 @@ static size_t run_folder(const char *name) {
     }
     closedir(folder);
     printf("%s: %zu files\n", name, count);
-    return good ? count : 0;
+    return good && count > 0;
 }
 
 int main(int argc, char **argv) {
@@ -53,7 +53,7 @@ int main(int argc, char **argv) {
         return 2;
     }
     for (int at = 1; at < argc; at++) {
-        if (run_folder(argv[at]) == 0) {
+        if (!run_folder(argv[at])) {
             return 1;
         }
     }
