@@ -1,7 +1,6 @@
 #include "dispatch/dispatch.h"
 #include "dispatch/fp_environment.h"
 #include "layer/rows.h"
-#include "layer/size.h"
 
 /* What both calls begin with: *isa becomes the instruction set that is meant, of which `check` probes SLEEF. */
 static fff_status choose(fff_isa *isa, fff_activation activation, fff_sleef sleef,
@@ -19,20 +18,14 @@ fff_status fff_activate(fff_isa isa, fff_activation activation, fff_sleef sleef,
     if (status != FFF_OK || count == 0) {
         return status;
     }
-    if (logits == NULL || activations == NULL) {
-        return FFF_ERROR_NULL_POINTER;
+    struct fff_rows read, written;
+    status = fff_check_rows(logits, 1, count, count, &read);
+    status = status == FFF_OK ? fff_check_rows(activations, 1, count, count, &written) : status;
+    if (status == FFF_OK && read.start != written.start && fff_rows_overlap(&read, &written)) {
+        status = FFF_ERROR_OVERLAP;
     }
-    uintptr_t from = (uintptr_t)logits, to = (uintptr_t)activations;
-    if (from % sizeof(float) != 0 || to % sizeof(float) != 0) {
-        return FFF_ERROR_ALIGNMENT;
-    }
-    size_t bytes, unused;
-    if (!fff_size_multiply(count, sizeof(float), &bytes) || !fff_size_add(from, bytes, &unused) ||
-        !fff_size_add(to, bytes, &unused)) {
-        return FFF_ERROR_OVERFLOW;
-    }
-    if (from != to && from < to + bytes && to < from + bytes) {
-        return FFF_ERROR_OVERLAP;
+    if (status != FFF_OK) {
+        return status;
     }
     fff_fp_environment callers = fff_fp_enter();
     fff_kernels_of(isa)->activate(activation, count, logits, activations);

@@ -308,7 +308,7 @@ fff_status fff_backward(const fff_layer *layer, size_t batch, const float *input
     if (status == FFF_OK) {
         status = fff_check_bytes(workspace, workspace_size, &fixed[0]);
     }
-    if (status == FFF_OK && fff_any_overlap(fixed, 1, count)) {
+    if (status == FFF_OK && (fff_any_overlap(fixed, 1, count) || fff_overlaps_borrowed(layer, &fixed[0]))) {
         return FFF_ERROR_OVERLAP;
     }
     status = status == FFF_OK ? fff_check_gradients(layer, gradients, &fixed[0]) : status;

@@ -59,27 +59,49 @@ static fff_status check_part(const fff_layer *layer, size_t index, const fff_gra
     return status;
 }
 
-/* A part's weights, as the layer reads them. */
-static void add_weights(const struct fff_part *part, struct fff_rows *matrices, size_t *count) {
-    const struct fff_trees *neurons = fff_neurons(part);
-    size_t rows = fff_neuron_count(part);
-    uintptr_t in = (uintptr_t)neurons->input_rows, out = (uintptr_t)neurons->output_rows;
-    uintptr_t biases = (uintptr_t)neurons->biases;
-    size_t in_stride = neurons->row_stride, out_stride = neurons->output_row_stride;
-    size_t in_size = neurons->input_width * sizeof(float), out_size = neurons->output_width * sizeof(float);
-    matrices[(*count)++] = (struct fff_rows){in, in + (rows - 1) * in_stride + in_size, rows, in_size, in_stride};
-    matrices[(*count)++] = (struct fff_rows){out, out + (rows - 1) * out_stride + out_size, rows, out_size, out_stride};
-    matrices[(*count)++] =
-        (struct fff_rows){biases, biases + rows * sizeof(float), 1, rows * sizeof(float), rows * sizeof(float)};
-    if (part->leaves.width > 0) {
-        const struct fff_trees *routers = &part->trees;
-        size_t nodes = routers->tree_count * routers->node_count;
-        uintptr_t at = (uintptr_t)routers->input_rows;
-        if (nodes > 0) {
-            matrices[(*count)++] = (struct fff_rows){at, at + (nodes - 1) * routers->row_stride + in_size, nodes,
-                                                     in_size, routers->row_stride};
+/* Adds rows that are there, sizes in bytes. */
+static void add_rows(const void *data, size_t rows, size_t size, size_t stride, struct fff_rows *matrices,
+                     size_t *count) {
+    uintptr_t start = (uintptr_t)data;
+    if (data != NULL && rows > 0) {
+        matrices[(*count)++] = (struct fff_rows){start, start + (rows - 1) * stride + size, rows, size, stride};
+    }
+}
+
+/* The caller's memory that a part reads, FFF_BORROWED_MATRICES at most. */
+static void add_borrowed(const fff_layer *layer, size_t index, struct fff_rows *matrices, size_t *count) {
+    const struct fff_part *part = &layer->parts[index];
+    if (!part->borrowed) {
+        return;
+    }
+    const struct fff_trees *neurons = fff_neurons(part), *routers = &part->trees;
+    const struct fff_leaves *leaves = &part->leaves;
+    size_t rows = fff_neuron_count(part), nodes = routers->tree_count * routers->node_count;
+    size_t of_nodes = nodes * sizeof(float), of_neurons = rows * sizeof(float);
+    size_t in = layer->input_width * sizeof(float), out = layer->output_width * sizeof(float);
+    add_rows(neurons->input_rows, rows, in, neurons->row_stride, matrices, count);
+    add_rows(neurons->output_rows, rows, out, neurons->output_row_stride, matrices, count);
+    add_rows(neurons->biases, 1, of_neurons, of_neurons, matrices, count);
+    if (leaves->width > 0) {
+        add_rows(routers->input_rows, nodes, in, routers->row_stride, matrices, count);
+        add_rows(nodes > 0 ? routers->biases : NULL, 1, of_nodes, of_nodes, matrices, count);
+        add_rows(leaves->bias_rows, routers->tree_count * leaves->count, out, leaves->bias_stride, matrices, count);
+    }
+    if (index == 0) {
+        add_rows(layer->output_bias, 1, out, out, matrices, count);
+    }
+}
+
+bool fff_overlaps_borrowed(const fff_layer *layer, const struct fff_rows *written) {
+    for (size_t i = 0; i < layer->part_count; i++) {
+        struct fff_rows matrices[1 + FFF_BORROWED_MATRICES] = {*written};
+        size_t count = 1;
+        add_borrowed(layer, i, matrices, &count);
+        if (fff_any_overlap(matrices, 1, count)) {
+            return true;
         }
     }
+    return false;
 }
 
 fff_status fff_check_gradients(const fff_layer *layer, const fff_gradients *gradients,
@@ -120,7 +142,7 @@ bool fff_gradients_overlap(const fff_layer *layer, const fff_gradients *gradient
     memcpy(matrices + all, fixed + written, (count - written) * sizeof *fixed);
     all += count - written;
     for (size_t i = 0; i < layer->part_count; i++) {
-        add_weights(&layer->parts[i], matrices, &all);
+        add_borrowed(layer, i, matrices, &all);
     }
     for (const fff_gradients *each = gradients; each != NULL; each = each->next) {
         if (each->row_count > 0) {

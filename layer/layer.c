@@ -153,10 +153,11 @@ static bool are_rows(const fff_weights *weights, size_t columns) {
 /* And must lie as kernels read it. */
 static fff_status check_borrowed(const fff_layer_desc *desc) {
     bool one_stride = desc->leaf_width <= 1 || desc->trees << desc->depth == 1 || leaves_are_together(desc);
-    bool rows = are_rows(&desc->input_weights, desc->input_width) && are_rows(&desc->leaf_weights, desc->input_width) &&
-                are_rows(&desc->output_weights, desc->output_width) &&
-                are_rows(&desc->leaf_output_biases, desc->output_width);
-    return one_stride && rows ? FFF_OK : FFF_ERROR_STRIDE;
+    bool nodes = fff_node_rows(desc) == 0 || are_rows(&desc->input_weights, desc->input_width);
+    bool neurons = are_rows(&desc->leaf_weights, desc->input_width) &&
+                   are_rows(&desc->output_weights, desc->output_width) &&
+                   are_rows(&desc->leaf_output_biases, desc->output_width);
+    return one_stride && nodes && neurons ? FFF_OK : FFF_ERROR_STRIDE;
 }
 
 static bool are_finite(const float *numbers, size_t count) {

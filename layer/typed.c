@@ -122,8 +122,9 @@ fff_status fff_workspace_size_typed(const fff_layer *layer, size_t batch, size_t
     return FFF_OK;
 }
 
-/* Checks what a call is given, the workspace's size known. */
-static fff_status check_matrices(const struct typed_job *job, const void *workspace, size_t workspace_size) {
+/* Checks what a call is given, of whose workspace it needs so many bytes. */
+static fff_status check_matrices(const struct typed_job *job, const void *workspace, size_t workspace_size,
+                                 size_t needed) {
     struct fff_rows matrices[3]; /* the workspace and the output are written */
     size_t input_element = fff_element_bytes(job->input_type), output_element = fff_element_bytes(job->output_type);
     fff_status status = fff_check_elements(job->output, output_element, job->batch, job->layer->output_width,
@@ -131,6 +132,9 @@ static fff_status check_matrices(const struct typed_job *job, const void *worksp
     if (status == FFF_OK) {
         status = fff_check_elements(job->input, input_element, job->batch, job->layer->input_width, job->input_stride,
                                     &matrices[2]);
+    }
+    if (status == FFF_OK && workspace != NULL && workspace_size < needed) {
+        status = FFF_ERROR_WORKSPACE;
     }
     if (status == FFF_OK) {
         status = fff_check_bytes(workspace, workspace_size, &matrices[0]);
@@ -171,10 +175,7 @@ fff_status fff_forward_typed(const fff_layer *layer, size_t batch, fff_weight_ty
     if (!plan(&alone, shared ? runner->concurrency : 1, &needed)) {
         return FFF_ERROR_OVERFLOW;
     }
-    fff_status status = check_matrices(&alone, workspace, workspace_size);
-    if (status == FFF_OK && workspace_size < needed) {
-        status = FFF_ERROR_WORKSPACE;
-    }
+    fff_status status = check_matrices(&alone, workspace, workspace_size, needed);
     if (status != FFF_OK) {
         return status;
     }

@@ -1,6 +1,6 @@
 #!/bin/bash
-# scripts/fuzz.sh [SECONDS] [TARGET...]: the readers of files against inputs that libFuzzer invents, under address and
-# undefined-behaviour sanitizers; an hour of each target (tests/fuzz/fuzz_*.c) unless told. What it finds is in build-fuzz/: a
+# scripts/fuzz.sh [SECONDS] [TARGET...]: the readers of files, and the library's own functions, against inputs that libFuzzer
+# invents, under address and undefined-behaviour sanitizers; an hour of each target (tests/fuzz/fuzz_*.c) unless told. What it finds is in build-fuzz/: a
 # crash belongs into tests/fuzz/corpus/TARGET, where `make test` replays it. build-fuzz/runs.txt gets a line of each run:
 # target, executions, seconds of CPU time. Each run goes on from all that earlier ones reached, and at its end packs the fewest
 # inputs that reach it into build-fuzz/reached/TARGET.tar.gz, for tests/fuzz/reached/.
@@ -8,7 +8,7 @@ set -eu -o pipefail
 CDPATH='' cd "$(dirname "$0")/.."
 seconds="${1:-3600}"
 [ $# -gt 0 ] && shift
-targets="${*:-safetensors config layer tokenizer model input}"
+targets="${*:-create calls safetensors config layer tokenizer model input}"
 case "$seconds" in '' | 0* | *[!0-9]*) echo "fuzz.sh: '$seconds' is no number of seconds" >&2 && exit 2 ;; esac
 for target in $targets; do
     [ -f "tests/fuzz/fuzz_$target.c" ] || { echo "fuzz.sh: there is no target '$target' (tests/fuzz/fuzz_*.c)" >&2 && exit 2; }
@@ -52,8 +52,9 @@ pack() {
 }
 
 for target in $targets; do
-    # shellcheck disable=SC2086 # flags and libraries are meant to be split
-    clang -g -O1 -std=c11 -D_GNU_SOURCE -I. -Iinclude -fsanitize=fuzzer $sanitizers "tests/fuzz/fuzz_$target.c" tests/fuzz/files.c \
+    case $target in create | calls) own="tests/fuzz/arena.c $(echo "tests/fuzz/$target"/*.c)" ;; *) own=tests/fuzz/files.c ;; esac
+    # shellcheck disable=SC2086 # flags, files and libraries are meant to be split
+    clang -g -O1 -std=c11 -D_GNU_SOURCE -I. -Iinclude -fsanitize=fuzzer $sanitizers "tests/fuzz/fuzz_$target.c" $own \
         -o "build-fuzz/$target" -Wl,--start-group $archives -Wl,--end-group $needed
     run "$target"
     pack "$target"

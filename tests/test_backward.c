@@ -605,6 +605,58 @@ static void test_bad_calls(void **unused) {
     free_call(c);
 }
 
+/* Nothing that a layer borrows is written to: not as a gradient, and not as workspace, by a call that is refused. */
+static void test_borrowed(void **unused) {
+    (void)unused;
+    enum { IN = 3, OUT = 2, LEAF = 2, NEURONS = 2 * LEAF, PATH = 1 + LEAF, LISTS = 7, LENGTH = NEURONS * IN };
+    float lists[LISTS][LENGTH] = {{0}}, input[IN] = {1, 2, 3}, logits[PATH] = {0}, output_gradient[OUT] = {1, 2};
+    const uint32_t nodes[PATH] = {0, 1, 2};
+    for (size_t covered = 0; covered < LISTS; covered++) {
+        const float *at[LISTS];
+        unsigned char *memory = test_allocate(1 << 16, 1), *before = test_allocate(1 << 16, 1);
+        for (size_t i = 0; i < LISTS; i++) {
+            at[i] = i == covered ? (const float *)(const void *)(memory + 1024) : lists[i];
+        }
+        const fff_layer_desc desc = {
+            .struct_size = sizeof desc,
+            .input_width = IN,
+            .output_width = OUT,
+            .depth = 1,
+            .trees = 1,
+            .leaf_width = LEAF,
+            .input_weights = {at[0], IN, 1},
+            .biases = at[1],
+            .leaf_weights = {at[2], IN, 1},
+            .leaf_biases = at[3],
+            .output_weights = {at[4], OUT, 1},
+            .leaf_output_biases = {at[5], OUT, 1},
+            .output_bias = at[6],
+            .borrow = 1,
+        };
+        fff_layer *layer = test_create_layer(&desc, best_isa());
+        size_t size;
+        assert_int_equal(fff_backward_workspace_size(layer, 1, 1, &size), FFF_OK);
+        assert_in_range(size, 2048, 1 << 16);
+        fff_gradients gradients = {.struct_size = sizeof gradients};
+        unsigned char *workspace = memory;
+        for (int attempt = 0; attempt < 3; attempt++) {
+            memcpy(before, memory, 1 << 16);
+            assert_int_equal(fff_backward(layer, 1, input, IN, nodes, PATH, logits, PATH, output_gradient, OUT, NULL, 0,
+                                          attempt == 1 ? NULL : &gradients, workspace, size, NULL),
+                             FFF_ERROR_OVERLAP);
+            assert_memory_equal(memory, before, 1 << 16);
+            if (attempt == 1) {
+                workspace = test_allocate(size, 1);
+                gradients.output_bias = (float *)(void *)(memory + 1024);
+            }
+        }
+        free(workspace);
+        free(memory);
+        free(before);
+        fff_layer_destroy(layer);
+    }
+}
+
 /* Of no tokens, listed rows are zeros, and all else is left as it is. */
 static void test_no_tokens(void **unused) {
     (void)unused;
@@ -671,11 +723,17 @@ static void test_bad_runner(void **unused) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_definition),         cmocka_unit_test(test_chunks),
-        cmocka_unit_test(test_finite_differences), cmocka_unit_test(test_bad_gradients),
-        cmocka_unit_test(test_bad_lists),          cmocka_unit_test(test_bad_calls),
-        cmocka_unit_test(test_no_tokens),          cmocka_unit_test(test_narrow),
-        cmocka_unit_test(test_bad_runner),         cmocka_unit_test(test_subtrees),
+        cmocka_unit_test(test_definition),
+        cmocka_unit_test(test_chunks),
+        cmocka_unit_test(test_finite_differences),
+        cmocka_unit_test(test_bad_gradients),
+        cmocka_unit_test(test_bad_lists),
+        cmocka_unit_test(test_bad_calls),
+        cmocka_unit_test(test_borrowed),
+        cmocka_unit_test(test_no_tokens),
+        cmocka_unit_test(test_narrow),
+        cmocka_unit_test(test_bad_runner),
+        cmocka_unit_test(test_subtrees),
     };
     test_start("test_backward");
     return cmocka_run_group_tests_name("backward", tests, NULL, NULL);

@@ -374,6 +374,7 @@ static void test_descriptions(void **unused) {
     EXPECT(leaf_layer(), FFF_ERROR_STRIDE, desc.leaf_stride = LEAF * IN + 1);
     EXPECT(leaf_layer(), FFF_OK, (desc.leaf_width = 1, desc.leaf_stride = IN + 1));
     EXPECT(leaf_layer(), FFF_OK, (desc.leaf_stride = LEAF * IN + 1, desc.trees = 1, desc.depth = 0));
+    EXPECT(leaf_layer(), FFF_OK, (desc.depth = 0, desc.input_weights.column_stride = 9)); /* of no nodes */
     EXPECT(leaf_layer(), FFF_ERROR_STRIDE, desc.leaf_weights = ((fff_weights){weights, 1, LEAF});
            desc.leaf_stride = LEAF * IN);
     EXPECT(leaf_layer(), FFF_ERROR_STRIDE, desc.leaf_output_biases = ((fff_weights){weights, 2 * OUT, 2}));

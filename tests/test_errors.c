@@ -376,6 +376,25 @@ static void test_forward(void **unused) {
     fff_layer_destroy(layer);
 }
 
+/* Of 16-bit tokens, whose workspace is planned otherwise. */
+static void test_forward_typed(void **unused) {
+    (void)unused;
+    fff_layer *layer = good_layer();
+    static unsigned char workspace[1 << 16];
+    size_t needed;
+    EXPECT(FFF_OK, fff_workspace_size_typed(layer, BATCH, 1, FFF_WEIGHT_F32, FFF_WEIGHT_BF16, &needed));
+#define TYPED(w, ws)                                                                                                   \
+    fff_forward_typed(layer, BATCH, FFF_WEIGHT_F32, input, IN, FFF_WEIGHT_BF16, output, OUT, w, ws, NULL)
+    EXPECT(FFF_OK, TYPED(workspace, needed));
+    EXPECT(FFF_ERROR_NULL_POINTER, TYPED(NULL, needed));
+    EXPECT(FFF_ERROR_WORKSPACE, TYPED(workspace, needed - 1));
+    EXPECT(FFF_ERROR_WORKSPACE, TYPED(output + 1, 0)); /* no bytes, in the middle of a matrix */
+    EXPECT(FFF_ERROR_WORKSPACE, TYPED(input + 1, 0));
+    EXPECT(FFF_ERROR_OVERLAP, TYPED(output + 1, needed));
+    EXPECT(FFF_ERROR_OVERFLOW, TYPED(workspace, SIZE_MAX));
+    fff_layer_destroy(layer);
+}
+
 static void test_route(void **unused) {
     (void)unused;
     fff_layer *layer = good_layer();
@@ -447,6 +466,8 @@ static void test_activate(void **unused) {
            fff_activate(FFF_ISA_GENERIC, FFF_ACTIVATION_GELU, FFF_SLEEF_RECORDED, 1, unaligned(values), values));
     EXPECT(FFF_ERROR_OVERFLOW,
            fff_activate(FFF_ISA_GENERIC, FFF_ACTIVATION_GELU, FFF_SLEEF_RECORDED, SIZE_MAX, values, values));
+    EXPECT(FFF_ERROR_OVERFLOW, fff_activate(FFF_ISA_GENERIC, FFF_ACTIVATION_GELU, FFF_SLEEF_RECORDED,
+                                            PTRDIFF_MAX / sizeof *values + 1, values, values));
     EXPECT(FFF_ERROR_OPTION, fff_activate(FFF_ISA_GENERIC, (fff_activation)99, FFF_SLEEF_RECORDED, 1, values, values));
     EXPECT(FFF_ERROR_OPTION, fff_activate((fff_isa)99, FFF_ACTIVATION_GELU, FFF_SLEEF_RECORDED, 1, values, values));
 }
@@ -525,19 +546,13 @@ static void test_every_status_seen(void **unused) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_description),
-        cmocka_unit_test(test_narrow_weights),
-        cmocka_unit_test(test_forests),
-        cmocka_unit_test(test_overflow),
-        cmocka_unit_test(test_instruction_sets),
-        cmocka_unit_test(test_queries),
-        cmocka_unit_test(test_other_versions),
-        cmocka_unit_test(test_forward),
-        cmocka_unit_test(test_route),
-        cmocka_unit_test(test_accumulate),
-        cmocka_unit_test(test_activate),
-        cmocka_unit_test(test_out_of_memory),
-        cmocka_unit_test(test_every_status_seen),
+        cmocka_unit_test(test_description),      cmocka_unit_test(test_narrow_weights),
+        cmocka_unit_test(test_forests),          cmocka_unit_test(test_overflow),
+        cmocka_unit_test(test_instruction_sets), cmocka_unit_test(test_queries),
+        cmocka_unit_test(test_other_versions),   cmocka_unit_test(test_forward),
+        cmocka_unit_test(test_forward_typed),    cmocka_unit_test(test_route),
+        cmocka_unit_test(test_accumulate),       cmocka_unit_test(test_activate),
+        cmocka_unit_test(test_out_of_memory),    cmocka_unit_test(test_every_status_seen),
     };
     return cmocka_run_group_tests_name("errors", tests, NULL, NULL);
 }

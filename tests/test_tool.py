@@ -10,10 +10,12 @@ import pathlib
 import re
 import shlex
 import shutil
+import signal
 import struct
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 
 FFF, DATA = sys.argv[1], pathlib.Path(sys.argv[2])
@@ -85,6 +87,27 @@ class Cpu(unittest.TestCase):
         answer = run("cpu", isa="altivec")
         self.assertEqual(answer.returncode, 1)
         self.assertIn("no instruction set has that name", answer.stdout)
+
+
+@unittest.skipUnless(WITH_MODELS, "built without models")
+class Demo(unittest.TestCase):
+    def test_folder_that_cannot_be_made(self):
+        answer = run("demo", TMPDIR="/no/such/folder")
+        self.assertEqual((answer.returncode, answer.stdout), (2, ""))
+        self.assertIn("/no/such/folder/fff_demo_", answer.stderr)
+
+    @unittest.skipIf(WRAPPER, "the signal would be the emulator's")
+    def test_interrupted(self):
+        with tempfile.TemporaryDirectory() as folder:
+            demo = subprocess.Popen([FFF, "demo"], env=dict(os.environ, TMPDIR=folder), stdout=subprocess.DEVNULL)
+            for _ in range(600):
+                if os.listdir(folder):
+                    break
+                time.sleep(0.1)
+            self.assertNotEqual(os.listdir(folder), [])
+            demo.send_signal(signal.SIGINT)
+            self.assertEqual(demo.wait(60), -signal.SIGINT)
+            self.assertEqual(os.listdir(folder), [])
 
 
 class Usage(unittest.TestCase):

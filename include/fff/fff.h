@@ -72,8 +72,8 @@ FFF_API const char *fff_sleef_version(void);
 /* ---- Status ---------------------------------------------------------------------------------- */
 
 /* Every function that can fail returns one of these. A call that does not return FFF_OK has
- * changed nothing that it was given: no output is half written. One exception: FFF_ERROR_RUNNER is
- * known only when the work is done, or not; then results and workspace may be written in part. */
+ * changed nothing that it was given, but perhaps its workspace: no output is half written. One exception:
+ * FFF_ERROR_RUNNER is known only when the work is done, or not; then results may be written in part. */
 typedef enum fff_status {
     FFF_OK = 0,
     FFF_ERROR_NULL_POINTER,      /* a required pointer is NULL */

@@ -1,6 +1,7 @@
 /* fff demo: a layer of UltraFastBERT's shape, made, verified and timed against the dense layer; and a model. */
 #include "tools/bench/report.h"
 #include "tools/commands.h"
+#include "tools/demo/folder.h"
 #include "tools/demo/model.h"
 #include "tools/demo/stored.h"
 #include "tools/machine/cores.h"
@@ -92,13 +93,20 @@ static int run_command(int argc, char **argv) {
     if (!read_options(&demo_command, argc, argv, NULL, &operands, &exit_status)) {
         return exit_status;
     }
-    int status = demonstrate_layer();
 #if FFF_HAVE_MODELS
-    if (status == EXIT_HOLDS) {
-        status = demo_model();
+    char error[512];
+    if (!demo_folder_make(error, sizeof error)) { /* before minutes of other work */
+        return fail(error);
     }
-#endif
+    int status = demonstrate_layer();
+    if (status == EXIT_HOLDS) {
+        status = demo_model(demo_folder());
+    }
+    demo_folder_remove();
     return status;
+#else
+    return demonstrate_layer();
+#endif
 }
 
 const struct command demo_command = {

@@ -10,11 +10,7 @@
 #include "tools/random.h"
 #include "tools/verify/model.h"
 
-#include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
 
 enum { LAYERS = 2, VOCABULARY = 1000, LENGTH = 128, WIDTH = 768, ROUNDS = 9 };
 
@@ -97,28 +93,11 @@ static int time_encoder(const char *directory) {
     return EXIT_HOLDS;
 }
 
-static void remove_file(const char *directory, const char *name) {
-    char path[300];
-    snprintf(path, sizeof path, "%s/%s", directory, name);
-    (void)unlink(path);
-}
-
-int demo_model(void) {
-    char directory[256];
-    const char *temporary = getenv("TMPDIR");
+int demo_model(const char *directory) {
     struct checkpoint_sizes sizes = CHECKPOINT_DEFAULTS;
     sizes.layers = LAYERS;
     sizes.vocabulary = VOCABULARY;
     sizes.max_length = LENGTH;
-    int length = snprintf(directory, sizeof directory, "%s/fff_demo_XXXXXX", temporary != NULL ? temporary : "/tmp");
-    if (length < 0 || (size_t)length >= sizeof directory) {
-        return fail("TMPDIR is too long");
-    }
-    if (mkdtemp(directory) == NULL) {
-        char error[sizeof directory + 128];
-        snprintf(error, sizeof error, "no temporary folder can be made as %s: %s", directory, strerror(errno));
-        return fail(error);
-    }
     printf("\nA BERT with such layers: %d of them, 768 wide, seeded ...\n", LAYERS);
     fflush(stdout);
     int status = make_checkpoint(directory, &sizes) ? verify(directory) : EXIT_BAD_INPUT;
@@ -128,8 +107,5 @@ int demo_model(void) {
         status = time_encoder(directory);
         allow_cores(&cores);
     }
-    remove_file(directory, "config.json");
-    remove_file(directory, "model.safetensors");
-    (void)rmdir(directory);
     return status;
 }
