@@ -249,6 +249,9 @@ static fff_status run_parts(struct fff_backward *backward, const struct fff_back
 /* What a batch of no tokens leaves behind. */
 static fff_status clear_lists(const fff_layer *layer, const fff_gradients *gradients) {
     fff_status status = fff_check_gradients(layer, gradients, NULL);
+    if (status == FFF_OK && fff_gradients_overlap_each_other(layer, gradients)) {
+        return FFF_ERROR_OVERLAP;
+    }
     size_t part = 0;
     for (const fff_gradients *each = gradients; each != NULL && status == FFF_OK; each = each->next, part++) {
         if (each->rows != NULL) {

@@ -152,6 +152,46 @@ bool fff_gradients_overlap(const fff_layer *layer, const fff_gradients *gradient
     return fff_any_overlap(matrices, all_written, all);
 }
 
+/* A part's gradients, and which part it is. */
+struct of_part {
+    const fff_gradients *gradients;
+    size_t index;
+};
+
+/* Two parts' gradients with one another, their lists, and what the layer borrows; or, if both are the same, one's. */
+static bool parts_overlap(const fff_layer *layer, struct of_part one, struct of_part other) {
+    const struct of_part both[] = {one, other};
+    struct fff_rows matrices[2 * (FFF_GRADIENT_MATRICES + 1)];
+    size_t parts = one.index == other.index ? 1 : 2, count = 0, written;
+    for (size_t i = 0; i < parts; i++) {
+        (void)check_part(layer, both[i].index, both[i].gradients, matrices, &count);
+    }
+    written = count;
+    for (size_t i = 0; i < parts; i++) {
+        const fff_gradients *each = both[i].gradients;
+        if (each->row_count > 0) {
+            (void)fff_check_rows(each->rows, 1, each->row_count, each->row_count, &matrices[count++]);
+        }
+    }
+    bool borrowed = false;
+    for (size_t i = 0; i < written; i++) {
+        borrowed = borrowed || fff_overlaps_borrowed(layer, &matrices[i]);
+    }
+    return borrowed || fff_any_overlap(matrices, written, count);
+}
+
+bool fff_gradients_overlap_each_other(const fff_layer *layer, const fff_gradients *gradients) {
+    for (struct of_part one = {gradients, 0}; one.gradients != NULL; one.gradients = one.gradients->next, one.index++) {
+        for (struct of_part other = one; other.gradients != NULL;
+             other.gradients = other.gradients->next, other.index++) {
+            if (parts_overlap(layer, one, other)) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
 fff_status fff_check_trainable(const fff_layer *layer, const fff_gradients *gradients) {
     size_t count = 0;
     for (const fff_gradients *each = gradients; each != NULL && count <= layer->part_count; each = each->next) {

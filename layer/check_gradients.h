@@ -30,4 +30,7 @@ bool fff_overlaps_borrowed(const fff_layer *layer, const struct fff_rows *writte
 bool fff_gradients_overlap(const fff_layer *layer, const fff_gradients *gradients, const struct fff_rows *fixed,
                            size_t count, size_t written, struct fff_rows *matrices);
 
+/* Likewise, of gradients that fff_check_gradients() has accepted, where no token is given and so no room either. */
+bool fff_gradients_overlap_each_other(const fff_layer *layer, const fff_gradients *gradients);
+
 #endif

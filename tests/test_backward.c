@@ -669,6 +669,10 @@ static void test_no_tokens(void **unused) {
     c->gradients.row_count = 1;
     assert_int_equal(run_call(c), FFF_OK);
     assert_true(c->out[0] == 0.0f && c->bias[0] == 0.0f && c->out[BAD_OUT] == 7.0f);
+    c->gradients.biases = c->out;
+    expect(c, FFF_ERROR_OVERLAP);
+    c->gradients.biases = (float *)(void *)c->rows;
+    expect(c, FFF_ERROR_OVERLAP);
     free_call(c);
 }
 

@@ -162,9 +162,8 @@ void call_backward(struct choices *choices, const struct subject *subject) {
         call.wrong_numbers =
             !write_what_is_read(choices, subject, &call, batch > 0 ? nodes_matrix : NULL, wanted, count);
     }
-    bool refused = call.refused;
-    if (!is_tried(subject, &call, true) || (batch == 0 && call.refused != refused)) {
-        return; /* where nothing is computed, overlaps are not looked for */
+    if (!is_tried(subject, &call, true)) {
+        return;
     }
     fff_status status = fff_backward(layer, batch, input, input_stride, nodes, node_stride, logits, logit_stride,
                                      upstream, out_stride, input_gradient.data, input_gradient.stride,
