@@ -1,7 +1,8 @@
 # For scripts that are lists of checks. A check that ends with 77 could not be tried, and does not count.
 # shellcheck shell=bash
 
-checks_passed=0 checks_failed='' checks_start=$SECONDS
+results=$(mktemp) # a line for each check, "passed: NAME" or "failed: NAME"; subshells add to it, too
+trap 'rm -f "$results"' EXIT
 
 # check NAME COMMAND...: says whether it succeeded, and how long it took; what it printed is shown only if it failed.
 check() {
@@ -11,13 +12,13 @@ check() {
     "$@" >"$log" 2>&1 || status=$?
     case $status in
     0)
-        checks_passed=$((checks_passed + 1))
-        echo "ok      $name, $((SECONDS - start)) s"
+        echo "passed: $name" >>"$results"
+        echo "  ok      $name, $((SECONDS - start)) s"
         ;;
-    77) echo "skipped $name: $(tail -n 1 "$log")" ;;
+    77) echo "  skipped $name: $(tail -n 1 "$log")" ;;
     *)
-        checks_failed="$checks_failed  $name"$'\n'
-        echo "FAILED  $name, $((SECONDS - start)) s"
+        echo "failed: $name" >>"$results"
+        echo "  FAILED  $name"
         tail -n 60 "$log" | sed 's/^/    | /'
         ;;
     esac
@@ -26,8 +27,13 @@ check() {
 
 # summary: which failed, and as the last line how many; fails if any did.
 summary() {
-    [ -z "$checks_failed" ] || printf 'Failed:\n%s' "$checks_failed"
-    echo "$((SECONDS - checks_start)) s in all"
-    echo "$checks_passed passed, $(printf '%s' "$checks_failed" | wc -l) failed"
-    [ -z "$checks_failed" ]
+    local passed failed
+    passed=$(grep -c '^passed: ' "$results") failed=$(grep -c '^failed: ' "$results")
+    if [ "$failed" -gt 0 ]; then
+        echo "Failed:"
+        sed -n 's/^failed: /  /p' "$results"
+    fi
+    echo "$SECONDS s in all"
+    echo "$passed passed, $failed failed"
+    [ "$failed" -eq 0 ]
 }

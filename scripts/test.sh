@@ -6,8 +6,7 @@
 set -u
 CDPATH='' cd "$(dirname "$0")/.."
 . scripts/at_once.sh
-results=$(mktemp) # a line for each check, "passed: NAME" or "failed: NAME"; subshells add to it, too
-trap 'rm -f "$results"' EXIT
+. scripts/check.sh
 unset OPENBLAS_CORETYPE # it names kernels, for which an emulated CPU may lack the instructions
 export FFF_TEST_SEED="${FFF_TEST_SEED:-$(date +%s)}"
 echo "FFF_TEST_SEED=$FFF_TEST_SEED repeats this run"
@@ -18,28 +17,6 @@ group() {
     [ -z "$group" ] || echo "  $group: $((SECONDS - group_start)) s in all"
     group="$1" group_start=$SECONDS
     [ -z "$group" ] || echo "$group"
-}
-
-# check NAME COMMAND...: one check, counted; its output is shown only if it fails. One that ends with 77 could not be tried here,
-# says so, and does not count.
-check() {
-    local name="$1" log status=0 start=$SECONDS
-    shift
-    log=$(mktemp)
-    "$@" >"$log" 2>&1 || status=$?
-    case $status in
-    0)
-        echo "passed: $name" >>"$results"
-        echo "  ok      $name, $((SECONDS - start)) s"
-        ;;
-    77) echo "  skipped $name: $(tail -n 1 "$log")" ;;
-    *)
-        echo "failed: $name" >>"$results"
-        echo "  FAILED  $name"
-        tail -n 60 "$log" | sed 's/^/    | /'
-        ;;
-    esac
-    rm -f "$log"
 }
 
 # build FOLDER OPTIONS... [-- TARGETS...]: configure (once) and compile, all unless told what, warnings being errors.
@@ -170,10 +147,4 @@ elif [ "$machine" = aarch64 ]; then
 fi
 
 group ""
-passed=$(grep -c '^passed: ' "$results") failed=$(grep -c '^failed: ' "$results")
-if [ "$failed" -gt 0 ]; then
-    echo "Failed:"
-    sed -n 's/^failed: /  /p' "$results"
-fi
-echo "$passed passed, $failed failed"
-[ "$failed" -eq 0 ]
+summary
