@@ -26,8 +26,8 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "build-mutation"
 
 # What is mutated, and the programs of a build's tests/ that try it, the quickest to find something first.
-LAYER_TESTS = """soak test_errors test_overlap test_no_allocation test_runner test_adam test_differentiate test_golden test_forest
-    test_typed test_narrow test_layer fingerprint test_backward test_borrow test_batch test_store"""
+LAYER_TESTS = """soak test_errors fuzz_create fuzz_calls test_overlap test_no_allocation test_runner test_adam test_differentiate
+    test_golden test_forest test_typed test_narrow test_layer fingerprint test_backward test_borrow test_batch test_store"""
 GROUPS = {
     "kernels": (
         ["kernels/*.h", "kernels/*/*.[ch]"],
@@ -62,9 +62,6 @@ ARGUMENTS = {
     "fingerprint": ["tests/data/fingerprint.txt"],
     "exhaustive_gelu": ["40099"],
     "exhaustive_derivatives": ["40099"],
-    "fuzz_safetensors": ["tests/fuzz/corpus/safetensors"],
-    "fuzz_config": ["tests/fuzz/corpus/config"],
-    "fuzz_tokenizer": ["tests/fuzz/corpus/tokenizer"],
     "test_model_files.py": ["--failfast"],
     "test_tool.py": ["--failfast", "-k", "Verify", "-k", "LeafAndForestFiles", "-k", "NarrowLayers"],
 }
@@ -228,17 +225,24 @@ class Workshop:
 
     def compile(self, tests):
         targets = {"tools/fff" if test.endswith(".py") else f"tests/{test}" for test in tests}
+        targets |= {f"tests/fuzz_reached_{test.removeprefix('fuzz_')}" for test in tests if test.startswith("fuzz_")}
         done = subprocess.run(["ninja", "-C", str(self.build), "--quiet", "-j2", *targets], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         return done.returncode == 0
+
+    def arguments(self, test):
+        if test.startswith("fuzz_"):
+            name = test.removeprefix("fuzz_")
+            return [f"tests/fuzz/corpus/{name}", str(self.build / "tests" / f"fuzz_reached_{name}")]
+        return ARGUMENTS.get(test, [])
 
     def passes(self, test):
         environment = {**os.environ, "FFF_ISA": "", "FFF_TEST_SHORT": "1", "FFF_TEST_SEED": "1"}
         # A mutant that runs or allocates without end is stopped: the tests take some seconds and megabytes.
         limited = ["sh", "-c", f'ulimit -t {CPU_SECONDS}; ulimit -v 8000000; exec "$@"', "sh"]
         if test.endswith(".py"):  # which asks for what the command prints
-            command = [*limited, sys.executable, f"tests/{test}", str(self.build / "tools" / "fff"), "tests/data", *ARGUMENTS[test]]
+            command = [*limited, sys.executable, f"tests/{test}", str(self.build / "tools" / "fff"), "tests/data", *self.arguments(test)]
         else:
-            command = [*limited, str(self.build / "tests" / test), *ARGUMENTS.get(test, [])]
+            command = [*limited, str(self.build / "tests" / test), *self.arguments(test)]
         try:
             done = subprocess.run(command, cwd=self.source, env=environment, timeout=WALL_SECONDS,
                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
