@@ -45,8 +45,6 @@ static bool lay_out(const fff_layer *layer, size_t batch, size_t concurrency, st
                 take(&slice, gathered, sizeof(float), &layout->gathered) &&
                 fff_size_round_up(slice, LINE, &layout->slice);
     return fits && take(&end, layout->tasks, 1, &layout->states) &&
-           take(&end, FFF_FIXED_MATRICES + FFF_PART_MATRICES * layer->part_count, sizeof(struct fff_rows),
-                &layout->matrices) &&
            take(&end, count, sizeof(uint32_t), &layout->rows) && take(&end, count, sizeof(uint32_t), &layout->order) &&
            take(&end, count, sizeof(uint32_t), &layout->tokens) &&
            take(&end, count + 1, sizeof(uint32_t), &layout->starts) &&
@@ -248,8 +246,8 @@ static fff_status run_parts(struct fff_backward *backward, const struct fff_back
 
 /* What a batch of no tokens leaves behind. */
 static fff_status clear_lists(const fff_layer *layer, const fff_gradients *gradients) {
-    fff_status status = fff_check_gradients(layer, gradients, NULL);
-    if (status == FFF_OK && fff_gradients_overlap_each_other(layer, gradients)) {
+    fff_status status = fff_check_gradients(layer, gradients);
+    if (status == FFF_OK && fff_gradients_overlap(layer, gradients, NULL, 0, 0)) {
         return FFF_ERROR_OVERLAP;
     }
     size_t part = 0;
@@ -311,19 +309,15 @@ fff_status fff_backward(const fff_layer *layer, size_t batch, const float *input
     if (status == FFF_OK) {
         status = fff_check_bytes(workspace, workspace_size, &fixed[0]);
     }
-    if (status == FFF_OK && (fff_any_overlap(fixed, 1, count) || fff_overlaps_borrowed(layer, &fixed[0]))) {
-        return FFF_ERROR_OVERLAP;
+    status = status == FFF_OK ? fff_check_gradients(layer, gradients) : status;
+    if (status == FFF_OK && fff_gradients_overlap(layer, gradients, fixed, count, written)) {
+        status = FFF_ERROR_OVERLAP;
     }
-    status = status == FFF_OK ? fff_check_gradients(layer, gradients, &fixed[0]) : status;
     status = status == FFF_OK ? fff_check_nodes(layer, batch, nodes, node_stride) : status;
     if (status != FFF_OK) {
         return status;
     }
-    call.memory = fff_align_workspace(workspace); /* which is known to be nobody else's */
-    struct fff_rows *matrices = (struct fff_rows *)(void *)(call.memory + call.layout.matrices);
-    if (fff_gradients_overlap(layer, gradients, fixed, count, written, matrices)) {
-        return FFF_ERROR_OVERLAP;
-    }
+    call.memory = fff_align_workspace(workspace);
     call.runner = runner != NULL ? *runner : (fff_runner){0};
     call.tasks = call.layout.tasks;
     call.round.states = (atomic_uchar *)(void *)(call.memory + call.layout.states);

@@ -4,7 +4,7 @@
 #include "layer/size.h"
 #include "layer/visits.h"
 
-#include <string.h>
+enum { GRADIENT_MATRICES = 5, BORROWED_MATRICES = 7 }; /* of a part, at most */
 
 /* Whether a list of neurons ascends and ends below their number, and of a leaf layer is made of whole leaves. */
 static bool is_list(const struct fff_part *part, const fff_gradients *gradients) {
@@ -68,7 +68,7 @@ static void add_rows(const void *data, size_t rows, size_t size, size_t stride, 
     }
 }
 
-/* The caller's memory that a part reads, FFF_BORROWED_MATRICES at most. */
+/* The caller's memory that a part reads, BORROWED_MATRICES at most. */
 static void add_borrowed(const fff_layer *layer, size_t index, struct fff_rows *matrices, size_t *count) {
     const struct fff_part *part = &layer->parts[index];
     if (!part->borrowed) {
@@ -92,9 +92,9 @@ static void add_borrowed(const fff_layer *layer, size_t index, struct fff_rows *
     }
 }
 
-bool fff_overlaps_borrowed(const fff_layer *layer, const struct fff_rows *written) {
+static bool overlaps_borrowed(const fff_layer *layer, const struct fff_rows *written) {
     for (size_t i = 0; i < layer->part_count; i++) {
-        struct fff_rows matrices[1 + FFF_BORROWED_MATRICES] = {*written};
+        struct fff_rows matrices[1 + BORROWED_MATRICES] = {*written};
         size_t count = 1;
         add_borrowed(layer, i, matrices, &count);
         if (fff_any_overlap(matrices, 1, count)) {
@@ -104,24 +104,17 @@ bool fff_overlaps_borrowed(const fff_layer *layer, const struct fff_rows *writte
     return false;
 }
 
-fff_status fff_check_gradients(const fff_layer *layer, const fff_gradients *gradients,
-                               const struct fff_rows *workspace) {
+fff_status fff_check_gradients(const fff_layer *layer, const fff_gradients *gradients) {
     size_t part = 0;
     for (const fff_gradients *each = gradients; each != NULL; each = each->next, part++) {
-        struct fff_rows matrices[1 + FFF_GRADIENT_MATRICES + 1];
+        struct fff_rows matrices[GRADIENT_MATRICES + 1];
         size_t count = 0;
-        if (workspace != NULL) {
-            matrices[count++] = *workspace;
-        }
         fff_status status = check_part(layer, part, each, matrices, &count);
         if (status == FFF_OK && each->row_count > 0) {
-            status = fff_check_rows(each->rows, 1, each->row_count, each->row_count, &matrices[count++]);
+            status = fff_check_rows(each->rows, 1, each->row_count, each->row_count, &matrices[count]);
         }
         if (status != FFF_OK) {
             return status;
-        }
-        if (workspace != NULL && fff_any_overlap(matrices, 1, count)) {
-            return FFF_ERROR_OVERLAP;
         }
         if (each->rows != NULL && !is_list(&layer->parts[part], each)) {
             return FFF_ERROR_NODE;
@@ -130,66 +123,79 @@ fff_status fff_check_gradients(const fff_layer *layer, const fff_gradients *grad
     return FFF_OK;
 }
 
-bool fff_gradients_overlap(const fff_layer *layer, const fff_gradients *gradients, const struct fff_rows *fixed,
-                           size_t count, size_t written, struct fff_rows *matrices) {
-    size_t all = written;
-    memcpy(matrices, fixed, written * sizeof *fixed);
-    size_t part = 0;
-    for (const fff_gradients *each = gradients; each != NULL; each = each->next) {
-        (void)check_part(layer, part++, each, matrices, &all);
-    }
-    size_t all_written = all;
-    memcpy(matrices + all, fixed + written, (count - written) * sizeof *fixed);
-    all += count - written;
-    for (size_t i = 0; i < layer->part_count; i++) {
-        add_borrowed(layer, i, matrices, &all);
-    }
-    for (const fff_gradients *each = gradients; each != NULL; each = each->next) {
-        if (each->row_count > 0) {
-            (void)fff_check_rows(each->rows, 1, each->row_count, each->row_count, &matrices[all++]);
-        }
-    }
-    return fff_any_overlap(matrices, all_written, all);
-}
-
 /* A part's gradients, and which part it is. */
 struct of_part {
     const fff_gradients *gradients;
     size_t index;
 };
 
-/* Two parts' gradients with one another, their lists, and what the layer borrows; or, if both are the same, one's. */
-static bool parts_overlap(const fff_layer *layer, struct of_part one, struct of_part other) {
-    const struct of_part both[] = {one, other};
-    struct fff_rows matrices[2 * (FFF_GRADIENT_MATRICES + 1)];
-    size_t parts = one.index == other.index ? 1 : 2, count = 0, written;
-    for (size_t i = 0; i < parts; i++) {
-        (void)check_part(layer, both[i].index, both[i].gradients, matrices, &count);
+/* Adds what is written of a part, or its list. Both were checked. */
+static void add_part(const fff_layer *layer, struct of_part part, bool list, struct fff_rows *matrices, size_t *count) {
+    const fff_gradients *each = part.gradients;
+    if (!list) {
+        (void)check_part(layer, part.index, each, matrices, count);
+    } else if (each->row_count > 0) {
+        (void)fff_check_rows(each->rows, 1, each->row_count, each->row_count, &matrices[(*count)++]);
     }
-    written = count;
-    for (size_t i = 0; i < parts; i++) {
-        const fff_gradients *each = both[i].gradients;
-        if (each->row_count > 0) {
-            (void)fff_check_rows(each->rows, 1, each->row_count, each->row_count, &matrices[count++]);
-        }
-    }
-    bool borrowed = false;
-    for (size_t i = 0; i < written; i++) {
-        borrowed = borrowed || fff_overlaps_borrowed(layer, &matrices[i]);
-    }
-    return borrowed || fff_any_overlap(matrices, written, count);
 }
 
-bool fff_gradients_overlap_each_other(const fff_layer *layer, const fff_gradients *gradients) {
-    for (struct of_part one = {gradients, 0}; one.gradients != NULL; one.gradients = one.gradients->next, one.index++) {
-        for (struct of_part other = one; other.gradients != NULL;
-             other.gradients = other.gradients->next, other.index++) {
+/* One part's gradients with one another, its list, the fixed matrices, and what the layer borrows. */
+static bool part_overlaps(const fff_layer *layer, struct of_part part, const struct fff_rows *fixed, size_t fixed_count,
+                          size_t fixed_written) {
+    struct fff_rows matrices[GRADIENT_MATRICES + FFF_FIXED_MATRICES + 1];
+    size_t count = 0, written, own;
+    add_part(layer, part, false, matrices, &count);
+    own = count;
+    for (size_t i = 0; i < fixed_written; i++) {
+        matrices[count++] = fixed[i];
+    }
+    written = count;
+    for (size_t i = fixed_written; i < fixed_count; i++) {
+        matrices[count++] = fixed[i];
+    }
+    add_part(layer, part, true, matrices, &count);
+    for (size_t i = 0; i < own; i++) {
+        if (overlaps_borrowed(layer, &matrices[i])) {
+            return true;
+        }
+    }
+    return fff_any_overlap(matrices, written, count);
+}
+
+/* Two parts' gradients and lists with each other's. */
+static bool parts_overlap(const fff_layer *layer, struct of_part one, struct of_part other) {
+    struct fff_rows matrices[2 * (GRADIENT_MATRICES + 1)];
+    size_t count = 0, written;
+    add_part(layer, one, false, matrices, &count);
+    add_part(layer, other, false, matrices, &count);
+    written = count;
+    add_part(layer, one, true, matrices, &count);
+    add_part(layer, other, true, matrices, &count);
+    return fff_any_overlap(matrices, written, count);
+}
+
+static struct of_part next_of(struct of_part part) {
+    return (struct of_part){part.gradients->next, part.index + 1};
+}
+
+bool fff_gradients_overlap(const fff_layer *layer, const fff_gradients *gradients, const struct fff_rows *fixed,
+                           size_t count, size_t written) {
+    for (size_t i = 0; i < written; i++) {
+        if (overlaps_borrowed(layer, &fixed[i])) {
+            return true;
+        }
+    }
+    for (struct of_part one = {gradients, 0}; one.gradients != NULL; one = next_of(one)) {
+        if (part_overlaps(layer, one, fixed, count, written)) {
+            return true;
+        }
+        for (struct of_part other = next_of(one); other.gradients != NULL; other = next_of(other)) {
             if (parts_overlap(layer, one, other)) {
                 return true;
             }
         }
     }
-    return false;
+    return fff_any_overlap(fixed, written, count);
 }
 
 fff_status fff_check_trainable(const fff_layer *layer, const fff_gradients *gradients) {

@@ -11,7 +11,7 @@ enum { FFF_GATHERED = 1024 };
 
 /* Byte offsets in the workspace, which begins with a struct fff_backward. */
 struct fff_backward_layout {
-    size_t states, matrices;            /* a byte a task; what is checked for overlap, FIXED_MATRICES first */
+    size_t states;                      /* a byte a task */
     size_t rows, order, tokens, starts; /* of visits */
     size_t places;                      /* where each row's gradient is */
     size_t slopes, activations;         /* one an entry, as paths are */

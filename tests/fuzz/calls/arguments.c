@@ -20,43 +20,38 @@ static void *choose_place(struct choices *choices, size_t free) {
     return arena + place % ARENA;
 }
 
+static void add(struct call *call, struct matrix m) {
+    call->matrices[call->count++] = m;
+    if (m.rows == 0 || m.columns == 0) {
+        return;
+    }
+    call->refused = call->refused || !matrix_is_possible(&m);
+    if (!call->refused && matrix_is_there(&m)) {
+        size_t elements = (m.rows - 1) * m.row_stride + m.columns;
+        call->free = (size_t)((const unsigned char *)m.data - arena) + elements * m.element;
+    }
+}
+
 void *add_rows(struct choices *choices, struct call *call, size_t element, size_t rows, size_t columns, bool written,
                size_t *stride) {
     void *data = choose_place(choices, call->free);
     *stride = choose_near(choices, columns + (choose(choices, 3) == 1 ? choose(choices, 8) : 0));
-    struct matrix *m = &call->matrices[call->count++];
-    *m = (struct matrix){data, element, rows, *stride, columns, 1, written};
-    if (rows > 0 && columns > 0) {
-        call->refused = call->refused || *stride < columns || !matrix_is_possible(m);
-        if (!call->refused && matrix_is_there(m)) {
-            call->free = (size_t)((unsigned char *)data - arena) + ((rows - 1) * *stride + columns) * element;
-        }
-    }
+    call->refused = call->refused || (rows > 0 && *stride < columns);
+    add(call, (struct matrix){data, element, rows, *stride, columns, 1, written});
     return data;
 }
 
 void *add_list(struct choices *choices, struct call *call, size_t element, size_t count, bool written) {
-    struct matrix *m = &call->matrices[call->count++];
-    *m = (struct matrix){choose_place(choices, call->free), element, 1, count, count, 1, written};
-    if (count > 0) {
-        call->refused = call->refused || !matrix_is_possible(m);
-        if (!call->refused && matrix_is_there(m)) {
-            call->free = (size_t)((const unsigned char *)m->data - arena) + count * element;
-        }
-    }
-    return (void *)(uintptr_t)m->data;
+    void *data = choose_place(choices, call->free);
+    add(call, (struct matrix){data, element, 1, count, count, 1, written});
+    return data;
 }
 
 void *add_workspace(struct choices *choices, struct call *call, fff_status needs, size_t needed, size_t *size) {
     *size = choose_near(choices, needed + choose(choices, 5));
-    call->refused = call->refused || needs != FFF_OK || *size < needed;
     void *data = choose_place(choices, call->free);
-    struct matrix *m = &call->matrices[call->count++];
-    *m = (struct matrix){data, 1, 1, *size, *size, 1, true};
-    call->refused = call->refused || data == NULL || !matrix_is_possible(m);
-    if (!call->refused && matrix_is_there(m)) {
-        call->free = (size_t)((unsigned char *)data - arena) + *size;
-    }
+    call->refused = call->refused || needs != FFF_OK || *size < needed || data == NULL;
+    add(call, (struct matrix){data, 1, 1, *size, *size, 1, true});
     return data;
 }
 

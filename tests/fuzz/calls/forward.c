@@ -71,5 +71,3 @@ void call_forward(struct choices *choices, const struct subject *subject, enum f
                                                          "forward_typed"};
     check(&call, names[function], status);
 }
-
-/* fff_dot_rows(), fff_sum_rows() */

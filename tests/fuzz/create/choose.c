@@ -2,8 +2,6 @@
 
 #include <string.h>
 
-enum { LARGEST_DESC = 4096 /* of any version */ };
-
 /* Mostly near the arena's beginning, where much fits; or NULL, at any byte, or where there are no numbers. */
 static void *choose_place(struct choices *choices) {
     enum { NOWHERE, ANYWHERE, AT_NANS, KINDS = 32 };

@@ -6,7 +6,7 @@
 
 #include <fff/fff.h>
 
-enum { DESCRIBED_TAIL = 64 };
+enum { DESCRIBED_TAIL = 64, LARGEST_DESC = 4096 /* of any version */ };
 
 /* A part's description, and what a later version of the library might have behind it. */
 struct described {

@@ -3,8 +3,6 @@
 #include <math.h>
 #include <string.h>
 
-enum { LARGEST_DESC = 4096 /* of any version */ };
-
 /* As a program of its version sees it, whose description ends sooner. */
 static bool understand(const struct described *described, fff_layer_desc *d) {
     const fff_layer_desc *given = &described->desc;
