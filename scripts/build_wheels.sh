@@ -8,15 +8,13 @@
 # To be run on Debian 12 (scripts/setup.sh wheels): on a newer system the wheels are for a newer glibc, which is refused.
 set -eu
 CDPATH='' cd "$(dirname "$0")/.."
-source="$PWD" work="$PWD/build-wheels" glibc=2_34 own=$(uname -m)
+source="$PWD" work="$PWD/build-wheels" log="$PWD/build-wheels/log" glibc=2_34 own=$(uname -m)
 sleef=3.5.1 # whose bits are the recorded ones
 version=$(sed -nE "s/^  version: '(.*)',/\1/p" meson.build | head -n 1)
 SOURCE_DATE_EPOCH=$(git log -1 --format=%ct)
 export SOURCE_DATE_EPOCH
 unset CFLAGS LDFLAGS LD_LIBRARY_PATH PYTHONPATH FFF_LIBRARY FFF_ISA
-say() { echo "== $*"; }
-fail() { echo "$*" >&2 && exit 1; }
-quietly() { "$@" >"$work/log" 2>&1 || { cat "$work/log" && fail "failed: $*"; }; }
+. scripts/functions.sh
 # of ARCHITECTURE: Debian's name for it
 debian() { case "$1" in x86_64) echo amd64 ;; aarch64) echo arm64 ;; *) fail "no wheels for $1" ;; esac; }
 
@@ -132,7 +130,7 @@ try_torch() {
     FFF_TORCH_NATIVE=0 consumer python >"$work/python.txt"
     cat "$work/python.txt"
     [ -f "$headers/torch/library.h" ] || { echo "libtorch-dev is not installed: no compiled operator" && return; }
-    consumer native 2>"$work/log" >"$work/native.txt" || { cat "$work/log" && fail "the compiled operator failed"; }
+    consumer native 2>"$log" >"$work/native.txt" || { cat "$log" && fail "the compiled operator failed"; }
     cat "$work/native.txt"
     [ "$(tail -n 1 "$work/python.txt")" = "$(tail -n 1 "$work/native.txt")" ] || fail "the two operators' results differ"
 }

@@ -9,8 +9,7 @@ folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 unset CFLAGS LD_LIBRARY_PATH
 export FFF_ISA=
-say() { echo "== $*"; }
-fail() { echo "$*" >&2 && exit 1; }
+. scripts/functions.sh
 scripts/amalgamate.py "$folder/build"
 copy="$folder/build"
 

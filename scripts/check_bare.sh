@@ -15,13 +15,6 @@ own_namespaces "$0" "$@"
 mkdir -p "$work"
 settings=$(env | grep -E '^(PIP_(CERT|INDEX_URL|EXTRA_INDEX_URL|TRUSTED_HOST|DEFAULT_TIMEOUT)|https?_proxy|no_proxy)=[^ ]*$' || true)
 
-# block INFO: the README's lines between ```INFO and ```.
-block() {
-    awk -v first="\`\`\`$1" '$0 == first { inside = 1; next } /^```$/ { inside = 0 } inside' README.md >"$work/block"
-    [ -s "$work/block" ] || fail "the README has no block: $1"
-    cat "$work/block"
-}
-
 # bare NAME: a clean chroot, with a user, whose is the source in /src; $steps is the folder /steps in it.
 bare() {
     clean "$1"
@@ -46,8 +39,8 @@ does() {
     used && busy_before=$busy
     [ "$2" = root ] || home="/home/$2"
     inside_environment="$settings"
-    inside "cd ${4:-.} && su -p $2 -s /bin/sh -c 'HOME=$home exec sh -eux /steps/$3'" >"$work/log" 2>&1 </dev/null ||
-        { cat "$work/log" && fail "failed: $1"; }
+    inside "cd ${4:-.} && su -p $2 -s /bin/sh -c 'HOME=$home exec sh -eux /steps/$3'" >"$log" 2>&1 </dev/null ||
+        { cat "$log" && fail "failed: $1"; }
     seconds=$(($(date +%s) - does_start))
     total=$((total + seconds))
     used
@@ -56,8 +49,8 @@ does() {
 
 # shows TEXT: what the last commands printed has it.
 shows() {
-    grep -qE "$1" "$work/log" || { cat "$work/log" && fail "they did not print: $1"; }
-    grep -E "$1" "$work/log" | sed 's/^/         | /'
+    grep -qE "$1" "$log" || { cat "$log" && fail "they did not print: $1"; }
+    grep -E "$1" "$log" | sed 's/^/         | /'
 }
 
 # in_time WHAT: the seconds so far are not too many.
@@ -69,10 +62,10 @@ slow=''
 
 say "$suite: in C"
 bare c
-block 'sh packages' >"$steps/packages"
-block 'sh default' >"$steps/default"
-block 'sh prefix' >"$steps/prefix"
-block 'sh run' >"$steps/run"
+block README.md 'sh packages' >"$steps/packages"
+block README.md 'sh default' >"$steps/default"
+block README.md 'sh prefix' >"$steps/prefix"
+block README.md 'sh run' >"$steps/run"
 grep '^fff verify' "$steps/run" >"$steps/verify"
 does "the packages" root packages
 does "into /usr/local, and the C program" root default
@@ -82,7 +75,7 @@ shows '^ *ok: '
 in_time "from nothing to a verified layer, in C"
 does "all commands of the README" user run
 shows '^ *ok: '
-inside "ninja -C build uninstall" >"$work/log"
+quietly inside "ninja -C build uninstall"
 does "into a folder of one's own, and the C program" user prefix /home/user/libfff
 shows '^success on |^chosen: '
 leave
@@ -92,13 +85,13 @@ bare python
 install=$(sed -nE 's/.*`(python3 -m venv [^`]*)`.*/\1/p' README.md)
 package=$(sed -nE 's/.*package (python3-venv)\).*/\1/p' README.md)
 [ -n "$install" ] && [ -n "$package" ] || fail "the README does not say how the Python package is installed"
-block 'sh packages' >"$steps/packages"
+block README.md 'sh packages' >"$steps/packages"
 echo "apt-get install $package" >>"$steps/packages"
 echo "$install" >"$steps/install"
-block python >"$steps/readme.py"
+block README.md python >"$steps/readme.py"
 echo 'print("values:", *y.shape, np.isfinite(y).all(), fff.cpu().chosen)' >>"$steps/readme.py"
 echo 'env/bin/python -W error /steps/readme.py' >"$steps/program"
-block 'sh run' | sed -n 's,^fff verify,env/bin/fff verify,p' >"$steps/verify"
+block README.md 'sh run' | sed -n 's,^fff verify,env/bin/fff verify,p' >"$steps/verify"
 does "the packages" root packages
 does "the Python package" user install
 does "the Python lines" user program

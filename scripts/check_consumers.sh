@@ -8,9 +8,8 @@ trap 'rm -rf "$folder"' EXIT
 consumer="$source/tests/consumers/consumer.c"
 version=$(sed -nE "s/^  version: '(.*)',/\1/p" meson.build | head -n 1)
 unset CFLAGS CXXFLAGS LDFLAGS LD_LIBRARY_PATH DESTDIR
-say() { echo "== $*"; }
-fail() { echo "$*" >&2 && exit 1; }
-quietly() { "$@" >"$folder/log" 2>&1 || { cat "$folder/log" && fail "failed: $*"; }; }
+log="$folder/log"
+. scripts/functions.sh
 
 # runs PROGRAM KIND: PROGRAM runs, and needs libfff.so where the library is not a static one.
 runs() {

@@ -19,7 +19,7 @@ quietly inside apt-get install -y -qq --no-install-recommends lintian
 quietly inside apt-get build-dep -y -qq --no-install-recommends ./
 say "dpkg-buildpackage"
 quietly inside dpkg-buildpackage -us -uc -b
-cp "$work/log" "$work/build.log"
+cp "$log" "$work/build.log"
 ran=$(sed -nE 's/^Ok: *([0-9]+).*/\1/p' "$work/build.log" | tail -n 1)
 echo "${ran:-no} tests passed"
 [ "${ran:-0}" -ge 30 ] || case "${DEB_BUILD_OPTIONS:-}" in *nocheck*) ;; *) fail "the build did not run the test suite" ;; esac

@@ -10,12 +10,7 @@ set -eu
 CDPATH='' cd "$(dirname "$0")/.."
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
-fail() { echo "$*" >&2 && exit 1; }
-
-# block PAGE INFO: the lines of all blocks of a page between ```INFO and ```.
-block() {
-    awk -v first="\`\`\`$2" '$0 == first { inside = 1; next } /^```$/ { inside = 0 } inside' "$1"
-}
+. scripts/functions.sh
 
 python=python3
 "$python" -c 'import numpy' 2>/dev/null || python=/usr/bin/python3 # the one that Debian's numpy is for
@@ -33,8 +28,7 @@ sys.exit(not excerpt.strip() or excerpt not in program)
 END
 done
 
-block README.md 'sh packages' | grep '^apt-get install' >"$folder/packages"
-[ -s "$folder/packages" ] || fail "the README names no packages"
+block README.md 'sh packages' | grep '^apt-get install' >"$folder/packages" || fail "the README names no packages"
 while read -r line; do
     block docs/start.md 'sh packages' | grep -qxF "$line" || fail "docs/start.md lacks the README's line: $line"
 done <"$folder/packages"
@@ -66,7 +60,6 @@ ln -s "$(command -v "$python")" "$folder/bin/python3"
 
 for page in README.md docs/start.md; do
     block "$page" 'sh run' >"$folder/run.sh"
-    [ -s "$folder/run.sh" ] || fail "$page has no block of commands to run"
     # Each line by itself, so that what failed is named.
     echo "$page"
     (cd "$folder/copy" && PATH="$folder/bin:$PATH" PYTHONDONTWRITEBYTECODE=1 FFF_ISA='' bash -eux "$folder/run.sh") ||

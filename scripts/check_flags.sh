@@ -5,7 +5,8 @@ set -eu
 CDPATH='' cd "$(dirname "$0")/.."
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
-quietly() { "$@" >"$folder/log" 2>&1 || { tail -n 40 "$folder/log" && exit 1; }; }
+log="$folder/log"
+. scripts/functions.sh
 flags='-march=native -ffast-math -fassociative-math -freciprocal-math -fno-signed-zeros -ffinite-math-only -ffp-contract=fast'
 [ $# -gt 0 ] || set -- gcc clang
 for compiler; do

@@ -7,11 +7,7 @@ set -eu
 build="$1"
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
-fail() { echo "$*" >&2 && exit 1; }
-# block INFO: the README's lines between ```INFO and ```.
-block() {
-    awk -v first="\`\`\`$1" '$0 == first { inside = 1; next } /^```$/ { inside = 0 } inside' README.md
-}
+. scripts/functions.sh
 
 scripts/check_version.sh "$build"
 echo '#include <fff/fff.h>' >"$folder/header.c"
@@ -22,7 +18,7 @@ for standard in c++11 c++20; do
     c++ -x c++ -std=$standard -Wall -Wextra -pedantic -Werror -Iinclude -fsyntax-only "$folder/header.c"
 done
 
-block c >"$folder/embed.c"
+block README.md c >"$folder/embed.c"
 diff examples/embed.c "$folder/embed.c" || fail "examples/embed.c is not the README's program"
 cc -Wall -Wextra -Werror -Iinclude "$folder/embed.c" -o "$folder/embed" -L"$build" -lfff
 export LD_LIBRARY_PATH="$build"
@@ -33,13 +29,12 @@ fi
 
 python=python3
 "$python" -c 'import numpy' 2>/dev/null || python=/usr/bin/python3 # the one that Debian's numpy is for
-block python >"$folder/readme.py"
-[ -s "$folder/readme.py" ] || fail "the README has no Python lines"
+block README.md python >"$folder/readme.py"
 echo 'assert y.shape == (4, 768) and np.isfinite(y).all()' >>"$folder/readme.py"
 FFF_ISA='' FFF_LIBRARY="$build/libfff.so" PYTHONPATH="$PWD/python" PYTHONDONTWRITEBYTECODE=1 "$python" -W error "$folder/readme.py"
 
 # build-essential stands for the compiler, make, and dpkg-dev, by which meson knows Debian's folder for libraries.
-block 'sh packages' | sed -n 's/^apt-get install \([^#]*\).*/\1/p' | tr -s ' ' '\n' | grep -v '^$' | sort >"$folder/named"
+block README.md 'sh packages' | sed -n 's/^apt-get install \([^#]*\).*/\1/p' | tr -s ' ' '\n' | grep -v '^$' | sort >"$folder/named"
 {
     echo build-essential
     sed -n 's/^build="\(.*\)"/\1/p' scripts/setup.sh | tr ' ' '\n' | grep -vxE 'gcc|libc6-dev|make|dpkg-dev|ninja-build|python3'

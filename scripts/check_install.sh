@@ -5,22 +5,20 @@
 set -eu
 CDPATH='' cd "$(dirname "$0")/.."
 unset CFLAGS LDFLAGS LD_LIBRARY_PATH PKG_CONFIG_PATH DESTDIR MESON_INSTALL_QUIET
-fail() { echo "$*" >&2 && exit 1; }
-quietly() { "$@" >"$folder/log" 2>&1 || { cat "$folder/log" && fail "failed: $*"; }; }
+. scripts/functions.sh
 
-# commands NAME: the README's commands between ```sh NAME and ```.
+# commands NAME: runs the README's commands between ```sh NAME and ```.
 commands() {
-    awk -v first="\`\`\`sh $1" '$0 == first { inside = 1; next } /^```$/ { inside = 0 } inside' README.md >"$folder/$1.sh"
-    [ -s "$folder/$1.sh" ] || fail "the README has no block: sh $1"
+    block README.md "sh $1" >"$folder/$1.sh"
     cat "$folder/$1.sh"
-    sh -eux "$folder/$1.sh" >"$folder/log" 2>&1 || { cat "$folder/log" && fail "the README's commands failed"; }
-    cat "$folder/log"
+    quietly sh -eux "$folder/$1.sh"
+    cat "$log"
 }
 
 # ran: the commands did end with the program's line and with the command's.
 ran() {
-    grep -q '^success on ' "$folder/log" || fail "the README's program did not run"
-    grep -q '^chosen: ' "$folder/log" || fail "the installed command did not run"
+    grep -q '^success on ' "$log" || fail "the README's program did not run"
+    grep -q '^chosen: ' "$log" || fail "the installed command did not run"
 }
 
 # is_gone FOLDER: after ninja uninstall.
@@ -39,6 +37,7 @@ prefix) ;;
 esac
 
 folder=$(mktemp -d)
+log="$folder/log"
 trap 'rm -rf "$folder"' EXIT
 mkdir "$folder/source" "$folder/home"
 tar -cf - --exclude='./build*' --exclude=./.git . | tar --no-same-owner -xf - -C "$folder/source"

@@ -7,9 +7,8 @@ CDPATH='' cd "$(dirname "$0")/.."
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 unset CFLAGS LDFLAGS LD_LIBRARY_PATH
-say() { echo "== $*"; }
-fail() { echo "$*" >&2 && exit 1; }
-quietly() { "$@" >"$folder/log" 2>&1 || { cat "$folder/log" && fail "failed: $*"; }; }
+log="$folder/log"
+. scripts/functions.sh
 
 version=$(sed -nE "s/^  version: '(.*)',/\1/p" meson.build | head -n 1)
 say "meson dist"

@@ -5,10 +5,8 @@
 # FFF_DEBIAN_MIRROR names the archive; without it, the one that apt uses.
 
 version=$(sed -nE "s/^  version: '(.*)',/\1/p" meson.build | head -n 1)
-
-say() { echo "== $*"; }
-fail() { echo "$*" >&2 && exit 1; }
-quietly() { "$@" >"$work/log" 2>&1 || { tail -n 100 "$work/log" && fail "failed: $*"; }; }
+log="$work/log"
+. scripts/functions.sh
 
 # own_namespaces SCRIPT ARGUMENT...: starts the script anew, in mount and process namespaces of its own: what it mounts and starts
 # ends with it. Ends with 77 where there can be no chroot.

@@ -6,10 +6,9 @@
 # FFF_SLEEF_SOURCE names a folder with SLEEF's source, of release 3.5.1, for where the archive has packages but not that source.
 set -eu
 CDPATH='' cd "$(dirname "$0")/.."
-suite=bookworm folder="$PWD/build-systems" prefix="$PWD/build-systems/windows" compiler=x86_64-w64-mingw32-gcc-posix
+suite=bookworm folder="$PWD/build-systems" log="$PWD/build-systems/log" prefix="$PWD/build-systems/windows" compiler=x86_64-w64-mingw32-gcc-posix
 unset CFLAGS LDFLAGS
-fail() { echo "$*" >&2 && exit 1; }
-quietly() { "$@" >"$folder/log" 2>&1 || { tail -n 40 "$folder/log" && fail "failed: $*"; }; }
+. scripts/functions.sh
 for program in $compiler gcc cmake ninja dpkg-source apt-get; do
     command -v $program >/dev/null || fail "$program is missing: scripts/setup.sh systems"
 done
