@@ -235,7 +235,7 @@ fff_status fff_isa_choose(fff_isa requested, fff_isa *chosen) {
         }
         return status;
     }
-    fff_isa best = FFF_ISA_GENERIC;
+    fff_isa best = FFF_ISA_GENERIC; /* of those that are usable, the one with the highest number */
     for (int i = FFF_ISA_GENERIC + 1; i < FFF_ISA_COUNT; i++) {
         if (fff_isa_usable((fff_isa)i) == FFF_OK) {
             best = (fff_isa)i;

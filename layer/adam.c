@@ -1,6 +1,7 @@
 /* fff_adam_rows(): AdamW for rows that the caller lists. */
 #include "dispatch/dispatch.h"
 #include "dispatch/fp_environment.h"
+#include "layer/known.h"
 #include "layer/rows.h"
 #include "layer/size.h"
 
@@ -12,20 +13,13 @@
  * nothing at width 768. */
 enum { ROWS_AHEAD = 2 };
 
-enum { LARGEST_SETTINGS = 4096 /* bytes that any later version will have */ };
-
 /* A copy of what the caller gave, if this version knows all that is set in it. */
 static fff_status copy_settings(const fff_adam *given, fff_adam *settings) {
     if (given == NULL) {
         return FFF_ERROR_NULL_POINTER;
     }
-    if (given->struct_size < sizeof *settings || given->struct_size > LARGEST_SETTINGS) {
+    if (given->struct_size < sizeof *settings || !fff_rest_is_zero(given, given->struct_size, sizeof *settings)) {
         return FFF_ERROR_STRUCT_SIZE;
-    }
-    for (size_t i = sizeof *settings; i < given->struct_size; i++) {
-        if (((const unsigned char *)given)[i] != 0) {
-            return FFF_ERROR_STRUCT_SIZE;
-        }
     }
     *settings = *given;
     return FFF_OK;
@@ -53,9 +47,13 @@ static double power(double base, uint64_t exponent) {
     return result;
 }
 
-/* In float64, each rounded once to float32; false if one is no finite number. docs/numerics.md has them. Never inlined:
- * a compiler may move arithmetic, but no call, to before the environment is entered. */
+/* In float64, each rounded once to float32; false if one is no finite number, or a setting out of range.
+ * docs/numerics.md has them. Never inlined: a compiler may move arithmetic, but no call, to before the environment is
+ * entered, and comparisons trap, too. */
 static __attribute__((noinline)) bool factors_of(const fff_adam *settings, struct fff_adam_factors *factors) {
+    if (!in_range(settings)) {
+        return false;
+    }
     double rate = settings->learning_rate, beta1 = settings->beta1, beta2 = settings->beta2;
     *factors = (struct fff_adam_factors){
         .keep_first = (float)beta1,
@@ -85,19 +83,16 @@ fff_status fff_adam_rows(fff_isa isa, const fff_adam *settings, size_t count, co
                          size_t second_stride) {
     fff_adam given;
     fff_status status = copy_settings(settings, &given);
-    if (status == FFF_OK && !in_range(&given)) {
-        status = FFF_ERROR_NUMBER;
-    }
-    status = status == FFF_OK ? fff_isa_choose(isa, &isa) : status;
     if (status != FFF_OK) {
         return status;
     }
     struct fff_adam_factors factors;
     fff_fp_environment callers = fff_fp_enter();
-    bool finite = factors_of(&given, &factors);
+    bool usable = factors_of(&given, &factors);
     fff_fp_leave(callers);
-    if (!finite) {
-        return FFF_ERROR_NUMBER;
+    status = usable ? fff_isa_choose(isa, &isa) : FFF_ERROR_NUMBER;
+    if (status != FFF_OK) {
+        return status;
     }
     if (count == 0) {
         return FFF_OK;

@@ -1,6 +1,7 @@
 #include "layer/check_gradients.h"
 
 #include "dispatch/dispatch.h"
+#include "layer/known.h"
 #include "layer/size.h"
 #include "layer/visits.h"
 
@@ -27,9 +28,6 @@ static bool is_list(const struct fff_part *part, const fff_gradients *gradients)
 static fff_status check_part(const fff_layer *layer, size_t index, const fff_gradients *gradients,
                              struct fff_rows *matrices, size_t *count) {
     const struct fff_part *part = &layer->parts[index];
-    if (gradients->struct_size != sizeof *gradients) {
-        return FFF_ERROR_STRUCT_SIZE;
-    }
     bool leaf = part->leaves.width > 0;
     if ((!leaf && gradients->leaf_output_biases.data != NULL) || (index > 0 && gradients->output_bias != NULL)) {
         return FFF_ERROR_OPTION;
@@ -201,8 +199,8 @@ bool fff_gradients_overlap(const fff_layer *layer, const fff_gradients *gradient
 fff_status fff_check_trainable(const fff_layer *layer, const fff_gradients *gradients) {
     size_t count = 0;
     for (const fff_gradients *each = gradients; each != NULL && count <= layer->part_count; each = each->next) {
-        count++;
-        if (each->struct_size != sizeof *each) { /* before its `next` is believed */
+        count++; /* its `next` is believed if its size is right */
+        if (each->struct_size < sizeof *each || !fff_rest_is_zero(each, each->struct_size, sizeof *each)) {
             return FFF_ERROR_STRUCT_SIZE;
         }
     }

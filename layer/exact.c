@@ -110,12 +110,13 @@ struct fff_exact_token fff_measure_token(const struct fff_part *part, const floa
 /* ---- A token at its leaves -------------------------------------------------------------------- */
 
 /* Whether a narrow row's logit leads where the float32 row's would. A bound that is infinite or NaN decides nothing,
- * nor does a logit. */
+ * nor does a logit. Rounding keeps a sum on its side of 0, but not of a threshold. */
 static bool decided(const struct fff_part *part, const struct fff_exact_token *token, size_t row, float logit) {
     float bound = token->norm * part->exact.errors[row] + token->error * part->exact.norms[row];
     float size = fabsf(logit);
-    if (part->trees.thresholds != NULL) { /* the difference is rounded, too */
-        size = fabsf(logit - part->trees.thresholds[row]) * (1.0f - 0x1p-22f);
+    if (part->trees.thresholds != NULL) {
+        float threshold = part->trees.thresholds[row];
+        size = fabsf(logit - threshold) - (fabsf(logit) + fabsf(threshold)) * 0x1p-22f;
     }
     return size > bound && size <= FLT_MAX;
 }

@@ -5,6 +5,7 @@
 #include "dispatch/fp_environment.h"
 #include "kernels/toolbox.h"
 #include "layer/exact.h"
+#include "layer/known.h"
 #include "layer/pack.h"
 #include "layer/plan.h"
 #include "layer/size.h"
@@ -46,7 +47,6 @@ static const fff_allocator system_allocator = {allocate_from_system, release_to_
 #define SECOND_DESC_SIZE (FIRST_DESC_SIZE + sizeof(void *))
 #define THIRD_DESC_SIZE (offsetof(fff_layer_desc, bad_weight) + sizeof(fff_bad_weight *))
 #define FOURTH_DESC_SIZE (offsetof(fff_layer_desc, next) + sizeof(const fff_layer_desc *))
-#define LARGEST_DESC_SIZE 4096 /* no version will need more; a larger size is an uninitialised one */
 
 /* A descriptor of any version, as this one sees it. A shorter one than ours (an older program) leaves the rest zero,
  * and must have a size that some version had; a longer one is refused unless what we do not know is zero. */
@@ -57,13 +57,8 @@ static fff_status read_desc(const fff_layer_desc *given, fff_layer_desc *desc) {
     size_t size = given->struct_size;
     bool earlier =
         size == FIRST_DESC_SIZE || size == SECOND_DESC_SIZE || size == THIRD_DESC_SIZE || size == FOURTH_DESC_SIZE;
-    if ((!earlier && size < sizeof *desc) || size > LARGEST_DESC_SIZE) {
+    if ((!earlier && size < sizeof *desc) || !fff_rest_is_zero(given, size, sizeof *desc)) {
         return FFF_ERROR_STRUCT_SIZE;
-    }
-    for (size_t i = sizeof *desc; i < size; i++) {
-        if (((const unsigned char *)given)[i] != 0) {
-            return FFF_ERROR_STRUCT_SIZE;
-        }
     }
     /* What fills up a word behind an earlier version's last field may hold anything. */
     size_t known = size == SECOND_DESC_SIZE ? offsetof(fff_layer_desc, sleef) + sizeof desc->sleef : size;
@@ -174,12 +169,10 @@ static bool count_rows(const fff_layer_desc *desc, size_t *nodes, size_t *neuron
     size_t leaves, rows;
     *neurons = 0;
     *nodes = 0;
-    if (!fff_size_multiply(desc->trees, (size_t)1 << desc->depth, &leaves) || leaves > UINT32_MAX ||
-        !fff_size_multiply(leaves, desc->leaf_width, neurons)) {
-        return false;
-    }
-    *nodes = fff_node_rows(desc);
-    return fff_size_add(*nodes, *neurons, &rows) && rows <= UINT32_MAX;
+    return fff_size_multiply(desc->trees, (size_t)1 << desc->depth, &leaves) &&
+           fff_size_multiply(leaves, desc->leaf_width, neurons) &&
+           fff_size_multiply(desc->trees, fff_nodes_of_tree(desc), nodes) && fff_size_add(*nodes, *neurons, &rows) &&
+           rows <= UINT32_MAX;
 }
 
 static bool options_are_known(const fff_layer_desc *desc) {

@@ -34,9 +34,13 @@ static inline fff_weight_type fff_given_output_type(const fff_layer_desc *desc) 
     return fff_chosen(desc->output_weight_type, desc->weight_type);
 }
 
-/* The rows of a checked description: of its nodes, and of its leaves' neurons. */
+/* The nodes of a tree, whose depth is possible; and of a checked description, the rows of nodes and of leaves' neurons.
+ */
+static inline size_t fff_nodes_of_tree(const fff_layer_desc *desc) {
+    return ((size_t)(desc->leaf_width > 0 ? 1 : 2) << desc->depth) - 1;
+}
 static inline size_t fff_node_rows(const fff_layer_desc *desc) {
-    return desc->trees * (((size_t)(desc->leaf_width > 0 ? 1 : 2) << desc->depth) - 1);
+    return desc->trees * fff_nodes_of_tree(desc);
 }
 static inline size_t fff_neuron_rows(const fff_layer_desc *desc) {
     return desc->trees * desc->leaf_width << desc->depth;

@@ -1,5 +1,5 @@
 #!/bin/bash
-# scripts/nightly.sh [NAME...]: what takes too long for every commit, on Debian as root, some five hours on two cores: random layers
+# scripts/nightly.sh [NAME...]: what takes too long for every commit, on Debian as root, some six hours on two cores: random layers
 # for an hour (soak), invented files (fuzz), lines that no test reaches (coverage), faults that no test notices (mutation), other C
 # libraries (systems), the documentation as a stranger (docs), the tarball (reproducible), wheels and debian. All of them without a
 # name. What each prints is in build-nightly/NAME.log. Ends with a line "N passed, N failed"; fails if anything did.

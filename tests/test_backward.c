@@ -485,10 +485,13 @@ static struct call *make_call(bool borrow) {
     return c;
 }
 
-static fff_status run_call(const struct call *c) {
+static fff_status run_for(const struct call *c, const fff_gradients *gradients) {
     return fff_backward(c->layer, c->batch, c->input, BAD_IN, c->nodes, BAD_PATH, c->logits, BAD_PATH,
-                        c->output_gradient, BAD_OUT, (float *)(uintptr_t)c->input_gradient, BAD_IN, &c->gradients,
+                        c->output_gradient, BAD_OUT, (float *)(uintptr_t)c->input_gradient, BAD_IN, gradients,
                         c->workspace, c->size, NULL);
+}
+static fff_status run_call(const struct call *c) {
+    return run_for(c, &c->gradients);
 }
 
 static void free_call(struct call *c) {
@@ -512,6 +515,8 @@ static void test_bad_gradients(void **unused) {
     assert_int_equal(run_call(c), FFF_OK);
     const fff_gradients right = c->gradients;
     c->gradients.struct_size--;
+    expect(c, FFF_ERROR_STRUCT_SIZE);
+    c->gradients.struct_size = SIZE_MAX;
     expect(c, FFF_ERROR_STRUCT_SIZE);
     c->gradients = right;
     c->gradients.input_weights.stride = BAD_IN - 1;
@@ -551,6 +556,27 @@ static void test_bad_gradients(void **unused) {
     c->gradients = right;
     c->gradients.row_count = 2;
     expect(c, FFF_ERROR_NULL_POINTER);
+    free_call(c);
+}
+
+/* A program of a later version may have a longer structure, whose new fields it does not set. */
+static void test_later_gradients(void **unused) {
+    (void)unused;
+    struct call *c = make_call(true);
+    union {
+        fff_gradients known;
+        unsigned char bytes[4097];
+    } later = {c->gradients};
+    for (size_t size = sizeof later.known; size <= 4097; size += size == 4096 || size == 4090 ? 1 : 10) {
+        later.known.struct_size = size;
+        fff_status expected = size <= 4096 ? FFF_OK : FFF_ERROR_STRUCT_SIZE;
+        assert_int_equal(run_for(c, &later.known), expected);
+        for (size_t at = sizeof later.known; at < size; at += 1 + size / 8) {
+            later.bytes[at] = 1;
+            assert_int_equal(run_for(c, &later.known), FFF_ERROR_STRUCT_SIZE);
+            later.bytes[at] = 0;
+        }
+    }
     free_call(c);
 }
 
@@ -727,17 +753,12 @@ static void test_bad_runner(void **unused) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_definition),
-        cmocka_unit_test(test_chunks),
-        cmocka_unit_test(test_finite_differences),
-        cmocka_unit_test(test_bad_gradients),
-        cmocka_unit_test(test_bad_lists),
-        cmocka_unit_test(test_bad_calls),
-        cmocka_unit_test(test_borrowed),
-        cmocka_unit_test(test_no_tokens),
-        cmocka_unit_test(test_narrow),
-        cmocka_unit_test(test_bad_runner),
-        cmocka_unit_test(test_subtrees),
+        cmocka_unit_test(test_definition),         cmocka_unit_test(test_chunks),
+        cmocka_unit_test(test_finite_differences), cmocka_unit_test(test_bad_gradients),
+        cmocka_unit_test(test_later_gradients),    cmocka_unit_test(test_bad_lists),
+        cmocka_unit_test(test_bad_calls),          cmocka_unit_test(test_borrowed),
+        cmocka_unit_test(test_no_tokens),          cmocka_unit_test(test_narrow),
+        cmocka_unit_test(test_bad_runner),         cmocka_unit_test(test_subtrees),
     };
     test_start("test_backward");
     return cmocka_run_group_tests_name("backward", tests, NULL, NULL);

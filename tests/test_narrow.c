@@ -462,6 +462,24 @@ static void make_adversarial(struct subject *s, uint64_t *state) {
     }
 }
 
+/* Thresholds next to the biases, and dot products of a few of their places, so that the rounding of the logit and not
+ * the dot product decides on which side it is. */
+static void make_near_thresholds(struct subject *s, float *thresholds, uint64_t *state) {
+    for (size_t i = 0; i < s->shape.tokens * s->shape.input_width; i++) {
+        s->input[i] = ldexpf(s->input[i], -26 + (int)random_below(state, 4));
+    }
+    for (size_t row = 0; row < s->rows; row++) {
+        /* often a power of two, below which places are half as far apart */
+        s->biases[row] = random_below(state, 3) == 0 ? ldexpf(1.0f, (int)random_below(state, 3) - 1) : s->biases[row];
+        thresholds[row] = s->biases[row];
+        float direction = random_below(state, 2) == 0 ? INFINITY : -INFINITY;
+        for (uint64_t steps = random_below(state, 3); steps > 0; steps--) {
+            thresholds[row] = nextafterf(thresholds[row], direction);
+        }
+    }
+    s->desc.thresholds = thresholds;
+}
+
 /* Every route is the float32 layer's; every logit is the float32 row's, or within the narrow one's reach of the same
  * sign; and one token at a time gives what batches give, on every instruction set. */
 static void check_exact(struct subject *s, uint64_t *state, const char *what) {
@@ -521,6 +539,13 @@ static void test_exact_routes(void **unused) {
             struct subject s = make_subject(shape, FILL_NORMAL, FILL_NORMAL, &state);
             make_adversarial(&s, &state);
             check_exact(&s, &state, "adversarial weights");
+            free_subject(&s);
+            s = make_subject(shape, FILL_NORMAL, FILL_NORMAL, &state);
+            s.desc.routing = random_below(&state, 2) != 0 ? FFF_ROUTING_GREATER : FFF_ROUTING_GREATER_EQUAL;
+            float *thresholds = test_allocate(s.rows, sizeof(float));
+            make_near_thresholds(&s, thresholds, &state);
+            check_exact(&s, &state, "thresholds near biases");
+            free(thresholds);
             free_subject(&s);
         }
     }

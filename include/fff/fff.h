@@ -106,11 +106,11 @@ FFF_API const char *fff_status_text(fff_status status);
 typedef enum fff_isa {
     FFF_ISA_AUTO = 0, /* the one that the environment's FFF_ISA names, else the best usable one */
     FFF_ISA_GENERIC,
-    FFF_ISA_X86_AVX2,   /* AVX2 and FMA */
+    FFF_ISA_X86_AVX2,   /* AVX2, FMA and F16C */
     FFF_ISA_X86_AVX512, /* AVX-512 F, DQ, BW and VL */
     FFF_ISA_ARM_NEON,   /* AArch64 Advanced SIMD */
 } fff_isa;
-#define FFF_ISA_COUNT 5 /* instruction sets are numbered 1 to FFF_ISA_COUNT - 1, in order of preference */
+#define FFF_ISA_COUNT 5 /* instruction sets are numbered 1 to FFF_ISA_COUNT - 1 */
 
 /* The name used by FFF_ISA and by the tools: "auto", "generic", "x86_avx2", "x86_avx512",
  * "arm_neon"; NULL for any other value. */

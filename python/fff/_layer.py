@@ -68,9 +68,9 @@ class Layer:
     three. What is computed does not depend on it: 16-bit tokens are widened to float32, which is exact, and 16-bit results
     are the float32 ones, rounded once, to nearest, ties to even.
 
-    All other arrays are float32. Input (x, nodes, logits) may have any number of dimensions, one or more, and any strides;
-    all but the last are the batch, and results have them, too. `out`, if given, has the result's shape, is overwritten
-    and returned. `threads` is a fff.Threads, or a number: threads that are started for this call.
+    All other arrays are float32, but nodes and rows, which are uint32. Input (x, nodes, logits) may have any number of
+    dimensions, one or more, and any strides; all but the last are the batch, and results have them, too. `out`, if given,
+    has the result's shape, is overwritten and returned. `threads` is a fff.Threads, or a number: threads that are started for this call.
 
     Copies are the layer itself. It cannot be pickled: pickle its weights, and make it where they are loaded.
     """

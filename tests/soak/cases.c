@@ -2,6 +2,7 @@
 
 #include "tests/soak/matrices.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -119,6 +120,19 @@ static void make_leaves(struct soak_case *of, fff_layer_desc *desc, struct refer
     }
 }
 
+/* Biases of which dot products are a few last places, and thresholds that are the bias or a neighbour of it: the
+ * rounding of a logit decides on which side of the threshold it is. */
+static void make_close(float *biases, float *thresholds, size_t count, uint64_t *state) {
+    for (size_t i = 0; i < count; i++) {
+        biases[i] = ldexpf(chance(state, 3) ? 1.0f : random_normal(state), (int)between(state, 21, 26));
+        thresholds[i] = biases[i];
+        float towards = chance(state, 2) ? INFINITY : -INFINITY;
+        for (uint64_t steps = random_below(state, 3); steps > 0; steps--) {
+            thresholds[i] = nextafterf(thresholds[i], towards);
+        }
+    }
+}
+
 static void make_part(struct soak_case *of, size_t index, enum size size, bool floats, uint64_t *state) {
     fff_layer_desc *desc = &of->desc[index];
     struct reference_part *part = &of->parts[index];
@@ -159,9 +173,13 @@ static void make_part(struct soak_case *of, size_t index, enum size size, bool f
         desc->input_scales = matrix.given_scales;
         part->nodes = matrix.stored;
         part->exact_nodes = desc->routes == FFF_ROUTES_EXACT ? matrix.exact : NULL;
-        part->biases = desc->biases = chance(state, 2) ? soak_own_floats(of, nodes, soak_any_kind(state), state) : NULL;
-        part->thresholds = desc->thresholds =
-            chance(state, 3) ? soak_own_floats(of, nodes, soak_finite_kind(state), state) : NULL;
+        float *biases = chance(state, 2) ? soak_own_floats(of, nodes, soak_any_kind(state), state) : NULL;
+        float *thresholds = chance(state, 3) ? soak_own_floats(of, nodes, soak_finite_kind(state), state) : NULL;
+        if (biases != NULL && thresholds != NULL && chance(state, 2)) {
+            make_close(biases, thresholds, nodes, state);
+        }
+        part->biases = desc->biases = biases;
+        part->thresholds = desc->thresholds = thresholds;
     }
     if (width > 0) {
         make_leaves(of, desc, part, stored_input, state);

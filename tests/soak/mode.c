@@ -10,18 +10,21 @@
 struct mode mode_draw(uint64_t *state) {
     static const int ROUNDINGS[] = {FE_TONEAREST, FE_UPWARD, FE_DOWNWARD, FE_TOWARDZERO};
     if (random_below(state, 2) == 0) {
-        return (struct mode){FE_TONEAREST, false};
+        return (struct mode){FE_TONEAREST, false, false};
     }
-    return (struct mode){ROUNDINGS[random_below(state, 4)], random_below(state, 2) == 0};
+    return (struct mode){ROUNDINGS[random_below(state, 4)], random_below(state, 2) == 0, random_below(state, 2) == 0};
 }
 
 #if defined __x86_64__
-enum { FLUSH_BITS = 0x8040, STICKY_BITS = 0x3f };
+enum { FLUSH_BITS = 0x8040, STICKY_BITS = 0x3f, MASK_BITS = 0x1f80 };
 static uint64_t control_word(void) {
     return _mm_getcsr() & ~(unsigned)STICKY_BITS;
 }
 static void flush_to_zero(void) {
     _mm_setcsr(_mm_getcsr() | FLUSH_BITS);
+}
+static void trap_all(void) {
+    _mm_setcsr(_mm_getcsr() & ~(unsigned)(MASK_BITS | STICKY_BITS));
 }
 #elif defined __aarch64__
 static uint64_t control_word(void) {
@@ -33,11 +36,15 @@ static void flush_to_zero(void) {
     uint64_t control = control_word() | (uint64_t)1 << 24;
     __asm__ volatile("msr fpcr, %0" : : "r"(control) : "memory");
 }
+static void trap_all(void) { /* which most of these CPUs cannot */
+}
 #else
 static uint64_t control_word(void) {
     return (uint64_t)fegetround();
 }
 static void flush_to_zero(void) {
+}
+static void trap_all(void) {
 }
 #endif
 
@@ -45,6 +52,9 @@ uint64_t mode_enter(struct mode mode) {
     fesetround(mode.rounding);
     if (mode.flush) {
         flush_to_zero();
+    }
+    if (mode.trap) {
+        trap_all();
     }
     return control_word();
 }

@@ -8,6 +8,7 @@
 struct mode {
     int rounding;
     bool flush; /* denormals to zero, both ways */
+    bool trap;  /* on x86-64: any exception, even an inexact result, ends the program */
 };
 
 /* The usual one half of the time. */

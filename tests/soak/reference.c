@@ -74,8 +74,14 @@ static enum choice choose(const struct reference_part *part, size_t row, const s
         sqrt(of_difference) + gamma * sqrt(of_exact) + (integers ? 4 * u : gamma) * norm + (double)width * 0x1p-80;
     double token_error = integers ? 0.5001 * sqrt((double)width) * (double)token->scale : 0.0;
     double bound = input * error + token_error * norm;
-    double size = fabs((double)narrow - (double)threshold);
-    if (!isfinite(bound) || !isfinite(narrow) || size * 1.0001 < bound || input < 0.9999 * 0x1p-30) {
+    double size = fabs((double)narrow), rounding = 0.0;
+    if (part->thresholds != NULL) {
+        threshold = part->routing == FFF_ROUTING_GREATER ? threshold : nextafterf(threshold, -INFINITY);
+        double difference = fabs((double)narrow - (double)threshold), both = size + fabs((double)threshold);
+        size = difference - 0x1p-22 * both;
+        rounding = 4 * u * (difference + 0x1p-22 * both);
+    }
+    if (!isfinite(bound) || !isfinite(narrow) || (size + rounding) * 1.0001 < bound || input < 0.9999 * 0x1p-30) {
         return EXACT;
     }
     /* Where a sum on its way may overflow nothing decides. The norm's square is a float32, too, and may overflow. */
@@ -83,8 +89,8 @@ static enum choice choose(const struct reference_part *part, size_t row, const s
     if (reach > limit * 1.0001 || input > 0x1.001p64) {
         return EXACT;
     }
-    bool certain = size > bound * 1.0001 && input > 1.0001 * 0x1p-30 && input < 0x1.ffp63 && reach < limit * 0.9999 &&
-                   (!integers || part->nodes.scales[row] > 0x1p-59f);
+    bool certain = size - rounding > bound * 1.0001 && input > 1.0001 * 0x1p-30 && input < 0x1.ffp63 &&
+                   reach < limit * 0.9999 && (!integers || part->nodes.scales[row] > 0x1p-59f);
     return certain ? NARROW : OPEN;
 }
 

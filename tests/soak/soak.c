@@ -167,14 +167,15 @@ struct options {
 static bool read_options(int count, char **arguments, struct options *options) {
     for (int i = 1; i < count; i += 2) {
         char *end = NULL;
+        double *seconds = strcmp(arguments[i], "--seconds") == 0 ? &options->seconds
+                          : strcmp(arguments[i], "--line") == 0  ? &options->line
+                                                                 : NULL;
         if (i + 1 == count) {
             return false;
         }
         errno = 0;
-        if (strcmp(arguments[i], "--seconds") == 0) {
-            options->seconds = strtod(arguments[i + 1], &end);
-        } else if (strcmp(arguments[i], "--line") == 0) {
-            options->line = strtod(arguments[i + 1], &end);
+        if (seconds != NULL) {
+            *seconds = strtod(arguments[i + 1], &end);
         } else if (strcmp(arguments[i], "--cases") == 0) {
             options->cases = strtoull(arguments[i + 1], &end, 10);
         } else if (strcmp(arguments[i], "--seed") == 0) {
@@ -182,8 +183,7 @@ static bool read_options(int count, char **arguments, struct options *options) {
         } else {
             return false;
         }
-        if (errno != 0 || end == arguments[i + 1] || *end != '\0' || !isfinite(options->seconds) ||
-            !isfinite(options->line)) {
+        if (errno != 0 || end == arguments[i + 1] || *end != '\0' || (seconds != NULL && !isfinite(*seconds))) {
             return false;
         }
     }
@@ -210,6 +210,7 @@ int main(int count, char **arguments) {
     if (!FFF_UNDER_ASAN) { /* which says more */
         signal(SIGSEGV, say_last_words);
         signal(SIGABRT, say_last_words);
+        signal(SIGFPE, say_last_words);
     }
     printf("soak: --seed %llu repeats this run\n", (unsigned long long)options.seed);
     fflush(stdout);

@@ -6,6 +6,7 @@
 /* A part's gradients, and where among the call's matrices their list of rows is, if there is one. */
 struct wanted {
     fff_gradients gradients;
+    unsigned char later[4096 - sizeof(fff_gradients)]; /* fields that a later version may have */
     size_t list;
     bool listed;
 };
@@ -40,7 +41,10 @@ static void choose_gradients(struct choices *choices, const struct subject *subj
     *wanted = (struct wanted){.gradients = {.struct_size = sizeof *g}};
     if (choose(choices, 32) == 1) {
         g->struct_size = choose_size(choices);
-        call->refused = call->refused || g->struct_size != sizeof *g;
+        size_t set = choose(choices, 128); /* of the fields that are not known, or beyond the structure */
+        wanted->later[set] = 1;
+        call->refused = call->refused || g->struct_size < sizeof *g || g->struct_size > 4096 ||
+                        (g->struct_size > sizeof *g && set < g->struct_size - sizeof *g);
     }
     if (choose(choices, 2) == 1) {
         rows = choose_near(choices, choose(choices, 2) == 1 ? rows : choose(choices, 32));
