@@ -17,7 +17,7 @@ static bool transform(const fff_bert *model, size_t tokens, const float *hidden,
     size_t width = config->hidden_size;
     fff_product(tokens, &model->transform, hidden, output);
     fff_status status =
-        fff_activate(model->options.isa, config->activation, FFF_SLEEF_RECORDED, tokens * width, output, output);
+        fff_activate(model->options.isa, config->activation, model->options.sleef, tokens * width, output, output);
     fff_layer_norm(tokens, width, output, model->transform_norm.weight, model->transform_norm.bias, config->norm_eps,
                    output);
     return status == FFF_OK;

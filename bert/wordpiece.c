@@ -25,6 +25,23 @@ static int by_name(const void *left, const void *right) {
     return strcmp(a->name, b->name);
 }
 
+static int by_id(const void *left, const void *right) {
+    const struct fff_piece *a = left, *b = right;
+    return (a->id > b->id) - (a->id < b->id);
+}
+
+static struct fff_piece *find(const fff_tokenizer *tokenizer, const char *name) {
+    const struct fff_piece wanted = {(char *)name, 0, 0};
+    struct fff_piece *const *found = tfind(&wanted, &tokenizer->names, by_name);
+    return found != NULL ? *found : NULL;
+}
+
+static struct fff_piece *piece_of(const fff_tokenizer *tokenizer, int32_t id) {
+    const struct fff_piece wanted = {NULL, id, 0};
+    struct fff_piece *const *found = tfind(&wanted, &tokenizer->ids, by_id);
+    return found != NULL ? *found : NULL;
+}
+
 static void free_piece(struct fff_piece *piece) {
     if (piece != NULL) {
         free(piece->name);
@@ -33,33 +50,28 @@ static void free_piece(struct fff_piece *piece) {
 }
 
 static bool store_piece(fff_tokenizer *tokenizer, const struct fff_report *report, struct fff_piece *piece) {
-    if ((size_t)piece->id >= tokenizer->piece_capacity) {
-        size_t capacity =
-            tokenizer->piece_capacity * 2 > (size_t)piece->id ? tokenizer->piece_capacity * 2 : (size_t)piece->id + 1;
+    const struct fff_piece *same = piece_of(tokenizer, piece->id);
+    if (same != NULL) {
+        return FFF_FAIL(report, "pieces '%s' and '%s' both have id %d", same->name, piece->name, piece->id);
+    }
+    same = find(tokenizer, piece->name);
+    if (same != NULL) {
+        return FFF_FAIL(report, "piece '%s' has the ids %d and %d", piece->name, same->id, piece->id);
+    }
+    if (tokenizer->piece_count == tokenizer->piece_capacity) {
+        size_t capacity = tokenizer->piece_capacity * 2 + 64;
         struct fff_piece **pieces = realloc(tokenizer->pieces, capacity * sizeof(struct fff_piece *));
         if (pieces == NULL) {
             return FFF_FAIL(report, "out of memory");
         }
-        memset(pieces + tokenizer->piece_capacity, 0,
-               (capacity - tokenizer->piece_capacity) * sizeof(struct fff_piece *));
         tokenizer->pieces = pieces;
         tokenizer->piece_capacity = capacity;
     }
-    const struct fff_piece *other = tokenizer->pieces[piece->id];
-    if (other != NULL) {
-        return FFF_FAIL(report, "pieces '%s' and '%s' both have id %d", other->name, piece->name, piece->id);
-    }
-    struct fff_piece *const *stored = tsearch(piece, &tokenizer->names, by_name);
-    if (stored == NULL) {
+    if (tsearch(piece, &tokenizer->names, by_name) == NULL || tsearch(piece, &tokenizer->ids, by_id) == NULL) {
         return FFF_FAIL(report, "out of memory");
     }
-    if (*stored != piece) {
-        return FFF_FAIL(report, "piece '%s' has the ids %d and %d", piece->name, (*stored)->id, piece->id);
-    }
-    tokenizer->pieces[piece->id] = piece;
-    if ((size_t)piece->id >= tokenizer->piece_count) {
-        tokenizer->piece_count = (size_t)piece->id + 1;
-    }
+    tokenizer->pieces[tokenizer->piece_count++] = piece;
+    tokenizer->id_count = (size_t)piece->id >= tokenizer->id_count ? (size_t)piece->id + 1 : tokenizer->id_count;
     return true;
 }
 
@@ -92,12 +104,12 @@ static bool match_pieces(const fff_tokenizer *tokenizer, bool inside, struct fff
     struct fff_text points = {0};
     struct fff_pattern *patterns = malloc((tokenizer->piece_count + 1) * sizeof *patterns);
     for (size_t i = 0; i < tokenizer->piece_count; i++) {
-        total += tokenizer->pieces[i] != NULL ? strlen(tokenizer->pieces[i]->name) : 0;
+        total += strlen(tokenizer->pieces[i]->name);
     }
     bool ok = patterns != NULL && fff_text_reserve(&points, total + 1); /* so that it stays where it is */
     for (size_t i = 0; i < tokenizer->piece_count && ok; i++) {
         const struct fff_piece *piece = tokenizer->pieces[i];
-        if (piece == NULL || (inside && strncmp(piece->name, tokenizer->continuing, prefix) != 0)) {
+        if (inside && strncmp(piece->name, tokenizer->continuing, prefix) != 0) {
             continue;
         }
         size_t start = points.count;
@@ -164,12 +176,6 @@ void fff_tokenizer_begin_tokens(fff_tokenizer *tokenizer) {
     }
 }
 
-static struct fff_piece *find(const fff_tokenizer *tokenizer, const char *name) {
-    const struct fff_piece wanted = {(char *)name, 0, 0};
-    struct fff_piece *const *found = tfind(&wanted, &tokenizer->names, by_name);
-    return found != NULL ? *found : NULL;
-}
-
 bool fff_tokenizer_add_token(fff_tokenizer *tokenizer, const struct fff_report *report, const char *name, long long id,
                              struct fff_token_rule rule) {
     if (*name == '\0') {
@@ -184,7 +190,7 @@ bool fff_tokenizer_add_token(fff_tokenizer *tokenizer, const struct fff_report *
         if (!add_piece(tokenizer, report, name, own)) {
             return false;
         }
-        piece = tokenizer->pieces[own];
+        piece = piece_of(tokenizer, own);
         tokenizer->next_id++;
     }
     if (piece->token < 0) {
@@ -214,7 +220,7 @@ static bool gather_tokens(const fff_tokenizer *tokenizer, const struct fff_repor
                           struct fff_text *points, size_t *ends) {
     for (size_t i = 0; i < tokenizer->token_count; i++) {
         const struct fff_token *token = &tokenizer->tokens[i];
-        const char *name = tokenizer->pieces[token->id]->name;
+        const char *name = piece_of(tokenizer, token->id)->name;
         struct fff_text content = {0};
         bool ok = true;
         if (token->rule.normalized == normalized) {
@@ -240,7 +246,7 @@ static bool check_distinct(const fff_tokenizer *tokenizer, const struct fff_repo
                            const struct fff_matcher *matcher) {
     const char *names[2];
     for (size_t i = 0; matcher->twin > 0 && i < 2; i++) {
-        names[i] = tokenizer->pieces[tokenizer->tokens[matcher->patterns[matcher->twin - i].value].id]->name;
+        names[i] = piece_of(tokenizer, tokenizer->tokens[matcher->patterns[matcher->twin - i].value].id)->name;
     }
     return matcher->twin == 0 ||
            FFF_FAIL(report, "added tokens '%s' and '%s' are the same once normalised", names[1], names[0]);
@@ -260,7 +266,7 @@ static bool match_tokens(const fff_tokenizer *tokenizer, const struct fff_report
             continue;
         }
         ok = ends[i] > start ||
-             FFF_FAIL(report, "added token '%s' is empty once normalised", tokenizer->pieces[token->id]->name);
+             FFF_FAIL(report, "added token '%s' is empty once normalised", piece_of(tokenizer, token->id)->name);
         if (ok) {
             patterns[count++] = (struct fff_pattern){points.data + start, ends[i] - start, (int32_t)i};
         }
@@ -282,7 +288,7 @@ bool fff_tokenizer_end_tokens(fff_tokenizer *tokenizer, const struct fff_report 
 
 bool fff_tokenizer_add_around(fff_tokenizer *tokenizer, const struct fff_report *report, bool before, long long id) {
     size_t *count = before ? &tokenizer->before_count : &tokenizer->after_count;
-    if (id < 0 || (size_t)id >= tokenizer->piece_count || tokenizer->pieces[id] == NULL) {
+    if (id < 0 || id > INT32_MAX || piece_of(tokenizer, (int32_t)id) == NULL) {
         return FFF_FAIL(report, "the post_processor names a token that is not in the vocabulary");
     }
     if (*count == FFF_TOKENIZER_MAX_AROUND) {
@@ -295,7 +301,7 @@ bool fff_tokenizer_add_around(fff_tokenizer *tokenizer, const struct fff_report 
 /* ---- Asking, and the end --------------------------------------------------------------------- */
 
 static void keep_piece(void *piece) {
-    (void)piece; /* the table of ids owns it */
+    (void)piece; /* the list owns it */
 }
 
 void fff_tokenizer_close(fff_tokenizer *tokenizer) {
@@ -303,6 +309,7 @@ void fff_tokenizer_close(fff_tokenizer *tokenizer) {
         return;
     }
     tdestroy(tokenizer->names, keep_piece);
+    tdestroy(tokenizer->ids, keep_piece);
     for (size_t i = 0; i < tokenizer->piece_count; i++) {
         free_piece(tokenizer->pieces[i]);
     }
@@ -320,11 +327,11 @@ void fff_tokenizer_close(fff_tokenizer *tokenizer) {
 }
 
 size_t fff_tokenizer_vocabulary(const fff_tokenizer *tokenizer) {
-    return tokenizer->piece_count;
+    return tokenizer->id_count;
 }
 
 const char *fff_tokenizer_piece(const fff_tokenizer *tokenizer, int32_t id) {
-    const struct fff_piece *piece = id >= 0 && (size_t)id < tokenizer->piece_count ? tokenizer->pieces[id] : NULL;
+    const struct fff_piece *piece = piece_of(tokenizer, id);
     return piece != NULL ? piece->name : NULL;
 }
 

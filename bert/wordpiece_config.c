@@ -244,33 +244,36 @@ static bool read_decoded(const struct fff_report *report, const char *key, const
                     key);
 }
 
-static bool is_special(const struct fff_tokenizer_config *config, const char *name) {
-    for (size_t i = 0; i < COUNT(specials); i++) {
-        const char *special = fff_tokenizer_config_special(config, specials[i], NULL);
-        if (special != NULL && strcmp(special, name) == 0) {
-            return true;
-        }
+/* The names of all special tokens, as the keys of an object; NULL when out of memory. */
+static json_t *special_names(const struct fff_tokenizer_config *config) {
+    json_t *names = json_object();
+    bool ok = names != NULL;
+    for (size_t i = 0; i < COUNT(specials) && ok; i++) {
+        const char *name = fff_tokenizer_config_special(config, specials[i], NULL);
+        ok = name == NULL || json_object_set_new(names, name, json_true()) == 0;
     }
-    for (size_t i = 0; i < COUNT(special_lists); i++) {
+    for (size_t i = 0; i < COUNT(special_lists) && ok; i++) {
         const json_t *list = special_of(config, special_lists[i]);
-        for (size_t j = 0; j < json_array_size(list); j++) {
-            if (strcmp(name_of(json_array_get(list, j)), name) == 0) {
-                return true;
-            }
+        for (size_t j = 0; j < json_array_size(list) && ok; j++) {
+            ok = json_object_set_new(names, name_of(json_array_get(list, j)), json_true()) == 0;
         }
     }
-    return false;
+    if (!ok) {
+        json_decref(names);
+        names = NULL;
+    }
+    return names;
 }
 
-static bool add_decoded(const struct fff_tokenizer_config *config, const struct fff_report *report,
-                        fff_tokenizer *tokenizer, const struct decoded *token) {
+static bool add_decoded(const json_t *special_tokens, const struct fff_report *report, fff_tokenizer *tokenizer,
+                        const struct decoded *token) {
     struct fff_token_rule rule = {0};
     bool special = false;
     if (token->rule == NULL) {
         if (fff_tokenizer_has_token(tokenizer, token->name)) {
             return true; /* tokenizer.json knows more of it */
         }
-        rule.normalized = !is_special(config, token->name);
+        rule.normalized = json_object_get(special_tokens, token->name) == NULL;
     } else if (!fff_json_flag(token->rule, "special", false, report, &special) ||
                !fff_json_token_rule(token->rule, !special, report, &rule)) {
         return false;
@@ -287,9 +290,10 @@ bool fff_tokenizer_config_add_tokens(const struct fff_tokenizer_config *config, 
         return FFF_FAIL(report, "tokenizer_config.json: 'added_tokens_decoder' is no object");
     }
     all = all != NULL ? all : config->added;
+    json_t *special_tokens = special_names(config);
     struct decoded *tokens = malloc((json_object_size(all) + 1) * sizeof *tokens);
     size_t count = 0;
-    bool ok = tokens != NULL || FFF_FAIL(report, "out of memory");
+    bool ok = (special_tokens != NULL && tokens != NULL) || FFF_FAIL(report, "out of memory");
     json_object_foreach(all, key, value) {
         ok = ok && read_decoded(report, key, value, &tokens[count++]);
     }
@@ -298,8 +302,9 @@ bool fff_tokenizer_config_add_tokens(const struct fff_tokenizer_config *config, 
     }
     fff_tokenizer_begin_tokens(tokenizer);
     for (size_t i = 0; i < count && ok; i++) {
-        ok = add_decoded(config, report, tokenizer, &tokens[i]);
+        ok = add_decoded(special_tokens, report, tokenizer, &tokens[i]);
     }
+    json_decref(special_tokens);
     free(tokens);
     return ok;
 }

@@ -32,9 +32,10 @@ struct fff_token {
 };
 
 struct fff_tokenizer {
-    struct fff_piece **pieces; /* by id; NULL where there is none */
+    struct fff_piece **pieces; /* as they came */
     size_t piece_count, piece_capacity;
-    void *names;            /* tsearch()'s tree of the pieces */
+    void *names, *ids;      /* tsearch()'s trees of the pieces */
+    size_t id_count;        /* the largest id and 1: ids may have gaps */
     size_t vocabulary_size; /* how many distinct names it has, without added tokens */
     char *continuing;       /* what stands before a piece inside a word, e.g. "##" */
     size_t longest_word;    /* in characters; longer ones are unknown */

@@ -127,6 +127,22 @@ static void test_json(void **unused) {
 }
 
 /* Before added tokens are looked for, and character by character: a sigma at a word's end is like any other. */
+/* Ids may have gaps, which cost nothing, and come in any order. */
+static void test_sparse_ids(void **unused) {
+    (void)unused;
+    fff_tokenizer *t = read_tokenizer("{\"model\":{\"type\":\"WordPiece\",\"unk_token\":\"<unk>\",\"vocab\":"
+                                      "{\"hi\":16777215,\"<unk>\":7,\"##s\":70000}},\"pre_tokenizer\":{\"type\":"
+                                      "\"WhitespaceSplit\"}}");
+    assert_int_equal(fff_tokenizer_vocabulary(t), 16777216);
+    assert_int_equal(fff_tokenizer_id(t, "hi"), 16777215);
+    assert_string_equal(fff_tokenizer_piece(t, 70000), "##s");
+    assert_string_equal(fff_tokenizer_piece(t, 16777215), "hi");
+    assert_null(fff_tokenizer_piece(t, 0));
+    assert_null(fff_tokenizer_piece(t, 70001));
+    CHECK(t, "his ho hi", 16777215, 70000, 7, 16777215);
+    fff_tokenizer_close(t);
+}
+
 static void test_lower_texts(void **unused) {
     (void)unused;
     fff_tokenizer *t =
@@ -177,7 +193,7 @@ static void test_refuses(void **unused) {
         {JSON("\"vocab\":{}", ""), "lacks a vocab"},
         {JSON("\"vocab\":{\"a\":0}", ""), "unk_token '<unk>'"},
         {JSON("\"vocab\":{\"<unk>\":-1}", ""), ""},
-        {JSON("\"vocab\":{\"<unk>\":1,\"a\":1}", ""), ""},
+        {JSON("\"vocab\":{\"<unk>\":1,\"a\":1}", ""), "pieces '<unk>' and 'a' both have id 1"},
         {JSON("\"vocab\":{\"<unk>\":99999999999}", ""), ""},
         {JSON("\"vocab\":{\"<unk>\":1.5}", ""), ""},
         {JSON(MODEL ",\"continuing_subword_prefix\":7", ""), "continuing_subword_prefix"},
@@ -236,7 +252,7 @@ static void test_refuses(void **unused) {
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         expect_refused(cases[i].content, strlen(cases[i].content), cases[i].expected);
     }
-    expect_refused("a\nb\na\n", 6, ""); /* a piece twice */
+    expect_refused("a\nb\na\n", 6, "piece 'a' has the ids 0 and 2");
     expect_refused("hello\nworld\n", 12, "'[PAD]' is missing");
     expect_refused("[UNK]\n\0\n", 8, "0 byte");
     expect_refused("[UNK]\nabc\xff\n", 11, "line 2 is no UTF-8");
@@ -404,7 +420,8 @@ int main(void) {
         cmocka_unit_test(test_refuses),           cmocka_unit_test(test_which_file),
         cmocka_unit_test(test_damaged),           cmocka_unit_test(test_any_bytes),
         cmocka_unit_test(test_normalized_length), cmocka_unit_test(test_long_pieces),
-        cmocka_unit_test(test_lower_texts),       cmocka_unit_test(test_most_of_each),
+        cmocka_unit_test(test_sparse_ids),        cmocka_unit_test(test_lower_texts),
+        cmocka_unit_test(test_most_of_each),
     };
     test_start("test_tokenizer");
     return cmocka_run_group_tests_name("tokenizer", tests, NULL, NULL);
