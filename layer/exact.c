@@ -23,8 +23,8 @@ static float round_up(double value) {
  * additions of its chain and those of the halving tree. */
 static double rounding_of_dot(size_t width) {
     size_t chain = (width + FFF_PARTIAL_SUMS - 1) / FFF_PARTIAL_SUMS;
-    double steps = (double)(chain + 5), u = 0x1p-24;
-    return steps * u / (1.0 - steps * u);
+    double product = (double)(chain + 5) * 0x1p-24;
+    return product < 0.5 ? product / (1.0 - product) : INFINITY;
 }
 
 /* A stored weight, exactly. */

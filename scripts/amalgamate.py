@@ -100,7 +100,7 @@ HEAD = """/* libfff @version@, all of it in one file: a copy to compile as C11, 
 #endif
 #define FFF_BUILT_X86_AVX2 FFF_ARCH_X86_64
 #define FFF_BUILT_X86_AVX512 FFF_ARCH_X86_64
-#define FFF_BUILT_ARM_NEON FFF_ARCH_ARM64
+#define FFF_BUILT_ARM_NEON (FFF_ARCH_ARM64 && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__)
 #define FFF_VERSION_TEXT "@version@"
 #define FFF_TEXT_OF(number) FFF_TEXT_OF_EXPANDED(number)
 #define FFF_TEXT_OF_EXPANDED(number) #number

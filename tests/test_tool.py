@@ -744,6 +744,23 @@ class LeafAndForestFiles(unittest.TestCase):
             tensor, factors, _ = self.int8("parts.1." + name, [14], place)
             self.assertTrue(self.verified_with(FOREST, **{"parts.1." + name: tensor, f"parts.1.{name}_scales": factors}))
 
+    def test_results_of_int8_rows(self):
+        """A file's results are those of quantised tokens: not compared where its int8 rows are stored as another type."""
+        def layer(output):
+            self.metadata = {"variant": "path", "depth": "0", "trees": "1", "activation": "ReLU"}
+            self.tensors = {
+                "linear_in.weight": ("I8", [1, 2], bytes([1, 127])), "linear_in.weight_scales": self.f32([1], 1 / 64),
+                "linear_in.bias": self.f32([1], 0), "linear_out.weight": self.f32([1, 1], 1),
+                "input": self.f32([1, 2], 127, 1.375), "output": self.f32([1, 1], output)}
+            self.write()
+
+        layer((127 * 1 + 1 * 127) / 64)
+        for options in ([], ["--store", "f32"], ["--store", "bf16"]):
+            self.assertTrue(self.verified(*options, self.path))
+        layer((127 * 1 + 1.375 * 127) / 64)
+        self.assertEqual(run("verify", self.path).returncode, 1)
+        self.assertTrue(self.verified("--store", "f32", self.path))
+
     def test_paths_of_leaves_and_parts(self):
         """A path in the file is held against the kernels'; what differs is named, be it no path at all."""
         leaf = LEAVES[0]

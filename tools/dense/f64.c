@@ -9,10 +9,7 @@
 static const double PARTIAL_SUMS = 32; /* docs/numerics.md; log2 of it halvings */
 static const double HALVINGS = 5;
 
-/* Of int8 rows a sum of integers is exact, but as a float32; it is multiplied by a product of two scales. An output's
- * scale is one product more, and so is a factor. */
-static const double INTEGER_ROUNDINGS = 3;
-
+/* An output's scale is one product more, and so is a factor. */
 static double product_roundings(const struct layer_data *data) {
     double most = 0;
     for (; data != NULL; data = data->next) {
@@ -34,6 +31,8 @@ static size_t most_terms(const struct layer_data *data) {
 struct roundings roundings_of_library(const struct layer_data *data) {
     return (struct roundings){
         .logit = ceil((double)data->input_width / PARTIAL_SUMS) + HALVINGS + 1,
+        .integer_logit = 3, /* of the sum to float32, of the product of scales, and of the fused sum with the bias */
+        .exact_integers = true,
         .output = (double)most_terms(data) + product_roundings(data),
     };
 }
@@ -41,6 +40,8 @@ struct roundings roundings_of_library(const struct layer_data *data) {
 struct roundings roundings_of_any_order(const struct layer_data *data) {
     return (struct roundings){
         .logit = (double)data->input_width + 1, /* a product and n - 1 sums, then the bias */
+        /* n - 1 sums or one conversion, the product of scales, that with the sum, then the bias */
+        .integer_logit = (double)data->input_width + 3,
         /* a product and m sums, and the output bias's */
         .output = (double)most_terms(data) + 1 + (data->output_bias != NULL) + product_roundings(data),
     };
@@ -154,6 +155,15 @@ static double dot_f64(const float *a, const float *b, size_t count) {
     return sum;
 }
 
+/* The sum of the terms' sizes. */
+static double sizes_f64(const float *a, const float *b, size_t count) {
+    double sum = 0;
+    for (size_t i = 0; i < count; i++) {
+        sum += fabs((double)a[i] * (double)b[i]);
+    }
+    return sum;
+}
+
 double f64_logit(const struct dense_f64 *dense, const struct layer_data *data, size_t row) {
     const float *weights = data->input_weights + row * data->input_width;
     if (data->integer_input_scales == NULL) {
@@ -183,29 +193,28 @@ void dense_f64_use_rows_of(struct dense_f64 *dense, const struct layer_data *wid
     dense->wide_entries = entries;
 }
 
-/* The sum of the integers' products is a float32 after one rounding; the product of scales, which may overflow and
- * underflow by itself, and the fused sum are the others. */
-static double integer_bound(const struct dense_f64 *dense, const struct layer_data *data, size_t row) {
+/* The product of scales may overflow and underflow by itself. */
+static double integer_bound(const struct dense_f64 *dense, const struct layer_data *data, size_t row,
+                            const struct roundings *roundings) {
     const float *weights = data->input_weights + row * data->input_width;
-    double dot = fabs(dot_f64(dense->integers, weights, data->input_width));
+    double dot = roundings->exact_integers ? fabs(dot_f64(dense->integers, weights, data->input_width))
+                                           : sizes_f64(dense->integers, weights, data->input_width);
     double scale = dense->input_scale * (double)data->integer_input_scales[row];
     double sum = dot * scale + fabs(bias_of(data, row));
-    double bound = (f64_gamma(INTEGER_ROUNDINGS, UNIT) + f64_gamma(INTEGER_ROUNDINGS, UNIT_F64)) * sum +
-                   (dot + 1) * UNDERFLOW_ERROR;
+    double bound =
+        (f64_gamma(roundings->integer_logit, UNIT) + f64_gamma(3, UNIT_F64)) * sum + (dot + 1) * UNDERFLOW_ERROR;
     return scale <= (double)FLT_MAX && sum + bound <= (double)FLT_MAX ? bound : INFINITY;
 }
 
-double f64_logit_bound(const struct dense_f64 *dense, const struct layer_data *data, size_t row, double roundings) {
+double f64_logit_bound(const struct dense_f64 *dense, const struct layer_data *data, size_t row,
+                       const struct roundings *roundings) {
     if (data->integer_input_scales != NULL) {
-        return integer_bound(dense, data, row);
+        return integer_bound(dense, data, row, roundings);
     }
     const float *weights = data->input_weights + row * data->input_width;
-    double sum = fabs(bias_of(data, row));
-    for (size_t i = 0; i < data->input_width; i++) {
-        sum += fabs((double)dense->input[i] * (double)weights[i]);
-    }
+    double sum = fabs(bias_of(data, row)) + sizes_f64(dense->input, weights, data->input_width);
     double n = (double)data->input_width;
-    double bound = (f64_gamma(roundings, UNIT) + f64_gamma(n + 1, UNIT_F64)) * sum + n * UNDERFLOW_ERROR;
+    double bound = (f64_gamma(roundings->logit, UNIT) + f64_gamma(n + 1, UNIT_F64)) * sum + n * UNDERFLOW_ERROR;
     return sum + bound <= (double)FLT_MAX ? bound : INFINITY;
 }
 
@@ -215,6 +224,6 @@ double dense_f64_logit(const struct dense_f64 *dense, const struct layer_data *p
     for (const struct layer_data *before = dense->data; before != part; before = before->next) {
         first += before->rows;
     }
-    *bound = f64_logit_bound(dense, part, row, roundings.logit);
+    *bound = f64_logit_bound(dense, part, row, &roundings);
     return dense->logits[first + row];
 }

@@ -10,8 +10,10 @@
 
 /* How many roundings separate a float32 result from the exact one. */
 struct roundings {
-    double logit;  /* of one term of a dot product, bias included */
-    double output; /* of one term of an output's sum */
+    double logit;         /* of one term of a dot product, bias included */
+    double integer_logit; /* likewise, of int8 rows */
+    bool exact_integers;  /* whose products are added without rounding: the sum alone is rounded, not each term */
+    double output;        /* of one term of an output's sum */
 };
 
 /* Of this library's fixed order of operations. */

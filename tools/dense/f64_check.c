@@ -36,7 +36,7 @@ static bool check_logit(const struct dense_f64 *dense, const struct walk *walk, 
                         double *bound) {
     bool is_wide = walk->wide != NULL && walk->wide_entries[entry];
     *exact = is_wide ? f64_logit(dense, walk->wide, row) : walk->exact_logits[row];
-    *bound = f64_logit_bound(dense, is_wide ? walk->wide : walk->part, row, walk->roundings.logit);
+    *bound = f64_logit_bound(dense, is_wide ? walk->wide : walk->part, row, &walk->roundings);
     if (!(*bound < INFINITY)) {
         return false;
     }

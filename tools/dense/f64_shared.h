@@ -39,6 +39,7 @@ double f64_gamma(double roundings, double unit);
 /* Of a row of `data`, for the token evaluated last: the logit, exact but for float64's own rounding; and how far a
  * float32 one is from it at most, infinite where a float32 sum may overflow or an operand is no number. */
 double f64_logit(const struct dense_f64 *dense, const struct layer_data *data, size_t row);
-double f64_logit_bound(const struct dense_f64 *dense, const struct layer_data *data, size_t row, double roundings);
+double f64_logit_bound(const struct dense_f64 *dense, const struct layer_data *data, size_t row,
+                       const struct roundings *roundings);
 
 #endif

@@ -103,7 +103,9 @@ static void measure_distance(const struct store_check *check, const struct layer
 
 fff_status store_check_open(struct store_check *check, const struct layer_data *data) {
     *check = (struct store_check){.data = data, .reference = data};
-    if (stored_input_type(data) == FFF_WEIGHT_F32 && stored_output_type(data) == FFF_WEIGHT_F32) {
+    bool integers = data->given_input.type == FFF_WEIGHT_I8 || data->given_output.type == FFF_WEIGHT_I8;
+    bool float32 = stored_input_type(data) == FFF_WEIGHT_F32 && stored_output_type(data) == FFF_WEIGHT_F32;
+    if (float32 && !integers) {
         return FFF_OK;
     }
     if (stored_numbers_make(&check->stored, data) != 0) {
