@@ -14,11 +14,11 @@ coverage() { scripts/coverage.sh; }
 mutation() { # other places each day; equivalent mutants survive
     scripts/mutate.py --count 120 --seed "$(date +%Y%m%d)" --minutes 60 --least 0.9
 }
-systems() { scripts/check_systems.sh; }
+systems() { scripts/setup.sh systems && scripts/windows_packages.sh && scripts/check_systems.sh; }
 docs() { scripts/check_docs.sh --from-nothing; }
 reproducible() { scripts/check_reproducible.sh; }
 wheels() { scripts/setup.sh wheels && scripts/build_wheels.sh; }
-debian() { scripts/check_debian.sh; }
+debian() { scripts/setup.sh debian && scripts/check_debian.sh; }
 
 logged() { # NAME: with its log kept
     local status=0

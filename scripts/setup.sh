@@ -25,7 +25,7 @@ onnxruntime="gcc libc6-dev python3 python3-pip python3-numpy python3-torch"
 torch="g++ python3-torch libtorch-dev python3-dev pybind11-dev python3-numpy python3-pip binutils pkg-config libsleef-dev ninja-build"
 train="g++ libtorch-dev python3-dev pybind11-dev python3-torch python3-numpy python3-matplotlib python3-tqdm python3-pip dataset-fashion-mnist bible-kjv bible-kjv-text wordnet-base"
 wheels="gcc libc6-dev meson ninja-build pkg-config python3-venv git binutils libsleef-dev libjansson-dev libutf8proc-dev libpthreadpool-dev qemu-user"
-systems="clang cmake musl-tools gcc-mingw-w64-x86-64 wine wine64"
+systems="clang llvm cmake musl-tools gcc-mingw-w64-x86-64 wine wine64"
 debian="git debootstrap dpkg-dev"
 case "$(uname -m)" in
 x86_64) own=amd64 other=arm64 cross="gcc-aarch64-linux-gnu libc6-dev-arm64-cross" ;;
