@@ -22,14 +22,14 @@ struct section {
 
 static bool read_count(const struct section *section, const char *key, size_t smallest, size_t largest, size_t *count) {
     const json_t *value = json_object_get(section->object, key);
-    if (!json_is_integer(value) || json_integer_value(value) < 0 || (size_t)json_integer_value(value) < smallest ||
-        (size_t)json_integer_value(value) > largest) {
+    unsigned long long given = json_is_integer(value) ? (unsigned long long)json_integer_value(value) : 0;
+    if (!json_is_integer(value) || json_integer_value(value) < 0 || given < smallest || given > largest) {
         char text[64];
         fff_json_describe(value, text, sizeof text);
         return FFF_FAIL(section->report, "setting '%s%s' is %s where a whole number from %zu to %zu is expected",
                         section->prefix, key, text, smallest, largest);
     }
-    *count = (size_t)json_integer_value(value);
+    *count = (size_t)given;
     return true;
 }
 

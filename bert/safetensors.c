@@ -65,9 +65,10 @@ static const char *keep(fff_safetensors *file, const json_t *string) {
     return copy;
 }
 
-/* A JSON number as a size; false for anything else, negative numbers included. */
+/* A JSON number as a size; false for anything else, such as a negative number. */
 static bool read_size(const json_t *value, size_t *size) {
-    if (!json_is_integer(value) || json_integer_value(value) < 0) {
+    if (!json_is_integer(value) || json_integer_value(value) < 0 ||
+        (unsigned long long)json_integer_value(value) > SIZE_MAX) {
         return false;
     }
     *size = (size_t)json_integer_value(value);

@@ -314,7 +314,8 @@ static void check_workspace(const fff_layer *layer, uint64_t *state) {
         }
     }
     for (int i = 0; i < (is_short() ? 50 : 20000); i++) {
-        size_t batch = random_number(20, state), tasks = random_number(20, state);
+        unsigned bits = sizeof(size_t) > 4 ? 20 : 12;
+        size_t batch = random_number(bits, state), tasks = random_number(bits, state);
         size_t fewer = random_below(state, batch + 1), fewer_tasks = random_below(state, tasks + 1);
         size_t size = workspace_of(layer, batch, tasks);
         assert_true(size >= workspace_of(layer, fewer, fewer_tasks));

@@ -55,7 +55,7 @@ static size_t choose_struct_size(struct choices *choices) {
     case 2: return sizeof(fff_layer_desc) + choose(choices, DESCRIBED_TAIL + 1);
     case 7: return LARGEST_DESC + 1 + choose_size(choices) % (SIZE_MAX - LARGEST_DESC);
     case 3: return offsetof(fff_layer_desc, sleef);
-    case 4: return offsetof(fff_layer_desc, output_weight_type) + sizeof(int); /* sleef, and what fills up its word */
+    case 4: return offsetof(fff_layer_desc, sleef) + sizeof(void *); /* sleef, and what fills up its word */
     case 5: return offsetof(fff_layer_desc, leaf_width);
     case 6: return offsetof(fff_layer_desc, borrow);
     default: return sizeof(fff_layer_desc);

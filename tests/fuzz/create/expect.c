@@ -6,8 +6,7 @@
 /* As a program of its version sees it, whose description ends sooner. */
 static bool understand(const struct described *described, fff_layer_desc *d) {
     const fff_layer_desc *given = &described->desc;
-    const size_t versions[] = {offsetof(fff_layer_desc, sleef),
-                               offsetof(fff_layer_desc, output_weight_type) + sizeof(int),
+    const size_t versions[] = {offsetof(fff_layer_desc, sleef), offsetof(fff_layer_desc, sleef) + sizeof(void *),
                                offsetof(fff_layer_desc, leaf_width), offsetof(fff_layer_desc, borrow)};
     bool known = false;
     for (size_t i = 0; i < sizeof versions / sizeof *versions; i++) {
