@@ -1394,6 +1394,25 @@ class Models(unittest.TestCase):
             answer = run("bert", name, "--bench", *wrong)
             self.assertEqual((answer.returncode, answer.stderr.count("\n")), (2, 1), wrong)
 
+    def test_bench_of_numbers_that_are_none(self):
+        """Some tokens overflow: their sequences do not agree, wherever in them the others are."""
+        name = self.make("--layers", "1", "--hidden", "32", "--heads", "4", "--vocab", "50", "--max-length", "16",
+                         "--depth", "8")
+        path = pathlib.Path(name) / "model.safetensors"
+        header, data = read_safetensors(path)
+        entry = header["encoder.layers.0.ffn.linear_out.weight"]
+        rows, columns = entry["shape"]
+        for row in range(rows):
+            for column in range(255, 511, 8):  # of leaves
+                at = entry["data_offsets"][0] + 4 * (row * columns + column)
+                struct.pack_into("<f", data, at, 3.4e38 if row % 2 else -3.4e38)
+        write_safetensors(path, header, data)
+        answer = run("bert", name, "--bench", "--sequences", "8", "--rounds", "1")
+        self.assertEqual((answer.returncode, answer.stderr), (1, "fff bert: too few sequences agree\n"), answer.stdout)
+        answer = run("bert", name, "--bench", "--sequences", "8", "--rounds", "1", "--store", "bf16")
+        self.assertEqual((answer.returncode, answer.stderr),
+                         (1, "fff bert: the output holds a NaN or an infinity\n"), answer.stdout)
+
     def test_masked_words(self):
         name = self.make("--layers", "2", "--hidden", "32", "--heads", "4", "--vocab", "8", "--max-length", "16",
                          "--depth", "3")

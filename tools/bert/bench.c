@@ -17,6 +17,11 @@ int bench_fail(const char *text) {
     return EXIT_BAD_INPUT;
 }
 
+int bench_disagrees(const char *text) {
+    (void)bench_fail(text);
+    return EXIT_FAILS;
+}
+
 static void add_way(struct bench *bench, fff_bert_feedforward feedforward, size_t neurons, const char *name) {
     struct way *way = &bench->ways[bench->way_count++];
     snprintf(way->name, sizeof way->name, "%s", name);
@@ -51,18 +56,18 @@ static bool open_way(const struct bench *bench, struct way *way) {
 }
 
 static bool reserve(struct bench *bench, size_t most_tokens) {
-    size_t values = most_tokens * bench->config.hidden_size;
+    size_t width = bench->config.hidden_size;
     bool words = bench->config.family == FFF_BERT_CRAMMED && bench->config.labels == 0;
     bool ok = true;
     for (size_t i = 0; i < bench->way_count; i++) {
         struct way *way = &bench->ways[i];
-        way->hidden = malloc(values * sizeof *way->hidden);
-        way->checked = malloc(values * sizeof *way->checked);
+        way->hidden = allocate_matrix(most_tokens, width);
+        way->checked = allocate_matrix(most_tokens, width);
         ok = ok && way->hidden != NULL && way->checked != NULL;
     }
     bench->ids = malloc(most_tokens * sizeof *bench->ids);
     if (words) {
-        bench->words = malloc(bench->settings.length * bench->config.vocabulary * sizeof *bench->words);
+        bench->words = allocate_matrix(bench->settings.length, bench->config.vocabulary);
     }
     uint64_t state = 1;
     for (size_t i = 0; i < most_tokens && bench->ids != NULL; i++) {
@@ -89,14 +94,15 @@ static bool check_settings(struct bert_bench *settings, const fff_bert_config *c
     return true;
 }
 
-static bool time_batch(struct bench *bench, size_t sequences) {
+static int time_batch(struct bench *bench, size_t sequences) {
     size_t rounds = bench->settings.rounds;
     struct load_watch watch = load_start();
     for (size_t round = 0; round <= rounds; round++) {
         for (size_t i = 0; i < bench->way_count; i++) {
             /* The first is done again, warm. */
-            if (!bench_run(bench, &bench->ways[i], sequences, round > 0 ? round - 1 : 0)) {
-                return false;
+            int status = bench_run(bench, &bench->ways[i], sequences, round > 0 ? round - 1 : 0);
+            if (status != EXIT_HOLDS) {
+                return status;
             }
         }
     }
@@ -105,7 +111,7 @@ static bool time_batch(struct bench *bench, size_t sequences) {
     return print_ways(bench, sequences, load);
 }
 
-static bool run_all(struct bench *bench) {
+static int run_all(struct bench *bench) {
     struct way *kernels = &bench->ways[0];
     fff_isa isa = FFF_ISA_AUTO;
     (void)fff_isa_choose(bench->settings.isa, &isa); /* if it cannot be, opening the model says so */
@@ -113,15 +119,19 @@ static bool run_all(struct bench *bench) {
     snprintf(name, sizeof name, "kernels, %s", fff_isa_name(isa));
     add_way(bench, FFF_BERT_TREES, 0, name);
     if (!open_way(bench, kernels)) {
-        return false;
+        return EXIT_BAD_INPUT;
     }
     bench->config = *fff_bert_configuration(kernels->model);
     if (!check_settings(&bench->settings, &bench->config)) {
-        return false;
+        return EXIT_BAD_INPUT;
     }
     choose_dense_ways(bench);
-    if (!reserve(bench, bench->settings.sequences * bench->settings.length) || !bench_run(bench, kernels, 1, 0)) {
-        return false;
+    if (!reserve(bench, bench->settings.sequences * bench->settings.length)) {
+        return EXIT_BAD_INPUT;
+    }
+    int status = bench_run(bench, kernels, 1, 0);
+    if (status != EXIT_HOLDS) {
+        return status;
     }
     end_progress();
     print_store_of_ways(bench);
@@ -132,10 +142,12 @@ static bool run_all(struct bench *bench) {
     }
     for (size_t i = 1; i < bench->way_count; i++) {
         if (!open_way(bench, &bench->ways[i])) {
-            return false;
+            return EXIT_BAD_INPUT;
         }
     }
-    return time_batch(bench, 1) && (bench->settings.sequences == 1 || time_batch(bench, bench->settings.sequences));
+    status = time_batch(bench, 1);
+    return status == EXIT_HOLDS && bench->settings.sequences > 1 ? time_batch(bench, bench->settings.sequences)
+                                                                 : status;
 }
 
 int bert_bench(const struct bert_bench *settings) {
@@ -144,7 +156,7 @@ int bert_bench(const struct bert_bench *settings) {
         return bench_fail("out of memory");
     }
     bench->settings = *settings;
-    bool ok = run_all(bench);
+    int status = run_all(bench);
     for (size_t i = 0; i < bench->way_count; i++) {
         fff_bert_close(bench->ways[i].model);
         free(bench->ways[i].hidden);
@@ -153,5 +165,5 @@ int bert_bench(const struct bert_bench *settings) {
     free(bench->ids);
     free(bench->words);
     free(bench);
-    return ok ? EXIT_HOLDS : EXIT_BAD_INPUT;
+    return status;
 }

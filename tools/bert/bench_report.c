@@ -1,9 +1,11 @@
 /* What was found of a model in several ways. */
 #include "tools/bert/bench_ways.h"
 
+#include "tools/commands.h"
 #include "tools/layer_options.h"
 #include "tools/models/store.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <sys/resource.h>
 
@@ -73,7 +75,7 @@ static void print_ratio(const struct bench *bench, const struct way *fast, const
     puts("");
 }
 
-bool print_ways(const struct bench *bench, size_t sequences, struct machine_load load) {
+int print_ways(const struct bench *bench, size_t sequences, struct machine_load load) {
     size_t rounds = bench->settings.rounds;
     const struct way *fast = &bench->ways[0], *masked = &bench->ways[1];
     printf("\n%zu x %zu tokens, %zu rounds, one thread\n", sequences, bench->settings.length, rounds);
@@ -86,17 +88,18 @@ bool print_ways(const struct bench *bench, size_t sequences, struct machine_load
         print_ratio(bench, fast, &bench->ways[i], load);
     }
     if (model_store_differs(fast->model)) {
+        double distance = ways_distance(bench, sequences, fast, masked);
         printf("  The timed output: the same bits in every round; from the masked dense model's, with the file's "
                "weights,\n"
                "  hidden states differ by %.2g of their root mean square.\n",
-               ways_distance(bench, sequences, fast, masked));
-        return true;
+               distance);
+        return isfinite(distance) ? EXIT_HOLDS : bench_disagrees("the output holds a NaN or an infinity");
     }
     size_t agree = ways_agreeing(bench, sequences, fast, masked);
     printf("  The timed output: the same bits in every round; %zu of %zu sequences agree with the masked dense model\n"
            "  within %g of the largest value; in the others a route parts at a tie, if `fff verify` holds.\n",
            agree, sequences, WAYS_TOLERANCE);
-    return 10 * agree >= 9 * sequences || (bench_fail("too few sequences agree"), false);
+    return 10 * agree >= 9 * sequences ? EXIT_HOLDS : bench_disagrees("too few sequences agree");
 }
 
 void print_store_of_ways(const struct bench *bench) {

@@ -1,12 +1,13 @@
 /* Running a model in one way, and comparing two. */
 #include "tools/bert/bench_ways.h"
 
+#include "tools/commands.h"
 #include "tools/progress.h"
 
 #include <math.h>
 #include <string.h>
 
-bool bench_run(struct bench *bench, struct way *way, size_t sequences, size_t round) {
+int bench_run(struct bench *bench, struct way *way, size_t sequences, size_t round) {
     const fff_bert_config *config = &bench->config;
     char error[256];
     const fff_bert_batch batch = {sequences, bench->settings.length, bench->ids, NULL};
@@ -15,8 +16,7 @@ bool bench_run(struct bench *bench, struct way *way, size_t sequences, size_t ro
                   way->name);
     struct stopwatch clock = stopwatch_start(1);
     if (!fff_bert_encode(way->model, &batch, way->hidden, &watch, error, sizeof error)) {
-        bench_fail(error);
-        return false;
+        return bench_fail(error);
     }
     struct timed timed = stopwatch_stop(&clock);
     way->encoder[round] = timed.seconds;
@@ -35,10 +35,9 @@ bool bench_run(struct bench *bench, struct way *way, size_t sequences, size_t ro
     if (round == 0) {
         memcpy(way->checked, way->hidden, values * sizeof(float));
     } else if (memcmp(way->checked, way->hidden, values * sizeof(float)) != 0) {
-        bench_fail("two rounds gave different bits");
-        return false;
+        return bench_disagrees("two rounds gave different bits");
     }
-    return true;
+    return EXIT_HOLDS;
 }
 
 size_t ways_agreeing(const struct bench *bench, size_t sequences, const struct way *a, const struct way *b) {
@@ -47,10 +46,10 @@ size_t ways_agreeing(const struct bench *bench, size_t sequences, const struct w
         double error = 0, largest = 0;
         for (size_t i = sequence * values; i < (sequence + 1) * values; i++) {
             double difference = fabs((double)a->hidden[i] - (double)b->hidden[i]);
-            error = difference <= error ? error : difference; /* NaN stays */
+            error = isnan(difference) ? INFINITY : fmax(error, difference);
             largest = fmax(largest, fabs((double)b->hidden[i]));
         }
-        agree += error <= WAYS_TOLERANCE * largest;
+        agree += isfinite(error) && error <= WAYS_TOLERANCE * largest;
     }
     return agree;
 }
@@ -63,5 +62,5 @@ double ways_distance(const struct bench *bench, size_t sequences, const struct w
         squares += (double)b->hidden[i] * (double)b->hidden[i];
         differences += difference * difference;
     }
-    return differences > 0 ? sqrt(differences / squares) : 0;
+    return differences == 0 ? 0 : sqrt(differences / squares); /* NaN stays */
 }

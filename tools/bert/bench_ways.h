@@ -29,13 +29,14 @@ struct bench {
     float *words; /* logits of a sequence */
 };
 
-/* One line on stderr; EXIT_BAD_INPUT. */
+/* One line on stderr; EXIT_BAD_INPUT, or EXIT_FAILS where a check failed. */
 int bench_fail(const char *text);
+int bench_disagrees(const char *text);
 
 /* ---- bench_run.c ---- */
 
-/* One round of one way, timed. Whether it could be run. */
-bool bench_run(struct bench *bench, struct way *way, size_t sequences, size_t round);
+/* One round of one way, timed. An exit status. */
+int bench_run(struct bench *bench, struct way *way, size_t sequences, size_t round);
 /* How many sequences of two ways agree within WAYS_TOLERANCE. */
 #define WAYS_TOLERANCE 2e-5 /* relative to the largest value; a sequence with a route apart at a tie exceeds it */
 size_t ways_agreeing(const struct bench *bench, size_t sequences, const struct way *a, const struct way *b);
@@ -48,7 +49,8 @@ double ways_distance(const struct bench *bench, size_t sequences, const struct w
 void print_store_of_ways(const struct bench *bench);
 /* What the kernels' model alone needs, before the others are opened. */
 void print_memory_of_kernels(const struct bench *bench);
-/* Times of all ways and ratios, of a batch whose rounds are done. False, and why, if too few sequences agree. */
-bool print_ways(const struct bench *bench, size_t sequences, struct machine_load load);
+/* Times of all ways and ratios, of a batch whose rounds are done. EXIT_FAILS, and why, if too few sequences agree.
+ */
+int print_ways(const struct bench *bench, size_t sequences, struct machine_load load);
 
 #endif

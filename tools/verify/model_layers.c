@@ -14,6 +14,7 @@ static double largest_difference(const struct part *part, const float *output, c
         bool same = memcmp(nodes + entry, other_nodes + entry, part->path * sizeof *nodes) == 0;
         for (size_t i = first; i < first + part->width && same; i++) {
             double difference = fabs((double)output[i] - (double)other_output[i]);
+            difference = isnan(difference) ? INFINITY : difference;
             largest = difference > largest ? difference : largest; /* fmax() here crashes gcc 12 for AArch64 */
         }
     }
