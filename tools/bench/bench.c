@@ -1,11 +1,13 @@
 #include "tools/bench/bench.h"
 
+#include "bert/report.h"
 #include "tools/bench/work.h"
 #include "tools/machine/blas_kernels.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum {
     LEAST_TOKENS = 512, /* different ones: all routes, as traffic has them */
@@ -17,10 +19,12 @@ void bench_note(struct bench *bench, const char *format, ...) {
     if (bench->note_count == BENCH_NOTES) {
         return;
     }
+    char text[4 * BENCH_TEXT];
     va_list arguments;
     va_start(arguments, format);
-    vsnprintf(bench->notes[bench->note_count++], BENCH_TEXT, format, arguments);
+    vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
+    fff_escape(bench->notes[bench->note_count++], BENCH_TEXT, text, strlen(text));
 }
 
 size_t bench_affordable(const struct bench *bench, size_t most) {
@@ -40,7 +44,7 @@ bool bench_open(struct bench *bench, const struct bench_settings *settings, char
         bench->data = (struct layer_data){0};
         return false;
     }
-    char why[BENCH_TEXT] = "";
+    char why[2 * BENCH_TEXT] = "";
     bench->blas = bench->settings.dense ? fff_blas_load(why, sizeof why) : NULL;
     if (bench->settings.dense && bench->blas == NULL) {
         bench_note(bench, "The dense side is left out: %s.", why);

@@ -61,7 +61,7 @@ struct bench {
     struct layer_data data;              /* with as many tokens as are timed */
     size_t path_length;                  /* neurons that a token uses */
     const struct fff_blas *blas;         /* NULL: the dense side is left out */
-    char notes[BENCH_NOTES][BENCH_TEXT]; /* what is left out or to be known, one sentence each */
+    char notes[BENCH_NOTES][BENCH_TEXT]; /* UTF-8; what is left out or to be known, one sentence each */
     size_t note_count;
     size_t cpus; /* that this process may use */
     struct bench_work *work;
@@ -79,9 +79,9 @@ fff_status bench_verify(struct bench *bench, size_t tokens, enum verify_splits s
 /* Makes the layers. Call it once, before bench_time(). */
 bool bench_prepare(struct bench *bench, char *error, size_t error_size);
 
-/* Times a batch size of the settings. False, with one line in `error`, if a timed output is wrong (or memory wanting).
- */
-bool bench_time(struct bench *bench, size_t batch, struct bench_batch *result, char *error, size_t error_size);
+/* Times a batch size of the settings. An exit status; EXIT_FAILS, with one line in
+ * `error`, if a timed output is wrong. */
+int bench_time(struct bench *bench, size_t batch, struct bench_batch *result, char *error, size_t error_size);
 
 void bench_close(struct bench *bench);
 

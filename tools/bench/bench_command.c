@@ -3,6 +3,7 @@
 #include "tools/commands.h"
 #include "tools/layer_options.h"
 #include "tools/progress.h"
+#include "tools/verify/report.h"
 
 #include <string.h>
 
@@ -20,10 +21,7 @@ static int fail(const char *error, bool json) {
     end_progress();
     fprintf(stderr, "fff bench: %s\n", error);
     if (json) {
-        json_t *answer = json_pack("{s:b, s:s}", "ok", 0, "error", error);
-        json_dumpf(answer, stdout, JSON_INDENT(2));
-        puts("");
-        json_decref(answer);
+        (void)print_json(&bench_command, json_pack("{s:b, s:o}", "ok", 0, "error", json_text(error)));
     }
     return EXIT_BAD_INPUT;
 }
@@ -33,12 +31,16 @@ static bool read_batches(const char *text, struct bench_settings *settings) {
     for (bool more = true; more;) {
         char number[LONGEST_NUMBER];
         size_t length = strcspn(text, ",");
+        bool cut = length >= sizeof number;
         if (settings->batch_count == BENCH_BATCHES) {
             usage_error(&bench_command, "option '--batch': more than %d batch sizes", BENCH_BATCHES);
             return false;
         }
-        /* What is cut off was no number that is allowed. */
-        snprintf(number, sizeof number, "%.*s", (int)(length < sizeof number ? length : sizeof number - 1), text);
+        snprintf(number, sizeof number, "%.*s", (int)(cut ? sizeof number - 1 : length), text);
+        if (cut) {
+            usage_error(&bench_command, "option '--batch': '%s...' is too long for a number", number);
+            return false;
+        }
         if (!read_number(&bench_command, "--batch", number, 1, SIZE_MAX, &settings->batches[settings->batch_count++])) {
             return false;
         }
@@ -100,9 +102,10 @@ static int measure(struct bench *bench, bool json, struct bench_batch *batches, 
         print_bench_head(bench);
     }
     for (size_t i = 0; i < bench->settings.batch_count; i++) {
-        if (!bench_time(bench, bench->settings.batches[i], &batches[i], error, sizeof error)) {
-            fail(error, false);
-            return EXIT_FAILS;
+        int status = bench_time(bench, bench->settings.batches[i], &batches[i], error, sizeof error);
+        if (status != EXIT_HOLDS) { /* the answer in JSON of what fails is whole */
+            (void)fail(error, json && status != EXIT_FAILS);
+            return status;
         }
         *count = i + 1;
         if (!json) {
@@ -135,11 +138,9 @@ static int run_bench(const struct bench_settings *settings, bool json) {
     if (status == EXIT_HOLDS) {
         status = measure(&bench, json, batches, &count);
     }
-    if (json && status != EXIT_BAD_INPUT) {
-        json_t *answer = bench_json(&bench, verdicts, &store, verified, batches, count);
-        json_dumpf(answer, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
-        puts("");
-        json_decref(answer);
+    if (json && status != EXIT_BAD_INPUT &&
+        !print_json(&bench_command, bench_json(&bench, verdicts, &store, verified, batches, count))) {
+        status = EXIT_BAD_INPUT;
     }
     bench_close(&bench);
     return status;
@@ -230,7 +231,7 @@ static const struct command_option options[] = {
      .type = OPTION_NUMBER,
      .argument = "N",
      .offset = offsetof(struct request, seed),
-     .most = INT64_MAX,
+     .most = SIZE_MAX / 2,
      .text = "What the weights and inputs are drawn from; 2311 unless told."},
     {.name = "no-dense", .offset = offsetof(struct request, no_dense), .text = "Time no dense layer beside it."},
     {.name = "json",

@@ -46,8 +46,8 @@ bool print_bench_verdicts(const struct verdict *verdicts, size_t count, const st
 void print_bench_head(const struct bench *bench) {
     printf("\nTiming on one core, %zu rounds, medians", bench->settings.rounds);
     if (bench->blas != NULL) {
-        printf("; the dense layer of the same %zu neuron%s by %s", bench->data.rows, bench->data.rows == 1 ? "" : "s",
-               bench->blas->version != NULL ? bench->blas->version : bench->blas->file);
+        printf("; the dense layer of the same %zu neuron%s by ", bench->data.rows, bench->data.rows == 1 ? "" : "s");
+        print_escaped(bench->blas->version != NULL ? bench->blas->version : bench->blas->file);
     }
     puts(" ...");
     for (size_t i = 0; i < bench->note_count; i++) {
@@ -109,7 +109,7 @@ void print_bench_end(void) {
 /* ---- For programs ---------------------------------------------------------------------------- */
 
 static json_t *text_or_null(const char *text) {
-    return text != NULL && *text != '\0' ? json_string(text) : json_null();
+    return text != NULL && *text != '\0' ? json_text(text) : json_null();
 }
 
 static json_t *json_spread(bool known, struct spread spread, double factor) {
@@ -132,8 +132,13 @@ static json_t *json_side(const struct bench_side *side, const struct bench_batch
 
 static json_t *json_batch(const struct bench_batch *batch) {
     json_t *sides = json_array();
+    bool ok = true;
     for (size_t i = 0; i < batch->side_count; i++) {
-        (void)json_array_append_new(sides, json_side(&batch->sides[i], batch));
+        ok = json_array_append_new(sides, json_side(&batch->sides[i], batch)) == 0 && ok;
+    }
+    if (!ok) {
+        json_decref(sides);
+        return NULL;
     }
     return json_pack("{s:I, s:I, s:b, s:o, s:o, s:o, s:o}", "batch", (json_int_t)batch->batch, "rounds",
                      (json_int_t)batch->rounds, "busy", batch->busy, "why_busy", text_or_null(batch->why), "stolen",
@@ -151,20 +156,25 @@ static json_t *json_shape(const struct bench *bench) {
 
 static json_t *json_blas(const struct fff_blas *blas) {
     return blas == NULL ? json_null()
-                        : json_pack("{s:s, s:o, s:o}", "file", blas->file, "version", text_or_null(blas->version),
-                                    "kernels", text_or_null(blas->kernels));
+                        : json_pack("{s:o, s:o, s:o}", "file", json_text(blas->file), "version",
+                                    text_or_null(blas->version), "kernels", text_or_null(blas->kernels));
 }
 
 json_t *bench_json(const struct bench *bench, const struct verdict *verdicts, const struct store_verdict *store,
                    size_t verified, const struct bench_batch *batches, size_t count) {
     json_t *of_batches = json_array(), *notes = json_array();
-    bool busy = false;
+    bool busy = false, whole = true;
     for (size_t i = 0; i < count; i++) {
-        (void)json_array_append_new(of_batches, json_batch(&batches[i]));
+        whole = json_array_append_new(of_batches, json_batch(&batches[i])) == 0 && whole;
         busy = busy || batches[i].busy;
     }
     for (size_t i = 0; i < bench->note_count; i++) {
-        (void)json_array_append_new(notes, json_string(bench->notes[i]));
+        whole = json_array_append_new(notes, json_text(bench->notes[i])) == 0 && whole;
+    }
+    if (!whole) {
+        json_decref(of_batches);
+        json_decref(notes);
+        return NULL;
     }
     bool verified_ok = verdicts_hold(verdicts, bench->settings.isa_count) && store_verdict_holds(store);
     bool ok = verified_ok && count == bench->settings.batch_count;

@@ -40,7 +40,7 @@ fff_status bench_run_side(struct bench *bench, const struct racer *racer, size_t
 static double time_call(struct bench *bench, const struct racer *racer, size_t tokens) {
     double seconds = 0;
     for (int i = 0; i < 2 && seconds < WARM_MOST; i++) { /* the second is warm */
-        struct stopwatch watch = stopwatch_start(1);
+        struct stopwatch watch = stopwatch_start(1, 1);
         (void)bench_run_side(bench, racer, tokens, tokens);
         struct timed timed = stopwatch_stop(&watch);
         seconds = timed.seconds * (1 - (racer->side->threads == 1 ? timed.lost : 0));

@@ -1,5 +1,6 @@
 /* Timing a batch: all sides in turn, round after round, so that whatever slows the machine slows them alike. */
 #include "tools/bench/work.h"
+#include "tools/commands.h"
 #include "tools/machine/threads.h"
 #include "tools/progress.h"
 
@@ -20,13 +21,12 @@ struct race {
 /* One side once, after passes that bring its weights back into the caches. False if a result is wrong. */
 static bool time_side(struct race *race, struct racer *racer, bool first_round) {
     struct bench *bench = race->bench;
-    size_t threads = racer->side->threads < bench->cpus ? racer->side->threads : bench->cpus;
     for (size_t i = 0; i < racer->warm_ups; i++) { /* and wakes the threads */
         (void)bench_run_side(bench, racer, race->batch, racer->tokens);
     }
     memset(bench->work->output, 0xff, racer->tokens * bench->data.output_width * sizeof(float));
     fff_status status = FFF_OK;
-    struct stopwatch watch = stopwatch_start(threads);
+    struct stopwatch watch = stopwatch_start(racer->side->threads, bench->cpus);
     for (size_t i = 0; i < racer->repeats && status == FFF_OK; i++) {
         status = bench_run_side(bench, racer, race->batch, racer->tokens);
     }
@@ -237,12 +237,12 @@ static bool race_threads(struct race *race, struct bench_batch *result, char *er
     return ok;
 }
 
-bool bench_time(struct bench *bench, size_t batch, struct bench_batch *result, char *error, size_t error_size) {
+int bench_time(struct bench *bench, size_t batch, struct bench_batch *result, char *error, size_t error_size) {
     struct race *race = calloc(1, sizeof *race);
     *result = (struct bench_batch){.batch = batch};
     if (race == NULL) {
         snprintf(error, error_size, "%s", fff_status_text(FFF_ERROR_OUT_OF_MEMORY));
-        return false;
+        return EXIT_BAD_INPUT;
     }
     race->bench = bench;
     race->batch = batch;
@@ -255,5 +255,5 @@ bool bench_time(struct bench *bench, size_t batch, struct bench_batch *result, c
     }
     free(race);
     end_progress();
-    return ok;
+    return ok ? EXIT_HOLDS : EXIT_FAILS;
 }

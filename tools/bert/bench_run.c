@@ -14,7 +14,7 @@ int bench_run(struct bench *bench, struct way *way, size_t sequences, size_t rou
     fff_bert_watch watch = {.feedforward = NULL};
     show_progress("%zu x %zu tokens: round %zu of %zu, %s", sequences, batch.length, round + 1, bench->settings.rounds,
                   way->name);
-    struct stopwatch clock = stopwatch_start(1);
+    struct stopwatch clock = stopwatch_start(1, 1);
     if (!fff_bert_encode(way->model, &batch, way->hidden, &watch, error, sizeof error)) {
         return bench_fail(error);
     }
@@ -25,7 +25,7 @@ int bench_run(struct bench *bench, struct way *way, size_t sequences, size_t rou
     way->logits[round] = 0;
     if (bench->words != NULL) {
         /* A sequence stands for all: the same matrix product each time. */
-        clock = stopwatch_start(1);
+        clock = stopwatch_start(1, 1);
         fff_bert_decode(way->model, batch.length, way->hidden, bench->words);
         timed = stopwatch_stop(&clock);
         way->logits[round] = timed.seconds * (double)sequences;

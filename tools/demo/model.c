@@ -62,7 +62,7 @@ static int time_encoder(const char *directory) {
         bool disturbed = false;
         for (size_t i = 0; i < 2; i++) {
             show_progress("a model: round %zu of %d", round + 1, ROUNDS);
-            struct stopwatch watch = stopwatch_start(1);
+            struct stopwatch watch = stopwatch_start(1, 1);
             ok = ok && fff_bert_encode(models[i], &batch, hidden, NULL, error, sizeof error);
             struct timed timed = stopwatch_stop(&watch);
             seconds[i] = timed.seconds;

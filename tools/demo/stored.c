@@ -88,7 +88,7 @@ static fff_status time_all(const struct layer_data *data, struct stored *all) {
         for (size_t kind = 0; kind < KINDS && status == FFF_OK; kind++) {
             struct stored *s = &all[kind];
             (void)forward(data, s); /* brings its weights back into the caches */
-            struct stopwatch watch = stopwatch_start(1);
+            struct stopwatch watch = stopwatch_start(1, 1);
             for (size_t pass = 0; pass < PASSES && status == FFF_OK; pass++) {
                 status = forward(data, s);
             }

@@ -47,8 +47,10 @@ static double cpu_seconds(size_t threads) {
     return seconds_of(threads > 1 ? CLOCK_PROCESS_CPUTIME_ID : CLOCK_THREAD_CPUTIME_ID);
 }
 
-struct stopwatch stopwatch_start(size_t threads) {
-    struct stopwatch watch = {.threads = threads, .preemptions = preemptions(threads), .cpu = cpu_seconds(threads)};
+struct stopwatch stopwatch_start(size_t threads, size_t cpus) {
+    struct stopwatch watch = {.threads = threads, .cpus = threads < cpus ? threads : cpus};
+    watch.preemptions = preemptions(threads);
+    watch.cpu = cpu_seconds(threads);
     watch.wall = seconds_now();
     return watch;
 }
@@ -58,7 +60,7 @@ struct timed stopwatch_stop(const struct stopwatch *watch) {
     double cpu = cpu_seconds(watch->threads) - watch->cpu;
     /* Threads of a pool may sleep because there is nothing to do; then nobody took their CPU from them. */
     bool waited = watch->threads == 1 || preemptions(watch->threads) > watch->preemptions;
-    double lost = seconds > 0 && waited ? 1 - cpu / ((double)watch->threads * seconds) : 0;
+    double lost = seconds > 0 && waited ? 1 - cpu / ((double)watch->cpus * seconds) : 0;
     return (struct timed){seconds, fmax(lost, 0)};
 }
 

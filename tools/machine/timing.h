@@ -26,11 +26,13 @@ struct timed {
 };
 
 struct stopwatch {
-    size_t threads; /* that compute: 1 is the calling one, of more each wants a CPU of its own */
+    size_t threads; /* that compute: 1 is the calling one */
+    size_t cpus;    /* that they keep busy */
     double wall, cpu;
     long preemptions;
 };
-struct stopwatch stopwatch_start(size_t threads);
+/* Of so many threads, on so many CPUs at most. */
+struct stopwatch stopwatch_start(size_t threads, size_t cpus);
 struct timed stopwatch_stop(const struct stopwatch *watch);
 
 /* Whether another program had the CPU for so long that the time says nothing of the work. Computing alone loses under

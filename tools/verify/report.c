@@ -4,6 +4,7 @@
 #include "tools/machine/sleef.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { LONGEST_TEXT = 8192 };
@@ -122,6 +123,18 @@ void print_ok(const char *what, bool other_sleef) {
 }
 
 /* ---- JSON ------------------------------------------------------------------------------------ */
+
+bool print_json(const struct command *command, json_t *answer) {
+    char *text = json_dumps(answer, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
+    json_decref(answer);
+    if (text == NULL) {
+        fprintf(stderr, "fff %s: no answer in JSON: out of memory\n", command->name);
+        return false;
+    }
+    puts(text);
+    free(text);
+    return true;
+}
 
 json_t *json_number(double value) {
     json_t *real = json_real(value);

@@ -2,6 +2,7 @@
 #ifndef FFF_TOOLS_VERIFY_REPORT_H
 #define FFF_TOOLS_VERIFY_REPORT_H
 
+#include "tools/options.h"
 #include "tools/verify/model.h"
 
 #include <jansson.h>
@@ -60,6 +61,8 @@ enum { LONGEST_LIST = 128 };
 void list_isas(const struct verdict *verdicts, size_t count, char *list);
 void add_sentence(json_t *why, json_t *sentence);
 
+/* Prints an answer, which is then freed. False, after a line on stderr, if there is none, for want of memory. */
+bool print_json(const struct command *command, json_t *answer);
 json_t *json_number(double value);   /* null if it is infinite or none: JSON has no such numbers */
 json_t *json_text(const char *text); /* a path, say, which may be no UTF-8: escaped then */
 json_t *value_difference_json(const struct value_difference *difference, const char *row_name, const char *column_name);

@@ -25,12 +25,23 @@ struct request {
     json_t *files;                     /* NULL: print */
 };
 
+/* What was found of a file, for the answer in JSON. Returns the exit status given, unless memory is wanting. */
+static int add_to(json_t *files, json_t *file, int status) {
+    if (json_array_append_new(files, file) != 0) {
+        fputs("fff verify: out of memory\n", stderr);
+        return EXIT_BAD_INPUT;
+    }
+    return status;
+}
+
 /* One line about a file that could not be verified; returns the exit status given. */
 static int report_failure(const char *path, const char *error, json_t *files, int status) {
     fprintf(stderr, "fff verify: %s\n", error);
     if (files != NULL) {
-        json_array_append_new(files, json_pack("{s:o, s:b, s:o, s:[]}", "path", json_text(path), "ok", 0, "error",
-                                               json_text(error), "isas"));
+        return add_to(
+            files,
+            json_pack("{s:o, s:b, s:o, s:[]}", "path", json_text(path), "ok", 0, "error", json_text(error), "isas"),
+            status);
     }
     return status;
 }
@@ -65,14 +76,14 @@ static int verify_layer_data(const char *path, struct layer_data *data, enum lea
     }
     const struct layer_findings found = {data, biases, verdicts, request->isa_count, &store};
     bool uses_sleef = layer_uses_sleef(data);
+    int holds = layer_file_holds(&found) ? EXIT_HOLDS : EXIT_FAILS;
     if (request->files == NULL) {
         print_layer_file(path, &found, uses_sleef && !request->sleef_recorded);
-    } else {
-        json_t *file = layer_file_json(path, &found);
-        json_object_set_new(file, "sleef", sleef_json(uses_sleef, request->sleef_recorded));
-        json_array_append_new(request->files, file);
+        return holds;
     }
-    return layer_file_holds(&found) ? EXIT_HOLDS : EXIT_FAILS;
+    json_t *file = layer_file_json(path, &found);
+    json_object_set_new(file, "sleef", sleef_json(uses_sleef, request->sleef_recorded));
+    return add_to(request->files, file, holds);
 }
 
 /* A single leaf layer with biases of its leaves is verified without them, as it was published, and with them. */
@@ -110,16 +121,16 @@ static int verify_directory(const char *path, const struct request *request) {
     if (!verify_model(&choice, &check, &verdict, error, sizeof error)) {
         return report_failure(path, error, request->files, EXIT_BAD_INPUT);
     }
-    bool ok = model_verdict_holds(&verdict);
+    int status = model_verdict_holds(&verdict) ? EXIT_HOLDS : EXIT_FAILS;
     if (request->files == NULL) {
         print_model(path, &verdict, !request->sleef_recorded);
     } else {
         json_t *file = model_json(path, &verdict);
         json_object_set_new(file, "sleef", sleef_json(true, request->sleef_recorded));
-        json_array_append_new(request->files, file);
+        status = add_to(request->files, file, status);
     }
     model_verdict_free(&verdict);
-    return ok ? EXIT_HOLDS : EXIT_FAILS;
+    return status;
 #else
     char error[LONGEST_ERROR];
     fff_report(&(struct fff_report){path, error, sizeof error}, "%s", WITHOUT_MODELS);
@@ -177,9 +188,7 @@ static int run(int argc, char **argv) {
     status = verify_all(&operands, &request);
     if (request.json) {
         json_t *answer = json_pack("{s:o, s:b}", "files", request.files, "ok", status == EXIT_HOLDS);
-        json_dumpf(answer, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
-        puts("");
-        json_decref(answer);
+        status = print_json(&verify_command, answer) ? status : EXIT_BAD_INPUT;
     }
     return status;
 }
