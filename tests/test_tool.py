@@ -130,6 +130,8 @@ class Usage(unittest.TestCase):
                 ("verify", ["--text", "x", GOLDEN[0]], "no model's directory"),
                 ("verify", ["--text", "x", "--ids", "y", "z"], "exclude each other"),
                 ("verify", ["--layer-tokens", "x", GOLDEN[0]], "'x' is no whole number"),
+                ("verify", ["--layer-tokens", "0", str(DATA)], "0 is not from 1 to"),
+                ("verify", ["--layer-tokens", "8", GOLDEN[0]], "no model's directory"),
                 ("make-checkpoint", [], "no DIRECTORY given"), ("make-checkpoint", ["x", "y"], "'y'"),
                 ("make-checkpoint", ["--la", "3", "y"], "--layers, --labels"),
                 ("make-checkpoint", ["--layers", "x", "y"], "'--layers': 'x'"),
@@ -251,6 +253,7 @@ class Verify(unittest.TestCase):
         self.assertEqual([file["path"] for file in found["files"]], GOLDEN)
         for file in found["files"]:
             self.assertIs(file["ok"], True)
+            self.assertEqual(file["tokens"], read_safetensors(file["path"])[0]["input"]["shape"][0])
             self.assertEqual(file["isas"][0]["name"], "generic")
             for isa in file["isas"]:
                 self.assertIn(isa["name"], ISAS)
@@ -438,8 +441,11 @@ class Verify(unittest.TestCase):
         kept["input"] = {"dtype": "F32", "shape": [0, 32], "data_offsets": [end, end]}
         write_safetensors(self.copy, kept, data[:end])
         answer = run("verify", self.copy)
-        self.assertEqual(answer.returncode, 0)
-        self.assertIn("0 tokens: nothing was compared", answer.stdout)
+        self.assertEqual((answer.returncode, answer.stdout), (2, ""))
+        self.assertIn("tensor 'input' has no token to compare", answer.stderr)
+        found = read_json(run("verify", "--json", self.copy, GOLDEN[0]).stdout)
+        self.assertIs(found["ok"], False)
+        self.assertEqual([file["ok"] for file in found["files"]], [False, True])
 
     def test_names_that_are_no_utf8(self):
         name = os.fsencode(pathlib.Path(self.copy).parent) + b"/\xff\xc2\x9b.safetensors"
@@ -1088,7 +1094,7 @@ class Models(unittest.TestCase):
         for path, model in zip(MODELS, found["files"]):
             self.assertEqual(model["path"], path)
             self.assertIs(model["ok"], True)
-            self.assertEqual(len(model["layers"]), 2)
+            self.assertEqual([layer["tokens"] for layer in model["layers"]], [model["layer_tokens"]] * 2)
             names = [isa["name"] for isa in model["isas"]]
             self.assertEqual([run["name"] for run in model["end_to_end"]], names + ["masked"])
             for isas in [model["isas"]] + [layer["isas"] for layer in model["layers"]]:
@@ -1171,6 +1177,19 @@ class Models(unittest.TestCase):
             self.assertIsNone(model["end_to_end"][0]["file"][tensor + "_difference"]["file"])
             self.assertIs(model["ok"], False)
             shutil.rmtree(copy)
+
+    def test_no_token(self):
+        """A verification that compares nothing does not hold."""
+        copy = self.copy()
+        path = copy / "expected.safetensors"
+        header, data = read_safetensors(path)
+        begin, end = header["attention_mask"]["data_offsets"]
+        data[begin:end] = bytes(end - begin)
+        write_safetensors(path, header, data)
+        answer = run("verify", str(copy))
+        self.assertEqual((answer.returncode, answer.stdout), (2, ""))
+        self.assertIn("tensor 'attention_mask' is all 0", answer.stderr)
+        self.assertIs(read_json(run("verify", "--json", str(copy)).stdout)["ok"], False)
 
     def test_results_of_another_shape(self):
         copy = self.copy()

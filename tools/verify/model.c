@@ -72,6 +72,11 @@ static bool prepare(const struct model_input_choice *choice, const fff_bert *mas
             verdict->tokens++;
         }
     }
+    if (verdict->tokens == 0 && count > 0) {
+        snprintf(error, error_size, "%s: tensor 'attention_mask' is all 0: there is no token to compare",
+                 input->source);
+        return false;
+    }
     verdict->has_file_results = input->hidden != NULL || input->logits != NULL || input->embedding != NULL;
     verdict->layers = calloc(layers, sizeof *verdict->layers);
     bool ok = verdict->layers != NULL;

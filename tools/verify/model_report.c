@@ -162,10 +162,11 @@ static json_t *layers_json(const struct model_verdict *verdict) {
                                         json_number(compared ? masked->expected.bound_used : INFINITY),
                                         "route_mismatches", (json_int_t)route_mismatches, "difference",
                                         json_number(layer->masked_difference), "ok", expected_faults(masked) == 0);
-        json_array_append_new(layers, json_pack("{s:I, s:b, s:o, s:o, s:o}", "layer", (json_int_t)i, "ok",
-                                                model_layer_holds(verdict, i), "isas",
-                                                isas_json(layer->isas, verdict->isa_count), "masked", masked_json,
-                                                "store", store_json(&layer->store)));
+        json_array_append_new(layers,
+                              json_pack("{s:I, s:I, s:b, s:o, s:o, s:o}", "layer", (json_int_t)i, "tokens",
+                                        (json_int_t)layer->isas[0].dense.tokens, "ok", model_layer_holds(verdict, i),
+                                        "isas", isas_json(layer->isas, verdict->isa_count), "masked", masked_json,
+                                        "store", store_json(&layer->store)));
     }
     return layers;
 }

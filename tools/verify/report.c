@@ -88,9 +88,7 @@ void print_layer_file(const char *path, const struct layer_findings *found, bool
     }
     print_store(found->store);
     print_why(layer_file_why(verdicts, count));
-    if (layer_file_holds(found) && found->data->batch == 0) {
-        puts("  0 tokens: nothing was compared");
-    } else if (layer_file_holds(found)) {
+    if (layer_file_holds(found)) {
         print_ok("all within the proven bound", other_sleef);
     } else {
         puts("  FAILED");
@@ -216,8 +214,8 @@ json_t *layer_file_json(const char *path, const struct layer_findings *found) {
     size_t count = found->count;
     char layer[LONGEST_TEXT];
     describe_layer(found->data, layer, sizeof layer);
-    return json_pack("{s:o, s:s, s:s?, s:b, s:o, s:o, s:o, s:o}", "path", json_text(path), "layer", layer, "b2s",
-                     biases_texts[found->biases], "ok", layer_file_holds(found), "why", layer_file_why(verdicts, count),
-                     "file", file_json(verdicts, count), "store", store_json(found->store), "isas",
-                     isas_json(verdicts, count));
+    return json_pack("{s:o, s:s, s:s?, s:I, s:b, s:o, s:o, s:o, s:o}", "path", json_text(path), "layer", layer, "b2s",
+                     biases_texts[found->biases], "tokens", (json_int_t)found->data->batch, "ok",
+                     layer_file_holds(found), "why", layer_file_why(verdicts, count), "file",
+                     file_json(verdicts, count), "store", store_json(found->store), "isas", isas_json(verdicts, count));
 }

@@ -25,9 +25,9 @@ void print_layer_file(const char *path, const struct layer_findings *found, bool
 void print_model(const char *path, const struct model_verdict *verdict, bool other_sleef);
 
 /* {"path", "ok", "why": [...], "store", "isas": [...]}; a layer's "layer" says what it is, and "b2s" whether they were
- * "left out" or "added", null if there are none to choose; "store" is what is stored and how that compares with
- * float32, null for float32; a layer's has "file": how its results differ, null if it has none; a model's has "layers"
- * and "end_to_end", and its "store" and "isas" sum up all layers. */
+ * "left out" or "added", null if there are none to choose; "tokens" is how many were compared; "store" is what is
+ * stored and how that compares with float32, null for float32; a layer's has "file": how its results differ, null if it
+ * has none; a model's has "layers" and "end_to_end", and its "store" and "isas" sum up all layers. */
 json_t *layer_file_json(const char *path, const struct layer_findings *found);
 json_t *model_json(const char *path, const struct model_verdict *verdict);
 

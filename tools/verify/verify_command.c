@@ -21,7 +21,7 @@ struct request {
     struct store stored;               /* what layers are to store, as the two options say */
     bool sleef_recorded;               /* what is loaded has the recorded bits, on these instruction sets */
     const char *text, *ids, *expected; /* input of models */
-    size_t layer_tokens;               /* of it, those to check layer by layer */
+    size_t layer_tokens;               /* of it, those to check layer by layer; 0: as many as usual */
     json_t *files;                     /* NULL: print */
 };
 
@@ -102,6 +102,11 @@ static int verify_layer_file(const char *path, const struct request *request) {
     if (layer_data_load(path, &data, error, sizeof error) != 0) {
         return report_failure(path, error, request->files, EXIT_BAD_INPUT);
     }
+    if (data.batch == 0) {
+        fff_report(&(struct fff_report){path, error, sizeof error}, "tensor 'input' has no token to compare");
+        layer_data_free(&data);
+        return report_failure(path, error, request->files, EXIT_BAD_INPUT);
+    }
     bool both = !data.is_part && data.leaf_output_biases != NULL;
     int status =
         both ? verify_both_ways(path, &data, request) : verify_layer_data(path, &data, ALL_BIASES_GIVEN, request);
@@ -117,7 +122,9 @@ static int verify_directory(const char *path, const struct request *request) {
     if (!request->sleef_recorded && !request->any_sleef) {
         return report_sleef(path, "a model's attention", request->files);
     }
-    const struct model_check check = {request->isas, request->isa_count, request->layer_tokens, request->stored};
+    const struct model_check check = {request->isas, request->isa_count,
+                                      request->layer_tokens > 0 ? request->layer_tokens : DEFAULT_LAYER_TOKENS,
+                                      request->stored};
     if (!verify_model(&choice, &check, &verdict, error, sizeof error)) {
         return report_failure(path, error, request->files, EXIT_BAD_INPUT);
     }
@@ -148,10 +155,11 @@ static int check_request(const struct request *request, const struct operands *o
     if (inputs > 1) {
         return usage_error(&verify_command, "--text, --ids and --expected exclude each other");
     }
-    for (int i = 0; i < operands->count && inputs > 0; i++) {
+    bool of_models = inputs > 0 || request->layer_tokens > 0;
+    for (int i = 0; i < operands->count && of_models; i++) {
         if (!is_directory(operands->values[i])) {
             return usage_error(&verify_command,
-                               "%s is no model's directory, which --text, --ids and --expected are for",
+                               "%s is no model's directory, which --text, --ids, --expected and --layer-tokens are for",
                                operands->values[i]);
         }
     }
@@ -169,7 +177,7 @@ static int verify_all(const struct operands *operands, const struct request *req
 }
 
 static int run(int argc, char **argv) {
-    struct request request = {.layer_tokens = DEFAULT_LAYER_TOKENS};
+    struct request request = {0};
     struct operands operands;
     int status;
     if (!read_options(&verify_command, argc, argv, &request, &operands, &status)) {
@@ -222,6 +230,7 @@ static const struct command_option options[] = {
      .type = OPTION_NUMBER,
      .argument = "N",
      .offset = offsetof(struct request, layer_tokens),
+     .least = 1,
      .text = "How many of a model's tokens are checked layer by layer; 256 unless told. All are checked end to end."},
     {0},
 };
