@@ -91,16 +91,20 @@ static bool fits_blas(const struct bench *bench) {
            largest_batch(s) <= INT_MAX;
 }
 
-/* Leaves out what does not fit beside the layers; `left` is what the data leave free. */
+/* Leaves out what does not fit beside the layers; `left` is what the data leave free. All that are timed are verified
+ * at once, beside generic's, whose bits they must have. */
 static bool fit(struct bench *bench, size_t left, size_t layer, char *error, size_t error_size) {
     struct bench_settings *s = &bench->settings;
-    if (layer > left) {
-        snprintf(error, error_size, "the layer needs %.3g GB more than the %.3g GB of memory that are free",
-                 gigabytes(layer - left), gigabytes(left));
+    bool generic_is_timed = s->isas[0] == FFF_ISA_GENERIC;
+    size_t all = s->isa_count + (generic_is_timed ? 0 : 1), layers = left / (layer > 0 ? layer : 1);
+    size_t least = add_product(0, all < 2 ? all : 2, layer);
+    if (least > left) {
+        snprintf(error, error_size, "the layer%s needs %.3g GB more than the %.3g GB of memory that are free",
+                 all < 2 ? "" : ", with generic's to verify it,", gigabytes(least - left), gigabytes(left));
         return false;
     }
-    size_t isas = left / (layer > 0 ? layer : 1);
-    if (isas < s->isa_count) {
+    if (layers < all) {
+        size_t isas = layers - 1; /* and generic's */
         bench_note(bench, "For want of memory only the best %zu of %zu instruction sets are timed.", isas,
                    s->isa_count);
         for (size_t i = 0; i < isas; i++) {

@@ -9,7 +9,7 @@
 
 enum { LONGEST_LINE = 512 };
 
-static size_t smaller(size_t a, size_t b) {
+static uint64_t smaller(uint64_t a, uint64_t b) {
     return a < b ? a : b;
 }
 
@@ -31,31 +31,46 @@ static bool read_line(const char *path, const char *beginning, char line[LONGEST
     return found;
 }
 
-/* A number of `unit` bytes; SIZE_MAX if there is none, as for a limit of "max". */
-static size_t read_bytes(const char *path, const char *beginning, size_t unit) {
+/* A number of `unit` bytes; UINT64_MAX if there is none, as for a limit of "max". */
+static uint64_t read_bytes(const char *path, const char *beginning, uint64_t unit) {
     char line[LONGEST_LINE];
     unsigned long long value = 0;
-    size_t bytes = 0;
+    uint64_t bytes = 0;
     bool ok = read_line(path, beginning, line) && sscanf(line, "%llu", &value) == 1 &&
-              !__builtin_mul_overflow((size_t)value, unit, &bytes);
-    return ok ? bytes : SIZE_MAX;
+              !__builtin_mul_overflow(value, unit, &bytes);
+    return ok ? bytes : UINT64_MAX;
+}
+
+/* The bytes of a control group's file. */
+static uint64_t read_of_group(const char *group, const char *file, const char *beginning) {
+    char path[LONGEST_LINE + 64];
+    snprintf(path, sizeof path, "/sys/fs/cgroup%s/%s", group, file);
+    return read_bytes(path, beginning, 1);
+}
+
+/* What is used of a group's limit. Pages of files that nobody has asked for lately are given back when others are
+ * wanted. */
+static uint64_t used_in_group(const char *group) {
+    uint64_t used = read_of_group(group, "memory.current", "");
+    uint64_t inactive = read_of_group(group, "memory.stat", "inactive_file ");
+    if (used == UINT64_MAX || inactive == UINT64_MAX) {
+        return used;
+    }
+    return used > inactive ? used - inactive : 0;
 }
 
 /* What the control group and those above it leave (version 2). */
-static size_t free_in_group(void) {
-    char group[LONGEST_LINE], path[LONGEST_LINE + 64];
-    size_t least = SIZE_MAX;
+static uint64_t free_in_group(void) {
+    char group[LONGEST_LINE];
+    uint64_t least = UINT64_MAX;
     if (!read_line("/proc/self/cgroup", "0::", group)) {
-        return SIZE_MAX;
+        return UINT64_MAX;
     }
     for (bool top = false; !top;) {
         char *slash = strrchr(group, '/');
         top = slash == NULL || slash[1] == '\0'; /* "/", or "" after the last cut */
-        snprintf(path, sizeof path, "/sys/fs/cgroup%s/memory.max", group);
-        size_t limit = read_bytes(path, "", 1);
-        snprintf(path, sizeof path, "/sys/fs/cgroup%s/memory.current", group);
-        size_t used = read_bytes(path, "", 1);
-        if (limit != SIZE_MAX && used != SIZE_MAX) {
+        uint64_t limit = read_of_group(group, "memory.max", ""), used = used_in_group(group);
+        if (limit != UINT64_MAX && used != UINT64_MAX) {
             least = smaller(least, limit > used ? limit - used : 0);
         }
         if (slash != NULL) {
@@ -65,19 +80,19 @@ static size_t free_in_group(void) {
     return least;
 }
 
-static size_t free_addresses(void) {
+static uint64_t free_addresses(void) {
     struct rlimit limit;
     char line[LONGEST_LINE];
     unsigned long long pages = 0;
     if (getrlimit(RLIMIT_AS, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY ||
         !read_line("/proc/self/statm", "", line) || sscanf(line, "%llu", &pages) != 1) {
-        return SIZE_MAX;
+        return UINT64_MAX;
     }
-    size_t used = (size_t)pages * (size_t)sysconf(_SC_PAGESIZE);
-    return limit.rlim_cur > used ? (size_t)limit.rlim_cur - used : 0;
+    uint64_t used = pages * (uint64_t)sysconf(_SC_PAGESIZE);
+    return limit.rlim_cur > used ? limit.rlim_cur - used : 0;
 }
 
 size_t free_memory(void) {
-    size_t system = read_bytes("/proc/meminfo", "MemAvailable:", 1024);
-    return smaller(system, smaller(free_in_group(), free_addresses()));
+    uint64_t system = read_bytes("/proc/meminfo", "MemAvailable:", 1024);
+    return (size_t)smaller(SIZE_MAX, smaller(system, smaller(free_in_group(), free_addresses())));
 }
