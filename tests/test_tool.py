@@ -8,6 +8,7 @@ import math
 import os
 import pathlib
 import re
+import resource
 import shlex
 import shutil
 import signal
@@ -60,6 +61,20 @@ def write_safetensors(path, header, data):
     pathlib.Path(path).write_bytes(struct.pack("<Q", len(text)) + text + data)
 
 
+def start(*arguments, stdout, **more):
+    """The command itself, to be sent signals; it leaves no core."""
+    return subprocess.Popen([FFF, *arguments], env=dict(os.environ, **more), stdout=stdout,
+                            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_CORE, (0, 0)))
+
+
+def wait_until(happened):
+    for _ in range(600):
+        if happened():
+            return
+        time.sleep(0.05)
+    raise AssertionError("it did not happen")
+
+
 class Cpu(unittest.TestCase):
     def test_says_what_is_usable_and_chosen(self):
         answer = run("cpu")
@@ -98,16 +113,30 @@ class Demo(unittest.TestCase):
 
     @unittest.skipIf(WRAPPER, "the signal would be the emulator's")
     def test_interrupted(self):
+        """Whatever ends it, its folder is gone."""
+        for sent in [signal.SIGINT, signal.SIGQUIT]:
+            with tempfile.TemporaryDirectory() as folder:
+                demo = start("demo", TMPDIR=folder, stdout=subprocess.DEVNULL)
+                wait_until(lambda: os.listdir(folder))
+                demo.send_signal(sent)
+                self.assertEqual(demo.wait(60), -sent)
+                self.assertEqual(os.listdir(folder), [])
         with tempfile.TemporaryDirectory() as folder:
-            demo = subprocess.Popen([FFF, "demo"], env=dict(os.environ, TMPDIR=folder), stdout=subprocess.DEVNULL)
-            for _ in range(600):
-                if os.listdir(folder):
-                    break
-                time.sleep(0.1)
-            self.assertNotEqual(os.listdir(folder), [])
+            demo = start("demo", TMPDIR=folder, stdout=subprocess.PIPE)
+            demo.stdout.close()
+            self.assertEqual(demo.wait(60), -signal.SIGPIPE)
+            self.assertEqual(os.listdir(folder), [])
+
+    @unittest.skipIf(WRAPPER, "the signal would be the emulator's")
+    def test_empty_name_of_the_folder(self):
+        """It is no name: not of the root."""
+        before = set(pathlib.Path("/tmp").glob("fff_demo_*"))
+        demo = start("demo", TMPDIR="", stdout=subprocess.DEVNULL)
+        try:
+            wait_until(lambda: set(pathlib.Path("/tmp").glob("fff_demo_*")) - before)
+        finally:
             demo.send_signal(signal.SIGINT)
             self.assertEqual(demo.wait(60), -signal.SIGINT)
-            self.assertEqual(os.listdir(folder), [])
 
 
 class Usage(unittest.TestCase):
@@ -1393,6 +1422,21 @@ class Models(unittest.TestCase):
             answer = run("make-checkpoint", str(self.folder / "no"), "--hidden", "32", "--heads", "4", *wrong)
             self.assertEqual((answer.returncode, answer.stderr.count("\n")), (2, 1), wrong)
         self.assertFalse((self.folder / "no").exists())
+
+    @unittest.skipIf(WRAPPER, "the signal would be the emulator's")
+    def test_make_checkpoint_interrupted(self):
+        """Nothing is left, or, if that could not be, the next run says what to delete."""
+        name = self.folder / "made"
+        for sent in [signal.SIGTERM, signal.SIGINT, signal.SIGKILL]:
+            maker = start("make-checkpoint", str(name), stdout=subprocess.DEVNULL)
+            wait_until(lambda: name.is_dir() and os.listdir(name))
+            maker.send_signal(sent)
+            self.assertEqual(maker.wait(60), -sent)
+            self.assertEqual(os.listdir(name), [] if sent != signal.SIGKILL else ["model.safetensors.unfinished"])
+        answer = run("make-checkpoint", str(name))
+        self.assertEqual((answer.returncode, answer.stdout, answer.stderr.count("\n")), (2, "", 1))
+        self.assertIn("model.safetensors.unfinished: is there already: delete it", answer.stderr)
+        self.assertEqual(os.listdir(name), ["model.safetensors.unfinished"])
 
     def test_bench(self):
         name = self.make("--layers", "2", "--hidden", "32", "--heads", "4", "--vocab", "50", "--max-length", "16",

@@ -29,7 +29,7 @@ static const struct command_note environment[] = {
     {"FFF_BLAS", "The shared library to take dense products from, with cblas_sgemm, cblas_dgemm and cblas_sgemv; "
                  "OpenBLAS unless set."},
     {"OPENBLAS_CORETYPE", "Whose kernels OpenBLAS is to use, where it does not know this CPU."},
-    {"TMPDIR", "Where temporary files are made; /tmp unless set."},
+    {"TMPDIR", "Where temporary files are made; /tmp if unset or empty."},
     {0},
 };
 

@@ -1,5 +1,6 @@
 #include "tools/models/checkpoint_file.h"
 
+#include "tools/files/temporary.h"
 #include "tools/random.h"
 
 #include <errno.h>
@@ -111,7 +112,11 @@ bool write_checkpoint_file(const char *directory, const char *name, const char *
         return checkpoint_complain("the path is too long", directory);
     }
     snprintf(temporary, sizeof temporary, "%s.unfinished", path);
-    FILE *stream = fopen(temporary, "wbx");
+    FILE *stream = temporary_file(temporary);
+    if (stream == NULL && errno == EEXIST) {
+        return checkpoint_complain("is there already: delete it, unless another make-checkpoint is writing it now",
+                                   temporary);
+    }
     if (stream == NULL) {
         return checkpoint_complain(strerror(errno), temporary);
     }
@@ -126,6 +131,6 @@ bool write_checkpoint_file(const char *directory, const char *name, const char *
         ok = false;
         why = errno;
     }
-    (void)unlink(temporary);
+    temporary_remove(temporary);
     return ok || checkpoint_complain(strerror(why), path);
 }
