@@ -153,8 +153,8 @@ static int encode(const struct bert_text *request, struct session *s) {
     if (!ok) {
         return fail(error);
     }
-    s->hidden = malloc((s->count + 1) * config->hidden_size * sizeof *s->hidden);
-    s->scores = malloc(scores * sizeof *s->scores);
+    s->hidden = allocate_matrix(s->count + 1, config->hidden_size);
+    s->scores = allocate_matrix(scores, 1);
     if (s->hidden == NULL || s->scores == NULL) {
         return fail("out of memory");
     }

@@ -84,7 +84,7 @@ static fff_status run_all_ways(const struct layer_data *data, enum verify_splits
         status = fff_route(run->layer, data->batch, data->input, data->input_width, run->nodes, path_length,
                            run->logits, path_length, workspace, workspace_size, NULL);
     }
-    float *other = malloc(outputs * sizeof *other);
+    float *other = allocate_matrix(data->batch, data->output_width);
     if (other == NULL) {
         return FFF_ERROR_OUT_OF_MEMORY;
     }
@@ -118,9 +118,9 @@ static fff_status make_run(const struct layer_data *data, fff_isa isa, enum veri
     if (status != FFF_OK) {
         return status;
     }
-    run->output = calloc(data->batch * data->output_width, sizeof *run->output);
-    run->nodes = calloc(data->batch * path_length, sizeof *run->nodes);
-    run->logits = calloc(data->batch * path_length, sizeof *run->logits);
+    run->output = allocate_matrix(data->batch, data->output_width);
+    run->nodes = allocate_matrix(data->batch, path_length); /* as large as floats */
+    run->logits = allocate_matrix(data->batch, path_length);
     void *workspace = malloc(workspace_size);
     if (run->output == NULL || run->nodes == NULL || run->logits == NULL || workspace == NULL) {
         status = FFF_ERROR_OUT_OF_MEMORY;

@@ -4,7 +4,7 @@
 
 #include <stdlib.h>
 
-enum { TOKENS_DECODED = 64 };
+enum { TOKENS_DECODED = 64, FLOATS = sizeof(double) / sizeof(float) };
 
 static void compare_prediction(const float *logits, const double *exact, size_t count, struct end_to_end *of) {
     size_t ours[BEST] = {0}, theirs[BEST] = {0}, most = count < BEST ? count : BEST, shared = 0;
@@ -38,8 +38,8 @@ static void compare_logits(const struct part *part, size_t run, const float *log
 
 static bool check_predictions(const struct part *part) {
     size_t count = part->verdict->config.vocabulary, first = part->first * part->batch.length;
-    float *logits = malloc(TOKENS_DECODED * count * sizeof *logits);
-    double *exact = malloc(TOKENS_DECODED * count * sizeof *exact);
+    float *logits = allocate_matrix(TOKENS_DECODED, count);
+    double *exact = allocate_matrix(TOKENS_DECODED * FLOATS, count);
     bool ok = logits != NULL && exact != NULL;
     for (size_t at = 0; at < part->tokens && ok; at += TOKENS_DECODED) {
         size_t tokens = part->tokens - at < TOKENS_DECODED ? part->tokens - at : TOKENS_DECODED;
@@ -60,8 +60,8 @@ static bool check_predictions(const struct part *part) {
 
 static bool check_classes(const struct part *part) {
     size_t count = part->verdict->config.labels, sequences = part->batch.sequences, length = part->batch.length;
-    float *logits = malloc(sequences * count * sizeof *logits);
-    double *exact = malloc(sequences * count * sizeof *exact);
+    float *logits = allocate_matrix(sequences, count);
+    double *exact = allocate_matrix(sequences * FLOATS, count);
     bool ok = logits != NULL && exact != NULL &&
               fff_bert_classify_f64(part->masked, sequences, length, part->exact.hidden, exact);
     for (size_t run = 0; run <= part->verdict->isa_count && ok; run++) {

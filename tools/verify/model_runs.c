@@ -18,13 +18,20 @@ static void free_record(struct record *record) {
     free(record->logits);
 }
 
+/* Zeros for the part's tokens in so many layers, at least one; NULL if that is too much. */
+static void *make_rows(const struct part *part, size_t layers, size_t columns, size_t size) {
+    size_t rows, count;
+    bool over = __builtin_mul_overflow(layers, part->tokens, &rows) || __builtin_mul_overflow(rows, columns, &count) ||
+                __builtin_add_overflow(count, 1, &count);
+    return over ? NULL : calloc(count, size);
+}
+
 static bool make_record(const struct part *part, struct record *record) {
-    size_t values = part->tokens * part->width, entries = part->layers * part->tokens * part->path;
-    record->hidden = calloc(values, sizeof *record->hidden);
-    record->inputs = calloc(part->layers * values, sizeof *record->inputs);
-    record->outputs = calloc(part->layers * values, sizeof *record->outputs);
-    record->nodes = calloc(entries + 1, sizeof *record->nodes);
-    record->logits = calloc(entries + 1, sizeof *record->logits);
+    record->hidden = make_rows(part, 1, part->width, sizeof *record->hidden);
+    record->inputs = make_rows(part, part->layers, part->width, sizeof *record->inputs);
+    record->outputs = make_rows(part, part->layers, part->width, sizeof *record->outputs);
+    record->nodes = make_rows(part, part->layers, part->path, sizeof *record->nodes);
+    record->logits = make_rows(part, part->layers, part->path, sizeof *record->logits);
     return (record->hidden != NULL && record->inputs != NULL && record->outputs != NULL && record->nodes != NULL &&
             record->logits != NULL) ||
            part_out_of_memory(part);
@@ -90,10 +97,9 @@ static bool run_by_kernels(const struct part *part, fff_isa isa, struct record *
 static bool run_f64(struct part *part) {
     struct record_f64 *exact = &part->exact;
     struct recording recording = {part, NULL, exact};
-    size_t values = part->tokens * part->width;
-    exact->hidden = calloc(values, sizeof *exact->hidden);
-    exact->outputs = calloc(part->layers * values, sizeof *exact->outputs);
-    exact->nodes = calloc(part->layers * part->tokens * part->path + 1, sizeof *exact->nodes);
+    exact->hidden = make_rows(part, 1, part->width, sizeof *exact->hidden);
+    exact->outputs = make_rows(part, part->layers, part->width, sizeof *exact->outputs);
+    exact->nodes = make_rows(part, part->layers, part->path, sizeof *exact->nodes);
     if (exact->hidden == NULL || exact->outputs == NULL || exact->nodes == NULL) {
         return part_out_of_memory(part);
     }
