@@ -188,9 +188,11 @@ class Bench(unittest.TestCase):
 
     def test_wrong_usage(self):
         for arguments in [["--depth", "31"], ["--width", "0"], ["--trees", "0"], ["--batch", ""], ["--batch", "1,,2"],
-                          ["--batch", "0"], ["--batch", "1,x"], ["--batch", "0" * 30 + "1junk"], ["--batch", "0" * 40 + "1"],
-                          ["--batch", ",".join(["1"] * 33)], ["--threads", "0"], ["--isa", "mmx"], ["--activation", "sine"], ["--rounds", "2"], ["--rounds", "50"],
-                          ["--seconds", "0"], ["x"], ["--json=1"]]:
+                          ["--batch", "0"], ["--batch", "1,x"], ["--batch", "0" * 30 + "1junk"],
+                          ["--batch", "0" * 40 + "1"],
+                          ["--batch", ",".join(["1"] * 33)], ["--threads", "0"], ["--isa", "mmx"],
+                          ["--activation", "sine"], ["--rounds", "2"], ["--rounds", "50"], ["--seconds", "0"], ["x"],
+                          ["--json=1"]]:
             answer = run("bench", *arguments)
             self.assertEqual((answer.returncode, answer.stdout, answer.stderr.count("\n")), (2, "", 1), arguments)
 
@@ -247,8 +249,8 @@ class Bench(unittest.TestCase):
             exec "$@"
         """
         for inactive, expected in [(2_000_000_000, 0), (20_000_000, 2), (3_000_000_000, 0)]:
-            answer = subprocess.run(["unshare", "--map-root-user", "--mount", "sh", "-c", group, "sh", str(inactive), FFF,
-                                     "bench", *SMALL, "--batch", "1", "--no-dense", "--isa", "generic"],
+            answer = subprocess.run(["unshare", "--map-root-user", "--mount", "sh", "-c", group, "sh", str(inactive),
+                                     FFF, "bench", *SMALL, "--batch", "1", "--no-dense", "--isa", "generic"],
                                     capture_output=True, text=True, timeout=600, check=False)
             if answer.returncode in (1, 77):
                 self.skipTest("no control groups, or mounts are not permitted here")

@@ -166,6 +166,12 @@ class Usage(unittest.TestCase):
                 ("make-checkpoint", ["--layers", "x", "y"], "'--layers': 'x'"),
                 ("make-checkpoint", ["--layers"], "'--layers'"),
                 ("bert", [], "no MODEL given"), ("bert", ["--bench", "--text", "x", "y"], "either --text or --bench"),
+                ("bert", ["--bench", "--feedforward", "dense", "x"], "--feedforward is for --text"),
+                *[("bert", ["--text", "x", "y", option, "1"], "are for --bench")
+                  for option in ["--rounds", "--length", "--sequences"]],
+                *[("make-checkpoint", ["--dense", "8", option, "1", "x"], "--dense layers have no trees")
+                  for option in ["--trees", "--depth"]],
+                ("make-checkpoint", ["--labels", "3", "--untied", "x"], "a classifier (--labels) has no decoder"),
                 ("bert", ["x"], "either --text or --bench"), ("bert", ["x", "y", "--bench"], "'y'"),
                 ("help", ["fly"], "'fly'"), ("help", ["cpu", "verify"], "'verify'"), ("help", ["--mdoc", "cpu"], "'cpu'")]:
             self.refused([command, *arguments], wrong, f"fff {command}: ", help_of.format(command))
@@ -1238,7 +1244,9 @@ class Models(unittest.TestCase):
         self.assertIn("134 tokens in 3 sequences", answer.stdout)
         self.assertIn("3 sequences, 384 with the padding to 128 each (", answer.stdout)
         self.assertIn("(40 tokens), 35 of them padding:", answer.stdout)
-        for text, expected in [("1 2 x\n", "line 1: 'x"), ("1\n-3\n", "line 2"), ("99999999999\n", "is no id"),
+        for text, expected in [("1 2 x\n", "line 1: 'x"), ("1\n-3\n", "line 2"),
+                               ("1 +5\n", "line 1: '+5"), ("-0\n", "line 1: '-0"), (" 1 \t2\r\n x", "line 2: 'x"),
+                               ("99999999999\n", "is no id"),
                                ("", "holds no sequence"), ("299 300\n", "id 300 is outside the vocabulary of 300"),
                                (" ".join(["9"] * 129), "line 1 has more than the model's 128 ids"),
                                ("1 2\n3 4\0 5\n", "line 2 holds a 0 byte"), ("\0\n", "line 1 holds a 0 byte"),
@@ -1391,7 +1399,7 @@ class Models(unittest.TestCase):
         self.assertEqual(sorted(os.listdir(name)), ["config.json", "model.safetensors"])
         for more in [["--dense", "20"], ["--labels", "3"], ["--depth", "0", "--trees", "7"], ["--seed", "5"]]:
             shutil.rmtree(name)
-            self.make(*sizes, "--depth", "3", *more)
+            self.make(*sizes, *more)
             answer = run("verify", name)
             self.assertEqual(answer.returncode, 0, answer.stdout + answer.stderr)
         shutil.rmtree(name)

@@ -11,7 +11,7 @@ enum { DEFAULT_SEQUENCES = 128, DEFAULT_ROUNDS = 3 };
 struct request {
     const char *text, *isa, *feedforward, *store;
     bool bench, exact_routes;
-    size_t length, sequences, rounds;
+    size_t length, sequences, rounds; /* 0: not told */
 };
 
 #if FFF_HAVE_MODELS
@@ -36,8 +36,12 @@ static int run_model(const char *directory, const struct request *request) {
     if (!request->bench) {
         return bert_text(&text);
     }
-    const struct bert_bench bench = {directory,          text.isa,        request->length,
-                                     request->sequences, request->rounds, text.store};
+    const struct bert_bench bench = {directory,
+                                     text.isa,
+                                     request->length,
+                                     request->sequences > 0 ? request->sequences : DEFAULT_SEQUENCES,
+                                     request->rounds > 0 ? request->rounds : DEFAULT_ROUNDS,
+                                     text.store};
     return bert_bench(&bench);
 }
 #else
@@ -49,7 +53,7 @@ static int run_model(const char *directory, const struct request *request) {
 #endif
 
 static int run(int argc, char **argv) {
-    struct request request = {.sequences = DEFAULT_SEQUENCES, .rounds = DEFAULT_ROUNDS};
+    struct request request = {0};
     struct operands operands;
     int status;
     if (!read_options(&bert_command, argc, argv, &request, &operands, &status)) {
@@ -57,6 +61,12 @@ static int run(int argc, char **argv) {
     }
     if (request.bench == (request.text != NULL)) {
         return usage_error(&bert_command, "give either --text or --bench");
+    }
+    if (request.bench && request.feedforward != NULL) {
+        return usage_error(&bert_command, "--feedforward is for --text: --bench times several ways");
+    }
+    if (!request.bench && (request.length > 0 || request.sequences > 0 || request.rounds > 0)) {
+        return usage_error(&bert_command, "--length, --sequences and --rounds are for --bench");
     }
     return run_model(operands.values[0], &request);
 }
@@ -89,16 +99,19 @@ static const struct command_option options[] = {
      .type = OPTION_NUMBER,
      .argument = "N",
      .offset = offsetof(struct request, length),
+     .least = 1,
      .text = "With --bench, tokens of a sequence; as many as the model takes unless told."},
     {.name = "sequences",
      .type = OPTION_NUMBER,
      .argument = "N",
      .offset = offsetof(struct request, sequences),
+     .least = 1,
      .text = "With --bench, sequences of the large batch; 128 unless told. The small one is a single sequence."},
     {.name = "rounds",
      .type = OPTION_NUMBER,
      .argument = "N",
      .offset = offsetof(struct request, rounds),
+     .least = 1,
      .text = "With --bench, how often everything is timed; 3 times unless told."},
     {0},
 };

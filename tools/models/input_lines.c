@@ -84,11 +84,11 @@ static bool pad_all(const struct fff_report *report, const struct sequences *seq
 static bool read_ids_line(const struct fff_report *report, size_t number, const char *line, size_t most,
                           struct sequences *sequences) {
     size_t count = 0;
-    for (const char *c = line; *c != '\0';) {
+    for (const char *c = line + strspn(line, spaces); *c != '\0';) {
         char *end;
         errno = 0;
         long long id = strtoll(c, &end, 10);
-        if (end == c || (*end != '\0' && !isspace((unsigned char)*end)) || errno != 0 || id < 0 || id > INT32_MAX) {
+        if (*c < '0' || *c > '9' || (*end != '\0' && !isspace((unsigned char)*end)) || errno != 0 || id > INT32_MAX) {
             return FFF_FAIL(report, "line %zu: '%.*s' is no id", number, fff_shown(c, strlen(c), 20), c);
         }
         if (count == most) {

@@ -2,6 +2,9 @@
 #include "tools/commands.h"
 #include "tools/models/make_checkpoint.h"
 
+#include <stdint.h>
+
+#define NOT_TOLD SIZE_MAX /* above what SIZE() allows */
 #define SIZE(member)                                                                                                   \
     .type = OPTION_NUMBER, .argument = "N", .most = SIZE_MAX / 2, .offset = offsetof(struct checkpoint_sizes, member)
 
@@ -28,12 +31,22 @@ static const struct command_option options[] = {
 };
 
 static int run(int argc, char **argv) {
-    struct checkpoint_sizes sizes = CHECKPOINT_DEFAULTS;
+    const struct checkpoint_sizes defaults = CHECKPOINT_DEFAULTS;
+    struct checkpoint_sizes sizes = defaults;
+    sizes.trees = sizes.depth = NOT_TOLD;
     struct operands operands;
     int status;
     if (!read_options(&make_checkpoint_command, argc, argv, &sizes, &operands, &status)) {
         return status;
     }
+    if (sizes.dense > 0 && (sizes.trees != NOT_TOLD || sizes.depth != NOT_TOLD)) {
+        return usage_error(&make_checkpoint_command, "--dense layers have no trees, which --trees and --depth are for");
+    }
+    if (sizes.labels > 0 && sizes.untied) {
+        return usage_error(&make_checkpoint_command, "a classifier (--labels) has no decoder, which --untied is for");
+    }
+    sizes.trees = sizes.trees != NOT_TOLD ? sizes.trees : defaults.trees;
+    sizes.depth = sizes.depth != NOT_TOLD ? sizes.depth : defaults.depth;
     return make_checkpoint(operands.values[0], &sizes) ? EXIT_HOLDS : EXIT_BAD_INPUT;
 }
 
