@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 
 FFF, DATA = sys.argv[1], pathlib.Path(sys.argv[2])
@@ -85,6 +86,14 @@ def spin(seconds):
     return [subprocess.Popen([sys.executable, "-c", code]) for _ in range(count)]
 
 
+def share_of_cpu():
+    """How much of a CPU this program gets if it wants it."""
+    wall, own = time.monotonic(), time.process_time()
+    while time.monotonic() < wall + 0.1:
+        pass
+    return (time.process_time() - own) / (time.monotonic() - wall)
+
+
 class Bench(unittest.TestCase):
     def bench(self, *arguments, **variables):
         answer = run("bench", *arguments, **({"FFF_BLAS": FAKE_BLAS} | variables))
@@ -149,21 +158,28 @@ class Bench(unittest.TestCase):
     @unittest.skipIf(WRAPPER, "an emulator's threads")
     def test_threads_that_share_a_cpu(self):
         """What one of them waits for another is not lost."""
-        cpu = min(os.sched_getaffinity(0))
+        allowed = os.sched_getaffinity(0)
         lost = []
-        for _ in range(8):
-            answer = subprocess.run([FFF, "bench", "--width", "256", "--depth", "6", "--threads", "2", "--batch", "64",
-                                     "--rounds", "3", "--seconds", "1", "--no-dense", "--isa", "auto", "--json"],
-                                    capture_output=True, text=True, timeout=600, check=True,
-                                    preexec_fn=lambda: os.sched_setaffinity(0, [cpu]))
-            alone, together = json.loads(answer.stdout)["batches"][0]["sides"]
-            if together["left_out"] is not None:
-                self.skipTest(together["left_out"])
-            if alone["lost"] < 0.01:  # nobody else was there
-                lost.append(together["lost"])
+        for attempt in range(16):
+            cpu = sorted(allowed)[attempt % len(allowed)]
+            os.sched_setaffinity(0, [cpu])
+            try:
+                if share_of_cpu() < 0.95:
+                    continue
+                answer = subprocess.run([FFF, "bench", "--width", "256", "--depth", "6", "--threads", "2", "--batch",
+                                         "64", "--rounds", "3", "--seconds", "1", "--no-dense", "--isa", "auto",
+                                         "--json"], capture_output=True, text=True, timeout=600, check=True)
+                alone = share_of_cpu() > 0.95  # nobody else was there
+            finally:
+                os.sched_setaffinity(0, allowed)
+            side = json.loads(answer.stdout)["batches"][0]["sides"][1]
+            if side["left_out"] is not None:
+                self.skipTest(side["left_out"])
+            if alone:
+                lost.append(side["lost"])
                 if lost[-1] < 0.3:
                     break
-        if not lost:
+        if len(lost) < 4 and min(lost, default=1) >= 0.3:
             self.skipTest("the machine is busy")
         self.assertLess(min(lost), 0.3)
 
