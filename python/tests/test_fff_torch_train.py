@@ -676,6 +676,149 @@ class RowAdams(Compared):
         module(x).sum().backward()
         self.assertIsNotNone(module.linear_in.weight.grad)
 
+    def test_layouts_of_later(self):
+        """Weights that are laid out anew after the optimizer was made: .contiguous(), load_state_dict(assign=True), rows apart."""
+        def apart(weight):
+            wide = torch.zeros(weight.shape[0], 2 * weight.shape[1])
+            wide[:, ::2] = weight
+            return wide[:, ::2]
+
+        def assign(module):
+            if MODERN:
+                module.load_state_dict({name: weight.clone().contiguous() for name, weight in module.state_dict().items()}, assign=True)
+            else:
+                for part in (module.linear_in, module.linear_out):
+                    part.weight = nn.Parameter(part.weight.detach().clone().contiguous())
+        changes = [lambda module: setattr(module.linear_out.weight, "data", module.linear_out.weight.data.contiguous()),
+                   lambda module: setattr(module.linear_out.weight, "data", apart(module.linear_out.weight.data)),
+                   lambda module: setattr(module.linear_in.weight, "data", apart(module.linear_in.weight.data)),
+                   lambda module: setattr(module.linear_in.weight, "data", module.linear_in.weight.data.t().contiguous().t()), assign]
+        batches = torch.randn(6, 5, 12)
+        for change in changes:
+            for first in (0, 3):
+                torch.manual_seed(1)
+                one = FFF(12, 10, 4, 2)
+                other = copy.deepcopy(one)
+                optimizers = [RowAdam(one, **self.SETTINGS), RowAdam(other, **self.SETTINGS)]
+                for step, x in enumerate(batches):
+                    if step == first:
+                        change(other)
+                    for module, optimizer in zip((one, other), optimizers):
+                        module(x).square().sum().backward()
+                        optimizer.step()
+                        optimizer.zero_grad()
+                self.assertEqual([bits(weight) for weight in other.parameters()], [bits(weight) for weight in one.parameters()])
+                self.assertEqual(optimizers[1].others(other), [])
+                resumed = RowAdam(FFF(12, 10, 4, 2))
+                resumed.load_state_dict(optimizers[1].state_dict())
+                found, expected = resumed.state_dict()["state"], optimizers[0].state_dict()["state"]
+                self.assertEqual([bits(found[i]["exp_avg_sq"]) for i in range(3)], [bits(expected[i]["exp_avg_sq"]) for i in range(3)])
+
+    def test_gradients_that_nobody_accumulates(self):
+        torch.manual_seed(1)
+        module = FFF(12, 10, 4, 2)
+        plain = copy.deepcopy(module)
+        optimizer = RowAdam(module)
+        weights = list(module.parameters())
+        leaf = torch.randn(5, 12, requires_grad=True)
+        other = leaf.detach().clone().requires_grad_()
+        for change in (False, True):
+            if change:
+                module.linear_out.weight.data = module.linear_out.weight.data.contiguous()
+            (found,) = torch.autograd.grad(module(leaf).square().sum(), leaf)
+            (expected,) = torch.autograd.grad(plain(other).square().sum(), other)
+            self.assertEqual(bits(found), bits(expected))
+            module(leaf).sum().backward(inputs=[leaf])
+            self.assertEqual(optimizer.gradients(), [None])
+            before = [bits(weight) for weight in weights]
+            optimizer.step()
+            self.assertEqual([bits(weight) for weight in weights], before)
+            found = torch.autograd.grad(module(leaf).square().sum(), [leaf, *weights])  # returned, not accumulated
+            expected = torch.autograd.grad(plain(other).square().sum(), [other, *plain.parameters()])
+            self.assertEqual([bits(part) for part in found], [bits(part) for part in expected])
+            self.assertEqual(optimizer.gradients(), [None])
+            module(leaf).square().sum().backward(inputs=[module.linear_in.weight, module.linear_out.weight])
+            (rows,) = optimizer.gradients()
+            self.assertIsNone(rows.bias)
+            self.assertEqual(bits(rows.input_weight), bits(found[1][rows.rows.long()]))
+            self.assertEqual(bits(rows.output_weight), bits(found[3].t()[rows.rows.long()]))
+            optimizer.zero_grad()
+            y = module(leaf).square().sum()
+            y.backward(retain_graph=True)
+            torch.autograd.grad(y, leaf, retain_graph=True)
+            y.backward()
+            (twice,) = optimizer.gradients()
+            self.assert_close([twice.input_weight, twice.output_weight], [2 * rows.input_weight, 2 * rows.output_weight])
+            optimizer.zero_grad()
+            self.assertTrue(all(weight.grad is None for weight in weights))
+
+    def test_checkpoint(self):
+        torch.manual_seed(1)
+        module = FFF(12, 10, 4, 2)
+        optimizer = RowAdam(module)
+        found = []
+        leaf = torch.randn(5, 12, requires_grad=True)
+        for call in (module, lambda x: torch.utils.checkpoint.checkpoint(module, x, use_reentrant=True),
+                     lambda x: torch.utils.checkpoint.checkpoint(module, x, use_reentrant=False)):
+            call(leaf).square().sum().backward()
+            found.append([bits(part) for part in optimizer.gradients()[0]])
+            optimizer.zero_grad()
+        self.assertEqual(found[1:], found[:1] * 2)
+
+    def test_other_weights_in_a_call(self):
+        """torch.func.functional_call(), in 1.13 torch.nn.utils.stateless: the optimizer has no share in their gradients."""
+        functional_call = torch.func.functional_call if MODERN else torch.nn.utils.stateless.functional_call
+        module = FFF(12, 10, 4, 2)
+        optimizer = RowAdam(module)
+        others = {name: weight.detach().clone().requires_grad_() for name, weight in module.named_parameters()}
+        functional_call(module, others, (torch.randn(5, 12),)).sum().backward()
+        self.assertTrue(all(weight.grad is not None for weight in others.values()))
+        self.assertEqual(optimizer.gradients(), [None])
+
+    def test_optimizer_is_gone(self):
+        module = FFF(12, 10, 4, 2)
+        optimizer, x = RowAdam(module), torch.randn(5, 12)
+        y = module(x).sum()
+        del optimizer
+        gc.collect()
+        y.backward()  # of a graph that was made before, too
+        for _ in range(2):
+            self.assertEqual([weight.grad.layout for weight in module.parameters()], [torch.strided] * 3)
+            torch.optim.AdamW(module.parameters()).step()
+            module.zero_grad(set_to_none=True)
+            module(x).sum().backward()
+        first, second = RowAdam(module), RowAdam(module)
+        del first
+        gc.collect()
+        module.zero_grad(set_to_none=True)
+        module(x).sum().backward()
+        self.assertIsNotNone(second.gradients()[0])
+
+    def test_frozen_in_one_of_several_passes(self):
+        torch.manual_seed(1)
+        module = FFF(12, 10, 4, 2)
+        optimizer, x = RowAdam(module), torch.randn(8, 12)
+        module(x[:4]).square().sum().backward()
+        (first,) = optimizer.gradients()
+        for frozen_first in (False, True):
+            optimizer.zero_grad()
+            for frozen in (frozen_first, not frozen_first):
+                module.linear_in.weight.requires_grad_(not frozen)
+                module(x[4:] if frozen else x[:4]).square().sum().backward()
+            (found,) = optimizer.gradients()
+            expected = torch.zeros_like(found.input_weight)
+            expected[torch.searchsorted(found.rows, first.rows)] = first.input_weight
+            self.assertEqual(bits(found.input_weight), bits(expected))
+
+    def test_neither_copied_nor_extended(self):
+        module = FFF(12, 10, 4, 2)
+        optimizer = RowAdam(module)
+        for how in (copy.copy, copy.deepcopy, pickle.dumps):
+            with self.assertRaisesRegex(TypeError, "belongs to its layers"):
+                how(optimizer)
+        with self.assertRaisesRegex(ValueError, "another RowAdam"):
+            optimizer.add_param_group({"params": [nn.Parameter(torch.zeros(3))]})
+
     def test_refused(self):
         for wrong in (nn.Linear(3, 3), FFF(6, 5, 3, 2).double(), fff.torch.LeafFFF(6, 2, 5, 2)):
             with self.assertRaises(ValueError):

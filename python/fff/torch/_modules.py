@@ -27,7 +27,7 @@ class _Layer(_Evaluated):
     sparse = False
     _flat = False  # the input weight is one column, row after row
     dense_training = False
-    _sink: Optional[Callable] = None  # what takes the weights' gradients as rows: a RowAdam's
+    _sink: Optional[Callable] = None  # what takes the weights' gradients as rows: a RowAdam's, while there is one
     _plan: tuple
     depth: int
     parallel_size: int
@@ -64,11 +64,14 @@ class _Layer(_Evaluated):
 
     def _train(self, x: torch.Tensor, input_weight: torch.Tensor, bias: Optional[torch.Tensor],
                output_weight: torch.Tensor) -> torch.Tensor:
-        plan = self._plan
+        plan, sink = self._plan, self._sink
+        if sink is not None and not all(weight is None or isinstance(weight, nn.Parameter) for weight in (input_weight, bias, output_weight)):
+            sink = None  # torch.func.functional_call() has others in their place
         if not self._node_major and not _training.is_node_major(output_weight):
             output_weight, plan = output_weight.t().contiguous(), (*plan[:4], True)
-        if (self.sparse or self._sink is not None) and not self._flat:
-            return _training.train_rows(self._sink, self._node_major, x, input_weight, bias, output_weight, *plan, self._limits())
+        if (self.sparse or sink is not None) and not self._flat:
+            sparse = (self.sparse, self.sparse, self.sparse and self._node_major)
+            return _training.train_rows(sink, sparse, x, input_weight, bias, output_weight, *plan, self._limits())
         return _operator.train(x, input_weight, bias, output_weight, *plan, self._limits())[0]
 
     def _write(self, x: torch.Tensor, out: torch.Tensor) -> None:

@@ -18,9 +18,16 @@ from ._training import RowGradients
 class _Recorder:
     """What a layer's backward pass gives its rows to, as long as the optimizer lives. Copies of a layer, and pickles, have none."""
 
-    def __init__(self, owner: RowAdam):
-        self.owner, self.pending = weakref.ref(owner), []  # type: ignore[var-annotated]
+    def __init__(self, owner: RowAdam, layer: _Layer):
+        layer_ = weakref.ref(layer)
+
+        def leave(_owner) -> None:
+            of = layer_()
+            if of is not None and of.__dict__.get("_sink") is self:
+                del of.__dict__["_sink"]
+        self.owner, self.pending = weakref.ref(owner, leave), []  # type: ignore[var-annotated]
         self.exchanged = False  # what is pending is the mean of all processes' already
+        layer.__dict__["_sink"] = self
 
     def __call__(self, found: RowGradients) -> None:
         if self.exchanged:
@@ -81,12 +88,30 @@ class RowAdam(torch.optim.Optimizer):
         groups = [{"params": [weight for weight in layer._weights() if weight is not None]} for layer in self._layers]
         super().__init__(groups, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay})
         self._group = None  # of processes that share the batch
-        self._recorders = [_Recorder(self) for _ in self._layers]
-        for layer, recorder in zip(self._layers, self._recorders):
-            layer.__dict__["_sink"] = recorder
+        self._recorders = [_Recorder(self, layer) for layer in self._layers]
+
+    def add_param_group(self, param_group: dict) -> None:
+        if hasattr(self, "_layers") and len(self.param_groups) == len(self._layers):
+            raise ValueError("a RowAdam's groups are the layers that it was given: make another RowAdam of other layers")
+        super().add_param_group(param_group)
+
+    def __reduce_ex__(self, _protocol):
+        raise TypeError("a RowAdam belongs to its layers, and is neither copied nor pickled: make a RowAdam of the copied model, and load "
+                        "this one's state_dict() into it")
+
+    def _follow(self) -> None:
+        """Parameters that load_state_dict(assign=True) has put in place of others go on with the moments of these."""
+        for layer, group in zip(self._layers, self.param_groups):
+            weights = [weight for weight in layer._weights() or () if weight is not None]
+            if len(weights) == len(group["params"]):
+                for before, weight in zip(group["params"], weights):
+                    if weight is not before and before in self.state:
+                        self.state[weight] = self.state.pop(before)
+                group["params"] = weights
 
     def others(self, model: nn.Module) -> list[nn.Parameter]:
         """The parameters of `model` that are not these layers'."""
+        self._follow()
         own = {id(weight) for group in self.param_groups for weight in group["params"]}
         return [weight for weight in model.parameters() if id(weight) not in own]
 
@@ -99,6 +124,7 @@ class RowAdam(torch.optim.Optimizer):
         step() alike. They exchange the rows that were met, not whole gradients."""
         if not torch.distributed.is_available() or not torch.distributed.is_initialized():
             raise RuntimeError("torch.distributed is not initialised")
+        self._follow()
         own = {id(weight) for group_ in self.param_groups for weight in group_["params"]}
         names = [name for name, weight in model.named_parameters() if id(weight) in own]
         if len(names) < len(own):
@@ -130,7 +156,7 @@ class RowAdam(torch.optim.Optimizer):
         found = [part for each in self.gradients() if each is not None for part in each[1:] if part is not None]
         found += [weight.grad for weight in parameters if weight.grad is not None]
         if not found:
-            return torch.zeros(())
+            return torch.zeros((), dtype=torch.float32, device="cpu")
         norm = torch.stack([part.norm() for part in found]).norm()
         factor = (max_norm / (norm + 1e-6)).clamp(max=1.0)
         for part in found:
@@ -148,6 +174,7 @@ class RowAdam(torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
+        self._follow()
         for layer, group, found, recorder in zip(self._layers, self.param_groups, self.gradients(), self._recorders):
             if any(weight.grad is not None for weight in group["params"]):
                 raise RuntimeError(f"the weights of this {type(layer).__name__} have .grad: its backward pass was not the kernels'")
@@ -159,21 +186,39 @@ class RowAdam(torch.optim.Optimizer):
         return loss
 
     def _step(self, weight: torch.Tensor, rows: torch.Tensor, gradient: torch.Tensor, transposed: bool, group: dict) -> None:
-        state = self.state[weight]
+        state, matrix = self.state[weight], _matrix(weight, transposed)
         if not state:
             state["step"] = 0
-            state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(weight), torch.zeros_like(weight)
         for name in ("exp_avg", "exp_avg_sq"):
-            if state[name].stride() != weight.stride():  # of a checkpoint
-                state[name] = torch.empty_like(weight).copy_(state[name])
+            if name not in state or not _has_rows(_matrix(state[name], transposed)):  # of a checkpoint
+                laid_out = torch.zeros_like(matrix, memory_format=torch.contiguous_format)
+                laid_out = laid_out.reshape(weight.shape) if weight.dim() == 1 else laid_out.t() if transposed else laid_out
+                state[name] = laid_out.copy_(state[name]) if name in state else laid_out
         state["step"] += 1
+        moments = [_matrix(state[name], transposed) for name in ("exp_avg", "exp_avg_sq")]
         settings = _c.Adam(ctypes.sizeof(_c.Adam), group["lr"], *group["betas"], group["eps"], group["weight_decay"], state["step"])
-        matrices = [_matrix(each, transposed) for each in (weight, state["exp_avg"], state["exp_avg_sq"])]
-        neurons, width = matrices[0].shape
-        places = [number for each in matrices for number in (each.data_ptr(), max(each.stride(0), width))]
-        _system.check(_c.library.fff_adam_rows(
-            0, ctypes.byref(settings), rows.numel(), rows.data_ptr(), neurons, width, gradient.data_ptr(), width, *places), "adam_rows")
+        if _has_rows(matrix):
+            _adam(settings, rows, gradient, [matrix, *moments])
+        else:  # laid out anew since the constructor
+            at = rows.long()
+            copies = [each.index_select(0, at).contiguous() for each in (matrix, *moments)]
+            _adam(settings, torch.arange(rows.numel(), dtype=torch.int32, device="cpu"), gradient, copies)
+            for each, copied in zip((matrix, *moments), copies):
+                each.index_copy_(0, at, copied)
         weight[:0].zero_()  # writes nothing, and counts as a write
+
+
+def _has_rows(matrix: torch.Tensor) -> bool:
+    """Whether each row is contiguous, and none overlaps another."""
+    return _training.is_node_major(matrix.t())
+
+
+def _adam(settings: _c.Adam, rows: torch.Tensor, gradient: torch.Tensor, matrices: list) -> None:
+    """A step of these rows of the weight and its moments, matrices with contiguous rows."""
+    neurons, width = matrices[0].shape
+    places = [number for each in matrices for number in (each.data_ptr(), max(each.stride(0), width))]
+    _system.check(_c.library.fff_adam_rows(
+        0, ctypes.byref(settings), rows.numel(), rows.data_ptr(), neurons, width, gradient.data_ptr(), width, *places), "adam_rows")
 
 
 def _check(layer: _Layer) -> None:
@@ -196,13 +241,13 @@ def _sum(found: list) -> RowGradients:
     rows, at = torch.unique(torch.cat([each.rows for each in found]), return_inverse=True)
 
     def added(parts) -> Optional[torch.Tensor]:
-        if any(part is None for part in parts):
+        like = next((part for part in parts if part is not None), None)
+        if like is None:
             return None
-        first = 0
-        total = parts[0].new_zeros(rows.numel(), *parts[0].shape[1:])
-        for part in parts:
-            total.index_add_(0, at[first:first + len(part)], part)
-            first += len(part)
+        total = like.new_zeros(rows.numel(), *like.shape[1:])
+        for part, places in zip(parts, at.split([len(each.rows) for each in found])):
+            if part is not None:  # else the weight was frozen then
+                total.index_add_(0, places, part)
         return total
     return RowGradients(rows, *(added(parts) for parts in list(zip(*found))[1:]))
 
@@ -212,7 +257,7 @@ def _mean_of_processes(layer: _Layer, found: Optional[RowGradients], group) -> O
     if found is None:
         found = _nothing(layer)
     ranks = torch.distributed.get_world_size(group)
-    own = torch.tensor([found.rows.numel()])
+    own = torch.tensor([found.rows.numel()], device="cpu")
     counts = [torch.zeros_like(own) for _ in range(ranks)]
     torch.distributed.all_gather(counts, own, group)
     numbers = [int(count) for count in counts]
@@ -238,5 +283,6 @@ def _mean_of_processes(layer: _Layer, found: Optional[RowGradients], group) -> O
 def _nothing(layer: _Layer) -> RowGradients:
     """The gradients of a process that has met no row."""
     into, bias, out = (weight if weight is not None and weight.requires_grad else None for weight in layer._weights())
-    return RowGradients(torch.empty(0, dtype=torch.int32), None if into is None else torch.empty(0, layer.input_width),
-                        None if bias is None else torch.empty(0), None if out is None else torch.empty(0, layer.output_width))
+    empty = torch.empty(0, dtype=torch.float32, device="cpu")
+    return RowGradients(empty.int(), None if into is None else empty.reshape(0, layer.input_width), None if bias is None else empty,
+                        None if out is None else empty.reshape(0, layer.output_width))

@@ -95,15 +95,26 @@ def train(x, input_weight, bias, output_weight, depth, trees=1, activation=0, ro
     return _autograd.with_value(y, _dense.along(*inputs[:4], nodes, activation, node_major)), nodes, logits
 
 
+def _accumulates(node) -> Optional[bool]:
+    """Of the node that a plain parameter's gradient goes to, whether this backward pass adds to its `.grad`. False: nobody asks for
+    this gradient. None: torch.autograd.grad() returns it."""
+    while node.next_functions:  # of a copy in another layout
+        node = node.next_functions[0][0]
+    try:
+        return torch._C._will_engine_execute_node(node)
+    except RuntimeError:  # what it has to say of a leaf under torch.autograd.grad()
+        return None
+
+
 class _TrainRows(torch.autograd.Function):
-    """As _Train, with the weights' gradients as rows: given to `sink`, which takes a RowGradients, or, where there is none, as
-    torch.sparse_coo_tensor; that of the output weight only if `coo_output`."""
+    """As _Train, with the weights' gradients as rows: given to `sink`, which takes a RowGradients, where the backward pass would add to
+    `.grad`; else as tensors, torch.sparse_coo_tensor of those weights that `sparse` says."""
 
     @staticmethod
-    def forward(ctx, sink, coo_output, *inputs):  # type: ignore[override]
+    def forward(ctx, sink, sparse, *inputs):  # type: ignore[override]
         y, nodes, logits = _autograd.kernels.train(*inputs)
         _save(ctx, inputs, nodes, logits)
-        ctx.sink, ctx.coo_output = sink, coo_output
+        ctx.sink, ctx.sparse = sink, sparse
         return y, nodes, logits
 
     @staticmethod
@@ -115,39 +126,43 @@ class _TrainRows(torch.autograd.Function):
         if torch.is_grad_enabled():
             raise RuntimeError("gradients as rows have no derivatives in turn: for create_graph=True set the layer's `sparse` to False, "
                                "and give it to no RowAdam")
+        taken = [False] * 3
+        if ctx.sink is not None and ctx.sink.owner() is not None:
+            edges = iter(ctx.next_functions)  # of all inputs that are tensors
+            nodes_of = [None if tensor is None else next(edges)[0] for tensor in saved]
+            asked = [_accumulates(node) if want else False for node, want in zip(nodes_of[1:], needed[1:])]
+            taken = [answer is True for answer in asked]
+            needed = (needed[0], *(answer is not False for answer in asked))
         of_x, rows, *found = torch.ops.fff.backward_rows(grad, *saved, nodes, logits, *ctx.plan, _autograd.bits(needed))
         found = [part if want else None for part, want in zip(found, needed[1:])]
-        if ctx.sink is not None:
-            ctx.sink(RowGradients(rows, *found))
-            found = [None] * 3
-        else:
-            found = _as_tensors(rows, found, saved[1:], ctx.coo_output, ctx.plan[4])
+        if any(taken):
+            ctx.sink(RowGradients(rows, *(part if take else None for part, take in zip(found, taken))))
+            found = [None if take else part for part, take in zip(found, taken)]
+        found = _as_tensors(rows, found, saved[1:], ctx.sparse, ctx.plan[4])
         return (None, None, of_x if needed[0] else None, *found, *ctx.none)
 
 
-def _as_tensors(rows: torch.Tensor, found: list, weights: list, coo_output: bool, node_major: bool) -> list:
-    """Gradients of the weights' shapes."""
-    at = rows.long()
-    made = [None if part is None else _coo(at, part, weight) for part, weight in zip(found[:2], weights)]
-    values, weight = found[2], weights[2]
-    if values is None or coo_output:
-        return [*made, None if values is None else _coo(at, values, weight)]
-    dense = torch.zeros(weight.shape if node_major else weight.t().shape)
-    dense.index_copy_(0, at, values)
-    return [*made, dense if node_major else dense.t()]
-
-
-def _coo(at: torch.Tensor, values: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    return torch.sparse_coo_tensor(at.unsqueeze(0), values, weight.shape)._coalesced_(True)
+def _as_tensors(rows: torch.Tensor, found: list, weights: list, sparse: tuple, node_major: bool) -> list:
+    """Gradients of the weights' shapes; of those that are not sparse, with 0 for all other rows."""
+    at, made = rows.long(), []
+    for part, weight, coo, beside in zip(found, weights, sparse, (False, False, not node_major)):
+        if part is None:
+            made.append(None)
+        elif coo:
+            made.append(torch.sparse_coo_tensor(at.unsqueeze(0), part, weight.shape)._coalesced_(True))
+        else:
+            dense = part.new_zeros((weight.t() if beside else weight).shape).index_copy_(0, at, part)
+            made.append(dense.t() if beside else dense)
+    return made
 
 
 @_disable
-def train_rows(sink: Optional[Callable], coo_output: bool, x: torch.Tensor, *inputs) -> torch.Tensor:
-    """y, for modules whose weights' gradients are rows. `sink` is a RowAdam's, which may be gone."""
-    sink = None if sink is None or sink.owner() is None else sink
+def train_rows(sink: Optional[Callable], sparse: tuple, x: torch.Tensor, *inputs) -> torch.Tensor:
+    """y, for modules whose weights' gradients are rows: a RowAdam's `sink` takes them, or, of input weight, bias and output weight, those
+    are sparse tensors that `sparse` says."""
     if not torch.is_grad_enabled() or _autograd.derivatives_wanted((x, *inputs[:3]))[1]:
         return torch.ops.fff.train(x, *inputs)[0]
-    return _TrainRows.apply(sink, coo_output, x, *inputs)[0]
+    return _TrainRows.apply(sink, sparse, x, *inputs)[0]
 
 
 def register(library, fakes: dict) -> None:
