@@ -879,6 +879,56 @@ class Tools(Compared):
             fff.torch.init_unit_(nn.Linear(3, 3))
 
 
+class Defaults(Compared):
+    """PyTorch's default type and device are those of what a caller makes, and of nothing else."""
+
+    def results(self):
+        torch.manual_seed(1)
+        kind = {"dtype": torch.float32, "device": "cpu"}
+        x, upstream = torch.randn(9, 12, **kind), torch.randn(9, 10, **kind)
+        found = []
+        for module in (FFF(12, 10, 4, 2, **kind), fff.torch.LeafFFF(12, 2, 10, 3, **kind)):
+            for training in (True, False):
+                for module.sparse in (False, True):
+                    module.train(training).zero_grad(set_to_none=True)
+                    leaf = x.clone().requires_grad_()
+                    y = module(leaf)
+                    y.backward(upstream)
+                    given = [weight.grad for weight in module.parameters() if weight.grad is not None]
+                    found += [y, leaf.grad, *(part.to_dense() for part in given)]
+            found += [fff.torch.usage(module, [x])[""].visits, fff.torch.from_module(module)(x)]
+        module = FFF(12, 10, 4, 2, **kind)
+        optimizer = RowAdam(module)
+        found.append(optimizer.clip_grad_norm_(0.5))
+        for change in (False, True, True):
+            if change:
+                module.linear_out.weight.data = module.linear_out.weight.data.contiguous()
+            for part in x.split(4):
+                module(part).backward(upstream[:len(part)])
+            found.append(optimizer.clip_grad_norm_(0.5))
+            optimizer.step()
+            optimizer.zero_grad()
+        fff.torch.init_unit_(module)
+        return [*found, *module.parameters(), *fff.torch._row_adam._nothing(module)]
+
+    def test_type_and_device(self):
+        expected = self.results()
+        try:
+            torch.set_default_dtype(torch.float64)
+            found = [self.results()]
+            torch.set_default_dtype(torch.float32)
+            if MODERN:
+                torch.set_default_device("meta")
+                found.append(self.results())
+        finally:
+            torch.set_default_dtype(torch.float32)
+            if MODERN:
+                torch.set_default_device(None)
+        for each in found:
+            self.assertEqual([part.dtype for part in each], [part.dtype for part in expected])
+            self.assertEqual([bits(part) for part in each], [bits(part) for part in expected])
+
+
 class Compilers(Compared):
     @unittest.skipUnless(MODERN, "torch.compile is for a recent PyTorch")
     def test_compile(self):

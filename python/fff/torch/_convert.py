@@ -206,7 +206,7 @@ def _outputs(module: nn.Module, tokens: torch.Tensor) -> list[torch.Tensor]:
 def _probe(made: _Evaluated) -> torch.Tensor:
     """Three tokens whose logits are about 1, where activations differ most."""
     weight = made._probed().detach().reshape(-1, made.input_width)
-    tokens = torch.randn(3, made.input_width, generator=torch.Generator().manual_seed(1))
+    tokens = torch.randn(3, made.input_width, generator=torch.Generator().manual_seed(1), dtype=torch.float32, device="cpu")
     scale = 1 if weight.device.type == "meta" else weight.float().norm(dim=1).mean().item()
     return (tokens / (scale if math.isfinite(scale) and scale > 0 else 1)).to(weight.device, weight.dtype)
 

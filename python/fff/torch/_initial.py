@@ -51,6 +51,6 @@ def init_unit_(model: nn.Module, x_scale: float = 1.0) -> nn.Module:
 
 def _second_moment(activation: int) -> float:
     """E[activation(z)^2] of z ~ N(0, 1)."""
-    z = torch.linspace(-8, 8, 4001, dtype=torch.float64)
+    z = torch.linspace(-8, 8, 4001, dtype=torch.float64, device="cpu")
     weight = torch.exp(-z.square() / 2)
     return float((weight * _dense.activate(z, activation).square()).sum() / weight.sum())

@@ -204,7 +204,7 @@ def forward(x, input_weight, bias, output_weight, depth, trees=1, activation=0, 
             store_input=0, store_output=0, exact_routes=False):
     layer = _layer(x, input_weight, bias, output_weight, depth, trees, activation, routing, node_major, store_input, store_output,
                    exact_routes)
-    y = torch.empty([*x.shape[:-1], layer.output_width], dtype=torch.float32)
+    y = torch.empty([*x.shape[:-1], layer.output_width], dtype=torch.float32, device="cpu")
     layer(_tokens(x, layer), out=y.numpy().reshape(-1, layer.output_width))
     return y.to(x.dtype)
 
@@ -242,7 +242,7 @@ def route(x, input_weight, bias, output_weight, depth, trees=1, activation=0, ro
 
 def forest(x, weights, plan, output_bias=None, store_input=0, store_output=0, exact_routes=False):
     layer = _forest_layer(x, weights, plan, output_bias, store_input, store_output, exact_routes)
-    y = torch.empty([*x.shape[:-1], layer.output_width], dtype=torch.float32)
+    y = torch.empty([*x.shape[:-1], layer.output_width], dtype=torch.float32, device="cpu")
     layer(_tokens(x, layer), out=y.numpy().reshape(-1, layer.output_width))
     return y.to(x.dtype)
 

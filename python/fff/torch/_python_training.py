@@ -16,6 +16,11 @@ from . import _python
 _OF_X, _OF_INPUT_WEIGHT, _OF_BIAS, _OF_OUTPUT_WEIGHT = 1, 2, 4, 8
 
 
+def _empty(shape, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    """Memory for the library: whatever PyTorch's default type and device are."""
+    return torch.empty(shape, dtype=dtype, device="cpu")
+
+
 def _checked(tensor: torch.Tensor, name: str) -> torch.Tensor:
     if tensor.dtype != torch.float32:
         raise TypeError(f"{name} has dtype {tensor.dtype}, where training by fff's kernels takes torch.float32 (the modules' method "
@@ -72,7 +77,7 @@ class _Borrowed:
         """Address and size, and what holds it."""
         size = ctypes.c_size_t()
         _errors.check(size_of(self.pointer, batch, 1, ctypes.byref(size)), "workspace")
-        memory = torch.empty(max(size.value, 1), dtype=torch.uint8)
+        memory = _empty([max(size.value, 1)], torch.uint8)
         return memory.data_ptr(), size.value, memory
 
 
@@ -80,9 +85,9 @@ def train(x, input_weight, bias, output_weight, depth, trees=1, activation=0, ro
     layer = _Borrowed(input_weight, bias, output_weight, depth, trees, activation, routing, node_major, thresholds)
     tokens, stride = _tokens(x, "x", layer.input_width)
     batch, length, out = tokens.shape[0], layer.length, layer.output_width
-    y = torch.empty([*x.shape[:-1], out])
-    nodes = torch.empty([*x.shape[:-1], trees, depth + 1], dtype=torch.int32)
-    logits = torch.empty(nodes.shape)
+    y = _empty([*x.shape[:-1], out])
+    nodes = _empty([*x.shape[:-1], trees, depth + 1], torch.int32)
+    logits = _empty(nodes.shape)
     if batch > 0:
         memory, size, _held = layer.workspace(batch, _c.library.fff_workspace_size)
         _system.check_call(_c.library.fff_forward_paths(
@@ -106,19 +111,19 @@ class _Pass:
         if nodes.dtype != torch.int32 or logits.dtype != torch.float32 or nodes.numel() != entries or logits.numel() != entries:
             raise ValueError("nodes and logits are not what fff::train returned for x")
         self.wanted = wanted if bias is not None else wanted & ~_OF_BIAS
-        self.of_x = torch.empty(x.shape if wanted & _OF_X else [0])
+        self.of_x = _empty(x.shape if wanted & _OF_X else [0])
 
     def room(self, rows: int) -> list[torch.Tensor]:
         """Gradients of input weights, biases and output weights, of so many rows where they are wanted."""
         layer = self.layer
-        return [torch.zeros([rows if self.wanted & bit else 0, *width]) for bit, width in (
+        return [_empty([rows if self.wanted & bit else 0, *width]).zero_() for bit, width in (
             (_OF_INPUT_WEIGHT, [layer.input_width]), (_OF_BIAS, []), (_OF_OUTPUT_WEIGHT, [layer.output_width]))]
 
     def workspace(self) -> tuple:
         return self.layer.workspace(self.batch, _c.library.fff_backward_workspace_size)
 
     def visited(self) -> torch.Tensor:
-        rows = torch.empty(min(self.layer.rows, self.batch * self.layer.length), dtype=torch.int32)
+        rows = _empty([min(self.layer.rows, self.batch * self.layer.length)], torch.int32)
         count = ctypes.c_size_t()
         if self.batch > 0:
             memory, size, _held = self.workspace()

@@ -27,12 +27,12 @@ class _Count:
         leaves = isinstance(layer, LeafFFF)
         self.trees, self.bins = (1, layer.n_leaves) if leaves else (layer.parallel_size, layer.n_nodes)
         self.leaves = self.bins if leaves else 2 ** layer.depth
-        self.visits = torch.zeros(self.trees, self.bins, dtype=torch.long)
+        self.visits = torch.zeros(self.trees, self.bins, dtype=torch.long, device="cpu")
 
     def add(self, x: torch.Tensor) -> None:
         x = x.detach().reshape(-1, x.shape[-1])
         met = self.layer.leaves(x).reshape(-1, 1, 1) if isinstance(self.layer, LeafFFF) else self.layer.route(x)[0]
-        first = torch.arange(self.trees).unsqueeze(1) * self.bins
+        first = torch.arange(self.trees, device="cpu").unsqueeze(1) * self.bins
         self.visits += torch.bincount((met.long() + first).flatten(), minlength=self.visits.numel()).reshape(self.visits.shape)
         self.tokens += x.shape[0]
 
