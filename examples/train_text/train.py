@@ -237,8 +237,10 @@ def save(model: models.LanguageModel, tokenizer, batch: text.Batch, folder: Path
     tools.write_safetensors(folder / "model.safetensors", state, {"format": "pt"})
     (folder / "config.json").write_text(json.dumps(models.config(model), indent=2) + "\n")
     text.write_tokenizer(tokenizer, folder)
-    rounded, ids = models.LanguageModel(model.sizes, model.feedforward).train(), batch.ids[:2]  # training mode: by the definition
+    rounded, ids = models.LanguageModel(model.sizes, model.feedforward).train(), batch.ids[:2]
     rounded.load_state_dict({name: weight.float() for name, weight in state.items()})
+    for layer in rounded.encoder.layers:
+        layer.ffn.dense_training = True  # in training mode no kernel has a share in it
     tools.write_safetensors(folder / "expected.safetensors", {
         "input_ids": ids.int(), "attention_mask": torch.ones_like(ids).float(), "hidden": rounded.encoder(ids)})
 

@@ -5,6 +5,7 @@
 
 import copy
 import gc
+import importlib.util
 import io
 import os
 import pathlib
@@ -14,6 +15,7 @@ import sys
 import tempfile
 import unittest
 import warnings
+from unittest import mock
 
 import torch
 import torch.utils.checkpoint
@@ -992,6 +994,38 @@ class Compilers(Compared):
             traced = torch.jit.trace(module, x)
         self.assertEqual(traced(torch.randn(3, 12)).shape, (3, 10))
         self.assert_close(gradients(module, traced, x), gradients(module, module, x))
+
+
+def example(folder, name):
+    """A program of examples/, as a module."""
+    path = pathlib.Path(__file__).resolve().parents[2] / "examples" / folder / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(f"{folder}_{name}", path)
+    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+class Examples(unittest.TestCase):
+    def test_recorded_states_are_of_the_definition(self):
+        train = example("train_text", "train")
+        sizes = train.models.Sizes(vocabulary=64, width=16, length=8)
+        model = train.models.LanguageModel(sizes, train.ROWS[2])
+        batch = train.text.Batch(torch.arange(24).reshape(3, 8), None, None)
+        with tempfile.TemporaryDirectory() as folder, mock.patch.object(train.text, "write_tokenizer"), \
+                mock.patch.object(FFF, "_train", side_effect=AssertionError("by the kernels")):
+            train.save(model, None, batch, pathlib.Path(folder))
+            found, _ = train.tools.read_safetensors(pathlib.Path(folder) / "expected.safetensors")
+        self.assertEqual(found["hidden"].shape, (2, 8, 16))
+
+    def test_quick_conversion_with_several_seeds(self):
+        convert = example("convert_minilm", "convert")
+
+        def results(errors):
+            return [convert.Result(name, seed, error, 0, 0, 0, 0) for seed, pair in enumerate(errors)
+                    for name, error in zip((convert.ROWS[0].name, convert.CONVERTED.name), pair)]
+        self.assertEqual(convert.quick_bar(results([(0.5, 0.2)])), [])
+        self.assertEqual(convert.quick_bar(results([(0.5, 0.2), (0.5, 0.3)])), [])
+        self.assertEqual(len(convert.quick_bar(results([(0.5, 0.6), (0.5, 0.5)]))), 1)
 
 
 GLOO = torch.distributed.is_available() and torch.distributed.is_gloo_available() if MODERN else False
