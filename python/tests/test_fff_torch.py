@@ -354,6 +354,28 @@ class Weights(unittest.TestCase):
         with self.assertRaises(ValueError):
             self.module.activation = nn.Tanh()
 
+    def test_routing_exchanged(self):
+        """Of all logits 0, which one goes left by and the other right."""
+        for module in (FFF(4, 3, 2, 2), BenchmarkFFF(4, 2, 3), fff.torch.LeafFFF(4, 2, 3, 2)):
+            with torch.no_grad():
+                for weight in (module.linear_in.weight, module.linear_in.bias) if isinstance(module, FFF) else (
+                        module.w1s,) if isinstance(module, BenchmarkFFF) else (module.node_weights, module.node_biases):
+                    weight.zero_()
+            x, found = torch.randn(5, 4), []
+            for routing in (">", ">=", ">"):
+                module.routing = routing
+                with torch.no_grad():
+                    y = module.eval()(x)
+                    torch.testing.assert_close(y, module.dense(x))
+                    if not isinstance(module, fff.torch.LeafFFF):
+                        torch.testing.assert_close(module.train()(x), y)
+                found.append(module.route(x)[0][0].flatten().tolist())
+            self.assertEqual(found[0], found[2])
+            self.assertNotEqual(found[0], found[1])
+            with self.assertRaisesRegex(ValueError, "routing '<'"):
+                module.routing = "<"
+            self.assertEqual(module.routing, ">")
+
     def test_memory(self):
         fff.torch.release()
         self.assertEqual(fff.torch.packed(), (0, 0))

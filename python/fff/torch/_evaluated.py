@@ -30,6 +30,12 @@ def _activation_number(activation: Callable) -> int:
     return _ACTIVATIONS[type(activation)]
 
 
+def _routing_number(routing: str) -> int:
+    if routing not in fff.ROUTINGS:
+        raise ValueError(f"routing {routing!r}: one of {', '.join(fff.ROUTINGS)}")
+    return fff.ROUTINGS.index(routing)
+
+
 def _has_hooks(module: nn.Module) -> bool:
     return any(getattr(module, name, None) for name in ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks"))
 

@@ -9,10 +9,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-import fff
-
 from . import _forest, _operator
-from ._evaluated import _activation_number, _checked_thresholds
+from ._evaluated import _activation_number, _checked_thresholds, _routing_number
 from ._modules import FFF, BenchmarkFFF, NodeMajorFFF, _Layer
 from ._parts import _Parts
 
@@ -77,8 +75,6 @@ class LeafFFF(_Parts):
         """All but the parameters, which are there."""
         if usage_mode not in _USAGES:
             raise ValueError(f"usage_mode {usage_mode!r}: one of {', '.join(_USAGES)}")
-        if routing not in fff.ROUTINGS:
-            raise ValueError(f"routing {routing!r}: one of {', '.join(fff.ROUTINGS)}")
         self.n_leaves, self.input_width, self.leaf_width = self.w1s.shape
         self.output_width, self.n_nodes = self.w2s.shape[2], self.n_leaves - 1
         self._levels = self.n_leaves.bit_length() - 1
@@ -90,6 +86,8 @@ class LeafFFF(_Parts):
     def __setattr__(self, name: str, value) -> None:
         if name == "activation":  # may be exchanged
             self.__dict__["_number"] = _activation_number(value)
+        elif name == "routing":
+            _routing_number(value)
         super().__setattr__(name, value)
         if name in ("activation", "eval_b2s", "routing", "thresholds", *self._master):
             self._list()
@@ -111,7 +109,7 @@ class LeafFFF(_Parts):
         return [*weights, self.thresholds, None]
 
     def _numbers(self) -> list:
-        return [self._levels, 1, self._number, fff.ROUTINGS.index(self.routing), 0, self.leaf_width, _forest.PLAIN]
+        return [self._levels, 1, self._number, _routing_number(self.routing), 0, self.leaf_width, _forest.PLAIN]
 
     def _parts_by(self, get: Callable) -> tuple[list, list]:
         return _forest.given(self._leaf_weights(get), self._numbers())

@@ -12,7 +12,7 @@ from torch.nn import functional
 import fff
 
 from . import _dense, _forest, _operator, _training
-from ._evaluated import _activation_number, _call, _checked_thresholds, _Evaluated, _has_hooks, _is_compiling
+from ._evaluated import _activation_number, _call, _checked_thresholds, _Evaluated, _has_hooks, _is_compiling, _routing_number
 
 
 class _Layer(_Evaluated):
@@ -36,8 +36,12 @@ class _Layer(_Evaluated):
 
     def __setattr__(self, name: str, value) -> None:
         if name == "activation":  # may be exchanged, as in theirs
-            self.__dict__["_plan"] = (self.depth, self.parallel_size, _activation_number(value),
-                                      fff.ROUTINGS.index(self.routing), self._node_major)
+            self.__dict__["_plan"] = (self.depth, self.parallel_size, _activation_number(value), _routing_number(self.routing),
+                                      self._node_major)
+        elif name == "routing":
+            number, plan = _routing_number(value), self.__dict__.get("_plan")
+            if plan is not None:
+                self.__dict__["_plan"] = (*plan[:3], number, plan[4])
         super().__setattr__(name, value)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -133,7 +137,7 @@ class FFF(_Layer):
     depth           0 to 30; a tree has 2 ** (depth + 1) - 1 nodes
     parallel_size   the number of trees
     activation      a class or function that makes one: nn.GELU (either), nn.ReLU, SquaredReLU, nn.SiLU, nn.Identity
-    routing         ">": right if logit > 0, as theirs; ">=": right if logit >= 0
+    routing         ">": right if logit > 0, as theirs; ">=": right if logit >= 0. An attribute, too
     thresholds      a tensor of one number a node, which its logit is compared with instead of 0: a buffer in the
                     state_dict, or a parameter if it is one (of which there is no gradient). An attribute, too, which may
                     be set at any time; None: there are none. Those of nodes that do not route must be numbers
@@ -164,8 +168,6 @@ class FFF(_Layer):
         self.thresholds = _checked_thresholds(thresholds, neurons)
 
     def _set(self, linear_in, linear_out, activation, input_width, output_width, depth, parallel_size, routing) -> None:
-        if routing not in fff.ROUTINGS:
-            raise ValueError(f"routing {routing!r}: one of {', '.join(fff.ROUTINGS)}")
         self.input_width, self.output_width, self.depth = input_width, output_width, depth
         self.parallel_size, self.n_nodes, self.routing = parallel_size, 2 ** (depth + 1) - 1, routing
         self.linear_in, self.linear_out = linear_in, linear_out
@@ -193,7 +195,7 @@ class FFF(_Layer):
         logits = self.linear_in(self._tokens(x))
         limits = self._limits()
         activations = _dense.on_paths(logits, self.activation(logits), self.depth, self.parallel_size,
-                                      fff.ROUTINGS.index(self.routing), None if limits is None else limits.detach())
+                                      self._plan[3], None if limits is None else limits.detach())
         return self.linear_out(activations).reshape(*x.shape[:-1], self.output_width)
 
     def extra_repr(self) -> str:
