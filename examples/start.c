@@ -24,7 +24,10 @@ static double largest_difference(void) {
             for (int i = 0; i < WIDTH; i++) sum[i] += gelu * out[node][i];
             node = 2 * node + 1 + (logit > 0);
         }
-        for (int i = 0; i < WIDTH; i++) largest = fmax(largest, fabs(sum[i] - y[token][i]));
+        for (int i = 0; i < WIDTH; i++) {
+            double difference = fabs(sum[i] - y[token][i]);
+            largest = isnan(difference) ? INFINITY : fmax(largest, difference);
+        }
     }
     return largest;
 }
