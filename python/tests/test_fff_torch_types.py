@@ -258,6 +258,26 @@ class Quantize(unittest.TestCase):
             with torch.autocast("cpu", dtype=torch.bfloat16), torch.no_grad():
                 self.assertEqual(bits(compiled(self.x)), bits(small()(self.x)))
 
+    def test_backward_under_autocast(self):
+        """It is that of the forward pass, wherever it is called."""
+        torch.manual_seed(1)
+        x = torch.randn(256, 33)
+        leaves = fff.torch.LeafFFF(33, 4, 21, 5)
+        for module in (small(depth=8), leaves.eval(), fff.torch.quantize(small(depth=8), "i8"), small(depth=8).train()):
+            for forward in (False, True):
+                found = []
+                for backward in (False, True):
+                    module.zero_grad(set_to_none=True)
+                    leaf = x.clone().requires_grad_()
+                    if forward and module.training:
+                        continue  # PyTorch's own operations
+                    with torch.autocast("cpu", torch.bfloat16, enabled=forward):
+                        y = module(leaf)
+                    with torch.autocast("cpu", torch.bfloat16, enabled=backward):
+                        y.backward(torch.ones_like(y))
+                    found.append([bits(leaf.grad), *(bits(weight.grad) for weight in module.parameters() if weight.grad is not None)])
+                self.assertTrue(all(each == found[0] for each in found))
+
     def test_refuses(self):
         for wrong in ("fp16", "bf16+", "", 16):
             self.assertRaisesRegex(ValueError, "f32, bf16, f16, i8", fff.torch.quantize, small(), wrong)

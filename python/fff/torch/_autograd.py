@@ -8,6 +8,7 @@ nodes that the kernels visited, so that transforms may be nested in any order.
 
 from __future__ import annotations
 
+import functools
 from typing import Optional
 
 import torch
@@ -82,6 +83,22 @@ def bits(needed: tuple) -> int:
     return sum(bit for bit, want in zip(_OF, needed) if want)
 
 
+def is_autocast() -> bool:
+    return torch.is_autocast_enabled("cpu") if hasattr(torch, "get_autocast_dtype") else torch.is_autocast_cpu_enabled()
+
+
+def without_autocast(backward):
+    """For backward passes: they compute in the types that the forward pass had, along the routes that it took, also where backward()
+    is called under autocast."""
+    @functools.wraps(backward)
+    def call(*inputs):
+        if not is_autocast():
+            return backward(*inputs)
+        with torch.autocast("cpu", enabled=False):
+            return backward(*inputs)
+    return call
+
+
 class _Forward(torch.autograd.Function):
     @staticmethod
     def forward(ctx, *inputs):  # type: ignore[override]
@@ -90,6 +107,7 @@ class _Forward(torch.autograd.Function):
         return kernels.forward(*inputs)
 
     @staticmethod
+    @without_autocast
     def backward(ctx, grad):  # type: ignore[override]
         saved = ctx.saved_tensors  # once: a checkpoint gives them but once
         nodes, logits = torch.ops.fff.route(*detached(saved), *ctx.plan)
@@ -155,6 +173,7 @@ class _Forest(torch.autograd.Function):
         return kernels.forest(x, list(weights), plan, output_bias, *stored)
 
     @staticmethod
+    @without_autocast
     def backward(ctx, grad):  # type: ignore[override]
         saved = ctx.saved_tensors
         x, output_bias, *weights = detached(saved)

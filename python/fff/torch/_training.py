@@ -30,12 +30,8 @@ class RowGradients(NamedTuple):
 
 def by_kernels(tensors: tuple) -> bool:
     """Whether the kernels' backward pass is one for these tensors: float32, dense and on the CPU, and not under autocast."""
-    return not _autocast() and all(tensor is None or (tensor.dtype == torch.float32 and tensor.device.type == "cpu" and
+    return not _autograd.is_autocast() and all(tensor is None or (tensor.dtype == torch.float32 and tensor.device.type == "cpu" and
                                                       tensor.layout == torch.strided) for tensor in tensors)
-
-
-def _autocast() -> bool:
-    return torch.is_autocast_enabled("cpu") if hasattr(torch, "get_autocast_dtype") else torch.is_autocast_cpu_enabled()
 
 
 def is_node_major(weight: torch.Tensor) -> bool:
@@ -76,6 +72,7 @@ class _Train(torch.autograd.Function):
         return y, nodes, logits
 
     @staticmethod
+    @_autograd.without_autocast
     def backward(ctx, grad, _nodes, _logits):  # type: ignore[override]
         *saved, nodes, logits = ctx.saved_tensors  # once: a checkpoint gives them but once
         if grad is None:
@@ -118,6 +115,7 @@ class _TrainRows(torch.autograd.Function):
         return y, nodes, logits
 
     @staticmethod
+    @_autograd.without_autocast
     def backward(ctx, grad, _nodes, _logits):  # type: ignore[override]
         *saved, nodes, logits = ctx.saved_tensors
         needed = ctx.needs_input_grad[2:6]
