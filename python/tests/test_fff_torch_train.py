@@ -857,6 +857,15 @@ class Tools(Compared):
         self.assertAlmostEqual(first.leaf_perplexity[0].item(), torch.exp(-(share * share.log()).sum()).item(), places=9)
         self.assertEqual(found["1"].leaf_perplexity.tolist(), [1.0] * 5)
         self.assertEqual(found["2"].visits.shape, (1, 4))
+        by_keyword = fff.torch.usage(model[0], [{"x": batches[0]}])[""]
+        self.assertEqual(by_keyword.visits.tolist(), fff.torch.usage(model[0], [batches[0]])[""].visits.tolist())
+        self.assertNotIn("forward", vars(model[0]))
+        model[0].forward = model[0].dense  # an instance's own
+        fff.torch.usage(model, batches)
+        self.assertEqual(model[0].forward, model[0].dense)
+        with self.assertRaises(ValueError):
+            fff.torch.usage(model, [torch.randn(2, 11)])
+        self.assertEqual(model[0].forward, model[0].dense)
         forest = fff.torch.Forest([FFF(12, 10, 3, 2), fff.torch.LeafFFF(12, 2, 10, 2)])
         found = fff.torch.usage(forest, [torch.randn(9, 12)])
         self.assertEqual([each.tokens for each in found.values()], [9, 9])

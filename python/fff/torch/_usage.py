@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Iterable, NamedTuple
+from typing import Callable, Iterable, NamedTuple
 
 import torch
 from torch import nn
@@ -42,6 +42,15 @@ class _Count:
         return Usage(self.tokens, self.visits, entropy.exp(), int((self.visits == 0).sum()))
 
 
+def _counted(forward: Callable, parts: list) -> Callable:
+    """In place of a hook, since those of 1.13 are not told of keywords."""
+    def call(x, *more, **options):
+        for part in parts:
+            part.add(x)
+        return forward(x, *more, **options)
+    return call
+
+
 @torch.no_grad()
 def usage(model: nn.Module, batches: Iterable) -> dict[str, Usage]:
     """Runs `model` in evaluation mode over `batches` (each a tensor, a tuple of arguments or a dict of keywords), and counts which
@@ -52,7 +61,7 @@ def usage(model: nn.Module, batches: Iterable) -> dict[str, Usage]:
     counts = {name: _Count(module) for name, module in modules.items() if isinstance(module, (_Layer, LeafFFF))}
     if not counts:
         raise ValueError(f"there is no FFF in this {type(model).__name__}")
-    hooks = []
+    replaced = []
     for name, module in modules.items():
         if isinstance(module, Forest):
             parts = [counts[part] for part in counts if any(modules[part] is of for of in module.parts)]
@@ -61,10 +70,8 @@ def usage(model: nn.Module, batches: Iterable) -> dict[str, Usage]:
         else:
             continue
 
-        def count(_module, inputs, parts=parts) -> None:
-            for part in parts:
-                part.add(inputs[0])
-        hooks.append(module.register_forward_pre_hook(count))
+        replaced.append((module, vars(module).get("forward")))
+        module.forward = _counted(module.forward, parts)
     modes = {module: module.training for module in modules.values()}
     model.eval()
     try:
@@ -74,8 +81,10 @@ def usage(model: nn.Module, batches: Iterable) -> dict[str, Usage]:
             else:
                 model(*batch if isinstance(batch, (tuple, list)) else (batch,))
     finally:
-        for hook in hooks:
-            hook.remove()
+        for module, had in replaced:
+            del module.forward
+            if had is not None:
+                module.forward = had
         for module, mode in modes.items():
             module.training = mode
     return {name: of.result() for name, of in counts.items() if of.tokens}
