@@ -126,6 +126,13 @@ class Thresholds(unittest.TestCase):
             module(self.x)
 
 
+    def test_state_dict_of_another_number(self):
+        for module in (FFF(12, 9, 3, 2), LeafFFF(12, 4, 9, 3)):
+            state = {**module.state_dict(), "thresholds": torch.zeros(13)}
+            with self.assertRaisesRegex(RuntimeError, "size mismatch for thresholds"):
+                module.load_state_dict(state)
+
+
 class Scripted(unittest.TestCase):
     def test_jit_script(self):
         """Every kind of layer in evaluation, alone and in a model: the module's bits and state_dict, saved and loaded."""

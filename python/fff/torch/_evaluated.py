@@ -113,5 +113,6 @@ class _Evaluated(nn.Module):
         self.repack()
         given = state_dict.get(f"{prefix}thresholds")
         if given is not None and "thresholds" in self._buffers and self.thresholds is None:
-            self.thresholds = torch.zeros_like(given, device=self._probed().device)  # which are then loaded
+            nodes = getattr(self, "parallel_size", 1) * self.n_nodes
+            self.thresholds = torch.zeros(nodes, dtype=given.dtype, device=self._probed().device)  # which are then loaded
         return super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
