@@ -258,20 +258,20 @@ def _replaced(model: nn.Module, layers: Mapping[str, tuple[nn.Module, dict[str, 
 def export(model: nn.Module, example: Sequence[Any], path: str, *, input_names: Sequence[str],
            output_names: Optional[Sequence[str]] = None, dynamic_axes: Optional[Mapping[str, Any]] = None,
            activations: Mapping[Any, str] = {}, store: Optional[str] = None,
-           exact_routes: bool = False) -> list[str]:
+           exact_routes: Optional[bool] = None) -> list[str]:
     """Writes `model` to `path`; returns the names of its FFF layers.
 
     example       the model's arguments, traced once
     activations   the operators' names of your own activation modules: {MyReLU2: "relu2"}
     store         how the runtime is to store the weights, which the file has as they are: bf16, or bf16+i8; by default
                   what fff.torch.quantize() was told, if it was
-    exact_routes  route by the weights as they are
+    exact_routes  route by the weights as they are; by default likewise
     Other arguments are torch.onnx.export()'s. The model stays as it was. ExportError if a layer does not fit, or
     if the model does not call one of them as a module; ONNX's own checker has the last word.
     """
     if store is not None and not re.fullmatch(r"(f32|bf16|f16|i8)(\+(f32|bf16|f16|i8))?", store):
         raise ExportError(f"store {store!r} is none of f32, bf16, f16, i8, nor two of them with a + between")
-    chosen = {} if store is None and not exact_routes else {"store": store, "exact_routes": exact_routes}
+    chosen = {name: value for name, value in (("store", store), ("exact_routes", exact_routes)) if value is not None}
     layers = {name: (module, {**attributes, **stored_by(module), **chosen})
               for name, (module, attributes) in find_layers(model, activations).items()}
     calls = dict.fromkeys(layers, 0)

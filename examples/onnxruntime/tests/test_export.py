@@ -340,8 +340,13 @@ class Leaves(unittest.TestCase):
         layer = fff.LeafLayer(*weights, store="bf16+i8", exact_routes=True)
         self.assertTrue(same_bits(found, layer(self.x.numpy())))
         self.assertFalse(same_bits(found, plain))
-        found, expected, _ = self.exported(fff.torch.quantize(module, "bf16+i8", exact_routes=True))
+        quantised = fff.torch.quantize(module, "bf16+i8", exact_routes=True)
+        found, expected, _ = self.exported(quantised)
         self.assertTrue(same_bits(found, expected))
+        for told in ({"exact_routes": True}, {"exact_routes": False}, {"store": "i8"}, {"store": "i8", "exact_routes": False}):
+            found, _, _ = self.exported(quantised, **told)  # what is not told stays
+            layer = fff.LeafLayer(*weights, **{"store": "bf16+i8", "exact_routes": True, **told})
+            self.assertTrue(same_bits(found, layer(self.x.numpy())))
 
     def test_refused(self):
         def refuses(pattern: str, module: nn.Module, train: bool = False) -> None:
