@@ -9,7 +9,6 @@ nodes that the kernels visited, so that transforms may be nested in any order.
 from __future__ import annotations
 
 import functools
-from typing import Optional
 
 import torch
 from torch.autograd import forward_ad

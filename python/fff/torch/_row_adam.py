@@ -66,11 +66,13 @@ class RowAdam(torch.optim.Optimizer):
     which is AdamW's step. All other rows stay as they are: AdamW would go on moving them by the momentum that they have, and shrink
     them; when they are met again nothing is made up for. Where every step meets every neuron, it is AdamW.
 
-    The gradients of several backward passes before a step are added; zero_grad() drops them. They are no tensor of the
+    The gradients of several backward passes before a step are added; zero_grad() drops them. They are those that backward() would add
+    to `.grad`, and no others: torch.autograd.grad() and backward(inputs=...) of something else leave none. They are no tensor of the
     parameter's shape: torch.nn.utils.clip_grad_norm_() and DistributedDataParallel do not see them; clip_grad_norm_() here does, and
     for several processes there is distribute().
     learning rate schedulers and state_dict() are as of any optimizer: a group a layer; step, exp_avg and exp_avg_sq a parameter.
-    Output weights of FFFs are laid out neuron after neuron (node_major_()). A layer whose optimizer is gone has `.grad` again.
+    Output weights of FFFs are laid out neuron after neuron (node_major_()); where that changes later, a step copies the rows that were
+    met. A layer whose optimizer is gone has `.grad` again. RowAdam is neither copied nor pickled, and takes no further groups.
     """
 
     def __init__(self, layers: Union[nn.Module, Iterable[nn.Module]], lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999),
