@@ -62,9 +62,12 @@ def write_safetensors(path, header, data):
 
 
 def start(*arguments, stdout, **more):
-    """The command itself, to be sent signals; it leaves no core."""
-    return subprocess.Popen([FFF, *arguments], env=dict(os.environ, **more), stdout=stdout,
-                            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_CORE, (0, 0)))
+    """The command itself, to be sent signals: none is ignored, as in the background of a shell; it leaves no core."""
+    def prepare():
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        for sent in (signal.SIGINT, signal.SIGQUIT, signal.SIGPIPE):
+            signal.signal(sent, signal.SIG_DFL)
+    return subprocess.Popen([FFF, *arguments], env=dict(os.environ, **more), stdout=stdout, preexec_fn=prepare)
 
 
 def wait_until(happened):
