@@ -30,8 +30,9 @@ class RowGradients(NamedTuple):
 
 def by_kernels(tensors: tuple) -> bool:
     """Whether the kernels' backward pass is one for these tensors: float32, dense and on the CPU, and not under autocast."""
-    return not _autograd.is_autocast() and all(tensor is None or (tensor.dtype == torch.float32 and tensor.device.type == "cpu" and
-                                                      tensor.layout == torch.strided) for tensor in tensors)
+    return not _autograd.is_autocast() and all(
+        tensor is None or (tensor.dtype == torch.float32 and tensor.device.type == "cpu" and tensor.layout == torch.strided)
+        for tensor in tensors)
 
 
 def is_node_major(weight: torch.Tensor) -> bool:
