@@ -22,8 +22,8 @@ struct section {
 
 static bool read_count(const struct section *section, const char *key, size_t smallest, size_t largest, size_t *count) {
     const json_t *value = json_object_get(section->object, key);
-    unsigned long long given = json_is_integer(value) ? (unsigned long long)json_integer_value(value) : 0;
-    if (!json_is_integer(value) || json_integer_value(value) < 0 || given < smallest || given > largest) {
+    json_int_t given = json_is_integer(value) ? json_integer_value(value) : -1;
+    if (given < 0 || (unsigned long long)given < smallest || (unsigned long long)given > largest) {
         char text[64];
         fff_json_describe(value, text, sizeof text);
         return FFF_FAIL(section->report, "setting '%s%s' is %s where a whole number from %zu to %zu is expected",

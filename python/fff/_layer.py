@@ -70,7 +70,8 @@ class Layer:
 
     All other arrays are float32, but nodes and rows, which are uint32. Input (x, nodes, logits) may have any number of
     dimensions, one or more, and any strides; all but the last are the batch, and results have them, too. `out`, if given,
-    has the result's shape, is overwritten and returned. `threads` is a fff.Threads, or a number: threads that are started for this call.
+    has the result's shape, is overwritten and returned. `threads` is a fff.Threads, or a number: threads that are started
+    for this call.
 
     Copies are the layer itself. It cannot be pickled: pickle its weights, and make it where they are loaded.
     """
