@@ -82,14 +82,15 @@ static bool has_avx512vnni(void) {
     return FFF_CPU_SUPPORTS("avx512vnni");
 }
 
-/* CPUID's bits that older compilers have no name for. The registers are those of AVX2. */
+/* CPUID's bits that older compilers have no name for. The registers are those of AVX, which the system must save. */
 static bool has_f16c(void) {
     unsigned eax, ebx, ecx, edx;
-    return __get_cpuid(1, &eax, &ebx, &ecx, &edx) != 0 && (ecx >> 29 & 1) != 0;
+    return FFF_CPU_SUPPORTS("avx") && __get_cpuid(1, &eax, &ebx, &ecx, &edx) != 0 && (ecx >> 29 & 1) != 0;
 }
 static bool has_avxvnni(void) {
-    unsigned eax, ebx, ecx, edx;
-    return __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) != 0 && (eax >> 4 & 1) != 0;
+    unsigned eax, ebx, ecx, edx; /* of leaf 7, whose first part tells in EAX how many more there are */
+    return FFF_CPU_SUPPORTS("avx2") && __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) != 0 && eax >= 1 &&
+           __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) != 0 && (eax >> 4 & 1) != 0;
 }
 
 static const struct feature cpu_features[] = {
@@ -168,7 +169,7 @@ size_t fff_cpu_optional_features(fff_cpu_feature *features, size_t capacity) {
     return list_features(features, capacity, true);
 }
 
-/* Whether the CPU has all that an instruction set needs, or that its variant needs besides. */
+/* Whether the CPU has all that an instruction set's rows above name, or that its variant needs besides. */
 static bool has_features_of(fff_isa isa, bool optional) {
     for (const struct feature *feature = cpu_features; feature->name != NULL; feature++) {
         if (feature->isa == isa && feature->optional == optional && !feature->present()) {
@@ -211,7 +212,9 @@ fff_status fff_isa_usable(fff_isa isa) {
     if (isas[isa].kernels == NULL) {
         return FFF_ERROR_ISA_NOT_BUILT;
     }
-    return has_features_of(isa, false) ? FFF_OK : FFF_ERROR_ISA_NOT_SUPPORTED;
+    bool usable =
+        has_features_of(isa, false) && (isa != FFF_ISA_X86_AVX512 || has_features_of(FFF_ISA_X86_AVX2, false));
+    return usable ? FFF_OK : FFF_ERROR_ISA_NOT_SUPPORTED;
 }
 
 fff_status fff_isa_choose(fff_isa requested, fff_isa *chosen) {
@@ -221,8 +224,8 @@ fff_status fff_isa_choose(fff_isa requested, fff_isa *chosen) {
     if (!is_isa(requested)) {
         return FFF_ERROR_OPTION;
     }
-    const char *named = getenv("FFF_ISA");
-    if (requested == FFF_ISA_AUTO && named != NULL && named[0] != '\0') {
+    const char *named = requested == FFF_ISA_AUTO ? getenv("FFF_ISA") : NULL;
+    if (named != NULL && named[0] != '\0') {
         fff_status status = fff_isa_by_name(named, &requested);
         if (status != FFF_OK) {
             return status;

@@ -5,7 +5,7 @@
  *     erf(|z| / sqrt 2) = fma(v, p(v), base),   p(v) = factors[0][k] + v (factors[1][k] + v (factors[2][k] + ...))
  *
  * where base is base[k], but |z| itself in interval 0: so what p contributes is small, and its rounding smaller still.
- * From FFF_ERF_END on the result is 1. The order of operations is that of kernels/generic/activate_f32.c; the error is
+ * From FFF_ERF_END on the result is 1. The order of operations is that of kernels/generic/erf.h; the error is
  * at most 0.95 ULP, seen by trying every float32 (tests/exhaustive_gelu.c).
  *
  * The polynomials are minimax fits of the error in ULP (a linear program, one coefficient rounded to float32 at a time

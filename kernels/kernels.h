@@ -206,7 +206,7 @@ extern "C" {
 #endif
 extern const struct fff_kernels fff_kernels_generic;
 extern const struct fff_kernels fff_kernels_x86_avx2;
-extern const struct fff_kernels fff_kernels_x86_avx2_vnni; /* with AVX-VNNI for I8 input rows */
+extern const struct fff_kernels fff_kernels_x86_avx2_vnni; /* with AVX-VNNI for I8 rows */
 extern const struct fff_kernels fff_kernels_x86_avx512;
 extern const struct fff_kernels fff_kernels_x86_avx512_vnni; /* with AVX-512 VNNI for them */
 extern const struct fff_kernels fff_kernels_arm_neon;

@@ -296,14 +296,25 @@ static fff_status pack_quantised(void *context, const struct tile *tile) {
     return FFF_OK;
 }
 
+/* Whether a matrix has output rows. Of those, one whose integers are all 0 has scale 0, whatever was given: it adds
+ * nothing, and is to have no part in the unit of a tree's factors. */
+static bool is_of_outputs(const struct given *given) {
+    return given->of == 1;
+}
+
 /* Integers as they are. */
 static fff_status pack_integers(void *context, const struct tile *tile) {
     const struct transfer *transfer = context;
     float run[TILE];
     for (size_t row = tile->row; row < tile->row + tile->rows; row++) {
         read_run(&transfer->given, row, tile->column, tile->columns, run);
-        for (size_t i = 0; i < tile->columns && transfer->sums != NULL; i++) {
-            transfer->sums[row] += (int64_t)run[i];
+        for (size_t i = 0; i < tile->columns; i++) {
+            if (run[i] != 0.0f || !is_of_outputs(&transfer->given)) {
+                transfer->scales[row] = transfer->given.scales[row];
+            }
+            if (transfer->sums != NULL) {
+                transfer->sums[row] += (int64_t)run[i];
+            }
         }
         (void)write_run(transfer, row, tile->column, tile->columns, run);
     }
@@ -348,7 +359,6 @@ static fff_status transfer_all(struct transfer *transfer) {
         return for_tiles(given, pack_floats, transfer);
     }
     if (given->type == FFF_WEIGHT_I8) {
-        memcpy(transfer->scales, given->scales, given->rows * sizeof(float));
         return for_tiles(given, pack_integers, transfer);
     }
     fff_status status = for_tiles(given, find_largest, transfer);
@@ -356,7 +366,9 @@ static fff_status transfer_all(struct transfer *transfer) {
         status = for_tiles(given, pack_quantised, transfer);
     }
     for (size_t row = 0; row < given->rows && status == FFF_OK; row++) {
-        transfer->scales[row] = fff_make_quantiser(transfer->scales[row], FFF_QUANTISED_MOST).scale;
+        float largest = transfer->scales[row];
+        bool zeros = is_of_outputs(given) && largest < FFF_LEAST_QUANTISED;
+        transfer->scales[row] = zeros ? 0.0f : fff_make_quantiser(largest, FFF_QUANTISED_MOST).scale;
     }
     return status;
 }

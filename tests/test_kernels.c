@@ -182,7 +182,7 @@ static void check_descend(const struct subject *subject, enum fill kind, size_t 
     unpack(&packed);
 }
 
-/* What node_dot_f32 and two_levels_f32 are given: up to 21 tokens in any order, of which the first `count` take part.
+/* What node_dot and two_levels are given: up to 21 tokens in any order, of which the first `count` take part.
  */
 enum { DOT_TOKENS = 21, DOT_LOGITS = 4 };
 
@@ -235,7 +235,7 @@ static void check_node_dot(const struct subject *subject, enum fill kind, size_t
     free_dots(&dots);
 }
 
-/* Against the generic node_dot_f32, a token at a time, which the generic two_levels_f32 is compared with, too. */
+/* Against the generic node_dot, a token at a time, which the generic two_levels is compared with, too. */
 static void check_two_levels(const struct subject *subject, enum fill kind, size_t width, uint64_t *state) {
     struct dots dots;
     make_dots(&dots, subject, kind, width, 2, state);

@@ -279,6 +279,15 @@ static float add_tree(float y, size_t levels, const float *factors, const int *w
     return fmaf((float)sum, !finite ? NAN : largest < 0x1p-100f ? 1.0f : largest / 32767.0f, y);
 }
 
+/* The scale of an int8 output row: 0 if its integers are. */
+static float scale_of(const int8_t *row, size_t width, float scale) {
+    bool zeros = true;
+    for (size_t i = 0; i < width; i++) {
+        zeros = zeros && row[i] == 0;
+    }
+    return zeros ? 0.0f : scale;
+}
+
 /* One token's output: its factors are the activations times the scales of the rows it visits. */
 static void define_output(const struct shape *shape, const uint32_t *nodes, const float *activations,
                           const int8_t *rows, const float *scales, float *output) {
@@ -290,7 +299,8 @@ static void define_output(const struct shape *shape, const uint32_t *nodes, cons
             int weights[FFF_MAX_DEPTH + 1];
             for (size_t level = 0; level < levels; level++) {
                 size_t row = tree * fff_nodes_per_tree(shape->depth) + nodes[tree * levels + level];
-                factors[level] = activations[tree * levels + level] * scales[row];
+                float scale = scale_of(rows + row * shape->output_width, shape->output_width, scales[row]);
+                factors[level] = activations[tree * levels + level] * scale;
                 weights[level] = rows[row * shape->output_width + column];
             }
             output[column] = add_tree(output[column], levels, factors, weights);
@@ -309,7 +319,9 @@ static void test_integers(void **unused) {
         int8_t *given_in = test_allocate(s.rows, in), *given_out = test_allocate(s.rows, out);
         float *output = test_allocate(out, sizeof(float));
         float *in_scales = test_allocate(s.rows, sizeof(float)), *out_scales = test_allocate(s.rows, sizeof(float));
-        memset(s.in, 0, in * sizeof(float)); /* a row of zeros */
+        memset(s.in, 0, in * sizeof(float)); /* rows of zeros */
+        memset(s.out + random_below(&state, s.rows) * out, 0, out * sizeof(float));
+        memset(s.out, 0, out * sizeof(float));
         memset(s.input, 0, in * sizeof(float));
         for (size_t row = 0; row < s.rows; row++) {
             in_scales[row] = quantise(s.in + row * in, in, integers);

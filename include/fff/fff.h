@@ -107,7 +107,7 @@ typedef enum fff_isa {
     FFF_ISA_AUTO = 0, /* the one that the environment's FFF_ISA names, else the best usable one */
     FFF_ISA_GENERIC,
     FFF_ISA_X86_AVX2,   /* AVX2, FMA and F16C */
-    FFF_ISA_X86_AVX512, /* AVX-512 F, DQ, BW and VL */
+    FFF_ISA_X86_AVX512, /* AVX-512 F, DQ, BW and VL, besides what FFF_ISA_X86_AVX2 needs */
     FFF_ISA_ARM_NEON,   /* AArch64 Advanced SIMD */
 } fff_isa;
 #define FFF_ISA_COUNT 5 /* instruction sets are numbered 1 to FFF_ISA_COUNT - 1 */
@@ -131,7 +131,7 @@ FFF_API fff_status fff_isa_choose(fff_isa requested, fff_isa *chosen);
 /* A CPU feature that some instruction set of this library needs, or can use. */
 typedef struct fff_cpu_feature {
     const char *name; /* as the compiler spells it, e.g. "avx512f" */
-    fff_isa isa;      /* the instruction set that needs it */
+    fff_isa isa;      /* the instruction set that needs it, the lowest if several do */
     int present;      /* 1 if CPU and operating system both support it */
 } fff_cpu_feature;
 

@@ -1,4 +1,4 @@
-/* Four logits at a time. Every operation, and its order, is that of kernels/generic/activate_f32.c. exp and tanh are
+/* Four logits at a time. Every operation, and its order, is that of kernels/generic/activate.c. exp and tanh are
  * SLEEF's. GELU's erf looks each coefficient up by one table instruction, a row being two registers. */
 #include "kernels/arm_neon/erf.h"
 #include "kernels/arm_neon/isa.h"

@@ -14,7 +14,7 @@
 
 enum { ROOT_TOKENS = 4, ROOT_VECTORS = 4 };
 
-/* As fff_sum_tile_function, for whole registers; output[t] is where the first of these columns is. */
+/* As sum_tile(), for whole registers; output[t] is where the first of these columns is. */
 FFF_INLINE void whole_sum_tile(const struct fff_trees *trees, const float *const *factors, unsigned write,
                                float *const *output, size_t column, int vectors) {
     float32x4_t sums[ROOT_TOKENS][ROOT_VECTORS];

@@ -1,4 +1,4 @@
-/* Eight logits at a time. Every operation, and its order, is that of kernels/generic/activate_f32.c. exp and tanh are
+/* Eight logits at a time. Every operation, and its order, is that of kernels/generic/activate.c. exp and tanh are
  * SLEEF's. GELU's erf looks each coefficient up by one permutation, all of which are independent of each other. */
 #include "kernels/x86_avx2/erf.h"
 #include "kernels/x86_avx2/isa.h"

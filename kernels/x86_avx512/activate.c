@@ -1,5 +1,5 @@
 /* Sixteen logits at a time; a token's path is rarely longer than one vector, so what counts is how long one takes.
- * Every operation, and its order, is that of kernels/generic/activate_f32.c. exp and tanh are SLEEF's. GELU's erf looks
+ * Every operation, and its order, is that of kernels/generic/activate.c. exp and tanh are SLEEF's. GELU's erf looks
  * each coefficient up by one permutation, all of which are independent of each other. */
 #include "kernels/x86_avx512/erf.h"
 #include "kernels/x86_avx512/isa.h"

@@ -38,8 +38,9 @@ FFF_INLINE void quantise_factors(const float *factors, size_t count, struct fff_
 /* sum + 16 times two products. */
 FFF_INLINE __m512i add_words_x86_avx512(__m512i sum, __m512i words, __m512i factors) {
 #if defined(USE_VNNI) && USE_VNNI
-    /* not as an intrinsic, of which gcc makes three more moves between registers */
-    __asm__("vpdpwssd %2, %1, %0" : "+v"(sum) : "v"(words), "v"(factors));
+    /* Not as an intrinsic, of which gcc makes three more moves between registers. Both orders of operands: -masm=intel
+     * has the other. */
+    __asm__("vpdpwssd {%2, %1, %0|%0, %1, %2}" : "+v"(sum) : "v"(words), "v"(factors));
     return sum;
 #else
     return _mm512_add_epi32(sum, _mm512_madd_epi16(words, factors));

@@ -107,7 +107,8 @@ static void make_leaves(struct soak_case *of, fff_layer_desc *desc, struct refer
         place = (struct soak_place){width, in * width, 1, width, leaves * width * in};
         desc->leaf_stride = in * width;
     }
-    struct soak_matrix neurons = soak_make_matrix(of, leaves * width, in, desc->weight_type, stored, &place, state);
+    struct soak_matrix neurons =
+        soak_make_matrix(of, SOAK_INPUTS, leaves * width, in, desc->weight_type, stored, &place, state);
     desc->leaf_weights = neurons.view;
     desc->leaf_scales = neurons.given_scales;
     part->neurons = neurons.stored;
@@ -168,7 +169,7 @@ static void make_part(struct soak_case *of, size_t index, enum size size, bool f
         desc->borrow ? soak_any_row_major(outputs, out, state) : soak_any_place(outputs, out, state);
     if (nodes > 0) {
         struct soak_matrix matrix =
-            soak_make_matrix(of, nodes, in, desc->weight_type, stored_input, &input_place, state);
+            soak_make_matrix(of, SOAK_INPUTS, nodes, in, desc->weight_type, stored_input, &input_place, state);
         desc->input_weights = matrix.view;
         desc->input_scales = matrix.given_scales;
         part->nodes = matrix.stored;
@@ -184,7 +185,8 @@ static void make_part(struct soak_case *of, size_t index, enum size size, bool f
     if (width > 0) {
         make_leaves(of, desc, part, stored_input, state);
     }
-    struct soak_matrix matrix = soak_make_matrix(of, outputs, out, given_output, stored_output, &output_place, state);
+    struct soak_matrix matrix =
+        soak_make_matrix(of, SOAK_OUTPUTS, outputs, out, given_output, stored_output, &output_place, state);
     desc->output_weights = matrix.view;
     desc->output_scales = matrix.given_scales;
     part->outputs = matrix.stored;

@@ -39,8 +39,18 @@ static bool fits(float number, fff_weight_type given, fff_weight_type stored) {
     return half ? fabsf(number) <= 60000.0f : !integer || fabsf(number) <= 0x1p126f;
 }
 
-struct soak_matrix soak_make_matrix(struct soak_case *by, size_t rows, size_t width, fff_weight_type given,
-                                    fff_weight_type stored, const struct soak_place *place, uint64_t *state) {
+static bool all_zeros(size_t count, const float *numbers) {
+    for (size_t i = 0; i < count; i++) {
+        if (numbers[i] != 0.0f) {
+            return false;
+        }
+    }
+    return true;
+}
+
+struct soak_matrix soak_make_matrix(struct soak_case *by, enum soak_side side, size_t rows, size_t width,
+                                    fff_weight_type given, fff_weight_type stored, const struct soak_place *place,
+                                    uint64_t *state) {
     static const size_t SIZES[FFF_WEIGHT_TYPE_COUNT] = {4, 2, 2, 1};
     enum numbers kind = soak_any_kind(state);
     float *numbers = soak_own_floats(by, rows * width, kind, state);
@@ -54,8 +64,12 @@ struct soak_matrix soak_make_matrix(struct soak_case *by, size_t rows, size_t wi
     }
     float *exact = soak_own(by, rows * width, sizeof *exact);
     void *data = soak_own(by, place->elements, SIZES[given]);
+    bool some_zeros = chance(state, 3), zeros = false; /* rows of zeros among the others */
     for (size_t i = 0; i < rows * width; i++) {
-        if (given == FFF_WEIGHT_I8) {
+        zeros = i % width == 0 ? some_zeros && chance(state, 3) : zeros;
+        if (zeros) {
+            numbers[i] = exact[i] = 0.0f;
+        } else if (given == FFF_WEIGHT_I8) {
             numbers[i] = (float)random_below(state, 255) - 127.0f;
             exact[i] = numbers[i] * scales[i / width];
         } else {
@@ -64,11 +78,13 @@ struct soak_matrix soak_make_matrix(struct soak_case *by, size_t rows, size_t wi
         }
         write_element(data, given, index_of(place, i / width, i % width), numbers[i]);
     }
-    float *stored_scales = scales;
-    if (stored == FFF_WEIGHT_I8 && given != FFF_WEIGHT_I8) {
+    float *stored_scales = NULL;
+    if (stored == FFF_WEIGHT_I8) {
         stored_scales = soak_own(by, rows, sizeof *stored_scales);
         for (size_t row = 0; row < rows; row++) {
-            stored_scales[row] = reference_to_integers(width, numbers + row * width, 127.0f);
+            float *of_row = numbers + row * width;
+            float scale = given == FFF_WEIGHT_I8 ? scales[row] : reference_to_integers(width, of_row, 127.0f);
+            stored_scales[row] = side == SOAK_OUTPUTS && all_zeros(width, of_row) ? 0.0f : scale;
         }
     }
     for (size_t i = 0; i < rows * width && stored != FFF_WEIGHT_I8; i++) {
@@ -77,7 +93,7 @@ struct soak_matrix soak_make_matrix(struct soak_case *by, size_t rows, size_t wi
     return (struct soak_matrix){
         .view = {data, place->row_stride, place->column_stride},
         .given_scales = scales,
-        .stored = {width, numbers, stored == FFF_WEIGHT_I8 ? stored_scales : NULL},
+        .stored = {width, numbers, stored_scales},
         .exact = exact,
     };
 }

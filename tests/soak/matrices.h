@@ -22,8 +22,11 @@ struct soak_matrix {
     const float *exact; /* the given numbers as float32 */
 };
 
+enum soak_side { SOAK_INPUTS, SOAK_OUTPUTS };
+
 /* Numbers that both types can hold; the case owns the memory. */
-struct soak_matrix soak_make_matrix(struct soak_case *of, size_t rows, size_t width, fff_weight_type given,
-                                    fff_weight_type stored, const struct soak_place *place, uint64_t *state);
+struct soak_matrix soak_make_matrix(struct soak_case *of, enum soak_side side, size_t rows, size_t width,
+                                    fff_weight_type given, fff_weight_type stored, const struct soak_place *place,
+                                    uint64_t *state);
 
 #endif

@@ -106,7 +106,7 @@ static void bound_integer_factors(struct dense_f64 *dense, const struct layer_da
     }
     double error = largest <= 0.5 * (double)FLT_MAX ? FACTOR_ERROR * largest + (double)LEAST_QUANTISED : INFINITY;
     for (size_t i = 0; i <= part->depth; i++) {
-        terms[i].bound += error / terms[i].scale;
+        terms[i].bound += terms[i].scale > 0 ? error / terms[i].scale : 0; /* a factor of 0 is 0 as an integer, too */
     }
 }
 

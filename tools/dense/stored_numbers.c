@@ -39,8 +39,8 @@ struct matrix {
     size_t rows, columns, row_stride, column_stride;
 };
 
-/* The integers and scales of all rows; false when out of memory. */
-static bool store_integers(const struct matrix *matrix, float *integers, float **scales) {
+/* The integers and scales of all rows; false when out of memory. An output row of zeros has scale 0. */
+static bool store_integers(const struct matrix *matrix, bool outputs, float *integers, float **scales) {
     float *run = malloc(2 * (matrix->columns + 1) * sizeof *run), *of_run = run != NULL ? run + matrix->columns : NULL;
     *scales = calloc(matrix->rows, sizeof **scales);
     const signed char *given = matrix->given->type == FFF_WEIGHT_I8 ? matrix->given->data : NULL;
@@ -49,11 +49,14 @@ static bool store_integers(const struct matrix *matrix, float *integers, float *
         for (size_t column = 0; column < matrix->columns; column++) {
             run[column] = matrix->floats[at + column * matrix->column_stride];
         }
-        (*scales)[row] = given != NULL ? matrix->given->scales[row] : quantise_row(run, matrix->columns, of_run);
+        float scale = given != NULL ? matrix->given->scales[row] : quantise_row(run, matrix->columns, of_run);
+        bool zeros = outputs;
         for (size_t column = 0; column < matrix->columns; column++) {
             size_t place = at + column * matrix->column_stride;
             integers[place] = given != NULL ? (float)given[place] : of_run[column];
+            zeros = zeros && integers[place] == 0;
         }
+        (*scales)[row] = zeros ? 0 : scale;
     }
     free(run);
     return run != NULL && *scales != NULL;
@@ -62,14 +65,15 @@ static bool store_integers(const struct matrix *matrix, float *integers, float *
 /* ---- Both ------------------------------------------------------------------------------------ */
 
 /* One matrix; false when out of memory. */
-static bool store_matrix(const struct matrix *matrix, fff_weight_type type, float **numbers, float **scales) {
+static bool store_matrix(const struct matrix *matrix, bool outputs, fff_weight_type type, float **numbers,
+                         float **scales) {
     size_t count = matrix->rows * matrix->columns;
     *numbers = calloc(count > 0 ? count : 1, sizeof **numbers);
     if (*numbers == NULL) {
         return false;
     }
     if (type == FFF_WEIGHT_I8) {
-        return store_integers(matrix, *numbers, scales);
+        return store_integers(matrix, outputs, *numbers, scales);
     }
     for (size_t i = 0; i < count; i++) {
         (*numbers)[i] = round_to_type(type, matrix->floats[i]);
@@ -88,8 +92,8 @@ static bool store_part(struct layer_data *stored, const struct layer_data *data)
     stored->store = (struct store){FFF_CHOOSE_DEFAULT, FFF_CHOOSE_DEFAULT, FFF_ROUTES_STORED};
     stored->input_weights = stored->output_weights = NULL;
     stored->next = NULL;
-    return store_matrix(&in, stored_input_type(data), &stored->input_weights, &stored->integer_input_scales) &&
-           store_matrix(&out, stored_output_type(data), &stored->output_weights, &stored->integer_output_scales);
+    return store_matrix(&in, false, stored_input_type(data), &stored->input_weights, &stored->integer_input_scales) &&
+           store_matrix(&out, true, stored_output_type(data), &stored->output_weights, &stored->integer_output_scales);
 }
 
 int stored_numbers_make(struct layer_data *stored, const struct layer_data *data) {

@@ -53,7 +53,9 @@ static void print_isa(fff_isa isa, const struct features *features, const struct
     }
     printf("built, %s", status == FFF_OK ? "usable" : "not usable: this machine lacks");
     for (size_t i = 0; i < features->count; i++) {
-        if (features->of[i].isa == isa && !features->of[i].present) {
+        bool needed =
+            features->of[i].isa == isa || (isa == FFF_ISA_X86_AVX512 && features->of[i].isa == FFF_ISA_X86_AVX2);
+        if (needed && !features->of[i].present) {
             printf(" %s", features->of[i].name);
         }
     }
