@@ -8,6 +8,8 @@
 #include <cpuid.h>
 #elif FFF_ARCH_ARM64 && defined(__linux__)
 #include <sys/auxv.h>
+#elif FFF_ARCH_ARM64 && defined(__APPLE__)
+#include <sys/sysctl.h>
 #elif FFF_ARCH_ARM64 && defined(_WIN32)
 #include <windows.h>
 #endif
@@ -120,7 +122,10 @@ static bool has_asimddp(void) {
 #if defined(__linux__)
     return (getauxval(AT_HWCAP) & (1u << 20)) != 0; /* HWCAP_ASIMDDP */
 #elif defined(__APPLE__)
-    return true; /* of all its processors since the first Macs with AArch64 */
+    /* All Macs have it; of iPhones and iPads those since the A13. Systems before macOS 12 and iOS 15 do not tell. */
+    int there = 0;
+    size_t size = sizeof there;
+    return sysctlbyname("hw.optional.arm.FEAT_DotProd", &there, &size, NULL, 0) == 0 && there != 0;
 #elif defined(_WIN32)
     return IsProcessorFeaturePresent(43) != 0; /* PF_ARM_V82_DP_INSTRUCTIONS_AVAILABLE */
 #elif defined(__ARM_FEATURE_DOTPROD)
