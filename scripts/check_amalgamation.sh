@@ -1,8 +1,8 @@
 #!/bin/sh
 # scripts/check_amalgamation.sh: makes fff.c and fff.h by scripts/amalgamate.py, compiles them with gcc and clang, warnings being
 # errors, and checks what the build's library must keep, too: the recorded bits on each instruction set, also where the flags allow
-# a compiler to fuse and the CPU's own instructions; the exports; no AVX outside the kernels for it. Flags that would change bits
-# must be refused. Then for AArch64, in an emulator, where there are its compiler and packages.
+# a compiler to fuse and the CPU's own instructions; the exports; no AVX outside the kernels for it, and no exports where an engine
+# wants none. Flags that would change bits must be refused. Then for AArch64, in an emulator, where there are its compiler and packages.
 set -eu
 CDPATH='' cd "$(dirname "$0")/.."
 folder=$(mktemp -d)
@@ -32,6 +32,13 @@ for compiler in "clang -freciprocal-math" gcc; do # a flag that the file takes b
     compiled $compiler -std=c11 -O3
     LD_LIBRARY_PATH="$copy" "$copy/fingerprint" tests/data/fingerprint.txt
     scripts/check_library.sh "$copy"
+done
+# In an engine's own library, which is not to export it.
+for compiler in gcc clang; do
+    say "$compiler -DFFF_API= -fvisibility=hidden"
+    $compiler -std=c11 -O0 -Wall -Wextra -Werror -fPIC -shared -DFFF_API= -fvisibility=hidden "$copy/fff.c" -o "$copy/hidden.so" -lsleef -lm
+    exported=$(nm -D --defined-only "$copy/hidden.so")
+    [ -z "$exported" ] || fail "exported: $exported"
 done
 refused() { # COMPILER FLAG...
     if "$@" -std=c11 -fsyntax-only "$copy/fff.c" 2>/dev/null; then

@@ -53,13 +53,16 @@ extern "C" {
 
 /* What stands before each function of the library. Of Windows, FFF_BUILD is defined while the library is compiled; a
  * program needs no dllimport, since only functions are imported, and so links the shared and the static library alike.
+ * Whoever compiles the library into one of their own may define it: empty, flags say what the functions' visibility is.
  */
+#if !defined(FFF_API)
 #if defined(_WIN32) && defined(FFF_BUILD)
 #define FFF_API __declspec(dllexport)
 #elif !defined(_WIN32) && defined(__GNUC__)
 #define FFF_API __attribute__((visibility("default")))
 #else
 #define FFF_API
+#endif
 #endif
 
 /* The version of the library that runs, "major.minor.patch". */
