@@ -17,7 +17,7 @@ copy="$folder/build"
 compiled() {
     say "$*"
     # -Wundef -Wshadow and others are the build's; an engine's own are likely to be these.
-    "$@" -Wall -Wextra -Werror -fPIC -shared "$copy/fff.c" -o "$copy/libfff.so" -lsleef -lm
+    "$@" -Wall -Wextra -Werror -fPIC -shared -Wl,-Bsymbolic-functions "$copy/fff.c" -o "$copy/libfff.so" -lsleef -lm
     "$@" -Wall -Wextra -Werror -Itests -I. -Iinclude tests/fingerprint.c -o "$copy/fingerprint" -L"$copy" -lfff -lm
 }
 # What docs/embedding.md has for those whose other files are compiled with unsafe flags.

@@ -4,7 +4,9 @@
 #   scripts/check_library.sh BUILD
 #
 # 1. The shared library exports fff_ symbols and nothing else.
-# 2. No instruction of AVX or later (a VEX or EVEX encoding, which a CPU without it dies of) lies outside
+# 2. It calls its own functions directly (-Bsymbolic-functions), as the Python package's copy does, if there is one: another copy in
+#    the process, which a program was linked with, is not called with this one's layers.
+# 3. No instruction of AVX or later (a VEX or EVEX encoding, which a CPU without it dies of) lies outside
 #    the functions named *_x86_avx2 and *_x86_avx512: those of kernels/x86_* in the linked library, where link-time
 #    optimisation may have moved code about; and a few of the soak's in the other object files, where these are still
 #    machine code. The benchmarks' own loops, which measure what a core can do, are not looked at.
@@ -28,6 +30,15 @@ if ! nm -D --defined-only "$library" | awk '{ print $3 }' | LC_ALL=C sort | diff
     echo "the exports are not those of tests/data/exports.txt: '<' are gone and need a new soname, '>' are new" >&2
     failed=1
 fi
+
+for copy in "$library" "$build/python/_libfff.so"; do
+    [ -f "$copy" ] || continue
+    through=$(readelf -rW "$copy" | awk '$5 ~ /^fff_/ { print $5 }')
+    if [ -n "$through" ]; then
+        echo "$copy calls by way of the program: $through" >&2
+        failed=1
+    fi
+done
 
 NAMED='_x86_avx(2|512)([.]|$)'
 
