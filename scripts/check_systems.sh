@@ -64,6 +64,13 @@ microsoft() {
     grep -q fff_layer_create "$folder/expanded" && ! grep -nE '__(attribute|extension|typeof|asm)' "$folder/expanded"
 }
 
+darwin() {
+    local cpu
+    for cpu in arm64 x86_64; do
+        check "macOS, $cpu: the sources compile" scripts/check_darwin.sh $cpu
+    done
+}
+
 # ---- Other C libraries and systems -----------------------------------------------------------------------------------
 
 # configure BUILD CROSS-FILE OPTIONS...: the library and the tests that read no files, warnings being errors.
@@ -138,11 +145,11 @@ windows() {
 for part in "${@:-all}"; do
     case "$part" in
     header) check "header, for Microsoft's compilers" microsoft ;;
-    darwin) check "macOS: the sources compile" scripts/check_darwin.sh ;;
+    darwin) darwin ;;
     musl | windows) $part ;;
     all)
         check "header, for Microsoft's compilers" microsoft
-        check "macOS: the sources compile" scripts/check_darwin.sh
+        darwin
         musl
         windows
         ;;

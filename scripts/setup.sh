@@ -53,7 +53,10 @@ wheels)
         foreign="$foreign $name:$other"
     done
     ;;
-systems) wanted="$build $systems" foreign='' ;;
+systems)
+    wanted="$build $systems" foreign=''
+    [ -z "$other" ] || foreign=" libsleef-dev:$other" # whose header check_darwin.sh compiles with
+    ;;
 debian) wanted="$debian" foreign='' ;;
 ggml) wanted="$ggml" foreign='' ;;
 onnxruntime) wanted="$onnxruntime" foreign='' ;;
