@@ -28,6 +28,7 @@ typedef struct fff_bert_config {
     size_t vocabulary;
     size_t max_length;     /* of a sequence */
     size_t text_length;    /* tokens that a text is cut to: max_length, or less (bert/sentence.h) */
+    bool own_text_length;  /* text_length was said for the model, and the tokenizer's does not count (likewise) */
     bool lower_case;       /* of texts, before they are tokenized (bert/sentence.h) */
     size_t token_types;    /* post-norm only */
     double norm_eps;       /* added to variances */

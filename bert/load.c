@@ -92,6 +92,7 @@ static bool open_sentence(struct fff_bert *model, const char *directory, char *e
     }
     size_t length = model->sentence.text_length;
     config->lower_case = model->sentence.lower_case;
+    config->own_text_length = length > 0;
     config->text_length = length > 0 && length < config->max_length ? length : config->max_length;
     return true;
 }

@@ -30,6 +30,10 @@ void fff_tokenizer_close(fff_tokenizer *tokenizer);
  * where a model's do_lower_case is true. To be called before the tokenizer is shared among threads. */
 void fff_tokenizer_lower_texts(fff_tokenizer *tokenizer);
 
+/* From now on the length that the tokenizer's own files allow for a text does not count: sentence-transformers has the
+ * model's max_seq_length in its place. To be called before the tokenizer is shared among threads. */
+void fff_tokenizer_any_length(fff_tokenizer *tokenizer);
+
 /* *ids, to free(), becomes the ids of a text in UTF-8 with the special tokens around it; at most max_ids, nor more than
  * the model's files allow: what the text has too many is cut from its end. Bytes that are no UTF-8 count as U+FFFD.
  * False with one line in `error` when out of memory, or when normalising makes the text too long: more than 64 times

@@ -110,6 +110,11 @@ static bool check_class(const struct fff_tokenizer_config *config, const struct 
                     class != NULL ? class : "that is no text", vocabulary ? " with a vocab.txt" : "");
 }
 
+/* The setting of how many ids a text may have; the older name counts where the newer one is not said. */
+static const char *length_key(const struct fff_tokenizer_config *config) {
+    return json_object_get(config->config, "model_max_length") != NULL ? "model_max_length" : "max_len";
+}
+
 /* Settings that would make other ids, where they are not what is always done. */
 static bool check_settings(const struct fff_tokenizer_config *config, const struct fff_report *report) {
     static const struct {
@@ -139,9 +144,9 @@ static bool check_settings(const struct fff_tokenizer_config *config, const stru
             return false;
         }
     }
-    const json_t *most = json_object_get(config->config, "model_max_length");
+    const json_t *most = json_object_get(config->config, length_key(config));
     return most == NULL || json_is_null(most) || (json_is_number(most) && json_number_value(most) >= 1) ||
-           FFF_FAIL(report, "tokenizer_config.json: 'model_max_length' is no number of at least 1");
+           FFF_FAIL(report, "tokenizer_config.json: '%s' is no number of at least 1", length_key(config));
 }
 
 bool fff_tokenizer_config_check(const struct fff_tokenizer_config *config, const struct fff_report *report) {
@@ -338,7 +343,7 @@ bool fff_tokenizer_config_add_specials(const struct fff_tokenizer_config *config
 }
 
 size_t fff_tokenizer_config_most_ids(const struct fff_tokenizer_config *config) {
-    const json_t *most = json_object_get(config->config, "model_max_length");
+    const json_t *most = json_object_get(config->config, length_key(config));
     return json_is_number(most) && json_number_value(most) < (double)INT32_MAX ? (size_t)json_number_value(most)
                                                                                : SIZE_MAX;
 }

@@ -190,6 +190,10 @@ void fff_tokenizer_lower_texts(fff_tokenizer *tokenizer) {
     tokenizer->lower_texts = true;
 }
 
+void fff_tokenizer_any_length(fff_tokenizer *tokenizer) {
+    tokenizer->most_ids = SIZE_MAX;
+}
+
 /* The characters that are encoded. */
 static bool read_text(const fff_tokenizer *tokenizer, const char *text, size_t length, struct fff_text *points,
                       const struct fff_report *report) {

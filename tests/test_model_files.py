@@ -506,6 +506,15 @@ class Poolings(Files):
         copy = self.model(MODULES[:2], POOLING, sentence_bert_config={"max_seq_length": 5, "do_lower_case": False})
         self.assertEqual(self.embedding(copy), self.embedding(copy, "the cat sat and more"))
         self.assertNotEqual(self.embedding(copy), self.embedding(MASKED_LM))
+        for key in ["model_max_length", "max_len"]:  # the tokenizer's own, which max_seq_length replaces, also upwards
+            for most, whole in [(None, "the cat sat"), (4, "the cat"), (9, TEXT)]:
+                copy = self.model(MODULES[:2], POOLING, sentence_bert_config={"max_seq_length": most},
+                                  tokenizer_config={key: 5})
+                self.assertEqual(self.embedding(copy), self.embedding(MASKED_LM, whole))
+        positions = json.loads((MASKED_LM / "config.json").read_text())["max_position_embeddings"]
+        copy = self.model(MODULES[:2], POOLING, sentence_bert_config={"max_seq_length": 2 * positions},
+                          tokenizer_config={"model_max_length": 5})  # but never beyond the model's positions
+        self.assertEqual(self.embedding(copy, "the " * positions), self.embedding(copy, "the " * (positions + 9)))
 
     def test_lower_case(self):
         """Of texts, before the tokenizer, which is told here to leave case as it is."""

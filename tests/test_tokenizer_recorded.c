@@ -139,6 +139,8 @@ static void test_config_refused(void **unused) {
         {"{\"split_special_tokens\":true}", "'split_special_tokens' is true"},
         {"{\"wordpieces_prefix\":\"@\"}", "'wordpieces_prefix' is \"@\""},
         {"{\"model_max_length\":0}", "'model_max_length'"},
+        {"{\"max_len\":0}", "'max_len' is no number of at least 1"},
+        {"{\"model_max_length\":\"4\",\"max_len\":4}", "'model_max_length'"},
         {"{\"tokenizer_class\":\"RobertaTokenizer\"}", "tokenizer_class 'RobertaTokenizer'"},
         {"{\"tokenizer_class\":\"BertTokenizerFaster\"}", "tokenizer_class 'BertTokenizerFaster'"},
         {"{\"tokenizer_class\":\"PreTrainedTokenizerFast\"}", "with a vocab.txt"},
@@ -200,6 +202,41 @@ static void test_config_obeyed(void **unused) {
     assert_int_equal(fff_tokenizer_mask(tokenizer), -1);
     assert_int_equal(fff_tokenizer_pad(tokenizer), 0);
     fff_tokenizer_close(tokenizer);
+}
+
+/* How many ids a text may have: by the newer name, or else by the older one. */
+static void test_most_ids(void **unused) {
+    (void)unused;
+    static const struct {
+        const char *config;
+        size_t count;
+    } cases[] = {{"{}", 6},
+                 {"{\"model_max_length\":1000000000000000019884624838656}", 6},
+                 {"{\"model_max_length\":5}", 5},
+                 {"{\"max_len\":4}", 4},
+                 {"{\"max_len\":null}", 6},
+                 {"{\"model_max_length\":5,\"max_len\":4}", 5},
+                 {"{\"model_max_length\":null,\"max_len\":4}", 6}};
+    clear_folder();
+    write_file("vocab.txt", vocabulary);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char error[LONGEST_LINE] = "";
+        write_file("tokenizer_config.json", cases[i].config);
+        fff_tokenizer *tokenizer = open_folder(error, sizeof error);
+        if (tokenizer == NULL) {
+            fail_msg("%s: %s", cases[i].config, error);
+        }
+        for (size_t any = 0; any < 2; any++) {
+            int32_t *ids;
+            size_t count;
+            assert_true(fff_tokenizer_encode(tokenizer, "the the the the", 15, MOST_IDS, &ids, &count));
+            assert_int_equal(count, any ? 6 : cases[i].count);
+            assert_int_equal(ids[count - 1], 3);
+            free(ids);
+            fff_tokenizer_any_length(tokenizer);
+        }
+        fff_tokenizer_close(tokenizer);
+    }
 }
 
 /* Further special tokens, which are not parted and keep their letters. */
@@ -290,6 +327,7 @@ int main(void) {
         cmocka_unit_test(test_recorded),
         cmocka_unit_test(test_config_refused),
         cmocka_unit_test(test_config_obeyed),
+        cmocka_unit_test(test_most_ids),
         cmocka_unit_test(test_more_special_tokens),
         cmocka_unit_test(test_added_special_tokens),
         cmocka_unit_test(test_long_path),

@@ -24,5 +24,8 @@ fff_tokenizer *model_tokenizer(const char *directory, const fff_bert_config *con
     if (tokenizer != NULL && config->lower_case) {
         fff_tokenizer_lower_texts(tokenizer);
     }
+    if (tokenizer != NULL && config->own_text_length) {
+        fff_tokenizer_any_length(tokenizer);
+    }
     return tokenizer;
 }
