@@ -584,13 +584,21 @@ static void test_verify_rejects(void **unused) {
     struct layer_verdicts layer = {.isas[0].dense.tokens = 1};
     verdict.layers = &layer;
     assert_true(model_verdict_holds(&verdict));
-    verdict.runs[0].hidden = (struct difference){1, 1}; /* a route apart may do that */
+    struct end_to_end *run = &verdict.runs[0];
+    run->hidden = run->logits = (struct difference){1, 1}; /* a route apart may do that */
     assert_true(model_verdict_holds(&verdict));
-    verdict.runs[0].steady = (struct difference){3e-5, 1};
-    assert_false(model_verdict_holds(&verdict));
-    verdict.runs[0].steady = (struct difference){INFINITY, INFINITY};
-    assert_false(model_verdict_holds(&verdict));
-    verdict.runs[0].steady = (struct difference){0, 0};
+    struct difference *steady[] = {&run->steady_hidden, &run->steady_logits};
+    for (size_t i = 0; i < 2; i++) {
+        *steady[i] = (struct difference){1e-5, 1};
+        assert_true(model_verdict_holds(&verdict));
+        *steady[i] = (struct difference){3e-5, 1};
+        assert_false(model_verdict_holds(&verdict));
+        *steady[i] = (struct difference){INFINITY, 1};
+        assert_false(model_verdict_holds(&verdict));
+        *steady[i] = (struct difference){INFINITY, INFINITY};
+        assert_false(model_verdict_holds(&verdict));
+        *steady[i] = (struct difference){0, 0};
+    }
     verdict.runs[0].differing_values = 1;
     assert_false(model_verdict_holds(&verdict));
     verdict.runs[0].differing_values = 0;

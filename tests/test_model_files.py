@@ -386,6 +386,31 @@ class Names(Files):
         copy = self.renamed(lambda n, v: (n, ("F32", [4, 256], v[2])) if n.endswith("transform.dense.weight") else (n, v))
         self.refused(run("bert", str(copy), "--text", TEXT), "transform.dense.weight", "is 4 where 32")
 
+    def test_head_of_no_numbers(self):
+        """A NaN or an infinity in the head: the hidden states are right, and the logits are not."""
+        for name, value in [("cls.predictions.decoder.weight", "nan"), ("cls.predictions.bias", "nan"),
+                            ("cls.predictions.bias", "-inf"), ("cls.predictions.transform.dense.bias", "inf")]:
+            def spoil(n, v):
+                return n, (v[0], v[1], struct.pack("<f", float(value)) + v[2][4:]) if n == name else v
+
+            copy = self.renamed(spoil)
+            (copy / "expected.safetensors").unlink()
+            answer = run("verify", str(copy), "--json")
+            self.assertEqual(answer.returncode, 1, answer.stdout)
+            found = json.loads(answer.stdout)["files"][0]
+            for way in found["end_to_end"]:
+                self.assertEqual((way["ok"], way["logits_error_unparted"]), (False, None))
+                self.assertLess(way["hidden_error_unparted"], 2e-5)
+            self.assertEqual(found["why"], ["the logits hold a NaN or an infinity, here or in float64"])
+            self.assertTrue(run("verify", str(copy)).stdout.endswith("  FAILED\n"))
+            self.refused(run("bert", str(copy), "--text", "the [MASK]"), "the logits hold a NaN or an infinity")
+            self.assertEqual(len(self.embedding(copy)), 32)
+
+    def test_embedding_of_no_numbers(self):
+        copy = self.renamed(lambda n, v: (n, (v[0], v[1], struct.pack("<f", float("nan")) + v[2][4:]))
+                            if n == "bert.encoder.layer.1.output.dense.bias" else (n, v))
+        self.refused(run("bert", str(copy), "--text", TEXT), "the embedding holds a NaN or an infinity")
+
     def test_narrow_weights(self):
         def halves(name, value):
             dtype, shape, content = value

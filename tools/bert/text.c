@@ -39,19 +39,34 @@ static void print_name(const fff_tokenizer *tokenizer, size_t index) {
     }
 }
 
-/* The largest of some logits, with the probability that softmax gives them. */
-static void print_best(const fff_tokenizer *tokenizer, const float *logits, size_t count) {
+static bool are_finite(const float *values, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        if (!isfinite(values[i])) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* The title, and the largest of some logits with the probability that softmax gives them. False, and nothing is
+ * printed, where one is no number or infinite. */
+static bool print_best(const char *title, const fff_tokenizer *tokenizer, const float *logits, size_t count) {
     size_t best[BEST] = {0}, found = count < BEST ? count : BEST;
     double sum = 0;
+    if (!are_finite(logits, count)) {
+        return false;
+    }
     best_of(logits, count, best);
     for (size_t i = 0; i < count; i++) {
         sum += exp((double)logits[i] - (double)logits[best[0]]);
     }
+    fputs(title, stdout);
     for (size_t i = 0; i < found; i++) {
         print_name(tokenizer, best[i]);
         printf(" logit %10.5f  probability %.4f\n", (double)logits[best[i]],
                exp((double)logits[best[i]] - (double)logits[best[0]]) / sum);
     }
+    return true;
 }
 
 static size_t count_masks(const struct session *s) {
@@ -71,8 +86,11 @@ static int print_masks(const struct session *s) {
             if (!fff_bert_decode(s->model, 1, s->hidden + i * config->hidden_size, s->scores)) {
                 return fail("out of memory");
             }
-            printf("token %zu:\n", i);
-            print_best(s->tokenizer, s->scores, config->vocabulary);
+            char title[32];
+            snprintf(title, sizeof title, "token %zu:\n", i);
+            if (!print_best(title, s->tokenizer, s->scores, config->vocabulary)) {
+                return fail("the logits hold a NaN or an infinity");
+            }
         }
     }
     return EXIT_HOLDS;
@@ -84,8 +102,8 @@ static int print_answer(const struct session *s) {
         if (!fff_bert_classify(s->model, 1, s->count, s->hidden, s->scores)) {
             return fail("out of memory");
         }
-        print_best(NULL, s->scores, config->labels);
-        return EXIT_HOLDS;
+        return print_best("", NULL, s->scores, config->labels) ? EXIT_HOLDS
+                                                               : fail("the logits hold a NaN or an infinity");
     }
     if (fff_bert_predicts_words(s->model) && count_masks(s) > 0) {
         return print_masks(s);
@@ -95,6 +113,9 @@ static int print_answer(const struct session *s) {
     }
     const fff_bert_batch batch = {1, s->count, s->ids, NULL};
     fff_bert_pool(s->model, &batch, s->hidden, s->scores);
+    if (!are_finite(s->scores, config->hidden_size)) {
+        return fail("the embedding holds a NaN or an infinity");
+    }
     for (size_t i = 0; i < config->hidden_size; i++) {
         printf("%s%.9g", i > 0 ? " " : "", (double)s->scores[i]);
     }

@@ -39,7 +39,8 @@ struct route_apart {
 /* A whole run against the one in float64. */
 struct end_to_end {
     struct difference hidden, logits;
-    struct difference steady;       /* hidden, in sequences where no route parts from float64's */
+    /* The same in sequences where no route parts from float64's. */
+    struct difference steady_hidden, steady_logits;
     struct difference *layers;      /* of each layer's feedforward */
     size_t *layer_flips;            /* tokens of each layer that went another way */
     size_t sequences_apart;         /* with a token, in some layer, that went another way */

@@ -12,6 +12,7 @@ struct record {
     float *inputs, *outputs; /* of each layer's feedforward */
     uint32_t *nodes;         /* layers x tokens x path, which is 0 for trees of depth 0 */
     float *logits;           /* likewise */
+    bool *parted;            /* sequences: whether a token's route, in some layer, parts from float64's */
 };
 struct record_f64 {
     double *hidden, *outputs;

@@ -6,7 +6,8 @@
 
 enum { TOKENS_DECODED = 64, FLOATS = sizeof(double) / sizeof(float) };
 
-static void compare_prediction(const float *logits, const double *exact, size_t count, struct end_to_end *of) {
+static void compare_prediction(const float *logits, const double *exact, size_t count, bool parted,
+                               struct end_to_end *of) {
     size_t ours[BEST] = {0}, theirs[BEST] = {0}, most = count < BEST ? count : BEST, shared = 0;
     best_of(logits, count, ours);
     best_of_f64(exact, count, theirs);
@@ -20,15 +21,18 @@ static void compare_prediction(const float *logits, const double *exact, size_t 
     of->top5 += shared == most;
     for (size_t i = 0; i < count; i++) {
         compare_numbers((double)logits[i], exact[i], &of->logits);
+        if (!parted) {
+            compare_numbers((double)logits[i], exact[i], &of->steady_logits);
+        }
     }
 }
 
-/* A row of logits of each run against float64's and the file's, in which it has that number. */
-static void compare_logits(const struct part *part, size_t run, const float *logits, const double *exact, size_t count,
-                           bool is_prediction, const float *file, size_t row) {
+/* A row of logits of a sequence, by each run, against float64's and the file's, in which it has that number. */
+static void compare_logits(const struct part *part, size_t run, size_t sequence, const float *logits,
+                           const double *exact, size_t count, bool is_prediction, const float *file, size_t row) {
     struct end_to_end *of = &part->verdict->runs[run];
     if (is_prediction) {
-        compare_prediction(logits, exact, count, of);
+        compare_prediction(logits, exact, count, part->runs[run].parted[sequence], of);
     }
     for (size_t i = 0; i < count && file != NULL; i++) {
         compare_numbers((double)logits[i], (double)file[i], &of->file_logits);
@@ -47,8 +51,8 @@ static bool check_predictions(const struct part *part) {
         for (size_t run = 0; run <= part->verdict->isa_count && ok; run++) {
             ok = fff_bert_decode(part->masked, tokens, part->runs[run].hidden + at * part->width, logits);
             for (size_t token = 0; token < tokens && ok; token++) {
-                compare_logits(part, run, logits + token * count, exact + token * count, count,
-                               part_has_token(part, at + token),
+                compare_logits(part, run, (at + token) / part->batch.length, logits + token * count,
+                               exact + token * count, count, part_has_token(part, at + token),
                                other_results_rows(&part->file->logits, first + at + token, count), first + at + token);
             }
         }
@@ -67,7 +71,7 @@ static bool check_classes(const struct part *part) {
     for (size_t run = 0; run <= part->verdict->isa_count && ok; run++) {
         ok = fff_bert_classify(part->masked, sequences, length, part->runs[run].hidden, logits);
         for (size_t i = 0; i < sequences && ok; i++) {
-            compare_logits(part, run, logits + i * count, exact + i * count, count, true,
+            compare_logits(part, run, i, logits + i * count, exact + i * count, count, true,
                            other_results_rows(&part->file->logits, part->first + i, count), part->first + i);
         }
     }

@@ -111,7 +111,7 @@ static void print_runs(const struct model_verdict *verdict) {
             snprintf(bits, sizeof bits, "%zu", run->differing_values);
         }
         printf("  %-12s %15s %10.2g %10.2g %10.2g %9zu of %3zu %13.3g", run_name(verdict, i), bits,
-               relative(run->hidden), relative(run->steady), relative(run->logits), run->sequences_apart,
+               relative(run->hidden), relative(run->steady_hidden), relative(run->logits), run->sequences_apart,
                verdict->sequences, run->largest_flip);
         if (run->predictions > 0) {
             double all = (double)run->predictions;
@@ -195,11 +195,12 @@ static json_t *difference_json(const struct model_verdict *verdict, struct value
 static json_t *run_json(const struct model_verdict *verdict, size_t index) {
     const struct end_to_end *run = &verdict->runs[index];
     json_t *json = json_pack(
-        "{s:s, s:b, s:b, s:o, s:o, s:o, s:I, s:o, s:I, s:I, s:I, s:o}", "name",
+        "{s:s, s:b, s:b, s:o, s:o, s:o, s:o, s:I, s:o, s:I, s:I, s:I, s:o}", "name",
         index < verdict->isa_count ? fff_isa_name(verdict->isas[index]) : "masked", "ok",
         model_run_holds(verdict, index), "bit_identical", run->differing_values == 0, "hidden_error",
-        json_number(relative(run->hidden)), "hidden_error_unparted", json_number(relative(run->steady)), "logits_error",
-        json_number(relative(run->logits)), "sequences_apart", (json_int_t)run->sequences_apart, "largest_flip",
+        json_number(relative(run->hidden)), "hidden_error_unparted", json_number(relative(run->steady_hidden)),
+        "logits_error", json_number(relative(run->logits)), "logits_error_unparted",
+        json_number(relative(run->steady_logits)), "sequences_apart", (json_int_t)run->sequences_apart, "largest_flip",
         json_number(run->largest_flip), "predictions", (json_int_t)run->predictions, "top1", (json_int_t)run->top1,
         "top5", (json_int_t)run->top5, "layers", run_layers_json(verdict, run));
     if (run->sequences_apart > 0) {

@@ -70,26 +70,26 @@ void part_compare_run(const struct part *part, size_t run) {
     struct end_to_end *of = &part->verdict->runs[run];
     size_t length = part->batch.length, width = part->width;
     for (size_t sequence = 0; sequence < part->batch.sequences; sequence++) {
-        bool steady = true;
+        bool *parted = &part->runs[run].parted[sequence];
         for (size_t layer = 0; layer < part->layers; layer++) {
             double largest = 0;
             struct route_apart first = {0};
             size_t flips = flips_of(part, run, layer, sequence, &first, &largest);
             of->layer_flips[layer] += flips;
-            if (flips > 0 && steady) {
+            if (flips > 0 && !*parted) {
                 if (of->sequences_apart++ == 0) {
                     of->first_apart = first;
                 }
                 of->largest_flip = fmax(of->largest_flip, largest);
-                steady = false;
+                *parted = true;
             }
         }
         for (size_t token = sequence * length; token < (sequence + 1) * length; token++) {
             for (size_t i = token * width; i < (token + 1) * width && part_has_token(part, token); i++) {
                 double value = (double)part->runs[run].hidden[i], exact = part->exact.hidden[i];
                 compare_numbers(value, exact, &of->hidden);
-                if (steady) {
-                    compare_numbers(value, exact, &of->steady);
+                if (!*parted) {
+                    compare_numbers(value, exact, &of->steady_hidden);
                 }
                 for (size_t layer = 0; layer < part->layers; layer++) {
                     size_t at = layer * part->tokens * width + i;

@@ -16,6 +16,7 @@ static void free_record(struct record *record) {
     free(record->outputs);
     free(record->nodes);
     free(record->logits);
+    free(record->parted);
 }
 
 /* Zeros for the part's tokens in so many layers, at least one; NULL if that is too much. */
@@ -32,8 +33,9 @@ static bool make_record(const struct part *part, struct record *record) {
     record->outputs = make_rows(part, part->layers, part->width, sizeof *record->outputs);
     record->nodes = make_rows(part, part->layers, part->path, sizeof *record->nodes);
     record->logits = make_rows(part, part->layers, part->path, sizeof *record->logits);
+    record->parted = calloc(part->batch.sequences + 1, sizeof *record->parted);
     return (record->hidden != NULL && record->inputs != NULL && record->outputs != NULL && record->nodes != NULL &&
-            record->logits != NULL) ||
+            record->logits != NULL && record->parted != NULL) ||
            part_out_of_memory(part);
 }
 

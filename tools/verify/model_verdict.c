@@ -17,9 +17,9 @@ bool model_run_holds(const struct model_verdict *verdict, size_t run) {
     if (verdict->narrow && run < verdict->isa_count) {
         return of->differing_values == 0; /* what narrow weights lose is told, and no fault */
     }
-    return of->differing_values == 0 && relative(of->steady) <= MODEL_TOLERANCE &&
-           relative(of->file_hidden) <= MODEL_TOLERANCE && relative(of->file_logits) <= MODEL_TOLERANCE &&
-           of->file_embedding <= EMBEDDING_TOLERANCE;
+    return of->differing_values == 0 && relative(of->steady_hidden) <= MODEL_TOLERANCE &&
+           relative(of->steady_logits) <= MODEL_TOLERANCE && relative(of->file_hidden) <= MODEL_TOLERANCE &&
+           relative(of->file_logits) <= MODEL_TOLERANCE && of->file_embedding <= EMBEDDING_TOLERANCE;
 }
 
 bool model_verdict_holds(const struct model_verdict *verdict) {

@@ -22,6 +22,17 @@ static void say_values(const struct model_verdict *verdict, const char *what, st
                               at->there));
 }
 
+/* Of sequences where no route parts, against float64's. */
+static void say_unproven(const char *what, struct difference size, json_t *why) {
+    if (!isfinite(relative(size))) {
+        add_sentence(why, json_sprintf("the %s hold a NaN or an infinity, here or in float64", what));
+    } else if (relative(size) > MODEL_TOLERANCE) {
+        add_sentence(why, json_sprintf("the %s of sequences where no route parts are off float64's by %.2g of the "
+                                       "largest value, where %.0e is allowed",
+                                       what, relative(size), MODEL_TOLERANCE));
+    }
+}
+
 static void say_apart(const struct model_verdict *verdict, const struct end_to_end *run, json_t *why) {
     const struct route_apart *at = &run->first_apart;
     add_sentence(
@@ -34,7 +45,9 @@ static void say_apart(const struct model_verdict *verdict, const struct end_to_e
 static bool model_kernels_hold(const struct model_verdict *verdict) {
     bool hold = true;
     for (size_t i = 0; i < verdict->isa_count; i++) {
-        hold = hold && verdict->runs[i].differing_values == 0 && relative(verdict->runs[i].steady) <= MODEL_TOLERANCE;
+        const struct end_to_end *run = &verdict->runs[i];
+        hold = hold && run->differing_values == 0 && relative(run->steady_hidden) <= MODEL_TOLERANCE &&
+               relative(run->steady_logits) <= MODEL_TOLERANCE;
     }
     for (size_t layer = 0; layer < verdict->config.layers; layer++) {
         hold = hold && kernels_hold(verdict->layers[layer].isas, verdict->isa_count);
@@ -62,6 +75,8 @@ json_t *model_why(const struct model_verdict *verdict) {
     if (run->sequences_apart > 0) {
         say_apart(verdict, run, why);
     }
+    say_unproven("hidden states", run->steady_hidden, why);
+    say_unproven("logits", run->steady_logits, why);
     if (!file_differs) {
         return why;
     }
