@@ -174,13 +174,68 @@ static bool read_lower_case(const struct fff_report *report, const json_t *root,
     return true;
 }
 
-static bool read_text_settings(const struct fff_report *report, const json_t *root, fff_sentence *sentence) {
+/* Whether a value says nothing: null, an empty object, or one with "trust_remote_code" alone, which
+ * sentence-transformers takes out. */
+static bool is_empty(const json_t *value) {
+    size_t size = json_object_size(value), ignored = json_object_get(value, "trust_remote_code") != NULL ? 1 : 0;
+    return json_is_null(value) || (json_is_object(value) && size == ignored);
+}
+
+/* {"text": {"method": "forward", "method_output_name": "last_hidden_state"}}, which is what files without it mean. What
+ * it says of other inputs than texts is nothing to us. */
+static bool reads_hidden_states(const json_t *modalities) {
+    const json_t *text = json_object_get(modalities, "text");
+    const char *method = json_string_value(json_object_get(text, "method"));
+    const char *output = json_string_value(json_object_get(text, "method_output_name"));
+    return method != NULL && strcmp(method, "forward") == 0 && output != NULL &&
+           strcmp(output, "last_hidden_state") == 0;
+}
+
+static bool is_text_or_null(const json_t *value, const char *text) {
+    return json_is_null(value) || (json_is_string(value) && strcmp(json_string_value(value), text) == 0);
+}
+
+/* Whether the setting, one of a Transformer's, makes no other embedding of a text than without it. */
+static bool changes_nothing(const char *key, const json_t *value) {
+    /* Read here; for queries and documents only where they are told apart, as prompts are; or of speed alone. */
+    static const char *const free[] = {"max_seq_length",  "do_lower_case",   "query_length",
+                                       "document_length", "query_expansion", "unpad_inputs"};
+    for (size_t i = 0; i < sizeof free / sizeof *free; i++) {
+        if (strcmp(key, free[i]) == 0) {
+            return true;
+        }
+    }
+    if (strcmp(key, "transformer_task") == 0) {
+        return is_text_or_null(value, "feature-extraction");
+    }
+    if (strcmp(key, "module_output_name") == 0) {
+        return is_text_or_null(value, "token_embeddings");
+    }
+    return is_empty(value) || (strcmp(key, "modality_config") == 0 && reads_hidden_states(value));
+}
+
+/* Others are given to the model, its configuration or its tokenizer, or known to a later version. */
+static bool check_settings(const struct fff_report *report, json_t *root) {
+    const char *key;
+    json_t *value;
+    json_object_foreach(root, key, value) {
+        if (!changes_nothing(key, value)) {
+            char text[96];
+            fff_json_describe(value, text, sizeof text);
+            return FFF_FAIL(report, "setting '%s' is %s, which is not supported", key, text);
+        }
+    }
+    return true;
+}
+
+static bool read_text_settings(const struct fff_report *report, json_t *root, fff_sentence *sentence) {
     return (json_is_object(root) || FFF_FAIL(report, "the file is no JSON object")) &&
-           read_text_length(report, root, sentence) && read_lower_case(report, root, sentence);
+           read_text_length(report, root, sentence) && read_lower_case(report, root, sentence) &&
+           check_settings(report, root);
 }
 
 /* A prompt that is put before each text. */
-static bool refuse_prompt(const struct fff_report *report, const json_t *root, fff_sentence *sentence) {
+static bool refuse_prompt(const struct fff_report *report, json_t *root, fff_sentence *sentence) {
     (void)sentence;
     const char *name = json_string_value(json_object_get(root, "default_prompt_name"));
     const char *prompt =
@@ -231,24 +286,35 @@ static bool open_pooling(const char *directory, size_t hidden_size, fff_sentence
     return ok;
 }
 
+/* *said becomes whether the file is there and says anything. */
+static bool read_settings(const char *directory, const char *name,
+                          bool (*read)(const struct fff_report *report, json_t *root, fff_sentence *sentence),
+                          fff_sentence *sentence, bool *said, char *error, size_t error_size) {
+    char path[FFF_LONGEST_PATH];
+    size_t length = 0;
+    bool ok;
+    const struct fff_report report = {path, error, error_size};
+    char *json = read_if_there(directory, name, path, &length, &ok, error, error_size);
+    json_t *root = json != NULL ? fff_json_read(&report, json, length) : NULL;
+    ok = ok && (json == NULL || (root != NULL && read(&report, root, sentence)));
+    *said = json_object_size(root) > 0;
+    json_decref(root);
+    free(json);
+    return ok;
+}
+
 bool fff_sentence_open(const char *directory, size_t hidden_size, fff_sentence *sentence, char *error,
                        size_t error_size) {
-    static const struct {
-        const char *name;
-        bool (*read)(const struct fff_report *report, const json_t *root, fff_sentence *sentence);
-    } files[] = {{"sentence_bert_config.json", read_text_settings},
-                 {"config_sentence_transformers.json", refuse_prompt}};
+    /* The first of them counts that says anything. */
+    static const char *const names[] = {"sentence_bert_config.json",       "sentence_roberta_config.json",
+                                        "sentence_distilbert_config.json", "sentence_camembert_config.json",
+                                        "sentence_albert_config.json",     "sentence_xlm-roberta_config.json",
+                                        "sentence_xlnet_config.json"};
     *sentence = (fff_sentence){0};
-    bool ok = open_pooling(directory, hidden_size, sentence, error, error_size);
-    for (size_t i = 0; i < sizeof files / sizeof *files && ok; i++) {
-        char path[FFF_LONGEST_PATH];
-        size_t length = 0;
-        const struct fff_report report = {path, error, error_size};
-        char *json = read_if_there(directory, files[i].name, path, &length, &ok, error, error_size);
-        json_t *root = json != NULL ? fff_json_read(&report, json, length) : NULL;
-        ok = ok && (json == NULL || (root != NULL && files[i].read(&report, root, sentence)));
-        json_decref(root);
-        free(json);
+    bool ok = open_pooling(directory, hidden_size, sentence, error, error_size), said = false;
+    for (size_t i = 0; i < sizeof names / sizeof *names && ok && !said; i++) {
+        ok = read_settings(directory, names[i], read_text_settings, sentence, &said, error, error_size);
     }
-    return ok;
+    return ok && read_settings(directory, "config_sentence_transformers.json", refuse_prompt, sentence, &said, error,
+                               error_size);
 }

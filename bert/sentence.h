@@ -25,8 +25,9 @@ typedef struct fff_sentence {
     bool lower_case;    /* texts, before they are tokenized */
 } fff_sentence;
 
-/* Reads what there is of it in a model's folder, whose hidden states are `hidden_size` wide. False with one line in
- * `error`. */
+/* Reads what there is of it in a model's folder (modules.json, the Pooling's config.json, sentence_bert_config.json or
+ * what else it may be called, config_sentence_transformers.json), whose hidden states are `hidden_size` wide. False
+ * with one line in `error`. */
 bool fff_sentence_open(const char *directory, size_t hidden_size, fff_sentence *sentence, char *error,
                        size_t error_size);
 

@@ -157,9 +157,17 @@ static void test_wrong_pooling(void **unused) {
 /* ---- A folder with all of it ----------------------------------------------------------------------- */
 
 static char directory[] = "/tmp/test_sentence_XXXXXX";
-static const char *const files[] = {"modules.json", "1_Pooling/config.json", "sentence_bert_config.json",
-                                    "config_sentence_transformers.json"};
-enum { MODULES, POOLING_CONFIG, TEXT_CONFIG, PROMPT_CONFIG, FILES };
+static const char *const files[] = {"modules.json",
+                                    "1_Pooling/config.json",
+                                    "sentence_bert_config.json",
+                                    "config_sentence_transformers.json",
+                                    "sentence_roberta_config.json",
+                                    "sentence_distilbert_config.json",
+                                    "sentence_camembert_config.json",
+                                    "sentence_albert_config.json",
+                                    "sentence_xlm-roberta_config.json",
+                                    "sentence_xlnet_config.json"};
+enum { MODULES, POOLING_CONFIG, TEXT_CONFIG, PROMPT_CONFIG, FIRST_SIBLING, FILES = FIRST_SIBLING + 6 };
 
 static void path_of(size_t file, char path[256]) {
     snprintf(path, 256, "%s/%s", directory, files[file]);
@@ -220,6 +228,46 @@ static void test_folder(void **unused) {
     assert_int_equal(open_folder(contents).text_length, 65536);
 }
 
+/* Settings that make no other embeddings, as files of several versions have them. */
+static void test_harmless_settings(void **unused) {
+    (void)unused;
+    static const char *const settings[] = {
+        "{\"max_seq_length\":256,\"do_lower_case\":false}",
+        "{\"max_seq_length\":256,\"model_args\":{},\"tokenizer_args\":{},\"config_args\":null}",
+        "{\"max_seq_length\":256,\"model_kwargs\":{\"trust_remote_code\":true},\"processing_kwargs\":{}}",
+        "{\"max_seq_length\":256,\"transformer_task\":\"feature-extraction\",\"module_output_name\":"
+        "\"token_embeddings\",\"modality_config\":{\"text\":{\"method\":\"forward\",\"method_output_name\":"
+        "\"last_hidden_state\"}}}",
+        "{\"max_seq_length\":256,\"query_length\":32,\"document_length\":64,\"query_expansion\":null,"
+        "\"unpad_inputs\":false,\"tokenizer_name_or_path\":null}",
+    };
+    for (size_t i = 0; i < sizeof settings / sizeof *settings; i++) {
+        const char *contents[FILES] = {NULL};
+        contents[TEXT_CONFIG] = settings[i];
+        contents[PROMPT_CONFIG] = "{\"__version__\":{\"sentence_transformers\":\"6.2.0\"},\"prompts\":{},"
+                                  "\"default_prompt_name\":null,\"similarity_fn_name\":\"cosine\"}";
+        assert_int_equal(open_folder(contents).text_length, 256);
+    }
+}
+
+/* Other names of the file with the settings, in their order; one that says nothing is passed over. */
+static void test_siblings(void **unused) {
+    (void)unused;
+    const char *contents[FILES] = {NULL};
+    for (size_t i = FILES - 1; i >= FIRST_SIBLING; i--) {
+        char lengths[FILES][64];
+        snprintf(lengths[i], sizeof lengths[i], "{\"max_seq_length\":%zu}", i);
+        contents[i] = lengths[i];
+        assert_int_equal(open_folder(contents).text_length, i);
+        contents[i] = "{\"max_seq_length\":99}";
+    }
+    contents[FIRST_SIBLING] = "{\"max_seq_length\":5}";
+    contents[TEXT_CONFIG] = "{}";
+    assert_int_equal(open_folder(contents).text_length, 5);
+    contents[TEXT_CONFIG] = "{\"do_lower_case\":true}";
+    assert_int_equal(open_folder(contents).text_length, 0);
+}
+
 static void test_wrong_folder(void **unused) {
     (void)unused;
     static const struct {
@@ -237,6 +285,22 @@ static void test_wrong_folder(void **unused) {
         {TEXT_CONFIG, "{\"max_seq_length\":\"128\"}", "'max_seq_length' is \"128\""},
         {TEXT_CONFIG, "{\"max_seq_length\":128.0}", "'max_seq_length' is 128.0"},
         {TEXT_CONFIG, "{\"do_lower_case\":1}", "'do_lower_case' is 1 where true or false is expected"},
+        {TEXT_CONFIG, "{\"processing_kwargs\":{\"text\":{\"max_length\":4}}}",
+         "setting 'processing_kwargs' is {\"text\":{\"max_length\":4}}, which is not supported"},
+        {TEXT_CONFIG, "{\"processor_kwargs\":{\"model_max_length\":4}}", "'processor_kwargs' is {\"model_max"},
+        {TEXT_CONFIG, "{\"tokenizer_args\":{\"do_lower_case\":false}}", "'tokenizer_args' is"},
+        {TEXT_CONFIG, "{\"model_kwargs\":{\"trust_remote_code\":true,\"x\":1}}", "'model_kwargs' is"},
+        {TEXT_CONFIG, "{\"model_args\":{\"torch_dtype\":\"float16\"}}", "'model_args' is"},
+        {TEXT_CONFIG, "{\"config_kwargs\":{\"hidden_act\":\"relu\"}}", "'config_kwargs' is"},
+        {TEXT_CONFIG, "{\"config_args\":[]}", "'config_args' is []"},
+        {TEXT_CONFIG, "{\"transformer_task\":\"fill-mask\"}", "'transformer_task' is \"fill-mask\""},
+        {TEXT_CONFIG, "{\"module_output_name\":\"sentence_embedding\"}", "'module_output_name' is"},
+        {TEXT_CONFIG,
+         "{\"modality_config\":{\"text\":{\"method\":\"forward\",\"method_output_name\":\"pooler_output\"}}}",
+         "'modality_config' is"},
+        {TEXT_CONFIG, "{\"modality_config\":{\"image\":{\"method\":\"forward\"}}}", "'modality_config' is"},
+        {TEXT_CONFIG, "{\"tokenizer_name_or_path\":\"bert-base-cased\"}", "'tokenizer_name_or_path' is"},
+        {TEXT_CONFIG, "{\"max_seq_len\":4}", "setting 'max_seq_len' is 4, which is not supported"},
         {PROMPT_CONFIG, "{\"prompts\":{\"query\":\"query: \"},\"default_prompt_name\":\"query\"}",
          "'default_prompt_name' is 'query', which puts 'query: ' before texts"},
     };
@@ -275,9 +339,11 @@ static void test_unreadable(void **unused) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_modules),      cmocka_unit_test(test_wrong_modules), cmocka_unit_test(test_long_folder),
-        cmocka_unit_test(test_pooling),      cmocka_unit_test(test_wrong_pooling), cmocka_unit_test(test_folder),
-        cmocka_unit_test(test_wrong_folder), cmocka_unit_test(test_unreadable),
+        cmocka_unit_test(test_modules),           cmocka_unit_test(test_wrong_modules),
+        cmocka_unit_test(test_long_folder),       cmocka_unit_test(test_pooling),
+        cmocka_unit_test(test_wrong_pooling),     cmocka_unit_test(test_folder),
+        cmocka_unit_test(test_harmless_settings), cmocka_unit_test(test_siblings),
+        cmocka_unit_test(test_wrong_folder),      cmocka_unit_test(test_unreadable),
     };
     char path[256];
     if (mkdtemp(directory) == NULL || snprintf(path, sizeof path, "%s/1_Pooling", directory) < 0 ||
