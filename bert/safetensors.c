@@ -13,7 +13,7 @@
 
 enum {
     LENGTH_BYTES = 8,
-    LARGEST_HEADER = 100 << 20, /* the reference reader's limit */
+    LARGEST_HEADER = 100000000, /* the reference reader's limit */
     LARGEST_ENTRY = 1 << 16,    /* a dtype, a shape and two offsets */
 };
 
