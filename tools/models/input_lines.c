@@ -132,7 +132,9 @@ static bool read_lines(const struct fff_report *report, char *content, size_t le
         if (tokenizer == NULL && strlen(line) != line_length) {
             return FFF_FAIL(report, "line %zu holds a 0 byte", number);
         }
-        bool empty = tokenizer != NULL ? line_length == 0 : line[strspn(line, spaces)] == '\0';
+        /* Of a text with CRLF an empty line is a carriage return. */
+        bool empty = tokenizer != NULL ? line_length == 0 || (line_length == 1 && *line == '\r')
+                                       : line[strspn(line, spaces)] == '\0';
         if (!empty &&
             !(tokenizer != NULL ? read_text_line(report, number, line, line_length, tokenizer, most, sequences)
                                 : read_ids_line(report, number, line, most, sequences))) {
