@@ -282,6 +282,18 @@ class Cost(Files):
         path.write_bytes(struct.pack("<Q", len(text)) + text)
         return path
 
+    def test_largest_header(self):
+        """As many bytes as the reference reader takes; what is in them is wrong here."""
+        path = self.folder / "header"
+        for length, expected in [(100_000_000, "header: "), (100_000_001, "header length 100000001 exceeds the file's "
+                                                                          "100000009 bytes or the limit of 100000000")]:
+            with open(path, "wb") as file:
+                file.write(struct.pack("<Q", length) + b"{x")
+                file.truncate(8 + length)
+            answer = run("verify", str(path))
+            self.refused(answer, expected)
+            self.assertEqual("exceeds" in answer.stderr, length > 100_000_000)
+
     def test_large_headers(self):
         count = 1_000_000
         keys = ",".join(f'"k{i:07}":0' for i in range(count))
@@ -360,6 +372,21 @@ class Names(Files):
         bare = self.renamed(lambda name, value: None if name.startswith("cls.") else (name, value))
         self.assertEqual(self.embedding(bare), self.embedding(MASKED_LM))
         self.assertEqual(len(self.embedding(bare, "the [MASK]")), 32)
+
+    def test_mask_that_is_cut_off(self):
+        copy = self.copy()
+        for setting, most in [({}, 24), ({"model_max_length": 7}, 7)]:
+            (copy / "tokenizer_config.json").write_text(json.dumps(setting))
+            for text in ["the " * most + "[MASK]", "the [MASK] sat " + "the " * most + "<mask>",
+                         "the " * (most - 2) + "[MASK]"]:
+                self.refused(run("bert", str(copy), "--text", text),
+                             f"a mask lies behind the {most} tokens that the model takes")
+            for text in ["the " * (most - 3) + "[MASK]", "the " * (most - 3) + "[MASK] cat"]:
+                answer = run("bert", str(copy), "--text", text)
+                self.assertEqual(answer.returncode, 0, answer.stderr)
+                self.assertTrue(answer.stdout.startswith(f"token {most - 2}:\n"), answer.stdout)
+        bare = self.renamed(lambda name, value: None if name.startswith("cls.") else (name, value))
+        self.assertEqual(self.embedding(bare, "the " * 24 + "[MASK]"), self.embedding(bare, "the " * 24))
 
     def test_head(self):
         """Its decoder may be the embedding, its bias has two names; anything else that lacks is an error."""

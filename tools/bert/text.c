@@ -69,13 +69,18 @@ static bool print_best(const char *title, const fff_tokenizer *tokenizer, const 
     return true;
 }
 
-static size_t count_masks(const struct session *s) {
-    int32_t mask = fff_tokenizer_mask(s->tokenizer);
+/* Among some ids of a text. */
+static size_t count_masks(const fff_tokenizer *tokenizer, const int32_t *ids, size_t count) {
+    int32_t mask = fff_tokenizer_mask(tokenizer);
     size_t masks = 0;
-    for (size_t i = 0; i < s->count; i++) {
-        masks += s->ids[i] == mask;
+    for (size_t i = 0; i < count; i++) {
+        masks += ids[i] == mask;
     }
     return masks;
+}
+
+static bool predicts_masks(const struct session *s) {
+    return fff_bert_predicts_words(s->model) && fff_bert_configuration(s->model)->labels == 0;
 }
 
 static int print_masks(const struct session *s) {
@@ -105,7 +110,7 @@ static int print_answer(const struct session *s) {
         return print_best("", NULL, s->scores, config->labels) ? EXIT_HOLDS
                                                                : fail("the logits hold a NaN or an infinity");
     }
-    if (fff_bert_predicts_words(s->model) && count_masks(s) > 0) {
+    if (predicts_masks(s) && count_masks(s->tokenizer, s->ids, s->count) > 0) {
         return print_masks(s);
     }
     if (config->family == FFF_BERT_CRAMMED) { /* trained for words, not for embeddings */
@@ -148,6 +153,26 @@ static char *with_own_mask(const fff_tokenizer *tokenizer, const char *text) {
     return copy;
 }
 
+/* The text's ids, cut to what the model takes; no mask that is to be predicted may be cut off. */
+static bool read_ids(struct session *s, const char *text, char *error, size_t error_size) {
+    size_t length = strlen(text), most = fff_bert_configuration(s->model)->text_length, whole_count = 0;
+    if (!fff_tokenizer_try_encode(s->tokenizer, text, length, most, &s->ids, &s->count, error, error_size)) {
+        return false;
+    }
+    if (!predicts_masks(s)) {
+        return true;
+    }
+    int32_t *whole = NULL;
+    fff_tokenizer_any_length(s->tokenizer);
+    bool ok = fff_tokenizer_try_encode(s->tokenizer, text, length, SIZE_MAX, &whole, &whole_count, error, error_size);
+    if (ok && count_masks(s->tokenizer, whole, whole_count) > count_masks(s->tokenizer, s->ids, s->count)) {
+        snprintf(error, error_size, "a mask lies behind the %zu tokens that the model takes", s->count);
+        ok = false;
+    }
+    free(whole);
+    return ok;
+}
+
 static int encode(const struct bert_text *request, struct session *s) {
     char error[512];
     const fff_bert_options options = {
@@ -168,8 +193,7 @@ static int encode(const struct bert_text *request, struct session *s) {
     size_t scores = config->vocabulary + config->labels + config->hidden_size;
     char *text = with_own_mask(s->tokenizer, request->text);
     snprintf(error, sizeof error, "out of memory");
-    bool ok = text != NULL && fff_tokenizer_try_encode(s->tokenizer, text, strlen(text), config->text_length, &s->ids,
-                                                       &s->count, error, sizeof error);
+    bool ok = text != NULL && read_ids(s, text, error, sizeof error);
     free(text);
     if (!ok) {
         return fail(error);
