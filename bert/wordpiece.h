@@ -26,8 +26,8 @@ fff_tokenizer *fff_tokenizer_open(const char *path, char *error, size_t error_si
 fff_tokenizer *fff_tokenizer_read(const char *name, const char *bytes, size_t length, char *error, size_t error_size);
 void fff_tokenizer_close(fff_tokenizer *tokenizer);
 
-/* From now on each text becomes lower case before all else, special tokens in it too: what sentence-transformers before
- * version 6 does where a model's do_lower_case is true. To be called before the tokenizer is shared among threads. */
+/* From now on each text becomes lower case before all else, special tokens in it too: what older versions
+ * of sentence-transformers do where a model's do_lower_case is true. To be called before the tokenizer is shared among threads. */
 void fff_tokenizer_lower_texts(fff_tokenizer *tokenizer);
 
 /* From now on the length that the tokenizer's own files allow for a text does not count: sentence-transformers has the
