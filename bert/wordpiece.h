@@ -27,7 +27,8 @@ fff_tokenizer *fff_tokenizer_read(const char *name, const char *bytes, size_t le
 void fff_tokenizer_close(fff_tokenizer *tokenizer);
 
 /* From now on each text becomes lower case before all else, special tokens in it too: what older versions
- * of sentence-transformers do where a model's do_lower_case is true. To be called before the tokenizer is shared among threads. */
+ * of sentence-transformers do where a model's do_lower_case is true. To be called before the tokenizer is shared among
+ * threads. */
 void fff_tokenizer_lower_texts(fff_tokenizer *tokenizer);
 
 /* From now on the length that the tokenizer's own files allow for a text does not count: sentence-transformers has the

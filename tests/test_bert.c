@@ -550,7 +550,8 @@ static void test_verify(void **unused) {
         assert_int_equal(verdict.sequences, 3);
         assert_int_equal(verdict.isa_count, count);
         assert_int_equal(verdict.layer_tokens, verdict.sequences * verdict.length);
-        assert_true(verdict.has_file_results && verdict.has_logits);
+        assert_true(verdict.has_file_hidden && verdict.has_file_logits && verdict.has_logits);
+        assert_false(verdict.has_file_embedding);
         for (size_t layer = 0; layer < verdict.config.layers; layer++) {
             for (size_t i = 0; i < count; i++) {
                 const struct verdict *v = &verdict.layers[layer].isas[i];

@@ -438,6 +438,51 @@ class Names(Files):
                             if n == "bert.encoder.layer.1.output.dense.bias" else (n, v))
         self.refused(run("bert", str(copy), "--text", TEXT), "the embedding holds a NaN or an infinity")
 
+    def test_expected(self):
+        """What the file does not have is not compared, and told so; what it has must be known and obeyed."""
+        copy = self.copy()
+        path = copy / "expected.safetensors"
+        whole = read_tensors(path)
+        count = whole["input_ids"][1][0] * whole["input_ids"][1][1]
+        types = ("I32", whole["input_ids"][1], bytes(4 * count))
+        write_tensors(path, whole | {"token_type_ids": types})
+        answers = [run("verify", str(model), "--json") for model in [copy, MASKED_LM]]
+        self.assertEqual(answers[0].stdout.replace(str(copy), str(MASKED_LM)), answers[1].stdout)
+        results = {"hidden", "logits"}
+        for kept in [{"hidden"}, {"logits"}, set()]:
+            write_tensors(path, {name: value for name, value in whole.items() if name not in results - kept})
+            answer = run("verify", str(copy), "--json")
+            self.assertEqual(answer.returncode, 0, answer.stderr)
+            for way in json.loads(answer.stdout)["files"][0]["end_to_end"]:
+                self.assertEqual("file" in way, bool(kept))
+                for name in results if kept else []:
+                    self.assertEqual(way["file"][name] is not None, name in kept)
+                    self.assertEqual(way["file"][name + "_difference"] is not None, name in kept)
+                if kept:
+                    self.assertEqual([way["file"]["embedding"], way["file"]["embedding_sequence"]], [None, None])
+            figures = {"hidden": r"\| [\d.e-]+, -, -\n", "logits": r"\| -, [\d.e-]+, -\n"}
+            for name in kept:
+                self.assertRegex(run("verify", str(copy)).stdout, figures[name])
+        mask = whole["attention_mask"]
+        for change, expected in [
+                ({"last_hidden_state": whole["hidden"]}, "tensor 'last_hidden_state' is none of input_ids, "),
+                ({"token_type_ids": ("I32", types[1], types[2][:-4] + struct.pack("<i", 1))},
+                 f"tensor 'token_type_ids': element {count - 1} is 1; only 0 is supported"),
+                ({"token_type_ids": ("F32", types[1], types[2])}, f"'token_type_ids' has {count} elements of F32"),
+                ({"token_type_ids": ("I32", [count - 1], types[2][4:])}, f"'token_type_ids' has {count - 1} elements"),
+                ({"attention_mask": (*mask[:2], struct.pack("<f", 0.5) + mask[2][4:])},
+                 "tensor 'attention_mask': element 0 is 0.5; only 0 and 1 are supported"),
+                ({"attention_mask": (*mask[:2], mask[2][:4] + struct.pack("<f", -1) + mask[2][8:])}, "element 1 is -1"),
+                ({"attention_mask": (*mask[:2], mask[2][:4] + struct.pack("<f", float("nan")) + mask[2][8:])},
+                 "element 1 is nan")]:
+            write_tensors(path, whole | change)
+            self.refused(run("verify", str(copy)), "expected.safetensors: ", expected)
+        bare = self.renamed(lambda name, value: None if name.startswith("cls.") else (name, value))
+        self.refused(run("verify", str(bare)), "tensor 'logits' is there, and the model has no head that gives any")
+        write_tensors(bare / "expected.safetensors", {n: v for n, v in whole.items() if n != "logits"})
+        answer = run("verify", str(bare), "--json")
+        self.assertIsNone(json.loads(answer.stdout)["files"][0]["end_to_end"][0]["logits_error"])
+
     def test_narrow_weights(self):
         def halves(name, value):
             dtype, shape, content = value

@@ -77,7 +77,14 @@ static bool prepare(const struct model_input_choice *choice, const fff_bert *mas
                  input->source);
         return false;
     }
-    verdict->has_file_results = input->hidden != NULL || input->logits != NULL || input->embedding != NULL;
+    verdict->has_file_hidden = input->hidden != NULL;
+    verdict->has_file_logits = input->logits != NULL;
+    verdict->has_file_embedding = input->embedding != NULL;
+    if (input->logits != NULL && !verdict->has_logits) {
+        snprintf(error, error_size, "%s: tensor 'logits' is there, and the model has no head that gives any",
+                 input->source);
+        return false;
+    }
     verdict->layers = calloc(layers, sizeof *verdict->layers);
     bool ok = verdict->layers != NULL;
     for (size_t i = 0; i <= verdict->isa_count && ok; i++) {

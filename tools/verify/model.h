@@ -61,7 +61,8 @@ struct model_verdict {
     size_t sequences, length, tokens; /* tokens without padding */
     size_t layer_tokens;              /* of all, padding included: those whose layers were checked one by one */
     size_t layer_padding;             /* of these */
-    bool has_logits, has_file_results;
+    bool has_logits;
+    bool has_file_hidden, has_file_logits, has_file_embedding;
     char source[256]; /* of the input */
     size_t isa_count;
     fff_isa isas[FFF_ISA_COUNT];

@@ -98,29 +98,49 @@ static const char *run_name(const struct model_verdict *verdict, size_t run) {
     return run < verdict->isa_count ? fff_isa_name(verdict->isas[run]) : "masked dense";
 }
 
+static bool has_file_results(const struct model_verdict *verdict) {
+    return verdict->has_file_hidden || verdict->has_file_logits || verdict->has_file_embedding;
+}
+
+/* A figure, or that there is none. Returns `text`. */
+static const char *figure(char text[32], bool there, double value) {
+    snprintf(text, 32, "-");
+    if (there) {
+        snprintf(text, 32, "%.2g", value);
+    }
+    return text;
+}
+
+static void print_file_results(const struct model_verdict *verdict, const struct end_to_end *run) {
+    char hidden[32], logits[32], embedding[32];
+    printf(" | %s, %s, %s", figure(hidden, verdict->has_file_hidden, relative(run->file_hidden)),
+           figure(logits, verdict->has_file_logits, relative(run->file_logits)),
+           figure(embedding, verdict->has_file_embedding, run->file_embedding));
+}
+
 static void print_runs(const struct model_verdict *verdict) {
     puts("  End to end, against the whole model in float64; errors relative to the largest value. A route that parts\n"
          "  at a tie changes all that follows in its sequence:");
     printf("  %-12s %15s %10s %10s %10s %16s %13s %10s %10s", "", "differing bits", "hidden", "unparted", "logits",
            "sequences apart", "largest flip", "top-1", "top-5");
-    puts(verdict->has_file_results ? " | file: hidden, logits, embedding" : "");
+    puts(has_file_results(verdict) ? " | file: hidden, logits, embedding" : "");
     for (size_t i = 0; i <= verdict->isa_count; i++) {
         const struct end_to_end *run = &verdict->runs[i];
-        char bits[32] = "-";
+        char bits[32] = "-", logits[32];
         if (i < verdict->isa_count) {
             snprintf(bits, sizeof bits, "%zu", run->differing_values);
         }
-        printf("  %-12s %15s %10.2g %10.2g %10.2g %9zu of %3zu %13.3g", run_name(verdict, i), bits,
-               relative(run->hidden), relative(run->steady_hidden), relative(run->logits), run->sequences_apart,
-               verdict->sequences, run->largest_flip);
+        printf("  %-12s %15s %10.2g %10.2g %10s %9zu of %3zu %13.3g", run_name(verdict, i), bits, relative(run->hidden),
+               relative(run->steady_hidden), figure(logits, verdict->has_logits, relative(run->logits)),
+               run->sequences_apart, verdict->sequences, run->largest_flip);
         if (run->predictions > 0) {
             double all = (double)run->predictions;
             printf(" %9.2f%% %9.2f%%", 100 * (double)run->top1 / all, 100 * (double)run->top5 / all);
         } else {
             printf(" %10s %10s", "-", "-");
         }
-        if (verdict->has_file_results) {
-            printf(" | %.2g, %.2g, %.2g", relative(run->file_hidden), relative(run->file_logits), run->file_embedding);
+        if (has_file_results(verdict)) {
+            print_file_results(verdict, run);
         }
         puts(model_run_holds(verdict, i) ? "" : "  FAILED");
     }
@@ -192,17 +212,22 @@ static json_t *difference_json(const struct model_verdict *verdict, struct value
     return json;
 }
 
+static json_t *number_if(bool there, double value) {
+    return there ? json_number(value) : json_null();
+}
+
 static json_t *run_json(const struct model_verdict *verdict, size_t index) {
     const struct end_to_end *run = &verdict->runs[index];
-    json_t *json = json_pack(
-        "{s:s, s:b, s:b, s:o, s:o, s:o, s:o, s:I, s:o, s:I, s:I, s:I, s:o}", "name",
-        index < verdict->isa_count ? fff_isa_name(verdict->isas[index]) : "masked", "ok",
-        model_run_holds(verdict, index), "bit_identical", run->differing_values == 0, "hidden_error",
-        json_number(relative(run->hidden)), "hidden_error_unparted", json_number(relative(run->steady_hidden)),
-        "logits_error", json_number(relative(run->logits)), "logits_error_unparted",
-        json_number(relative(run->steady_logits)), "sequences_apart", (json_int_t)run->sequences_apart, "largest_flip",
-        json_number(run->largest_flip), "predictions", (json_int_t)run->predictions, "top1", (json_int_t)run->top1,
-        "top5", (json_int_t)run->top5, "layers", run_layers_json(verdict, run));
+    json_t *json = json_pack("{s:s, s:b, s:b, s:o, s:o, s:o, s:o, s:I, s:o, s:I, s:I, s:I, s:o}", "name",
+                             index < verdict->isa_count ? fff_isa_name(verdict->isas[index]) : "masked", "ok",
+                             model_run_holds(verdict, index), "bit_identical", run->differing_values == 0,
+                             "hidden_error", json_number(relative(run->hidden)), "hidden_error_unparted",
+                             json_number(relative(run->steady_hidden)), "logits_error",
+                             number_if(verdict->has_logits, relative(run->logits)), "logits_error_unparted",
+                             number_if(verdict->has_logits, relative(run->steady_logits)), "sequences_apart",
+                             (json_int_t)run->sequences_apart, "largest_flip", json_number(run->largest_flip),
+                             "predictions", (json_int_t)run->predictions, "top1", (json_int_t)run->top1, "top5",
+                             (json_int_t)run->top5, "layers", run_layers_json(verdict, run));
     if (run->sequences_apart > 0) {
         const struct route_apart *at = &run->first_apart;
         json_object_set_new(json, "first_apart",
@@ -211,14 +236,16 @@ static json_t *run_json(const struct model_verdict *verdict, size_t index) {
                                       (json_int_t)at->tree, "level", (json_int_t)at->level, "logit",
                                       json_number(at->logit)));
     }
-    if (verdict->has_file_results) {
+    if (has_file_results(verdict)) {
         json_object_set_new(
             json, "file",
-            json_pack("{s:o, s:o, s:o, s:o, s:o, s:I}", "hidden", json_number(relative(run->file_hidden)), "logits",
-                      json_number(relative(run->file_logits)), "embedding", json_number(run->file_embedding),
-                      "hidden_difference", difference_json(verdict, run->file_hidden_at, false), "logits_difference",
+            json_pack("{s:o, s:o, s:o, s:o, s:o, s:o}", "hidden",
+                      number_if(verdict->has_file_hidden, relative(run->file_hidden)), "logits",
+                      number_if(verdict->has_file_logits, relative(run->file_logits)), "embedding",
+                      number_if(verdict->has_file_embedding, run->file_embedding), "hidden_difference",
+                      difference_json(verdict, run->file_hidden_at, false), "logits_difference",
                       difference_json(verdict, run->file_logits_at, verdict->config.labels > 0), "embedding_sequence",
-                      (json_int_t)run->file_embedding_at));
+                      verdict->has_file_embedding ? json_integer((json_int_t)run->file_embedding_at) : json_null()));
     }
     return json;
 }
