@@ -222,6 +222,23 @@ static bool check_architectures(const struct section *settings) {
     return ok || FFF_FAIL(settings->report, "setting 'architectures' is %s; only [\"Bert...\"] is supported", text);
 }
 
+/* A model that is not what its other settings say: computed by code of its own, or with weights that are encoded. */
+static bool check_foreign(const struct section *settings) {
+    json_t *map = json_object_get(settings->object, "auto_map"), *value;
+    const json_t *quantization = json_object_get(settings->object, "quantization_config");
+    const char *key;
+    json_object_foreach(map, key, value) {
+        if (strncmp(key, "AutoModel", strlen("AutoModel")) == 0 && !json_is_null(value)) {
+            return FFF_FAIL(settings->report,
+                            "setting 'auto_map' names code of the model's own for '%s', which is not supported", key);
+        }
+    }
+    char text[64];
+    fff_json_describe(quantization, text, sizeof text);
+    return quantization == NULL || json_is_null(quantization) ||
+           FFF_FAIL(settings->report, "setting 'quantization_config' is %s; only null is supported", text);
+}
+
 static bool read_tie(const struct section *settings, fff_bert_config *config) {
     const json_t *value = json_object_get(settings->object, "tie_word_embeddings");
     char text[64];
@@ -234,13 +251,14 @@ static bool read_tie(const struct section *settings, fff_bert_config *config) {
 static bool read_post_norm(const struct section *settings, fff_bert_config *config) {
     static const struct fixed fixed[] = {{"position_embedding_type", "\"absolute\""},
                                          {"is_decoder", "false"},
+                                         {"is_encoder_decoder", "false"},
                                          {"add_cross_attention", "false"},
                                          {"pruned_heads", "{}"}};
     config->norm_eps = 1e-12; /* which the oldest files do not say */
     bool has_eps = json_object_get(settings->object, "layer_norm_eps") != NULL;
-    return check_architectures(settings) && check_fixed(settings, fixed, sizeof fixed / sizeof *fixed) &&
-           read_activation(settings, config) && read_tie(settings, config) &&
-           read_count(settings, "num_hidden_layers", 1, LARGEST_COUNT, &config->layers) &&
+    return check_architectures(settings) && check_foreign(settings) &&
+           check_fixed(settings, fixed, sizeof fixed / sizeof *fixed) && read_activation(settings, config) &&
+           read_tie(settings, config) && read_count(settings, "num_hidden_layers", 1, LARGEST_COUNT, &config->layers) &&
            read_count(settings, "hidden_size", 1, LARGEST_COUNT, &config->hidden_size) &&
            read_count(settings, "num_attention_heads", 1, LARGEST_COUNT, &config->heads) &&
            read_count(settings, "intermediate_size", 1, LARGEST_COUNT, &config->neurons) &&

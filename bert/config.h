@@ -2,8 +2,8 @@
  *
  * Two families are known: the crammed BERT of UltraFastBERT (arXiv 2311.10770, repository
  * pbelcak/UltraFastBERT), whose settings are an `arch` object, nested or the file's own; and Hugging
- * Face's BERT ("model_type": "bert"). A setting that the forward pass does not know how to obey is an
- * error that names it. */
+ * Face's BERT ("model_type": "bert"). A setting that is known to change the results, and that the forward
+ * pass does not obey, is an error that names it. */
 #ifndef FFF_BERT_CONFIG_H
 #define FFF_BERT_CONFIG_H
 

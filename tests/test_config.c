@@ -122,6 +122,8 @@ static void test_variants_of_hugging_face(void **unused) {
     assert_int_equal(read_config(HUGGING_FACE(",\"hidden_act\":\"gelu_pytorch_tanh\"")).activation,
                      FFF_ACTIVATION_GELU_TANH);
     assert_int_equal(read_config(HUGGING_FACE(",\"hidden_act\":\"linear\"")).activation, FFF_ACTIVATION_IDENTITY);
+    read_config(HUGGING_FACE(",\"is_encoder_decoder\":false,\"quantization_config\":null,\"auto_map\":null"));
+    read_config(HUGGING_FACE(",\"auto_map\":{\"AutoConfig\":\"a.b\",\"AutoModel\":null}"));
 }
 
 /* Refused with a one-line message that names the file and contains `expected`; the result untouched. */
@@ -177,6 +179,10 @@ static void test_unsupported_settings(void **unused) {
         {HUGGING_FACE(",\"pruned_heads\":{\"0\":[1]}"), "'pruned_heads'"},
         {HUGGING_FACE(",\"position_embedding_type\":\"relative_key\""), "'position_embedding_type'"},
         {HUGGING_FACE(",\"is_decoder\":true"), "'is_decoder'"},
+        {HUGGING_FACE(",\"is_encoder_decoder\":true"), "'is_encoder_decoder' is true; only false is supported"},
+        {HUGGING_FACE(",\"quantization_config\":{\"bits\":4}"), "'quantization_config' is {\"bits\":4}"},
+        {HUGGING_FACE(",\"auto_map\":{\"AutoConfig\":\"a.b\",\"AutoModel\":\"a.c\"}"), "own for 'AutoModel'"},
+        {HUGGING_FACE(",\"auto_map\":{\"AutoModelForMaskedLM\":\"a.c\"}"), "own for 'AutoModelForMaskedLM'"},
         {"{\"model_type\":\"gpt2\"}", "'model_type' is 'gpt2'; only crammedBERT and bert are supported"},
         {"{\"model_type\":\"roberta\",\"num_hidden_layers\":1}", "'model_type' is 'roberta'"},
         {"{\"model_type\":\"distilbert\"}", "'model_type' is 'distilbert'"},
