@@ -92,12 +92,12 @@ static bool check_specials(const fff_tokenizer *tokenizer, const struct fff_repo
     return true;
 }
 
-/* Those that the config does not name. */
+/* Those that the config does not name, as far as the vocabulary has them. */
 static bool add_default_specials(fff_tokenizer *tokenizer, const struct fff_report *report,
                                  const struct fff_tokenizer_config *config) {
     for (size_t i = 0; i < SPECIALS; i++) {
         const char *name = fff_tokenizer_config_special(config, specials[i].key, specials[i].name);
-        if (name != NULL && !fff_tokenizer_has_token(tokenizer, name) &&
+        if (name != NULL && fff_tokenizer_id(tokenizer, name) >= 0 && !fff_tokenizer_has_token(tokenizer, name) &&
             !fff_tokenizer_add_token(tokenizer, report, name, -1, (struct fff_token_rule){0})) {
             return false;
         }
@@ -146,6 +146,17 @@ static int32_t special_id(const fff_tokenizer *tokenizer, const struct fff_token
     return id < 0 && said == name ? fff_tokenizer_id(tokenizer, other) : id;
 }
 
+/* A tokenizer.json, and what stands beside it. A class of BERT's has special tokens of its own, said or not. */
+static bool read_json(fff_tokenizer *tokenizer, const struct fff_report *report, const char *bytes, size_t length,
+                      const struct fff_tokenizer_config *config) {
+    bool named;
+    bool bert = fff_tokenizer_config_is_bert(config, &named);
+    return fff_tokenizer_read_json(tokenizer, report, bytes, length, config) &&
+           fff_tokenizer_config_add_tokens(config, report, tokenizer) &&
+           fff_tokenizer_config_add_specials(config, report, tokenizer) &&
+           (!named || !bert || add_default_specials(tokenizer, report, config));
+}
+
 /* By its name, or by how it begins. */
 static bool is_json(const char *path, const char *bytes, size_t length) {
     size_t at = 0, end = strlen(path);
@@ -157,11 +168,8 @@ static bool is_json(const char *path, const char *bytes, size_t length) {
 
 static bool read_any(fff_tokenizer *tokenizer, const struct fff_report *report, const char *bytes, size_t length,
                      const struct fff_tokenizer_config *config) {
-    bool ok = is_json(report->path, bytes, length)
-                  ? fff_tokenizer_read_json(tokenizer, report, bytes, length, config) &&
-                        fff_tokenizer_config_add_tokens(config, report, tokenizer) &&
-                        fff_tokenizer_config_add_specials(config, report, tokenizer)
-                  : read_vocabulary(tokenizer, report, bytes, length, config);
+    bool ok = is_json(report->path, bytes, length) ? read_json(tokenizer, report, bytes, length, config)
+                                                   : read_vocabulary(tokenizer, report, bytes, length, config);
     if (!ok || !fff_tokenizer_end_tokens(tokenizer, report)) {
         return false;
     }

@@ -268,6 +268,43 @@ static void test_more_special_tokens(void **unused) {
     }
 }
 
+/* A tokenizer.json without added tokens: a class of BERT's has its special tokens nevertheless, as far as the
+ * vocabulary has them and the config does not say otherwise. */
+static void test_special_tokens_of_a_class(void **unused) {
+    (void)unused;
+    static const struct {
+        const char *config;
+        int32_t mask; /* in "the[MASK]": its id, or -1 where it is none */
+    } cases[] = {{"{\"tokenizer_class\":\"BertTokenizer\"}", 2},
+                 {"{\"tokenizer_class\":\"DistilBertTokenizerFast\"}", 2},
+                 {"{\"tokenizer_class\":\"BertTokenizer\",\"mask_token\":null}", -1},
+                 {"{\"tokenizer_class\":\"BertTokenizer\",\"mask_token\":\"the\"}", -1},
+                 {"{\"tokenizer_class\":\"PreTrainedTokenizerFast\"}", -1},
+                 {"{\"tokenizer_class\":\"PreTrainedTokenizerFast\",\"mask_token\":\"[MASK]\"}", 2},
+                 {"{}", -1}};
+    clear_folder();
+    write_file("tokenizer.json",
+               "{\"model\":{\"type\":\"WordPiece\",\"unk_token\":\"[UNK]\",\"vocab\":{\"[UNK]\":0,\"the\":1,"
+               "\"[MASK]\":2}},\"pre_tokenizer\":{\"type\":\"BertPreTokenizer\"}}");
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char error[LONGEST_LINE] = "";
+        int32_t *ids;
+        size_t count;
+        write_file("tokenizer_config.json", cases[i].config);
+        fff_tokenizer *tokenizer = open_folder(error, sizeof error);
+        if (tokenizer == NULL) {
+            fail_msg("%s: %s", cases[i].config, error);
+        }
+        assert_int_equal(fff_tokenizer_vocabulary(tokenizer), 3); /* nothing gets a new id */
+        assert_true(fff_tokenizer_encode(tokenizer, "the[MASK]", 9, MOST_IDS, &ids, &count));
+        assert_int_equal(count, cases[i].mask < 0 ? 4 : 2);
+        assert_int_equal(ids[0], 1);
+        assert_int_equal(ids[1], cases[i].mask < 0 ? 0 : cases[i].mask); /* [ is unknown */
+        free(ids);
+        fff_tokenizer_close(tokenizer);
+    }
+}
+
 /* An added token is looked for in the text as it is if it is special, and else in the normalised text. */
 static void test_added_special_tokens(void **unused) {
     (void)unused;
@@ -329,6 +366,7 @@ int main(void) {
         cmocka_unit_test(test_config_obeyed),
         cmocka_unit_test(test_most_ids),
         cmocka_unit_test(test_more_special_tokens),
+        cmocka_unit_test(test_special_tokens_of_a_class),
         cmocka_unit_test(test_added_special_tokens),
         cmocka_unit_test(test_long_path),
     };
