@@ -239,7 +239,7 @@ static void test_harmless_settings(void **unused) {
         "\"token_embeddings\",\"modality_config\":{\"text\":{\"method\":\"forward\",\"method_output_name\":"
         "\"last_hidden_state\"}}}",
         "{\"max_seq_length\":256,\"query_length\":32,\"document_length\":64,\"query_expansion\":null,"
-        "\"unpad_inputs\":false,\"tokenizer_name_or_path\":null}",
+        "\"unpad_inputs\":false,\"cache_dir\":\"x\",\"tokenizer_name_or_path\":null}",
     };
     for (size_t i = 0; i < sizeof settings / sizeof *settings; i++) {
         const char *contents[FILES] = {NULL};
