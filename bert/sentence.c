@@ -197,12 +197,11 @@ static bool is_text_or_null(const json_t *value, const char *text) {
 
 /* Whether the setting, one of a Transformer's, makes no other embedding of a text than without it. */
 static bool changes_nothing(const char *key, const json_t *value) {
-    /* Read here; for queries and documents only where they are told apart, as prompts are; or of speed and files alone.
-     */
-    static const char *const free[] = {"max_seq_length",  "do_lower_case", "query_length", "document_length",
-                                       "query_expansion", "unpad_inputs",  "cache_dir"};
-    for (size_t i = 0; i < sizeof free / sizeof *free; i++) {
-        if (strcmp(key, free[i]) == 0) {
+    /* Read here; for queries and documents where they are told apart, as prompts are; or of speed and files alone. */
+    static const char *const harmless[] = {"max_seq_length",  "do_lower_case", "query_length", "document_length",
+                                           "query_expansion", "unpad_inputs",  "cache_dir"};
+    for (size_t i = 0; i < sizeof harmless / sizeof *harmless; i++) {
+        if (strcmp(key, harmless[i]) == 0) {
             return true;
         }
     }
