@@ -124,6 +124,17 @@ bool any_wrong_output() {
     return wrong;
 }
 
+std::vector<size_t> some_tokens(size_t count) {
+    std::vector<size_t> tokens;
+    for (size_t token = 0, step = 1; token < count; token += step++) {
+        tokens.push_back(token);
+    }
+    if (count > 0 && tokens.back() != count - 1) {
+        tokens.push_back(count - 1);
+    }
+    return tokens;
+}
+
 void count_tokens(benchmark::State &state, size_t batch) {
     using benchmark::Counter;
     state.counters["s_per_token"] = Counter(static_cast<double>(state.iterations()) * static_cast<double>(batch),

@@ -90,6 +90,11 @@ template <class Run> void warm_up(Run run) {
     }
 }
 
+// Tokens whose outputs are compared where a reference of all takes too long: 0, 1, 3, 6, 10 and so on, and the last of
+// `count`. Triangular numbers, since 64 of them in a row stand at all 64 positions of a batch of 64; likewise for every
+// other power of two.
+std::vector<size_t> some_tokens(size_t count);
+
 // Time a token, in seconds, as the counter s_per_token.
 void count_tokens(benchmark::State &state, size_t batch);
 

@@ -9,7 +9,7 @@
 // warm: one layer, again and again. cold: as many layers in turn as together exceed the last cache twice, as in a
 // model. hot: a layer's path and the same tokens, which all stay in L2. Routes: see Routes in setting.h. The counter
 // s_per_token is the time a token takes, in seconds. What the timed loop computed is checked after it: FFF against the
-// generic kernels, bit for bit, dense layers against float64.
+// generic kernels, bit for bit, dense layers, of which some tokens are looked at, against float64.
 #include "bench/blas.h"
 #include "bench/peers.h"
 #include "bench/setting.h"
@@ -146,10 +146,12 @@ void fff_by_blas(benchmark::State &state, const Cblas &blas, const Case &of, siz
              [&](size_t, const float *input, float *output) { forward_by_blas(blas, setting, batch, input, output); });
 }
 
-// One token's output in float64, and how far float32 may be off: many times what rounding explains, and a
-// small part of what a wrong weight, bias or activation would change. Narrow types may be off by so much of the
-// output's size, both as root mean squares.
-bool dense_is_right(const DenseLayers &layers, const float *input, const float *output, double relative) {
+// One token's output in float64: the sums, and those of their terms' magnitudes.
+struct Reference {
+    std::vector<double> sums, magnitudes;
+};
+
+Reference dense_reference(const DenseLayers &layers, const float *input) {
     const DenseWeights &weights = layers.weights[0];
     std::vector<double> sums(layers.width), magnitudes(layers.width);
     for (size_t neuron = 0; neuron < layers.neurons; neuron++) {
@@ -164,20 +166,22 @@ bool dense_is_right(const DenseLayers &layers, const float *input, const float *
             magnitudes[j] += std::fabs(term);
         }
     }
+    return {std::move(sums), std::move(magnitudes)};
+}
+
+// How far float32 may be off: many times what rounding explains, and a small part of what a wrong weight, bias or
+// activation would change. Narrow types may be off by so much of the output's size, both as root mean squares.
+bool dense_is_right(const Reference &right, const float *output, double relative) {
     double difference = 0, size = 0;
-    for (size_t j = 0; j < layers.width; j++) {
-        difference += std::pow(static_cast<double>(output[j]) - sums[j], 2);
-        size += std::pow(sums[j], 2);
-    }
-    if (relative != 0) {
-        return std::sqrt(difference) <= relative * std::sqrt(size);
-    }
-    for (size_t j = 0; j < layers.width; j++) {
-        if (!(std::fabs(static_cast<double>(output[j]) - sums[j]) <= 1e-5 * magnitudes[j] + 1e-6)) {
+    for (size_t j = 0; j < right.sums.size(); j++) {
+        double off = std::fabs(static_cast<double>(output[j]) - right.sums[j]);
+        if (relative == 0 && !(off <= 1e-5 * right.magnitudes[j] + 1e-6)) {
             return false;
         }
+        difference += off * off;
+        size += right.sums[j] * right.sums[j];
     }
-    return true;
+    return relative == 0 || std::sqrt(difference) <= relative * std::sqrt(size);
 }
 
 // Dense layers of one size, all ways to compute them, and inputs.
@@ -199,36 +203,45 @@ class Dense {
             prepared_[way] = batch;
         }
         Turn turn{tokens_, layers_.weights.size(), batch};
-        size_t last = 0, width = layers_.width;
+        size_t done = 0, width = layers_.width;
         auto run_next = [&] {
             peer.forward(turn.layer, input_.data() + turn.first * width, output_.data() + turn.first * width);
             benchmark::DoNotOptimize(output_.data());
-            last = turn.first;
+            done = std::max(done, turn.first + batch);
             turn.next();
         };
         if (batch <= 256) { // larger ones are bound by arithmetic, and take seconds
             warm_up(run_next);
         }
-        turn.first = 0;
+        turn.first = done = 0;
         std::fill_n(output_.data(), output_.size(), std::nanf(""));
         for (auto _ : state) {
             run_next();
         }
         count_tokens(state, batch);
-        for (size_t token : {size_t{0}, last + batch - 1}) {
-            if (!dense_is_right(layers_, input_.data() + token * width, output_.data() + token * width,
-                                peer.tolerance())) {
+        for (size_t token : some_tokens(done)) {
+            if (!dense_is_right(right_output(token), output_.data() + token * width, peer.tolerance())) {
                 wrong_output(state, "differs from float64");
+                break;
             }
         }
     }
 
   private:
+    const Reference &right_output(size_t token) {
+        auto [found, made] = right_.try_emplace(token);
+        if (made) {
+            found->second = dense_reference(layers_, input_.data() + token * layers_.width);
+        }
+        return found->second;
+    }
+
     DenseLayers layers_;
     Peers peers_;
     std::vector<size_t> prepared_; // for that batch
     size_t tokens_;
     Buffer input_, output_;
+    std::map<size_t, Reference> right_; // by token
 };
 
 // Up to three warm sizes of one width are kept, since their benchmarks may come in any order; only one cold.

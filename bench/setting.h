@@ -111,10 +111,11 @@ class Setting {
     const Error &error_of(const Stored &stored, fff_isa isa);
     // The nodes that `count` tokens from `first` on visit, by one of these layers: count x path.
     std::vector<uint32_t> route(const fff_layer *layer, size_t first, size_t count) const;
-    // Overwrites what outputs_are_right will look at.
+    // Overwrites all with NaN.
     void clear_outputs();
-    // Whether those of the first `count` tokens' outputs that are looked at, 64 spread over all, equal the generic
-    // kernels' bit for bit, or `right` if given; `tolerance` if other than 0 allows for another order of summation.
+    // Whether the first `count` tokens' outputs equal the generic kernels', a token at a time, bit for bit, or `right`
+    // if given; `tolerance` if other than 0 allows for another order of summation. All are looked at; of shapes of so
+    // many trees that this would take long, those of some_tokens().
     bool outputs_are_right(size_t count, float tolerance, const std::vector<float> *right = nullptr) const;
 
   private:
