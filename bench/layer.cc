@@ -4,12 +4,14 @@
 //     layer_stored/path_1x11/bf16/x86_avx512/h768/b64/warm/uniform
 //     fff_by_blas/openblas/path_1x11/h768/b64/warm/uniform
 //     dense_4095/openblas_sgemm/h768/b64/warm
+//     dense_4095/openblas_sgemm_by256/h768/b4096/warm    as 16 calls
 //     dense_bf16_4095/onednn_3.13/h768/b64/warm
 //
 // warm: one layer, again and again. cold: as many layers in turn as together exceed the last cache twice, as in a
-// model. hot: a layer's path and the same tokens, which all stay in L2. Routes: see Routes in setting.h. The counter
-// s_per_token is the time a token takes, in seconds. What the timed loop computed is checked after it: FFF against the
-// generic kernels, bit for bit, dense layers, of which some tokens are looked at, against float64.
+// model; where tokens are few, the rows of upper levels stay in caches. hot: a layer's path and the same tokens, which
+// all stay in L2. Routes: see Routes in setting.h. The counter s_per_token is the time a token takes, in seconds. What
+// the timed loop computed is checked after it: FFF against the generic kernels, bit for bit, some tokens of dense
+// layers against float64.
 #include "bench/blas.h"
 #include "bench/peers.h"
 #include "bench/setting.h"
@@ -202,7 +204,7 @@ class Dense {
             peer.prepare(layers_, batch);
             prepared_[way] = batch;
         }
-        Turn turn{tokens_, layers_.weights.size(), batch};
+        Turn turn{tokens_, layers_.in_turn(peer.bytes_of_weight()), batch};
         size_t done = 0, width = layers_.width;
         auto run_next = [&] {
             peer.forward(turn.layer, input_.data() + turn.first * width, output_.data() + turn.first * width);
@@ -210,8 +212,10 @@ class Dense {
             done = std::max(done, turn.first + batch);
             turn.next();
         };
-        if (batch <= 256) { // larger ones are bound by arithmetic, and take seconds
+        if (batch <= 256) {
             warm_up(run_next);
+        } else if (batch <= 4096) {
+            run_next(); // larger ones take seconds
         }
         turn.first = done = 0;
         std::fill_n(output_.data(), output_.size(), std::nanf(""));

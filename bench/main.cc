@@ -63,7 +63,7 @@ void explain_names() {
                  "  WIDTH        256, 512, 768, 1024, 2048 or 4096 for path_1x11; else 768\n"
                  "  BATCH        1, 2, 4 and so on to 16384\n"
                  "  TEMPERATURE  warm or cold; hot for layer/.../one_path, up to the batch that L2 holds\n"
-                 "  ROUTES       uniform, one_path; recorded with FFF_BENCH_ROUTES=FILE\n"
+                 "  ROUTES       uniform, one_path (not cold); recorded with FFF_BENCH_ROUTES=FILE\n"
                  "--benchmark_list_tests lists all.\n";
 }
 

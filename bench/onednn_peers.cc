@@ -102,6 +102,9 @@ class Bf16Peer : public Peer {
     double tolerance() const override {
         return 0.02;
     }
+    size_t bytes_of_weight() const override {
+        return 2;
+    }
     bool takes(size_t) const override {
         return true;
     }
@@ -116,8 +119,8 @@ class Bf16Peer : public Peer {
         check(dnn_.memory_set(products_->input.get(), narrow_.data()), "memory");
         check(dnn_.memory_set(products_->hidden_of_in.get(), hidden_.data()), "memory");
         check(dnn_.memory_set(products_->hidden_of_out.get(), hidden_.data()), "memory");
-        for (const DenseWeights &weights : layers.weights) {
-            layers_.emplace_back(*products_, weights);
+        while (layers_.size() < layers.in_turn(bytes_of_weight())) {
+            layers_.emplace_back(*products_, layers.weights[layers_.size() % layers.weights.size()]);
         }
     }
     void forward(size_t index, const float *input, float *output) override {
@@ -154,6 +157,9 @@ class I8Peer : public Peer {
     double tolerance() const override {
         return 0.06;
     }
+    size_t bytes_of_weight() const override {
+        return 1;
+    }
     bool takes(size_t) const override {
         return true;
     }
@@ -168,7 +174,8 @@ class I8Peer : public Peer {
         check(dnn_.memory_set(products_->input.get(), input_integers_.data()), "memory");
         check(dnn_.memory_set(products_->hidden_of_in.get(), hidden_.data()), "memory");
         check(dnn_.memory_set(products_->hidden_of_out.get(), hidden_integers_.data()), "memory");
-        for (const DenseWeights &weights : layers.weights) {
+        while (layers_.size() < layers.in_turn(bytes_of_weight())) {
+            const DenseWeights &weights = layers.weights[layers_.size() % layers.weights.size()];
             Matrix in(dnn_, products_->in, weights.in, layers.width),
                 out(dnn_, products_->out, weights.out, layers.neurons);
             layers_.push_back({std::move(in), std::move(out), products_->in.biases(weights.biases)});

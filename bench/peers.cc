@@ -19,8 +19,7 @@ DenseLayers::DenseLayers(size_t w, size_t n, bool is_cold) : width(w), neurons(n
         }
     }
     weights.push_back(std::move(first));
-    size_t bytes = 2 * n * w * sizeof(float);
-    while (cold && !come_from_memory(weights.size() * bytes)) {
+    while (weights.size() < in_turn(sizeof(float))) {
         const DenseWeights &like = weights[0];
         DenseWeights copy{Buffer(n * w), Buffer(n), Buffer(n * w), Buffer(n * w)};
         std::memcpy(copy.in.data(), like.in.data(), n * w * sizeof(float));
@@ -31,15 +30,65 @@ DenseLayers::DenseLayers(size_t w, size_t n, bool is_cold) : width(w), neurons(n
     }
 }
 
+size_t DenseLayers::in_turn(size_t bytes_of_weight) const {
+    size_t count = 1;
+    while (cold && !come_from_memory(count * 2 * neurons * width * bytes_of_weight)) {
+        count++;
+    }
+    return count;
+}
+
 void gelu(Buffer &hidden) {
     static const fff_isa best = usable_isas().back();
     fff_activate(best, FFF_ACTIVATION_GELU, FFF_SLEEF_RECORDED, hidden.size(), hidden.data(), hidden.data());
 }
 
+// Another way, with a large batch cut into parts, whose hidden values are few enough for the caches.
+class InParts : public Peer {
+  public:
+    explicit InParts(std::unique_ptr<Peer> way)
+        : way_(std::move(way)), name_(way_->name() + "_by" + std::to_string(PART_TOKENS)) {
+    }
+    const std::string &name() const override {
+        return name_;
+    }
+    std::string kind() const override {
+        return way_->kind();
+    }
+    double tolerance() const override {
+        return way_->tolerance();
+    }
+    size_t bytes_of_weight() const override {
+        return way_->bytes_of_weight();
+    }
+    bool takes(size_t batch) const override {
+        return batch > PART_TOKENS && batch % PART_TOKENS == 0 && way_->takes(PART_TOKENS);
+    }
+    void prepare(const DenseLayers &layers, size_t batch) override {
+        parts_ = batch / PART_TOKENS;
+        numbers_ = PART_TOKENS * layers.width;
+        way_->prepare(layers, PART_TOKENS);
+    }
+    void forward(size_t layer, const float *input, float *output) override {
+        for (size_t part = 0; part < parts_; part++) {
+            way_->forward(layer, input + part * numbers_, output + part * numbers_);
+        }
+    }
+
+  private:
+    std::unique_ptr<Peer> way_;
+    std::string name_;
+    size_t parts_ = 0, numbers_ = 0; // of a part's inputs
+};
+
 Peers find_peers() {
-    Peers found = blas_peers();
-    for (std::unique_ptr<Peer> &peer : onednn_peers()) {
-        found.push_back(std::move(peer));
+    Peers found;
+    for (bool in_parts : {false, true}) {
+        for (Peers (*of_library)() : {blas_peers, onednn_peers}) {
+            for (std::unique_ptr<Peer> &peer : of_library()) {
+                found.push_back(in_parts ? std::make_unique<InParts>(std::move(peer)) : std::move(peer));
+            }
+        }
     }
     return found;
 }

@@ -21,6 +21,8 @@ struct DenseLayers {
     bool cold;
     std::vector<DenseWeights> weights;
     DenseLayers(size_t width, size_t neurons, bool cold);
+    // How many layers come in turn if a weight takes so many bytes: of narrow ones more, with the values of those.
+    size_t in_turn(size_t bytes_of_weight) const;
 };
 
 // One way of computing a dense layer. Not changed by use but for its scratch memory: one at a time.
@@ -36,12 +38,16 @@ class Peer {
     virtual double tolerance() const {
         return 0;
     }
+    // Of a weight, as it is read.
+    virtual size_t bytes_of_weight() const {
+        return sizeof(float);
+    }
     // Whether it is worth timing at this batch.
     virtual bool takes(size_t batch) const = 0;
     // Keeps what it needs of the weights (packed where the library offers it) and memory for `batch` tokens, and drops
     // what it kept before. The layers must outlive its use. Throws std::runtime_error.
     virtual void prepare(const DenseLayers &layers, size_t batch) = 0;
-    // output = gelu(input . in^T + biases) . out of that layer, `batch` tokens (as prepared) of `width`.
+    // output = gelu(input . in^T + biases) . out of that layer in turn, `batch` tokens (as prepared) of `width`.
     virtual void forward(size_t layer, const float *input, float *output) = 0;
 };
 
@@ -51,8 +57,9 @@ void gelu(Buffer &hidden);
 
 using Peers = std::vector<std::unique_ptr<Peer>>;
 
-// All ways of all libraries found.
+// All ways of all libraries found; and for larger batches than PART_TOKENS each once more, a part after the other.
 Peers find_peers();
+const size_t PART_TOKENS = 256; // a dense layer's best batch, or nearly, on the CPUs that were tried
 Peers blas_peers();
 Peers onednn_peers();
 

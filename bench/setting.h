@@ -45,7 +45,7 @@ enum class Routes {
 enum class Temperature {
     HOT,  // one layer and the same tokens again and again, all on one path: all that is used stays in L2
     WARM, // one layer, again and again
-    COLD, // as many layers in turn as together exceed the last cache twice
+    COLD, // as many layers in turn as together exceed the last cache twice; not with ONE_PATH, which would fit into it
 };
 
 // What is timed but for the batch: how often each node is visited, and where weights come from.
