@@ -46,8 +46,8 @@ void gelu(Buffer &hidden) {
 // Another way, with a large batch cut into parts, whose hidden values are few enough for the caches.
 class InParts : public Peer {
   public:
-    explicit InParts(std::unique_ptr<Peer> way)
-        : way_(std::move(way)), name_(way_->name() + "_by" + std::to_string(PART_TOKENS)) {
+    InParts(std::unique_ptr<Peer> way, size_t tokens)
+        : way_(std::move(way)), tokens_(tokens), name_(way_->name() + "_by" + std::to_string(tokens)) {
     }
     const std::string &name() const override {
         return name_;
@@ -62,12 +62,12 @@ class InParts : public Peer {
         return way_->bytes_of_weight();
     }
     bool takes(size_t batch) const override {
-        return batch > PART_TOKENS && batch % PART_TOKENS == 0 && way_->takes(PART_TOKENS);
+        return batch > tokens_ && batch % tokens_ == 0 && way_->takes(tokens_);
     }
     void prepare(const DenseLayers &layers, size_t batch) override {
-        parts_ = batch / PART_TOKENS;
-        numbers_ = PART_TOKENS * layers.width;
-        way_->prepare(layers, PART_TOKENS);
+        parts_ = batch / tokens_;
+        numbers_ = tokens_ * layers.width;
+        way_->prepare(layers, tokens_);
     }
     void forward(size_t layer, const float *input, float *output) override {
         for (size_t part = 0; part < parts_; part++) {
@@ -77,16 +77,17 @@ class InParts : public Peer {
 
   private:
     std::unique_ptr<Peer> way_;
+    size_t tokens_; // of a part
     std::string name_;
     size_t parts_ = 0, numbers_ = 0; // of a part's inputs
 };
 
 Peers find_peers() {
     Peers found;
-    for (bool in_parts : {false, true}) {
+    for (size_t part : {0, 256, 1024}) { // 0: not in parts
         for (Peers (*of_library)() : {blas_peers, onednn_peers}) {
             for (std::unique_ptr<Peer> &peer : of_library()) {
-                found.push_back(in_parts ? std::make_unique<InParts>(std::move(peer)) : std::move(peer));
+                found.push_back(part > 0 ? std::make_unique<InParts>(std::move(peer), part) : std::move(peer));
             }
         }
     }

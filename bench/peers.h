@@ -57,9 +57,9 @@ void gelu(Buffer &hidden);
 
 using Peers = std::vector<std::unique_ptr<Peer>>;
 
-// All ways of all libraries found; and for larger batches than PART_TOKENS each once more, a part after the other.
+// All ways of all libraries found; and for larger batches each again in parts of 256 and of 1024 tokens, one after the
+// other: a dense layer's best batches, or nearly, on the CPUs that were tried.
 Peers find_peers();
-const size_t PART_TOKENS = 256; // a dense layer's best batch, or nearly, on the CPUs that were tried
 Peers blas_peers();
 Peers onednn_peers();
 

@@ -1,12 +1,11 @@
 // A training step of one layer, forward and backward, beside that of its dense twin and beside its memory traffic
 // alone.
 //
-//     train/step_1x11/layer/x86_avx512/h768/b128            paths, outputs, gradients of inputs and of rows that were met
-//     train/step_1x11/dense_4095_mkl/x86_avx512/h768/b128   a dense layer of as many neurons: six matrix products, by
-//                                                           each BLAS found, and GELU
-//     train/step_1x11/memory/x86_avx512/h768/b128           each row that is met read once forward and once backward,
-//                                                           its gradients written, tokens read and written; nothing
-//                                                           computed
+//     train/step_1x11/layer/x86_avx2/h768/b128            paths, outputs, gradients of inputs and of rows that were met
+//     train/step_1x11/dense_4095_mkl/x86_avx2/h768/b128   a dense layer of as many neurons: six matrix products, by each
+//                                                         BLAS found, and GELU
+//     train/step_1x11/memory/x86_avx2/h768/b128           each row that is met read once forward and once backward, its
+//                                                         gradients written, tokens read and written; nothing computed
 //
 // The layer borrows its weights, as training does. What the timed loop computed last is checked after it: the layer's
 // outputs and gradients against the generic kernels, bit for bit; the twin's, those of some tokens and of some neurons,

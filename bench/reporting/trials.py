@@ -1,5 +1,7 @@
 """Which dense layers to compare with: the fastest ones of a trial."""
 
+import re
+
 from .harness import us
 
 CANDIDATES = 4  # dense layers timed against FFF: the fastest ones of the trial, if close
@@ -8,6 +10,7 @@ LARGE = 2048  # batches from here on run fewer candidates in fewer processes: a 
 SMALL = 4  # up to here dense layers are bound by memory, which others on the machine use too: trials vary more
 CLOSE_SMALL = 1.5
 CLOSE_BELOW = 1.3  # beyond half of LARGE, only those ways are tried that were so close at a smaller batch beyond that
+IN_PARTS = re.compile(r"_by\d+$")  # ends the name of a way that computes a batch in parts
 
 
 def dense_names(names, neurons, case):
@@ -18,7 +21,7 @@ def dense_names(names, neurons, case):
 
 class Trials:
     """Which dense layers are worth timing: each is tried at each size and batch, but for large ones, where those are that
-    were close at a smaller one, bound by arithmetic too."""
+    were close at a smaller one, bound by arithmetic too, whole or in parts."""
 
     def __init__(self, harness, names):
         self.harness, self.names, self.known = harness, names, {}
@@ -31,7 +34,7 @@ class Trials:
             return names
         ranked = self.known[neurons, case.width, max(below), case.weights]
         ways = {name.split("/")[1] for time_taken, name in ranked if time_taken <= CLOSE_BELOW * ranked[0][0]}
-        return [name for name in names if name.split("/")[1] in ways]
+        return [name for name in names if name.split("/")[1] in ways or IN_PARTS.sub("", name.split("/")[1]) in ways]
 
     def fastest(self, neurons, case, most):
         key = (neurons, case.width, case.batch, case.weights)
