@@ -64,7 +64,7 @@ class Report:
 
     def readme(self):
         """No bit differs: where one does, no report is written."""
-        stored = {(row["Batch"], row["Stored"]): row["Times faster than dense f32"]
+        stored = {(row["Batch"], row["Stored"]): plain(row, "Times faster than dense f32")
                   for row in self.rows("By stored type", Instruction_set=self.best)}
         rows, against = [], [self.pytorch(batch) for batch in BATCHES]
         for row in (row for batch in BATCHES for row in self.layers(Batch=batch)):
@@ -133,7 +133,7 @@ class Report:
     def training(self):
         names = ["Batch", "µs/token", "µs/token 2", "Times as fast", "Spread"]
         return table(["Batch", "µs/token", "Twin, µs/token", "Times as fast", "Spread"], "--: --: --: --: --",
-                     [[row[name] for name in names] for row in self.rows("Training", Layer="step_1x11", Beside_it="dense_4095")])
+                     [[row[name] for name in names] for row in self.rows("Training", Layer="step_1x11") if row["Beside it"].startswith("dense_4095")])
 
     def pytorch_layers(self):
         rows = self.tables["PyTorch"]

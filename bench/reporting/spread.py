@@ -52,8 +52,8 @@ def allow_for_other_runs(rows, what):
         row[what + "_spread"] = [min(low, row[what] / factor), max(high, row[what] * factor)]
 
 
-def mark_noisy(rows, what):
+def mark_noisy(rows, what, flag="noisy"):
     for row in rows:
         if row[what] is not None:
             low, high = row[what + "_spread"]
-            row["noisy"] = high - low > NOISY * row[what]
+            row[flag] = high - low > NOISY * row[what]

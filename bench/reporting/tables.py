@@ -15,8 +15,8 @@ def spread(low_and_high, form=number):
     return "" if low_and_high is None else "{} to {}".format(*map(form, low_and_high))
 
 
-def noisy(row):
-    return " (noisy)" if row["noisy"] else ""
+def noisy(row, flag="noisy"):
+    return " (noisy)" if row.get(flag) else ""
 
 
 def layer_table(rows):
@@ -59,13 +59,14 @@ def stored_table(rows, float32_rows):
     for batch, isa in dict.fromkeys((r["batch"], r["isa"]) for r in rows):
         of_case = [r for r in rows if (r["batch"], r["isa"]) == (batch, isa)]
         float32 = [r for r in float32_rows if all(r[key] == of_case[0][key] for key in ("model", "width", "batch", "isa", "weights", "routes"))]
-        speedup, reading = (float32[0][key] if float32 else None for key in ("speedup", "reading_us_per_token"))
-        lines.append(f"| {batch} | {isa} | f32 | {number(of_case[0]['f32_us_per_token'])} | 1 | {significant(speedup)} | "
-                     f"{significant(speedup)} | | {number(reading)} | 0 | 0 % |")
+        speedup = significant(float32[0]["speedup"]) + noisy(float32[0]) if float32 else ""
+        reading = float32[0]["reading_us_per_token"] if float32 else None
+        lines.append(f"| {batch} | {isa} | f32 | {number(of_case[0]['f32_us_per_token'])} | 1 | {speedup} | "
+                     f"{speedup} | | {number(reading)} | 0 | 0 % |")
         for r in of_case:
             lines.append(f"| {batch} | {isa} | {r['stored']} | {number(r['fff_us_per_token'])} | {number(r['times_f32'])}"
-                         f"{noisy(r)} | {significant(r['speedup'])} | {significant(r['times_dense_own'])} | "
-                         f"{r['dense_own_peer'] or 'none here'} | {number(r['reading_us_per_token'])} | {r['rms']:.2g} | "
+                         f"{noisy(r, 'times_f32_noisy')} | {significant(r['speedup'])}{noisy(r)} | "
+                         f"{significant(r['times_dense_own'])}{noisy(r, 'times_dense_own_noisy')} | {r['dense_own_peer'] or 'none here'} | {number(r['reading_us_per_token'])} | {r['rms']:.2g} | "
                          f"{100 * r['other_routes']:.2g} % |")
     return lines
 
