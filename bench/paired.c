@@ -231,6 +231,9 @@ static struct names read_names(const char *variable, const char *otherwise) {
         }
         names.name[names.count++] = name;
     }
+    if (names.count == 0) {
+        fail(variable, "names nothing");
+    }
     return names;
 }
 

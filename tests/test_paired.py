@@ -72,9 +72,31 @@ def check_known(script):
     return failures, done.stdout + done.stderr
 
 
+def check_what_tells_nothing(script):
+    """Of 3 processes two always lie on one side; of none, and of a program that fails, there is nothing to say."""
+    failures, printed = [], ""
+    with tempfile.TemporaryDirectory() as folder:
+        program, broken, library = (pathlib.Path(folder) / name for name in ("program", "broken", "library.so"))
+        program.write_text(PROGRAM)
+        broken.write_text("#!/bin/sh\nexit 1\n")
+        library.write_text("")
+        for path in (program, broken):
+            path.chmod(0o755)
+        for tried, processes, status, said in ((program, "3", 1, "fewer than 4 processes do not tell what moved"), (program, "0", 2, ""),
+                                               (broken, "1", 2, "")):  # fmt: skip
+            done = run(script, tried, library, library, "--processes", processes)
+            printed += done.stdout + done.stderr
+            if done.returncode != status or said not in done.stdout or "SLOWER" in done.stdout or "Traceback" in done.stderr:
+                failures.append(f"{tried.name}, {processes} processes: ended with {done.returncode}")
+    return failures, printed
+
+
 def main():
     script = pathlib.Path(sys.argv[1]) / "paired.py"
     failures, printed = check_slowed(script, *sys.argv[2:]) if len(sys.argv) > 2 else check_known(script)
+    if len(sys.argv) == 2:
+        more, also = check_what_tells_nothing(script)
+        failures, printed = failures + more, printed + also
     if failures:
         print(printed, *failures, sep="\n")
     return 1 if failures else 0
