@@ -118,11 +118,12 @@ def depth(rows, folder):
 def trees(rows, folder):
     models = ["3072x0", "512x2", "128x4", "32x6", "8x8", "1x11"]
     rows = [row for row in pick(rows, width=768, weights="warm", routes="uniform") if row["model"] in models]
+    rows = pick(rows, isa=isas_of(rows)[0]) if rows else []
     models = [model for model in models if pick(rows, model=model)]
     batches = sorted(set.intersection(*({row["batch"] for row in pick(rows, model=model)} for model in models))) if models else []
     if len(models) < 3 or not batches:
         return None
-    isa = isas_of(rows)[0]
+    isa = rows[0]["isa"]
     figure, axes = plt.subplots(1, len(batches), figsize=(4 * len(batches), 4.5), sharey=True, squeeze=False)
     for axis, batch in zip(axes[0], batches):
         chosen = [pick(rows, model=model, batch=batch, isa=isa)[0] for model in models]
@@ -146,8 +147,8 @@ def trees(rows, folder):
 
 def instruction_sets(rows, folder):
     rows = pick(rows, model="1x11", width=768, weights="warm", routes="uniform")
-    batches = [batch for batch in (1, 8, 64, 512, 4096) if pick(rows, batch=batch)]
     isas = isas_of(rows)
+    batches = [batch for batch in (1, 8, 64, 512, 4096) if all(pick(rows, batch=batch, isa=isa) for isa in isas)]
     if len(isas) < 2 or not batches:
         return None
     figure, axis = plt.subplots(figsize=(8, 4.5))
@@ -209,7 +210,12 @@ def stored_types(stored_rows, folder):
 
 
 def draw(rows, stored_rows, folder, flop_ratio):
-    """Writes those pictures that the rows suffice for; returns [(title, file name)]."""
-    pictures = [speedup(rows, folder, flop_ratio), depth(rows, folder), trees(rows, folder), instruction_sets(rows, folder),
-                stored_types(stored_rows, folder)]
-    return [picture for picture in pictures if picture]
+    """Writes those pictures that the rows suffice for; returns [(title, file name)], and what went wrong, a line each."""
+    pictures, failures = [], []
+    for picture, arguments in ((speedup, (rows, folder, flop_ratio)), (depth, (rows, folder)), (trees, (rows, folder)),
+                               (instruction_sets, (rows, folder)), (stored_types, (stored_rows, folder))):
+        try:
+            pictures.append(picture(*arguments))
+        except Exception as error:  # pylint: disable=broad-exception-caught  # the figures are worth more than a picture
+            failures.append(f"{picture.__name__}: {error!r}")
+    return [picture for picture in pictures if picture], failures

@@ -11,27 +11,32 @@ the same process; shown are the median of all, and a spread: from the smallest t
 another run's median is to be expected. Several processes, because where memory happens to lie changes times more than
 repetitions do; in rounds over all cases, because the machine changes in minutes.
 
-Exit status: 0; 1 if a timed output was wrong; 2 for arguments that make no sense.
+Exit status: 0; 1 if a timed output was wrong; 2 for arguments that make no sense; 3 if all was measured and written, but not all
+pictures could be drawn.
 """
 
 import argparse
 import collections
 import json
+import math
 import os
 import re
 import sys
+import tempfile
 import time
 
 from reporting import conditions, page, python_peers, tables
 from reporting.cases import ONE_LEAF_TREE, label
 from reporting.harness import Harness, WrongOutput
-from reporting.measuring import measure, row_stored, rows_of, rows_of_forests, rows_of_threads
+from reporting.measuring import measure, measure_in_rounds, row_stored, rows_of, rows_of_forests, rows_of_threads
 from reporting.results import Results
 from reporting.selection import default_selection, select, usable_isas
 from reporting.spread import allow_for_other_runs, mark_noisy
 from reporting.trials import LARGE, Trials
 
 FLOP_RATIO = 4095 / 12  # of the published shape: multiplications saved
+WRITTEN = ("report.md", "summary.json", "benchmark.json", "pytorch.json", "fastfeedforward.json",
+           "speedup.svg", "depth.svg", "trees.svg", "isas.svg", "stored.svg")  # by some run
 
 
 def read_arguments():
@@ -47,10 +52,16 @@ def read_arguments():
     return parser.parse_args()
 
 
-def judge(rows, what):
+def judge(rows, what, flag="noisy"):
     """How sure ratios are, once all of a kind are known."""
-    mark_noisy(rows, what)
+    mark_noisy(rows, what, flag)
     allow_for_other_runs(rows, what)
+
+
+def judge_stored(rows):
+    judge(rows, "speedup")
+    for what in ("times_f32", "times_dense_own"):
+        judge(rows, what, what + "_noisy")
 
 
 def measure_layers(harness, arguments, names, cases, stored, say):
@@ -66,8 +77,8 @@ def measure_layers(harness, arguments, names, cases, stored, say):
     for case, isas in cases.items():
         rows += rows_of(case, isas, measured[case])
         stored_rows += [row_stored(case, kind, isa, measured[case]) for kind, isa in stored.get(case, [])]
-    for some in (rows, stored_rows):
-        judge(some, "speedup")
+    judge(rows, "speedup")
+    judge_stored(stored_rows)
     return rows, stored_rows
 
 
@@ -75,13 +86,13 @@ def measure_all(harness, arguments, names, selected, say):
     cases, threads, others, stored, forests = selected
     results = Results()
     results.layers, results.stored = measure_layers(harness, arguments, names, cases, stored, say)
-    for (case, isa), of_case in threads.items():
-        say(f"threads, {label(case)}")
-        results.threads += rows_of_threads(harness, case, isa, of_case, arguments.repetitions, arguments.processes)
+    groups = {group: ("threads, " + label(group[0]), of_case) for group, of_case in threads.items()}
+    for group, measured in measure_in_rounds(harness, groups, arguments, say, all_cpus=True).items():
+        results.threads += rows_of_threads(*group, measured)
     judge(results.threads, "times_one_thread")
-    for (forest, isa), of_case in forests.items():
-        say(forest)
-        results.forests += rows_of_forests(harness, forest, isa, of_case, arguments.repetitions, min(2, arguments.processes))
+    groups = {group: (f"forest/{group[0]}", of_case) for group, of_case in forests.items()}
+    for group, measured in measure_in_rounds(harness, groups, arguments, say).items():
+        results.forests += rows_of_forests(*group, measured)
     judge(results.forests, "times_beside")
     if forests:
         say("fastfeedforward")
@@ -106,26 +117,31 @@ def missing_peers(arguments, results, forests):
 
 
 def draw(results, folder):
-    """The pictures, as (title, file), and notes."""
+    """The pictures, as (title, file), notes, and whether one failed."""
     try:
         import plots  # pylint: disable=import-outside-toplevel
-        return plots.draw(results.layers, results.stored, folder, FLOP_RATIO), []
     except ImportError:
-        return [], ["matplotlib was not found, so there are no pictures: install python3-matplotlib."]
+        return [], ["matplotlib was not found, so there are no pictures: install python3-matplotlib."], False
+    pictures, failures = plots.draw(results.layers, results.stored, folder, FLOP_RATIO)
+    return pictures, [f"A picture could not be drawn: {failure}." for failure in failures], bool(failures)
 
 
-def write_all(folder, harness, results, report):
-    def write(name, text):
-        with open(os.path.join(folder, name), "w", encoding="utf-8") as file:
-            file.write(text)
+def write(folder, name, text):
+    with open(os.path.join(folder, name), "w", encoding="utf-8") as file:
+        file.write(text)
 
-    write("benchmark.json", json.dumps({"context": harness.context, "benchmarks": harness.runs}, indent=1))
-    write("summary.json", json.dumps(results.rows(), indent=1))
-    write("report.md", report)
+
+def write_figures(folder, harness, results):
+    """All but the report; what a former run left is removed."""
+    for name in WRITTEN:
+        if os.path.exists(os.path.join(folder, name)):
+            os.remove(os.path.join(folder, name))
+    write(folder, "benchmark.json", json.dumps({"context": harness.context, "benchmarks": harness.runs}, indent=1))
+    write(folder, "summary.json", json.dumps(results.rows(), indent=1))
     if results.pytorch:
-        write("pytorch.json", json.dumps(results.pytorch, indent=1))
+        write(folder, "pytorch.json", json.dumps(results.pytorch, indent=1))
     if results.leaf_peer:
-        write("fastfeedforward.json", json.dumps(results.leaf_peer, indent=1))
+        write(folder, "fastfeedforward.json", json.dumps(results.leaf_peer, indent=1))
 
 
 def main_table(results):
@@ -145,8 +161,26 @@ def refuse(what):
     return 2
 
 
+def wrong_with(arguments):
+    """A sentence, or None. Makes the folder for the results: better now than after all was measured."""
+    if arguments.repetitions < 1 or arguments.processes < 1 or not 0 < arguments.min_time < math.inf:
+        return "--repetitions, --processes and --min-time must be positive"
+    if not os.access(arguments.bench, os.X_OK) or os.path.isdir(arguments.bench):
+        return f"there is no program {arguments.bench}: name it with --bench"
+    try:
+        os.makedirs(arguments.out, exist_ok=True)
+        with tempfile.TemporaryFile(dir=arguments.out):
+            pass
+    except OSError as error:
+        return f"{arguments.out} cannot be written to: {error.strerror}"
+    return None
+
+
 def main():
     arguments = read_arguments()
+    fault = wrong_with(arguments)
+    if fault:
+        return refuse(fault)
     for name in conditions.HOLDS_BACK:
         os.environ.pop(name, None)
     if arguments.routes:
@@ -165,8 +199,9 @@ def main():
     except re.error as error:
         return refuse(f"'{arguments.filter}' is no regular expression: {error}")
     if not cases and not threads and not others and not forests:
-        harness.explain(arguments.filter)
-        return 2
+        harness.explain()
+        return refuse(f"no benchmark's name has '{arguments.filter or 'what is run by default'}' in it" +
+                      (f", of {arguments.isa}" if isas else ""))
 
     busy = conditions.busy_processors()
     try:
@@ -176,16 +211,19 @@ def main():
         print(f"report.py: {error}", file=sys.stderr)
         return 1
 
-    os.makedirs(arguments.out, exist_ok=True)
-    pictures, notes = draw(results, arguments.out)
-    notes = conditions.warnings(harness.context, busy) + missing_peers(arguments, results, forests) + notes
-    write_all(arguments.out, harness, results, page.markdown(harness.context, notes, results, pictures, time.time() - began))
+    notes = conditions.warnings(harness.context, busy) + missing_peers(arguments, results, forests)
+    took = time.time() - began
+    write_figures(arguments.out, harness, results)
+    write(arguments.out, "report.md", page.markdown(harness.context, notes, results, [], took))
+    pictures, more_notes, failed = draw(results, arguments.out)
+    notes += more_notes
+    write(arguments.out, "report.md", page.markdown(harness.context, notes, results, pictures, took))
     for note in notes:
         print("warning: " + note)
     print("\n".join(main_table(results)))
     print(f"\nWritten to {arguments.out}: report.md, summary.json, benchmark.json" +
           "".join(f", {file}" for _, file in pictures) + f"; {(time.time() - began) / 60:.1f} minutes")
-    return 0
+    return 3 if failed else 0
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 // alone.
 //
 //     train/step_1x11/layer/x86_avx2/h768/b128            paths, outputs, gradients of inputs and of rows that were met
-//     train/step_1x11/dense_4095_mkl/x86_avx2/h768/b128   a dense layer of as many neurons: six matrix products, by each
-//                                                         BLAS found, and GELU
+//     train/step_1x11/dense_4095_mkl/x86_avx2/h768/b128   a dense layer of as many neurons: six matrix products, by
+//                                                         each BLAS found, and GELU
 //     train/step_1x11/memory/x86_avx2/h768/b128           each row that is met read once forward and once backward, its
 //                                                         gradients written, tokens read and written; nothing computed
 //

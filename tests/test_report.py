@@ -21,7 +21,7 @@ sys.path.insert(0, str(BENCH))
 sys.dont_write_bytecode = True
 import compare  # noqa: E402  pylint: disable=wrong-import-position
 from reporting import cases as by_name  # noqa: E402  pylint: disable=wrong-import-position
-from reporting import conditions, page, python_peers, selection, spread, trials as trying  # noqa: E402  pylint: disable=wrong-import-position
+from reporting import conditions, page, python_peers, selection, spread, tables, trials as trying  # noqa: E402  pylint: disable=wrong-import-position
 
 # Stands in for fff_bench: `times` holds seconds a token by repetition, by name. Like Google Benchmark with random
 # interleaving, it reports repetitions in no order.
@@ -31,13 +31,16 @@ FAKE = """\
     scenario = json.load(open({scenario!r}))
     flags = dict(a[2:].split("=", 1) if "=" in a else (a[2:], "") for a in sys.argv[1:])
     names = [name + "/real_time" for name in scenario["times"]]
-    if "benchmark_list_tests" in flags:
-        print("\\n".join(names))
-        sys.exit(0)
-    chosen = [name for name in names if re.search(flags["benchmark_filter"], name)]
+    listing = "benchmark_list_tests" in flags
+    if not listing:
+        open({scenario!r} + ".ran", "a").write(flags["benchmark_filter"] + "\\n")
+    chosen = [name for name in names if re.search(flags.get("benchmark_filter", "^"), name)]
     if not chosen:
         print("no benchmark is named so", file=sys.stderr)
         sys.exit(2)
+    if listing:
+        print("\\n".join(chosen))
+        sys.exit(0)
     runs = []
     for name in chosen:
         times = scenario["times"][name[:-len("/real_time")]]
@@ -72,8 +75,15 @@ class Report(unittest.TestCase):
         with open(bench, "w", encoding="utf-8") as stream:
             stream.write(textwrap.dedent(FAKE).format(python=sys.executable, scenario=file))
         os.chmod(bench, 0o755)
+        self.ran = file + ".ran"  # the pattern of each run, a line each
+        if os.path.exists(self.ran):
+            os.remove(self.ran)
         return subprocess.run([sys.executable, str(BENCH / "report.py"), "--bench", bench, "--out", self.out,
                                *arguments], capture_output=True, text=True, timeout=300, check=False)
+
+    def patterns(self):
+        with open(self.ran, encoding="utf-8") as stream:
+            return stream.read().splitlines()
 
     def result(self, name="summary.json"):
         with open(os.path.join(self.out, name), encoding="utf-8") as stream:
@@ -190,7 +200,7 @@ class Report(unittest.TestCase):
                          [("leaf_1x8_w8", "path_2x7", 8), ("32x0+4x8", "apart", 64)])
         for row in rows:
             self.assertAlmostEqual(row["times_beside"], 1.5)
-            self.assertEqual(len(row["times_beside_by_process"]), 2)
+            self.assertEqual(len(row["times_beside_by_process"]), 3)
             self.assertIsNone(row["speedup"])
             self.assertIs(row["noisy"], False)
         self.assertIn("| 32x0+4x8 | 64 | x86_avx2 | 2.00 | apart | 3.00 | 1.50 | 1.50 to 1.50 |", self.result("report.md"))
@@ -245,7 +255,7 @@ class Report(unittest.TestCase):
         self.assertEqual(answer.returncode, 1)
         self.assertIn(dense, answer.stderr)
         self.assertIn("differs from float64", answer.stderr)
-        self.assertFalse(os.path.exists(self.out))
+        self.assertEqual(os.listdir(self.out), [])
 
     def test_unknown_names(self):
         times = {FFF.format("x86_avx2"): [1e-6], FFF.format("generic"): [1e-6]}
@@ -255,11 +265,81 @@ class Report(unittest.TestCase):
         answer = self.report("--filter", "no_such", times=times)
         self.assertEqual(answer.returncode, 2)
         self.assertIn("no benchmark is named so", answer.stderr)
+        self.assertIn("no benchmark's name has 'no_such' in it", answer.stderr)
+        # For re a digit's class, for POSIX the letter d: nothing may run while it is explained.
+        for arguments in (["--filter", "layer/\\d"], ["--filter", "generic", "--isa", "x86_avx2"]):
+            answer = self.report(*arguments, times=times)
+            self.assertEqual(answer.returncode, 2)
+            self.assertFalse(os.path.exists(self.ran))
         answer = self.report("--filter", "*", times=times)
         self.assertEqual(answer.returncode, 2)
         self.assertIn("'*' is no regular expression", answer.stderr)
         answer = self.report("--filter", "layer/", "--isa", "generic", times=times)
         self.assertEqual([row["isa"] for row in self.result()], ["generic"])
+
+    def test_arguments_that_make_no_sense(self):
+        times = {FFF.format("x86_avx2"): [1e-6]}
+        file = os.path.join(self.folder.name, "file")
+        with open(file, "w", encoding="utf-8"):
+            pass
+        for arguments, said in ((["--processes", "0"], "must be positive"), (["--repetitions", "-1"], "must be positive"),
+                                (["--min-time", "nan"], "must be positive"), (["--bench", "/nonexistent"], "there is no program"),
+                                (["--out", file], "cannot be written to"), (["--out", file + "/out"], "cannot be written to")):
+            answer = self.report(*arguments, times=times)
+            self.assertEqual(answer.returncode, 2, arguments)
+            self.assertRegex(answer.stderr, "^report.py: .*" + said)
+            self.assertFalse(os.path.exists(self.ran))
+
+    def test_more_names_than_an_argument_holds(self):
+        names = [f"limit/path_1x11/avx2_{'x' * 60}/h768/b{batch}/warm/uniform" for batch in range(1, 2501)]
+        answer = self.report("--filter", "^limit/", times={name: [1e-6] for name in names})
+        self.assertEqual(answer.returncode, 0, answer.stderr)
+        self.assertEqual([name for name in names if f"| {name} | 1000.0 |" not in self.result("report.md")], [])
+        self.assertLess(max(map(len, self.patterns())), 100_000)
+
+    def test_a_former_run_leaves_nothing(self):
+        os.makedirs(self.out)
+        for name in ("speedup.svg", "pytorch.json", "notes.txt"):
+            with open(os.path.join(self.out, name), "w", encoding="utf-8"):
+                pass
+        self.summary_of(times={FFF.format("x86_avx2"): [1e-6]})
+        self.assertEqual(sorted(os.listdir(self.out)), ["benchmark.json", "notes.txt", "report.md", "summary.json"])
+
+    def test_rounds(self):
+        # Each round over all before the next, so that the processes of a row are apart.
+        leaves = "forest/leaf_1x{}_w8/{}/x86_avx2/h768/b8"
+        answer = self.report("--filter", "^forest/", times={leaves.format(depth, way): [1e-6] for depth in (1, 8)
+                                                            for way in ("layer", "path_2x7")})
+        self.assertEqual(answer.returncode, 0, answer.stderr)
+        self.assertEqual(["leaf_1x8" in pattern for pattern in self.patterns()], 3 * [False, True])
+
+    def test_one_process_has_no_spread(self):
+        times = {FFF.format("x86_avx2"): [1e-6], "dense_4095/mkl_sgemm/h768/b64/warm": [1e-4]}
+        for processes, one in (("1", True), ("3", False)):
+            answer = self.report("--filter", "layer/", "--processes", processes, times=times)
+            self.assertEqual(answer.returncode, 0, answer.stderr)
+            self.assertEqual("there is no spread" in self.result("report.md"), one)
+            self.assertEqual("99 %" in self.result("report.md"), not one)
+
+    def test_the_fastest_twin(self):
+        name = "train/step_1x11/{}/x86_avx2/h768/b{}"
+        answer = self.report("--filter", "^train/", times={
+            name.format("layer", 128): [1e-6], name.format("dense_4095_mkl", 128): [9e-6], name.format("memory", 128): [5e-7],
+            name.format("dense_4095_openblas", 128): [8e-6],
+            name.format("layer", 1024): [1e-6], name.format("dense_4095_mkl", 1024): [6e-6],
+            name.format("dense_4095_openblas", 1024): [7e-6]})
+        self.assertEqual(answer.returncode, 0, answer.stderr)
+        self.assertEqual([(row["batch"], row["beside"], round(row["times_beside"], 3)) for row in self.result()],
+                         [(128, "dense_4095_openblas", 8), (128, "memory", 0.5), (1024, "dense_4095_mkl", 6)])
+
+    def test_each_ratio_is_judged_by_its_own(self):
+        stored = "layer_stored/path_1x11/i8/x86_avx2" + REST
+        answer = self.report("--filter", "^layer", "--processes", "2", counters={stored: {"rms": 0.125, "other_routes": 0.03}},
+                             times={FFF.format("x86_avx2"): [2e-6, 3e-6, 4e-6], stored: [1e-6],
+                                    "dense_4095/mkl_sgemm/h768/b64/warm": [60e-6], "dense_i8_4095/onednn_3/h768/b64/warm": [20e-6]})
+        self.assertEqual(answer.returncode, 0, answer.stderr)
+        self.assertIn("| f32 | 3.00 | 1 | 20.0 (noisy) | 20.0 (noisy) |", self.result("report.md"))
+        self.assertIn("| i8 | 1.00 | 3.00 (noisy) | 60.0 | 20.0 | onednn_3, i8 |", self.result("report.md"))
 
     def test_kernels(self):
         answer = self.report("--filter", "node_dot", times={"node_dot/f32/x86_avx2/h768/t1/L1": [4e-8, 5e-8, 6e-8]},
@@ -295,6 +375,28 @@ class Report(unittest.TestCase):
         for file in ("speedup.svg", "depth.svg", "trees.svg", "isas.svg", "stored.svg"):
             self.assertIn("</svg>", self.result(file))
             self.assertIn(f"({file})", self.result("report.md"))
+
+
+    def test_pictures_of_an_uneven_selection(self):
+        try:
+            import matplotlib  # noqa: F401  pylint: disable=import-outside-toplevel,unused-import
+        except ImportError:
+            self.skipTest("matplotlib is not installed")
+        names = [f"layer/path_{model}/x86_avx2/h768/b{batch}/warm/uniform" for model in ("1x11", "8x8", "32x6") for batch in (1, 8)]
+        names += ["layer/path_1x11/generic/h768/b1/warm/uniform", "layer/path_8x8/generic/h768/b64/warm/uniform"]
+        answer = self.report("--filter", "^layer", "--processes", "1", times={name: [1e-6] for name in names})
+        self.assertEqual(answer.returncode, 0, answer.stdout + answer.stderr)
+        self.assertIn("(isas.svg)", self.result("report.md"))
+
+    def test_a_picture_that_fails(self):
+        import report  # pylint: disable=import-outside-toplevel
+        from reporting.results import Results  # pylint: disable=import-outside-toplevel
+        plots = unittest.mock.Mock()
+        plots.draw.return_value = ([("A picture", "a.svg")], ["trees: IndexError('list index out of range')"])
+        with unittest.mock.patch.dict(sys.modules, plots=plots):
+            pictures, notes, failed = report.draw(Results(), self.folder.name)
+        self.assertEqual((pictures, failed), ([("A picture", "a.svg")], True))
+        self.assertIn("trees: IndexError", notes[0])
 
 
 class Selection(unittest.TestCase):
@@ -334,6 +436,8 @@ class Selection(unittest.TestCase):
         self.assertEqual(trials.to_try(7, case), names[4:])
         trials.fastest(7, case._replace(batch=1024), 3)
         self.assertEqual(trials.to_try(7, case), names[4:6])
+        trials.names = names + ["dense_7/way0_by1024/h768/b4096/warm", "dense_7/way3_by1024/h768/b4096/warm"]
+        self.assertEqual(trials.to_try(7, case), names[4:6] + ["dense_7/way0_by1024/h768/b4096/warm"])
 
     def test_median_of_pairs(self):
         pairs = spread.ratios([[{"s_per_token": 4.0}, {"s_per_token": 9.0}]], [[{"s_per_token": 2.0}, {"s_per_token": 3.0}]])
@@ -392,6 +496,23 @@ class Selection(unittest.TestCase):
         self.assertLess(statistics.mean(r["speedup_spread"][1] for r in run()), 1.2)
 
 
+class Recorded(unittest.TestCase):
+    """The reports that are kept with the documentation are what this tree makes of their figures."""
+
+    def test_tables(self):
+        for machine in ("emerald-rapids", "zen3"):
+            folder = BENCH.parent / "docs" / "benchmarks" / machine
+            rows = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+            report = (folder / "report.md").read_text(encoding="utf-8")
+            layers, stored = ([row for row in rows if kind in row] for kind in ("fff_by_blas_us_per_token", "stored"))
+            beside = [row for row in rows if "beside" in row]
+            training = [row for row in beside if row["model"].startswith("step_")]
+            for lines in (tables.layer_table(layers), tables.stored_table(stored, layers), page.training_section(training),
+                          page.forests_section([row for row in beside if row not in training]),
+                          tables.threads_table([row for row in rows if "times_one_thread" in row])):
+                self.assertIn("\n".join(lines), report)
+
+
 class Compare(unittest.TestCase):
     def rows(self, *speedups):
         file = tempfile.NamedTemporaryFile("w", suffix=".json", delete=False)
@@ -423,6 +544,15 @@ class Compare(unittest.TestCase):
         self.assertEqual(len(compare.read_rows(file)), 2)
         answer = self.compare(file, file)
         self.assertEqual((answer.returncode, answer.stdout), (0, "2 of 2 medians lie within the first run's spread\n"))
+
+    def test_rows_without_such_a_ratio(self):
+        file = self.rows(10, 20)
+        with open(file, encoding="utf-8") as stream:
+            rows = json.load(stream)
+        del rows[1]["speedup"], rows[1]["speedup_spread"]
+        with open(file, "w", encoding="utf-8") as stream:
+            json.dump(rows, stream)
+        self.assertEqual(self.compare(file, file).stdout, "1 of 1 medians lie within the first run's spread\n")
 
     def test_what_cannot_be_compared(self):
         for files in ([], [self.rows(1)], [self.rows(1), "/nonexistent"], [self.rows(None), self.rows(1)]):

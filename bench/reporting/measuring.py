@@ -115,12 +115,21 @@ def row_stored(case, kind, isa, measured):
     return row
 
 
-def rows_of_threads(harness, case, isa, names, repetitions, processes):
+def measure_in_rounds(harness, groups, arguments, say, **options):
+    """Runs each group of names in a process of its own, group by group, round after round; {group: {name: [[run, ...] of each
+    process]}}. `groups` are {group: (label, names)}."""
+    measured = {group: collections.defaultdict(list) for group in groups}
+    for process in range(arguments.processes):
+        for group, (name_of_group, names) in groups.items():
+            say(f"round {process + 1}, {name_of_group}")
+            for name, runs in harness.run(names, arguments.repetitions, process=process, case=name_of_group, **options).items():
+                measured[group][name].append(runs)
+    return measured
+
+
+def rows_of_threads(case, isa, measured):
     """The rows of summary.json for numbers of threads: against one thread, not against a dense layer."""
-    merged = collections.defaultdict(list)
-    for process in range(processes):
-        for name, runs in harness.run(names, repetitions, all_cpus=True, process=process, case=label(case)).items():
-            merged[int(THREADS.fullmatch(name).group(8))].append(runs)
+    merged = {int(THREADS.fullmatch(name).group(8)): processes for name, processes in measured.items()}
     if 1 not in merged:
         return []
     rows = []
@@ -137,16 +146,19 @@ def rows_of_threads(harness, case, isa, names, repetitions, processes):
     return rows
 
 
-def rows_of_forests(harness, forest, isa, names, repetitions, processes):
-    """The rows of summary.json for a leaf layer or a forest: against what stands beside it, not against a dense layer."""
-    merged = collections.defaultdict(list)
-    for process in range(processes):
-        for name, runs in harness.run(names, repetitions, process=process, case=f"forest/{forest}").items():
-            _, way, _, width, batch = FOREST.fullmatch(name).groups()
-            merged[int(width), int(batch), way].append(runs)
+def rows_of_forests(forest, isa, measured):
+    """The rows of summary.json for a leaf layer, a forest or a step of training: against what stands beside it, of dense twins
+    against the fastest."""
+    merged = {}
+    for name, processes in measured.items():
+        _, way, _, width, batch = FOREST.fullmatch(name).groups()
+        merged[int(width), int(batch), way] = processes
     rows = []
     for width, batch, other in sorted(merged):
         if other == "layer" or (width, batch, "layer") not in merged:
+            continue
+        twins = [key for key in merged if key[:2] == (width, batch) and key[2].startswith("dense_")]
+        if other.startswith("dense_") and other != min(twins, key=lambda key: median_us(merged[key]))[2]:
             continue
         layer, beside = merged[width, batch, "layer"], merged[width, batch, other]
         row = {

@@ -20,9 +20,12 @@ def head(context, notes, seconds):
             *(f"**Warning:** {note}" + "\n" for note in notes)]
 
 
-def ratios_section(pictures):
-    return ["Ratios are medians of pairs within one process. The spread holds all of them, and the median of another such "
-            "run with a probability of 99 %, as far as this run's rounds, minutes apart, can tell. Rows whose own ratios "
+def ratios_section(pictures, one_process):
+    spread = ("One process was run, so there is no spread: *Spread* holds its own ratios, and does not tell where another run's "
+              "median lies." if one_process else
+              "The spread holds all of them, and the median of another such run with a probability of 99 %, as far as this "
+              "run's rounds, minutes apart, can tell.")
+    return [f"Ratios are medians of pairs within one process. {spread} Rows whose own ratios "
             f"spread over more than {100 * NOISY:.0f} % of the median are marked noisy.", "",
             *(f"![{title}]({file})\n" for title, file in pictures)]
 
@@ -65,8 +68,9 @@ def threads_section(rows):
 
 def training_section(rows):
     return ["## Training", "", "A step of one layer, forward and backward, with listed rows, beside that of its dense "
-            "twin: six matrix products of the fastest library found, and GELU. \"memory\" copies what a step reads and "
-            "writes at the least, and computes nothing: the limit by bytes.", "",
+            "twin: six matrix products, and GELU. The twin is that of the fastest BLAS found, which its name ends in; "
+            "*dense_4095* alone, in reports of libfff 1.0.0, is MKL's, whether or not that was the fastest. \"memory\" "
+            "copies what a step reads and writes at the least, and computes nothing: the limit by bytes.", "",
             *forest_table(rows), ""]
 
 
@@ -108,8 +112,9 @@ def markdown(context, notes, results, pictures, seconds):
     limited = [r for r in main if r["reading_us_per_token"] and r["multiply_adds_us_per_token"]]
     training = [r for r in results.forests if r["model"].startswith("step_")]
     forests = [r for r in results.forests if r not in training]
-    if results.layers or results.stored:
-        lines += ratios_section(pictures)
+    if results.rows():
+        processes = {len(made) for row in results.rows() for key, made in row.items() if key.endswith("_by_process")}
+        lines += ratios_section(pictures, processes == {1})
     if results.layers:
         lines += layers_section(results.layers)
     if results.stored:
