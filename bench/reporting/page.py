@@ -24,9 +24,9 @@ def ratios_section(pictures, one_process):
     spread = ("One process was run, so there is no spread: *Spread* holds its own ratios, and does not tell where another run's "
               "median lies." if one_process else
               "The spread holds all of them, and the median of another such run with a probability of 99 %, as far as this "
-              "run's rounds, minutes apart, can tell.")
-    return [f"Ratios are medians of pairs within one process. {spread} Rows whose own ratios "
-            f"spread over more than {100 * NOISY:.0f} % of the median are marked noisy.", "",
+              "run's processes can tell.")
+    return [f"Ratios are medians of pairs within one process. {spread} Ratios whose own "
+            f"pairs spread over more than {100 * NOISY:.0f} % of the median are marked noisy.", "",
             *(f"![{title}]({file})\n" for title, file in pictures)]
 
 
