@@ -187,11 +187,11 @@ static void check_batch(const struct subject *s, const fff_layer *layer, size_t 
 /* ---- Tests ----------------------------------------------------------------------------------- */
 
 /* A layer planned for an L2 of that size; 0 for the machine's own. */
-static fff_layer *create_for_cache(const struct subject *s, fff_isa isa, size_t l2_bytes) {
-    fff_layer *layer = test_create_layer(&s->desc, isa);
-    if (l2_bytes > 0) {
-        layer->parts[0].l2_bytes = l2_bytes;
-        fff_plan_part(&layer->parts[0]);
+static fff_layer *create_for_cache(const fff_layer_desc *desc, fff_isa isa, size_t l2_bytes) {
+    fff_layer *layer = test_create_layer(desc, isa);
+    for (size_t i = 0; i < layer->part_count && l2_bytes > 0; i++) {
+        layer->parts[i].l2_bytes = l2_bytes;
+        fff_plan_part(&layer->parts[i]);
     }
     return layer;
 }
@@ -217,7 +217,7 @@ static void check_shape(struct shape shape, size_t batches, const char *name) {
                 continue;
             }
             for (size_t c = 0; c < sizeof CACHES / sizeof *CACHES; c++) {
-                fff_layer *layer = create_for_cache(&s, (fff_isa)isa, CACHES[c]);
+                fff_layer *layer = create_for_cache(&s.desc, (fff_isa)isa, CACHES[c]);
                 /* Each batch on one cache's plan or another's; between the instruction sets, on all. */
                 for (size_t batch = 1 + ((size_t)isa + c) % 3; batch <= batches; batch += step) {
                     size_t threads = random_below(&state, 2) == 0 ? 1 : 2 + random_below(&state, 7);
@@ -281,18 +281,31 @@ static size_t workspace_of(const fff_layer *layer, size_t batch, size_t concurre
     return size;
 }
 
-/* What fff.h says: 32 KB, and for each token 512 bytes and 32 for each entry of its path. */
-static void check_bound(const fff_layer *layer, size_t batch, size_t concurrency) {
-    size_t size = workspace_of(layer, batch, concurrency), a_token = 512 + 32 * fff_layer_path_length(layer);
-    const struct fff_part *part = &layer->parts[0];
-    a_token += part->input_type == FFF_WEIGHT_I8 ? 256 + part->trees.input_width : 0;
+/* What fff.h says: 32 KB, and for each token so many bytes. */
+static size_t bound_of(const struct fff_part *part, size_t tokens) {
+    size_t a_token = 512 + 32 * part->path_length;
+    a_token += part->input_type == FFF_WEIGHT_I8 ? 512 + 2 * part->trees.input_width : 0;
     a_token += part->exact_routes ? 128 : 0;
-    struct fff_plan plan;
-    assert_int_equal(fff_plan_batch(part, batch, concurrency, &plan), size);
-    assert_true(plan.slices + plan.tasks * plan.slice + FFF_WORKSPACE_ALIGNMENT - 1 <= size); /* all that is used */
-    if (size > (32 << 10) + batch * a_token) {
-        fail_msg("%zu bytes for %zu tokens of %zu on %zu tasks", size, batch, fff_layer_path_length(layer),
-                 concurrency);
+    return (32 << 10) + tokens * a_token;
+}
+
+/* Likewise, of several parts or with an output bias: that for the largest part, or for each task that for 1024 tokens.
+ */
+static void check_bound(const fff_layer *layer, size_t batch, size_t concurrency) {
+    size_t size = workspace_of(layer, batch, concurrency), bound = 0;
+    for (size_t i = 0; i < layer->part_count; i++) {
+        const struct fff_part *part = &layer->parts[i];
+        size_t of_tasks = fff_is_one_part(layer) ? 0 : fff_min(concurrency, batch) * bound_of(part, 1024);
+        bound = fff_max(bound, fff_max(bound_of(part, batch), of_tasks));
+    }
+    if (fff_is_one_part(layer)) {
+        struct fff_plan plan;
+        assert_int_equal(fff_plan_batch(&layer->parts[0], batch, concurrency, &plan), size);
+        assert_true(plan.slices + plan.tasks * plan.slice + FFF_WORKSPACE_ALIGNMENT - 1 <= size); /* all that is used */
+    }
+    if (size > bound) {
+        fail_msg("%zu bytes, not %zu, for %zu tokens of %zu entries and width %zu on %zu tasks", size, bound, batch,
+                 fff_layer_path_length(layer), layer->input_width, concurrency);
     }
 }
 
@@ -336,7 +349,7 @@ static void test_workspace_size(void **unused) {
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
         struct subject s = make_subject(shapes[i], UNIFORM, STORED[i % STORED_KINDS], &state);
         for (size_t c = 0; c < sizeof CACHES / sizeof *CACHES; c++) {
-            fff_layer *layer = create_for_cache(&s, FFF_ISA_GENERIC, CACHES[c]);
+            fff_layer *layer = create_for_cache(&s.desc, FFF_ISA_GENERIC, CACHES[c]);
             check_workspace(layer, &state);
             fff_layer_destroy(layer);
         }
@@ -344,12 +357,67 @@ static void test_workspace_size(void **unused) {
     }
 }
 
+/* Adds another part, of zeros, to those of a layer whose widths are drawn: of few enough weights, stored as may be. */
+static void draw_part(fff_layer_desc *desc, const float *zeros, size_t most_weights, uint64_t *state) {
+    size_t in = desc->input_width, out = desc->output_width, most_rows = most_weights / fff_max(in, out);
+    struct stored stored = STORED[random_below(state, STORED_KINDS)];
+    desc->store_input = stored.input;
+    desc->store_output = stored.output;
+    desc->routes = stored.routes;
+    desc->depth = random_below(state, 12);
+    while (fff_nodes_per_tree(desc->depth) > most_rows) {
+        desc->depth--;
+    }
+    size_t leaves = (size_t)1 << desc->depth, most_trees = most_rows / fff_nodes_per_tree(desc->depth);
+    if (chance(state, 3)) {
+        desc->leaf_width = 1 + random_below(state, most_rows / leaves);
+        most_trees = most_rows / leaves / desc->leaf_width;
+        desc->leaf_weights = (fff_weights){zeros, in, 1};
+    }
+    desc->trees = 1 + random_below(state, most_trees);
+    desc->input_weights = (fff_weights){zeros, in, 1};
+    desc->output_weights = (fff_weights){zeros, out, 1};
+}
+
+/* The bound of layers of all kinds, few tokens a task among them, which make the most of rounding up. */
+static void test_workspace_bound(void **unused) {
+    (void)unused;
+    enum { MOST_WEIGHTS = 1 << 17, PARTS = 3 };
+    if (sizeof(size_t) == 4) {
+        skip(); /* some would overflow */
+    }
+    uint64_t state = test_random("workspace bound");
+    float *zeros = test_allocate(MOST_WEIGHTS, sizeof(float));
+    for (int i = 0; i < (is_short() ? 20 : 1000); i++) {
+        fff_layer_desc descs[PARTS];
+        size_t parts = chance(&state, 2) ? 1 : 1 + random_below(&state, PARTS);
+        size_t in = random_number(13, &state), out = random_number(chance(&state, 2) ? 13 : 3, &state);
+        for (size_t part = 0; part < parts; part++) {
+            descs[part] = (fff_layer_desc){.struct_size = sizeof *descs, .input_width = in, .output_width = out};
+            descs[part].next = part + 1 < parts ? &descs[part + 1] : NULL;
+            draw_part(&descs[part], zeros, MOST_WEIGHTS, &state);
+        }
+        descs[0].output_bias = chance(&state, 4) ? zeros : NULL;
+        for (size_t c = 0; c < sizeof CACHES / sizeof *CACHES; c++) {
+            fff_layer *layer = create_for_cache(&descs[0], FFF_ISA_GENERIC, CACHES[c]);
+            for (int j = 0; j < 50; j++) {
+                size_t batch = random_number(13, &state), tasks = random_number(13, &state);
+                check_bound(layer, batch, tasks);
+                check_bound(layer, batch, batch);
+                check_bound(layer, batch, batch / 2 + 1);
+            }
+            fff_layer_destroy(layer);
+        }
+    }
+    free(zeros);
+}
+
 /* A wide dense layer on many threads: tasks share out the batch, and so do their slices. */
 static void test_workspace_of_many_tasks(void **unused) {
     (void)unused;
     uint64_t state = test_random("many tasks");
     struct subject s = make_subject((struct shape){768, 768, 0, 1536, 1}, UNIFORM, STORED[0], &state);
-    fff_layer *layer = create_for_cache(&s, FFF_ISA_GENERIC, 1 << 20);
+    fff_layer *layer = create_for_cache(&s.desc, FFF_ISA_GENERIC, 1 << 20);
     assert_true(workspace_of(layer, 128, 128) < 1 << 20);
     assert_true(workspace_of(layer, 1024, 128) < 3 << 20);
     assert_true(workspace_of(layer, 16384, 128) < 16 << 20);
@@ -359,10 +427,10 @@ static void test_workspace_of_many_tasks(void **unused) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_one_deep_tree),           cmocka_unit_test(test_odd_widths),
-        cmocka_unit_test(test_several_trees),           cmocka_unit_test(test_many_shallow_trees),
-        cmocka_unit_test(test_large_batches),           cmocka_unit_test(test_workspace_size),
-        cmocka_unit_test(test_workspace_of_many_tasks),
+        cmocka_unit_test(test_one_deep_tree),   cmocka_unit_test(test_odd_widths),
+        cmocka_unit_test(test_several_trees),   cmocka_unit_test(test_many_shallow_trees),
+        cmocka_unit_test(test_large_batches),   cmocka_unit_test(test_workspace_size),
+        cmocka_unit_test(test_workspace_bound), cmocka_unit_test(test_workspace_of_many_tasks),
     };
     test_start("test_batch");
     return cmocka_run_group_tests_name("batch", tests, NULL, NULL);

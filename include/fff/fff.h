@@ -355,8 +355,9 @@ typedef struct fff_runner {
  * up to `batch` tokens with runners of up to `concurrency`. More of either never need less. It grows with batch
  * only up to a bound, 1024 tokens for each task or 65536 in all, and with concurrency only as far as the batch
  * can use it: it is never more than 32 KB, and for each token of the batch 512 bytes and 32 for each entry of its
- * path; where input rows are int8, 256 more and input_width; where routes are exact, 128 more. Of a layer of several
- * parts, or with an output bias, it is at most that for the largest part, or for each task that for 1024 tokens.
+ * path; where input rows are int8, 512 more and twice input_width; where routes are exact, 128 more. Of a layer of
+ * several parts, or with an output bias, it is at most that for the largest part, or for each task that for 1024
+ * tokens.
  * FFF_ERROR_NULL_POINTER or FFF_ERROR_OVERFLOW, with *size untouched. */
 FFF_API fff_status fff_workspace_size(const fff_layer *layer, size_t batch, size_t concurrency, size_t *size);
 
