@@ -101,7 +101,6 @@ static bool run_tasks(struct fff_backward *backward, void (*task)(void *, size_t
         task(backward, 0);
         return true;
     }
-    backward->round.count = backward->tasks;
     return fff_run_round(&backward->round, &backward->runner, task, backward);
 }
 
@@ -320,6 +319,7 @@ fff_status fff_backward(const fff_layer *layer, size_t batch, const float *input
     call.memory = fff_align_workspace(workspace);
     call.runner = runner != NULL ? *runner : (fff_runner){0};
     call.tasks = call.layout.tasks;
+    call.round.count = call.tasks;
     call.round.states = (atomic_uchar *)(void *)(call.memory + call.layout.states);
     struct fff_backward *backward = share_call(&call);
     if (gradients != NULL && !lists_suffice(backward, &call, batch, gradients)) {

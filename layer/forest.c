@@ -11,19 +11,24 @@ enum { LINE = FFF_WORKSPACE_ALIGNMENT };
 
 /* How a workspace is cut for phases. */
 struct layout {
-    size_t states, slices; /* where they begin; the phase itself comes first */
+    size_t states, slices; /* where they begin; what tasks share comes first */
     size_t tasks, block;   /* at once; tokens that a task takes down all parts before the next */
     size_t slice, bytes;   /* of a task; of all */
 };
 
-/* Some parts of a layer, which tasks with tokens of their own go down. It lies in the workspace where tasks share it.
- */
+/* Some parts of a layer, which tasks with tokens of their own go down. */
 struct phase {
-    struct fff_round round;
     struct fff_job job; /* for all tokens */
     struct layout layout;
     unsigned char *memory; /* the workspace, aligned */
     size_t first_part, end_part, first_entry;
+};
+
+/* What tasks share, at the beginning of the workspace: the round of all phases and of the jobs between them, one that
+ * stays for calls of tasks that come late, and the phase, while it lasts. */
+struct shared {
+    struct fff_round round;
+    struct phase phase;
 };
 
 static size_t block_of(const fff_layer *layer, size_t batch) {
@@ -47,7 +52,7 @@ static bool lay_out(const fff_layer *layer, size_t batch, size_t concurrency, st
         largest = fff_max(largest, bytes);
     }
     return fff_size_round_up(largest, LINE, &layout->slice) &&
-           fff_size_round_up(sizeof(struct phase), LINE, &layout->states) &&
+           fff_size_round_up(sizeof(struct shared), LINE, &layout->states) &&
            fff_size_add(layout->states, layout->tasks, &end) && fff_size_round_up(end, LINE, &layout->slices) &&
            fff_size_multiply(layout->tasks, layout->slice, &of_slices) &&
            fff_size_add(layout->slices, of_slices, &end) && fff_size_add(end, LINE - 1, &layout->bytes);
@@ -133,12 +138,8 @@ static bool goes_together(const struct fff_part *part, const struct fff_job *job
            plan.together;
 }
 
-/* The round of all phases and of the jobs between them: one that stays, for calls of tasks that come late. */
-static struct fff_round *shared_round(const struct phase *phase) {
-    struct fff_round *round = &((struct phase *)(void *)phase->memory)->round;
-    round->count = phase->layout.tasks;
-    round->states = (atomic_uchar *)(void *)(phase->memory + phase->layout.states);
-    return round;
+static struct shared *shared_of(const struct phase *phase) {
+    return (struct shared *)(void *)phase->memory;
 }
 
 static fff_status run_phase(const struct phase *given, const fff_runner *runner) {
@@ -147,9 +148,9 @@ static fff_status run_phase(const struct phase *given, const fff_runner *runner)
         run_phase_tokens(&alone, 0);
         return FFF_OK;
     }
-    struct phase *phase = (struct phase *)(void *)given->memory;
-    *phase = *given;
-    return fff_run_round(shared_round(phase), runner, run_phase_tokens, phase) ? FFF_OK : FFF_ERROR_RUNNER;
+    struct shared *shared = shared_of(given);
+    shared->phase = *given;
+    return fff_run_round(&shared->round, runner, run_phase_tokens, &shared->phase) ? FFF_OK : FFF_ERROR_RUNNER;
 }
 
 fff_status fff_check_forest(const struct fff_job *job, const void *workspace, size_t workspace_size,
@@ -183,6 +184,9 @@ fff_status fff_run_forest(const struct fff_job *job, void *workspace, size_t wor
     if (!lay_out(layer, job->batch, concurrency, &phase.layout)) {
         return FFF_ERROR_OVERFLOW;
     }
+    struct fff_round *round = &shared_of(&phase)->round;
+    round->count = phase.layout.tasks;
+    round->states = (atomic_uchar *)(void *)(phase.memory + phase.layout.states);
     unsigned char *slices = phase.memory + phase.layout.slices;
     size_t slices_size = workspace_size - (size_t)(slices - (unsigned char *)workspace);
     for (size_t entry = 0, i = 0; i < layer->part_count && status == FFF_OK; i++) {
@@ -197,7 +201,7 @@ fff_status fff_run_forest(const struct fff_job *job, void *workspace, size_t wor
         }
         if (i < layer->part_count && status == FFF_OK) {
             struct fff_job together = part_job(job, 0, job->batch, i, entry);
-            together.callers_round = shared_round(&phase);
+            together.callers_round = round;
             status = fff_plan_job(&together, slices, slices_size, &callers);
             status = status == FFF_OK ? fff_run_job(&together) : status;
             entry += layer->parts[i].path_length;

@@ -525,9 +525,9 @@ fff_status fff_run_job(struct fff_job *job) {
     if (job->round != NULL) {
         struct shared *shared = shared_of(job);
         if (job->callers_round == NULL) {
+            shared->round.count = job->plan.tasks;
             shared->round.states = (atomic_uchar *)(void *)(job->workspace + job->plan.states);
         }
-        job->round->count = job->plan.tasks;
         shared->job = *job;
         job = &shared->job;
     }

@@ -26,7 +26,7 @@ struct fff_job {
     unsigned char *workspace;        /* aligned */
     fff_runner runner;               /* a copy: the caller's may lie in memory that the job writes */
     struct fff_round *round;         /* NULL with a single task, which runs on the calling thread */
-    struct fff_round *callers_round; /* NULL, or one that stays when the job's memory goes, with room for its tasks */
+    struct fff_round *callers_round; /* NULL, or one of as many tasks, which stays when the job's memory goes */
 };
 
 /* Plans the job for its part: FFF_OK, or what is wrong with the workspace or the runner. Nothing is written but the

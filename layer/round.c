@@ -2,7 +2,8 @@
 
 enum { WAITING, BEGUN, ENDED };
 
-/* Takes a task out of WAITING: true for one caller only, which is to run it. */
+/* Takes a task out of WAITING: true for one caller only, which is to run it, and sees all that was written before the
+ * task was made to wait. */
 static bool begin(atomic_uchar *state) {
     unsigned char expected = WAITING;
     return atomic_compare_exchange_strong_explicit(state, &expected, BEGUN, memory_order_acquire, memory_order_relaxed);
@@ -24,8 +25,8 @@ bool fff_run_round(struct fff_round *round, const fff_runner *runner, void (*tas
     round->task = task;
     round->argument = argument;
     atomic_store_explicit(&round->misused, false, memory_order_relaxed);
-    for (size_t i = 0; i < round->count; i++) {
-        atomic_store_explicit(&round->states[i], WAITING, memory_order_relaxed);
+    for (size_t i = 0; i < round->count; i++) { /* for a call, too, that is left over from the round before */
+        atomic_store_explicit(&round->states[i], WAITING, memory_order_release);
     }
     runner->run(runner->context, round->count, run_once, round);
     bool complete = !atomic_load_explicit(&round->misused, memory_order_acquire);

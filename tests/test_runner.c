@@ -4,10 +4,12 @@
 #include "tests/support.h"
 
 #include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { IN = 17, OUT = 9, MOST_TASKS = 5, BATCH = 100 };
+enum { IN = 17, OUT = 9, MOST_TASKS = 5, BATCH = 100, PARTS = 3 };
 
 /* ---- A layer, its input, and what comes of it without a runner ------------------------------- */
 
@@ -59,30 +61,44 @@ static fff_status call(const struct subject *s, enum function function, const st
     return FFF_ERROR_OPTION;
 }
 
+/* The trees of a layer; or of its second part, if it has small ones before and behind. */
+struct shape {
+    size_t depth, trees;
+    bool amid;
+};
+
 /* Planned for a small cache, so that large trees are walked together, in two rounds each. */
-static struct subject make_subject(size_t depth, size_t trees, uint64_t *state) {
-    size_t rows = trees * fff_nodes_per_tree(depth), path = trees * (depth + 1);
+static struct subject make_subject(struct shape shape, uint64_t *state) {
+    size_t rows = shape.trees * fff_nodes_per_tree(shape.depth);
     float *in = test_allocate(rows * IN, sizeof(float)), *out = test_allocate(rows * OUT, sizeof(float));
     fill_floats(FILL_NORMAL, in, rows * IN, state);
     fill_floats(FILL_NORMAL, out, rows * OUT, state);
-    fff_layer_desc desc = {
-        .struct_size = sizeof desc,
-        .input_width = IN,
-        .output_width = OUT,
-        .depth = depth,
-        .trees = trees,
-        .input_weights = {in, IN, 1},
-        .output_weights = {out, OUT, 1},
-    };
+    fff_layer_desc descs[PARTS];
+    for (size_t i = 0; i < PARTS; i++) {
+        descs[i] = (fff_layer_desc){
+            .struct_size = sizeof *descs,
+            .input_width = IN,
+            .output_width = OUT,
+            .depth = i == 1 ? shape.depth : 1,
+            .trees = i == 1 ? shape.trees : 1,
+            .input_weights = {in, IN, 1},
+            .output_weights = {out, OUT, 1},
+            .next = shape.amid && i + 1 < PARTS ? &descs[i + 1] : NULL,
+        };
+    }
+    fff_layer *layer = test_create_layer(&descs[shape.amid ? 0 : 1], FFF_ISA_GENERIC);
+    size_t path = fff_layer_path_length(layer);
     struct subject s = {
-        .layer = test_create_layer(&desc, FFF_ISA_GENERIC),
+        .layer = layer,
         .path = path,
         .input = test_allocate(BATCH * IN, sizeof(float)),
         .expected = make_results(path),
         .actual = make_results(path),
     };
-    s.layer->parts[0].l2_bytes = 4 << 10;
-    fff_plan_part(&s.layer->parts[0]);
+    for (size_t i = 0; i < layer->part_count; i++) {
+        layer->parts[i].l2_bytes = 4 << 10;
+        fff_plan_part(&layer->parts[i]);
+    }
     assert_int_equal(fff_workspace_size(s.layer, BATCH, MOST_TASKS, &s.workspace_size), FFF_OK);
     s.workspace = test_allocate(s.workspace_size, 1);
     memset(s.workspace, 0xff, s.workspace_size);
@@ -263,9 +279,9 @@ static void check_bad_habits(struct subject *s, enum function function, size_t t
 
 static void for_functions(void (*check)(struct subject *, enum function, size_t), const char *name) {
     uint64_t state = test_random(name);
-    const size_t shapes[][2] = {{3, 1}, {6, 1}, {6, 3}, {0, 40}}; /* depth, trees */
+    const struct shape shapes[] = {{3, 1, false}, {6, 1, false}, {6, 3, false}, {0, 40, false}, {6, 1, true}};
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
-        struct subject s = make_subject(shapes[i][0], shapes[i][1], &state);
+        struct subject s = make_subject(shapes[i], &state);
         for (int function = 0; function < FUNCTIONS; function++) {
             for (size_t tasks = 2; tasks <= MOST_TASKS; tasks += getenv("FFF_TEST_SHORT") != NULL ? 3 : 1) {
                 check(&s, (enum function)function, tasks);
@@ -289,12 +305,17 @@ static void test_bad_habits(void **unused) {
 static void test_rounds(void **unused) {
     (void)unused;
     uint64_t state = test_random("rounds");
-    struct subject own = make_subject(0, 40, &state), together = make_subject(6, 3, &state);
+    struct subject own = make_subject((struct shape){0, 40, false}, &state);
+    struct subject together = make_subject((struct shape){6, 3, false}, &state);
+    struct subject amid = make_subject((struct shape){6, 3, true}, &state);
     assert_int_equal(rounds_of(&own, FORWARD, 2), 1);
     assert_int_equal(rounds_of(&together, FORWARD, 2), 2 * 3);
     assert_int_equal(rounds_of(&together, ROUTE, 2), 2 * 3);
+    assert_int_equal(rounds_of(&amid, FORWARD, 2), 1 + 2 * 3 + 1);
+    assert_int_equal(rounds_of(&amid, ACCUMULATE, 2), 1);
     free_subject(&own);
     free_subject(&together);
+    free_subject(&amid);
 }
 
 /* Tasks that are called when the call has returned do nothing, whether they had run or not. */
@@ -366,11 +387,115 @@ static void test_impatient(void **unused) {
     for_functions(check_impatient, "impatient");
 }
 
+/* A thread that keeps a round's task, and calls it in later rounds. Nothing but the library orders what it reads after
+ * what others write since: flags are relaxed. */
+struct keeper {
+    pthread_t thread;
+    task_function *task; /* of the first round, as all that follows */
+    void *argument;
+    size_t count, rounds;
+    size_t when;          /* the round whose tasks it is to run, in place of the runner */
+    unsigned patience;    /* or how long it waits, before it calls tasks for ever */
+    atomic_bool go, stop; /* what it is told */
+    atomic_bool done;     /* what it tells, not relaxed */
+};
+
+static void *run_in_place(void *given) {
+    struct keeper *self = given;
+    while (!atomic_load_explicit(&self->go, memory_order_relaxed)) {
+        sched_yield();
+    }
+    run_range(0, self->count, self->task, self->argument);
+    atomic_store(&self->done, true);
+    return NULL;
+}
+
+static void run_by_keeper(void *context, size_t count, task_function *task, void *argument) {
+    struct keeper *self = context;
+    if (self->rounds++ == 0) {
+        self->task = task;
+        self->argument = argument;
+        self->count = count;
+        assert_int_equal(pthread_create(&self->thread, NULL, run_in_place, self), 0);
+    }
+    if (self->rounds - 1 != self->when) {
+        run_range(0, count, task, argument);
+        return;
+    }
+    atomic_store_explicit(&self->go, true, memory_order_relaxed);
+    while (!atomic_load(&self->done)) {
+        sched_yield();
+    }
+}
+
+/* A call that is left over from one round is one of the round in which it comes. */
+static void check_left_over(struct subject *s, enum function function, size_t tasks) {
+    size_t rounds = rounds_of(s, function, tasks);
+    for (size_t when = 1; when < rounds; when++) {
+        struct keeper keeper = {.when = when};
+        const fff_runner runner = {run_by_keeper, &keeper, tasks};
+        forget(s);
+        assert_int_equal(call(s, function, &s->actual, &runner), FFF_OK);
+        assert_int_equal(pthread_join(keeper.thread, NULL), 0);
+        expect_right(s, function);
+    }
+}
+
+static void test_left_over(void **unused) {
+    (void)unused;
+    for_functions(check_left_over, "left over");
+}
+
+static void *run_for_ever(void *given) {
+    struct keeper *self = given;
+    for (unsigned i = 0; i < self->patience; i++) {
+        (void)atomic_load_explicit(&self->stop, memory_order_relaxed);
+    }
+    do { /* also when the call has returned, once at least */
+        run_range(0, self->count + 1, self->task, self->argument);
+    } while (!atomic_load_explicit(&self->stop, memory_order_relaxed));
+    return NULL;
+}
+
+static void run_beside_keeper(void *context, size_t count, task_function *task, void *argument) {
+    struct keeper *self = context;
+    run_range(0, count, task, argument);
+    if (self->rounds++ == 0) {
+        self->task = task;
+        self->argument = argument;
+        self->count = count;
+        assert_int_equal(pthread_create(&self->thread, NULL, run_for_ever, self), 0);
+    }
+}
+
+/* At any time, between rounds too: it is noticed, or comes to nothing. */
+static void check_for_ever(struct subject *s, enum function function, size_t tasks) {
+    for (unsigned patience = 1; patience < (is_short() ? 1 << 8 : 1 << 16); patience *= 2) {
+        struct keeper keeper = {.patience = patience};
+        const fff_runner runner = {run_beside_keeper, &keeper, tasks};
+        forget(s);
+        fff_status status = call(s, function, &s->actual, &runner);
+        atomic_store_explicit(&keeper.stop, true, memory_order_relaxed);
+        assert_int_equal(pthread_join(keeper.thread, NULL), 0);
+        if (status == FFF_OK) {
+            expect_right(s, function);
+        } else {
+            assert_int_equal(status, FFF_ERROR_RUNNER);
+        }
+        check_right_habit(s, function, tasks, IN_ORDER);
+    }
+}
+
+static void test_for_ever(void **unused) {
+    (void)unused;
+    for_functions(check_for_ever, "for ever");
+}
+
 /* The runner's description may lie where the call writes. */
 static void test_runner_in_workspace(void **unused) {
     (void)unused;
     uint64_t state = test_random("runner in workspace");
-    struct subject s = make_subject(6, 3, &state);
+    struct subject s = make_subject((struct shape){6, 3, false}, &state);
     struct unreliable right = {.habit = IN_ORDER};
     size_t offset = 0;
     for (; offset + sizeof(fff_runner) <= s.workspace_size; offset += 512) {
@@ -388,7 +513,7 @@ static void test_runner_in_workspace(void **unused) {
 static void test_single_task(void **unused) {
     (void)unused;
     uint64_t state = test_random("single task");
-    struct subject s = make_subject(6, 1, &state);
+    struct subject s = make_subject((struct shape){6, 1, false}, &state);
     for (size_t concurrency = 0; concurrency < 2; concurrency++) {
         struct unreliable none = {.habit = NONE};
         const fff_runner runner = {run, &none, concurrency};
@@ -407,6 +532,8 @@ int main(void) {
         cmocka_unit_test(test_bad_habits),
         cmocka_unit_test(test_late_calls),
         cmocka_unit_test(test_impatient),
+        cmocka_unit_test(test_left_over),
+        cmocka_unit_test(test_for_ever),
         cmocka_unit_test(test_single_task),
         cmocka_unit_test(test_runner_in_workspace),
     };

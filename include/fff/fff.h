@@ -342,7 +342,9 @@ FFF_API fff_weight_type fff_layer_output_type(const fff_layer *layer);
  * Every call of `run` is checked. Where a task has not run, or not ended, when `run` returns, or `run`
  * has called one a second time or with an index of `count` or more, the call returns FFF_ERROR_RUNNER
  * at once. Surplus calls do nothing, nor does any call of `task` that comes after FFF_ERROR_RUNNER, or
- * after success, as long as the workspace is neither freed nor used again. A task that still runs then
+ * after success, as long as the workspace is neither freed nor used again. A call that is left over from one
+ * `run`, and comes while the forward call goes on, does nothing or is one of the calls of the next `run`: it may run a
+ * task there, of which `run`'s own call is surplus then. A task that still runs after FFF_ERROR_RUNNER
  * goes on reading and writing: until it has returned, the layer and all memory that the call was given
  * must stay. */
 typedef struct fff_runner {
