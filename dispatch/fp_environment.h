@@ -6,7 +6,8 @@
  * as nearly always, that is one register read each way.
  *
  * Sticky exception flags add up: what was raised before stays, what the kernels raise is added, whatever the caller's
- * environment. To hide the latter would take a register read and mostly a write at the end of each call. */
+ * environment; but on CPUs other than x86-64 and AArch64 no flag that the caller traps. To hide what is raised would
+ * take a register read and mostly a write at the end of each call. */
 #ifndef FFF_FP_ENVIRONMENT_H
 #define FFF_FP_ENVIRONMENT_H
 
@@ -78,6 +79,11 @@ static inline void fff_fp_leave(fff_fp_environment callers) {
     int which = fetestexcept(FE_ALL_EXCEPT);
     fegetexceptflag(&raised, which);
     fesetenv(&callers);
+#if defined(__GLIBC__)
+    /* Set while it is unmasked, a flag of x87 traps at the next instruction, and a C library may refuse all flags then.
+     * Elsewhere no function unmasks one. */
+    which &= ~fegetexcept();
+#endif
     fesetexceptflag(&raised, which); /* sets them without raising exceptions */
 }
 

@@ -33,7 +33,8 @@
  * do not change results, and nothing traps inside; they are as before when a call returns. Sticky exception
  * flags add up, as in any function that computes: a call clears none, and raises, on each thread for what
  * ran there, what its results raise, and perhaps others, for vectors are padded and some dot products
- * are computed in advance. So which ones may depend on the instruction set and the batch.
+ * are computed in advance. So which ones may depend on the instruction set and the batch. (None that the caller traps,
+ * on CPUs other than x86-64 and AArch64.)
  *
  * All sizes and strides of matrices count elements, not bytes.
  */
