@@ -23,7 +23,8 @@ enum {
 };
 
 /* Room for `count` elements of 4 bytes at *end, which advances to the next cache line. Nothing overflows: the sizes are
- * bounded by those of the layer's weights, which are in memory, and by the constants above. */
+ * bounded by those of the layer's weights, which are in memory, and by the constants above. One is not, that of a
+ * walk's tokens as int8 rows meet them: lay_out() checks it. */
 static size_t reserve(size_t *end, size_t count) {
     size_t start = *end;
     *end +=
@@ -181,9 +182,12 @@ static void lay_out_walk(const struct fff_part *part, struct fff_plan *plan, siz
     plan->walk.starts = reserve(end, plan->together ? ((size_t)1 << plan->split) + 1 : 0);
 }
 
-/* Lays out the workspace of a plan. */
-static void lay_out(const struct fff_part *part, struct fff_plan *plan) {
-    size_t entries = finish_entries(part, plan->group), end = 0;
+/* Lays out the workspace of a plan; false if no memory is as large. */
+static bool lay_out(const struct fff_part *part, struct fff_plan *plan) {
+    size_t entries = finish_entries(part, plan->group), end = 0, quantised;
+    if (!fff_size_multiply(plan->chunk, quantised_bytes(part), &quantised) || quantised > PTRDIFF_MAX) {
+        return false;
+    }
     if (plan->together) {
         lay_out_walk(part, plan, &end);
     }
@@ -199,6 +203,7 @@ static void lay_out(const struct fff_part *part, struct fff_plan *plan) {
     plan->activations = reserve(&end, plan->finish_tokens * entries);
     plan->paths = reserve(&end, plan->finish_tokens * entries);
     plan->slice = fff_max(end, plan->together ? 0 : one_token_bytes(part));
+    return true;
 }
 
 /* ---- Its workspace ---------------------------------------------------------------------------
@@ -259,8 +264,7 @@ size_t fff_plan_batch(const struct fff_part *part, size_t batch, size_t concurre
     size_t own = part->large_trees ? fff_min(batch, fff_max(part->block, 2 * TOKENS_A_TASK - 1)) : batch;
     *plan = (struct fff_plan){.tasks = fff_min(tasks, own)};
     plan_own(part, own, plan);
-    lay_out(part, plan);
-    size_t bytes = workspace_of(part, plan, own);
+    size_t bytes = lay_out(part, plan) ? workspace_of(part, plan, own) : 0;
     if (!part->large_trees || batch < 2 * TOKENS_A_TASK || bytes == 0) {
         return bytes;
     }
@@ -268,8 +272,7 @@ size_t fff_plan_batch(const struct fff_part *part, size_t batch, size_t concurre
      */
     struct fff_plan together = {.tasks = tasks};
     plan_together(part, batch, &together);
-    lay_out(part, &together);
-    size_t together_bytes = workspace_of(part, &together, together.chunk);
+    size_t together_bytes = lay_out(part, &together) ? workspace_of(part, &together, together.chunk) : 0;
     if (batch > part->block || (tasks > 1 && batch / tasks >= TOKENS_A_TASK)) {
         *plan = together;
     }

@@ -412,6 +412,31 @@ static void test_workspace_bound(void **unused) {
     free(zeros);
 }
 
+/* So wide that a chunk's tokens, as int8 rows meet them, come to a multiple of what size_t holds, and a little. */
+static void test_workspace_overflow(void **unused) {
+    (void)unused;
+    uint64_t state = test_random("workspace overflow");
+    const struct stored integers = {FFF_CHOOSE_I8, FFF_CHOOSE_I8, FFF_ROUTES_STORED};
+    struct subject s = make_subject((struct shape){16, 16, 8, 1, 1}, UNIFORM, integers, &state);
+    for (size_t c = 0; c < 2; c++) { /* tokens walk together, or each task has its own */
+        fff_layer *layer = create_for_cache(&s.desc, FFF_ISA_GENERIC, c == 0 ? 4 << 10 : 1 << 20);
+        struct fff_part wide = layer->parts[0];
+        struct fff_plan plan;
+        enum { BATCH = 1 << 16 };
+        assert_int_not_equal(fff_plan_batch(&wide, BATCH, 1, &plan), 0);
+        assert_int_equal(plan.together, c == 0);
+        for (size_t share = 1; share <= 4; share *= 2) {
+            wide.trees.input_width = SIZE_MAX / plan.chunk / share + 1;
+            struct fff_plan unused_plan;
+            size_t size = fff_plan_batch(&wide, BATCH, 1, &unused_plan);
+            assert_true(size == 0 || size / plan.chunk >= wide.trees.input_width);
+            assert_true(share > 2 || size == 0); /* more than half of all memory */
+        }
+        fff_layer_destroy(layer);
+    }
+    free_subject(&s);
+}
+
 /* A wide dense layer on many threads: tasks share out the batch, and so do their slices. */
 static void test_workspace_of_many_tasks(void **unused) {
     (void)unused;
@@ -427,10 +452,11 @@ static void test_workspace_of_many_tasks(void **unused) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_one_deep_tree),   cmocka_unit_test(test_odd_widths),
-        cmocka_unit_test(test_several_trees),   cmocka_unit_test(test_many_shallow_trees),
-        cmocka_unit_test(test_large_batches),   cmocka_unit_test(test_workspace_size),
-        cmocka_unit_test(test_workspace_bound), cmocka_unit_test(test_workspace_of_many_tasks),
+        cmocka_unit_test(test_one_deep_tree),           cmocka_unit_test(test_odd_widths),
+        cmocka_unit_test(test_several_trees),           cmocka_unit_test(test_many_shallow_trees),
+        cmocka_unit_test(test_large_batches),           cmocka_unit_test(test_workspace_size),
+        cmocka_unit_test(test_workspace_bound),         cmocka_unit_test(test_workspace_overflow),
+        cmocka_unit_test(test_workspace_of_many_tasks),
     };
     test_start("test_batch");
     return cmocka_run_group_tests_name("batch", tests, NULL, NULL);
