@@ -155,7 +155,9 @@ typedef enum fff_sleef {
 } fff_sleef;
 
 /* The file that SLEEF was loaded from, as the system names it; NULL if the system does not tell. Where SLEEF is
- * linked statically it is the file of the program or library that holds it. Valid while that is loaded. */
+ * linked statically it is the file of the program or library that holds it; where this library was compiled into a
+ * program that is not position-independent (-fno-pie -no-pie), the program, in which functions of shared libraries have
+ * their addresses then. Valid while that is loaded. */
 FFF_API const char *fff_sleef_path(void);
 
 /* Probes the SLEEF functions of an instruction set, for all activations and derivatives: FFF_OK, or FFF_ERROR_SLEEF if
