@@ -513,7 +513,8 @@ FFF_API fff_status fff_visited_rows(const fff_layer *layer, size_t part, size_t 
  * What is written may share no element with anything else, nor with the weights of a layer that borrows them. Of layers
  * that store float32 rows only: else FFF_ERROR_OPTION. FFF_ERROR_NODE, too, if `rows` lacks a neuron that was met or
  * does not ascend; FFF_ERROR_PARTS if gradients are not as many as parts; FFF_ERROR_SLEEF, too, for GELU, whose
- * derivative needs SLEEF's exp. Allocates nothing. */
+ * derivative needs SLEEF's exp. A batch of 0 adds nothing, and clears the gradients of listed rows; other pointers may
+ * be anything then. Allocates nothing. */
 FFF_API fff_status fff_backward(const fff_layer *layer, size_t batch, const float *input, size_t input_stride,
                                 const uint32_t *nodes, size_t node_stride, const float *logits, size_t logit_stride,
                                 const float *output_gradient, size_t output_gradient_stride, float *input_gradient,
