@@ -306,7 +306,8 @@ FFF_API size_t fff_nodes_per_tree(size_t depth);
  * fff_layer_memory() says how much memory it will take.
  *
  * A layer that stores bfloat16 or float16 computes what the float32 layer of the same, rounded numbers does, bit for
- * bit. One that stores int8 input rows rounds each token's input to 8 bits as well (docs/numerics.md). */
+ * bit, unless its routes are exact. One that stores int8 input rows rounds each token's input to 8 bits as well
+ * (docs/numerics.md). */
 FFF_API fff_status fff_layer_create(const fff_layer_desc *desc, fff_layer **layer);
 
 /* Frees a layer that no call is using any more. NULL is allowed. */
@@ -502,8 +503,8 @@ FFF_API fff_status fff_visited_rows(const fff_layer *layer, size_t part, size_t 
  *
  * This is the gradient by hard routes, of which the routing itself has none, as in the published training code of the
  * path sum. Sums run over tokens in their order, over a path in its order, so gradients have the same bits on every
- * instruction set and for every number of threads; and to add those of a batch in several calls, one after the other,
- * gives those of one.
+ * instruction set and for every number of threads; and to add those of a batch to the same dense gradients in several
+ * calls, one after the other, gives those of one.
  *
  * input, output_gradient   batch rows, read
  * nodes, logits            as fff_route() writes them; nodes need not form paths, as for fff_accumulate()
