@@ -5,6 +5,7 @@
 #include "tests/support.h"
 #include "tools/machine/isas.h"
 #include "tools/verify/model.h"
+#include "tools/verify/model_part.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -614,6 +615,48 @@ static void test_verify_rejects(void **unused) {
     layer.isas[0].dense.output_errors = 0;
     layer.isas[0].expected_mismatches = 1; /* of the masked dense one */
     assert_false(model_verdict_holds(&verdict));
+    layer.isas[0].expected_mismatches = 0;
+    layer.isas[0].differing_values = 1;
+    assert_false(model_verdict_holds(&verdict));
+    layer.isas[0].differing_values = 0;
+    layer.store.differing_outputs = 1;
+    assert_false(model_verdict_holds(&verdict));
+    layer.store.differing_outputs = 0;
+    verdict.narrow = true;
+    assert_true(model_verdict_holds(&verdict));
+    verdict.runs[0].differing_values = 1;
+    assert_false(model_verdict_holds(&verdict));
+}
+
+/* One bit of a run that is not generic's, of each thing that is compared, is one difference. */
+static void test_verify_compares_bits(void **unused) {
+    (void)unused;
+    enum { TOKENS = 2, WIDTH = 3, PATH = 4, LAYERS = 2, VALUES = LAYERS * TOKENS * WIDTH };
+    enum { ENTRIES = LAYERS * TOKENS * PATH };
+    static float generic[2][VALUES], generic_logits[ENTRIES], values[2][VALUES], logits[ENTRIES];
+    static uint32_t generic_nodes[ENTRIES], nodes[ENTRIES];
+    const struct record right = {generic[0], NULL, generic[1], generic_nodes, generic_logits};
+    const struct record other = {values[0], NULL, values[1], nodes, logits};
+    struct model_verdict verdict = {.isa_count = 2};
+    struct part part = {.verdict = &verdict, .tokens = TOKENS, .width = WIDTH, .path = PATH, .layers = LAYERS};
+    void *const changed[] = {&values[0][TOKENS * WIDTH - 1], &values[1][VALUES - 1], &nodes[ENTRIES - 1],
+                             &logits[ENTRIES - 1]};
+    for (size_t i = 0; i < 2; i++) { /* the other way is the second one, or the only one */
+        part.generic = i == 0 ? (struct record){.hidden = NULL} : right;
+        part.runs[0] = i == 0 ? right : other;
+        part.runs[1] = other;
+        for (size_t c = 0; c < sizeof changed / sizeof *changed; c++) {
+            const uint32_t zero = 0, one = 1;
+            memcpy(changed[c], &one, sizeof one);
+            verdict.runs[1 - i].differing_values = 0;
+            part_compare_bits(&part, 1 - i);
+            assert_int_equal(verdict.runs[1 - i].differing_values, 1);
+            memcpy(changed[c], &zero, sizeof zero);
+        }
+        verdict.runs[1 - i].differing_values = 0;
+        part_compare_bits(&part, 1 - i);
+        assert_int_equal(verdict.runs[1 - i].differing_values, 0);
+    }
 }
 
 int main(void) {
@@ -631,6 +674,7 @@ int main(void) {
         cmocka_unit_test(test_damaged_models),
         cmocka_unit_test(test_verify),
         cmocka_unit_test(test_verify_rejects),
+        cmocka_unit_test(test_verify_compares_bits),
     };
     test_start("test_bert");
     if (mkdtemp(directory) == NULL) {
