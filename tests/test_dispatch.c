@@ -86,6 +86,61 @@ static void test_feature_capacity(void **unused) {
     }
 }
 
+/* Whether the kernel lists a feature of the CPU: a word of the first line that begins with "flags" or "Features". */
+static bool is_listed(const char *feature) {
+    static char line[8192];
+    FILE *file = fopen("/proc/cpuinfo", "r");
+    bool begun = false, listed = false;
+    while (file != NULL && !begun && fgets(line, sizeof line, file) != NULL) {
+        begun = strncmp(line, "flags", 5) == 0 || strncmp(line, "Features", 8) == 0;
+    }
+    if (file != NULL) {
+        fclose(file);
+    }
+    for (const char *word = begun ? strtok(line, " \t\n") : NULL; word != NULL; word = strtok(NULL, " \t\n")) {
+        listed = listed || strcmp(word, feature) == 0;
+    }
+    return listed;
+}
+
+/* What Linux lists of the CPU is present, and nothing else is, but for what older kernels do not know. An emulated
+ * machine has the real one's list. */
+static void test_features_are_those_of_the_kernel(void **unused) {
+    (void)unused;
+    static const struct {
+        const char *name, *listed;
+        bool always_known;
+    } known[] = {
+        {"avx2", "avx2", true},         {"fma", "fma", true},           {"f16c", "f16c", true},
+        {"avxvnni", "avx_vnni", false}, {"avx512f", "avx512f", true},   {"avx512dq", "avx512dq", true},
+        {"avx512bw", "avx512bw", true}, {"avx512vl", "avx512vl", true}, {"avx512vnni", "avx512_vnni", false},
+        {"asimd", "asimd", true},       {"asimddp", "asimddp", false},
+    };
+    fff_cpu_feature features[32];
+    size_t count = fff_cpu_features(features, 16);
+    count += fff_cpu_optional_features(features + count, 16);
+#if defined(__aarch64__)
+    bool has_list = is_listed("fp");
+#else
+    bool has_list = is_listed("fpu");
+#endif
+    if (getenv("FFF_EXPECT_ISA") != NULL || !has_list) {
+        skip(); /* an emulator, or no such list */
+    }
+    for (size_t i = 0; i < count; i++) {
+        size_t k = 0;
+        while (strcmp(known[k].name, features[i].name) != 0) {
+            k++;
+            assert_true(k < sizeof known / sizeof *known);
+        }
+        bool listed = is_listed(known[k].listed);
+        if (listed ? !features[i].present : features[i].present && known[k].always_known) {
+            fail_msg("%s is %s, and %s", features[i].name, features[i].present ? "present" : "absent",
+                     listed ? "listed" : "not listed");
+        }
+    }
+}
+
 static void test_choice(void **unused) {
     (void)unused;
     fff_isa best;
@@ -132,15 +187,39 @@ static void test_versions(void **unused) {
     assert_true(strlen(fff_sleef_version()) > 0);
 }
 
-/* Each status says something of its own; a number that is none says so. */
+/* Each status says something of its own, with a word for what is wrong; a number that is none says so. */
 static void test_status_texts(void **unused) {
     (void)unused;
     const char *unknown = fff_status_text((fff_status)-1);
     enum { STATUSES = FFF_ERROR_PARTS + 1 };
+    static const char *const words[STATUSES] = {
+        [FFF_OK] = "success",
+        [FFF_ERROR_NULL_POINTER] = "NULL",
+        [FFF_ERROR_STRUCT_SIZE] = "struct_size",
+        [FFF_ERROR_SHAPE] = "depth",
+        [FFF_ERROR_OPTION] = "option",
+        [FFF_ERROR_OVERFLOW] = "too large to address",
+        [FFF_ERROR_STRIDE] = "stride",
+        [FFF_ERROR_ALIGNMENT] = "aligned",
+        [FFF_ERROR_OVERLAP] = "share memory",
+        [FFF_ERROR_WORKSPACE] = "workspace is too small",
+        [FFF_ERROR_NODE] = "node index",
+        [FFF_ERROR_ISA_UNKNOWN] = "no instruction set has that name",
+        [FFF_ERROR_ISA_NOT_BUILT] = "built without",
+        [FFF_ERROR_ISA_NOT_SUPPORTED] = "this machine",
+        [FFF_ERROR_OUT_OF_MEMORY] = "out of memory",
+        [FFF_ERROR_RUNNER] = "runner",
+        [FFF_ERROR_SLEEF] = "SLEEF",
+        [FFF_ERROR_WEIGHT] = "a weight does not fit",
+        [FFF_ERROR_SCALE] = "scales",
+        [FFF_ERROR_NUMBER] = "threshold",
+        [FFF_ERROR_PARTS] = "parts",
+    };
     assert_string_equal(fff_status_text((fff_status)STATUSES), unknown);
     for (int i = 0; i < STATUSES; i++) {
         const char *text = fff_status_text((fff_status)i);
         assert_string_not_equal(text, unknown);
+        assert_non_null(strstr(text, words[i]));
         for (int j = 0; j < i; j++) {
             assert_string_not_equal(text, fff_status_text((fff_status)j));
         }
@@ -153,6 +232,7 @@ int main(void) {
         cmocka_unit_test(test_features_decide),
         cmocka_unit_test(test_all_features_of_an_isa),
         cmocka_unit_test(test_feature_capacity),
+        cmocka_unit_test(test_features_are_those_of_the_kernel),
         cmocka_unit_test(test_choice),
         cmocka_unit_test(test_versions),
         cmocka_unit_test(test_status_texts),

@@ -1554,5 +1554,45 @@ class Models(unittest.TestCase):
         self.assertLess(cosine(vectors[0], vectors[2]), 0.3)
 
 
+@unittest.skipUnless(WITH_MODELS, "built without models")
+class Checkpoints(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = pathlib.Path(folder.name)
+
+    def test_seeds(self):
+        """A seed makes the same weights each time, another seed others; the first is what there is without one."""
+        weights = {}
+        for name, arguments in [("first", []), ("again", ["--seed", "1"]), ("other", ["--seed", "2"]),
+                                ("large", ["--seed", str(2**32 + 1)])]:
+            answer = run("make-checkpoint", str(self.folder / name), "--layers", "1", "--hidden", "8", "--heads", "2",
+                         "--vocab", "20", "--depth", "2", *arguments)
+            self.assertEqual(answer.returncode, 0, answer.stderr)
+            weights[name] = (self.folder / name / "model.safetensors").read_bytes()
+        self.assertEqual(len(set(map(len, weights.values()))), 1)
+        self.assertEqual(weights["first"], weights["again"])
+        self.assertEqual(len(set(weights.values())), 3)
+
+    @unittest.skipIf(WRAPPER, "the signal would be the emulator's")
+    def test_every_signal(self):
+        """Whatever ends the command by its own choice, what is unfinished is gone."""
+        sent_signals = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGPIPE, signal.SIGXFSZ,
+                        signal.SIGXCPU]
+
+        def prepare():  # none is ignored, as by nohup, say
+            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+            for sent in sent_signals:
+                signal.signal(sent, signal.SIG_DFL)
+
+        for sent in sent_signals:
+            name = self.folder / sent.name
+            maker = subprocess.Popen([FFF, "make-checkpoint", str(name)], stdout=subprocess.DEVNULL, preexec_fn=prepare)
+            wait_until(lambda: name.is_dir() and os.listdir(name))
+            maker.send_signal(sent)
+            self.assertEqual(maker.wait(60), -sent)
+            self.assertEqual(os.listdir(name), [], sent)
+
+
 if __name__ == "__main__":
     unittest.main(argv=[sys.argv[0], *sys.argv[3:]], verbosity=2)
