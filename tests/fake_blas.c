@@ -1,7 +1,11 @@
 /* A CBLAS for the tests of its loading, which tells of itself what the environment asks for: FAKE_BLAS_CONFIG and
- * FAKE_BLAS_CORE. Built without FAKE_BLAS_WHOLE it lacks a function. It computes as the definition says, slowly. */
+ * FAKE_BLAS_CORE. Built without FAKE_BLAS_WHOLE it lacks a function. It computes as the definition says, slowly; but
+ * where FAKE_BLAS_WRONG says so, the first value of each float32 result is far off ("far"), or its last bit another one
+ * from call to call ("noise"). */
 #include <stddef.h>
+#include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define EXPORTED __attribute__((visibility("default")))
 enum { NO_TRANS = 111 };
@@ -32,6 +36,19 @@ void openblas_set_num_threads(int threads) {
     (void)threads;
 }
 
+static void spoil(float *result) {
+    static uint32_t calls;
+    const char *wrong = getenv("FAKE_BLAS_WRONG");
+    if (wrong != NULL && strcmp(wrong, "far") == 0) {
+        *result += 1.0f;
+    } else if (wrong != NULL) {
+        uint32_t bits;
+        memcpy(&bits, result, sizeof bits);
+        bits ^= ++calls * 0x9e3779b1u >> 31;
+        memcpy(result, &bits, sizeof bits);
+    }
+}
+
 static ptrdiff_t at(int trans, int row, int column, int stride) {
     return trans == NO_TRANS ? (ptrdiff_t)row * stride + column : (ptrdiff_t)column * stride + row;
 }
@@ -49,6 +66,7 @@ void cblas_sgemm(int order, int trans_a, int trans_b, int m, int n, int k, float
             *to = alpha * sum + (beta != 0 ? beta * *to : 0);
         }
     }
+    spoil(c);
 }
 
 void cblas_dgemm(int order, int trans_a, int trans_b, int m, int n, int k, double alpha, const double *a, int lda,
@@ -79,5 +97,6 @@ void cblas_sgemv(int order, int trans, int m, int n, float alpha, const float *a
         float *to = y + (ptrdiff_t)i * incy;
         *to = alpha * sum + (beta != 0 ? beta * *to : 0);
     }
+    spoil(y);
 }
 #endif

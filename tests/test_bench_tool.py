@@ -1,6 +1,6 @@
 """What the fff command times, and the CBLAS that it loads for that, from outside.
 
-usage: test_bench_tool.py FFF DATA_FOLDER FAKE_BLAS BLAS_WITH_A_FUNCTION_WANTING
+usage: test_bench_tool.py FFF DATA_FOLDER FAKE_BLAS BLAS_WITH_A_FUNCTION_WANTING [options of unittest]
 (FFF_EXE_WRAPPER in the environment: an emulator to run it with)
 """
 
@@ -20,6 +20,7 @@ import unittest
 FFF, DATA = sys.argv[1], pathlib.Path(sys.argv[2])
 FAKE_BLAS, PARTIAL_BLAS = (str(pathlib.Path(name).resolve()) for name in sys.argv[3:5])
 WRAPPER = shlex.split(os.environ.get("FFF_EXE_WRAPPER", ""))
+WRONG = os.environ.get("FFF_WRONG", "")  # a library whose fff_forward() is wrong by a bit for some batches
 MODEL = str(DATA / "bert_fff_tiny")
 WITH_MODELS = "built without models" not in subprocess.run(
     [*WRAPPER, FFF, "bert"], capture_output=True, text=True, check=False).stderr
@@ -131,6 +132,9 @@ class Bench(unittest.TestCase):
             self.assertEqual(sum(side["threads"] == 2 for side in batch["sides"]), 1)
             self.assertEqual(batch["busy"], batch["why_busy"] is not None)
             self.assertTrue(3 <= batch["rounds"] <= 6)
+            (best,) = (side["us_per_token"] for side in batch["sides"] if side["best_dense"])
+            self.assertEqual(best["median"], min(side["us_per_token"]["median"] for side in batch["sides"]
+                                                 if side["kind"] == "dense" and side["us_per_token"]))
             for side in batch["sides"]:
                 if side["left_out"] is None:  # threads, where there is no pthreadpool
                     times = side["us_per_token"]
@@ -140,7 +144,42 @@ class Bench(unittest.TestCase):
                     self.assertIsNone(side["times_one_thread"])
                     self.assertIs(side["believed"], False)
                 elif side["kind"] == "fff" and side["threads"] == 1:
-                    self.assertGreater(side["times_faster"]["median"], 0)
+                    # Ten rounds and more leave out a tenth; here the least and the most are there.
+                    faster, least, most = side["times_faster"], best["p10"] / times["p90"], best["p90"] / times["p10"]
+                    self.assertTrue(0.999 * least <= faster["p10"] <= faster["median"] <= faster["p90"] <= 1.001 * most)
+
+    def wrong(self, expected, *arguments, **variables):
+        answer = run("bench", *arguments, **({"FFF_BLAS": FAKE_BLAS} | variables))
+        self.assertEqual((answer.returncode, answer.stderr.count("\n")), (1, 1), answer.stdout + answer.stderr)
+        self.assertRegex(answer.stderr, "^fff bench: a timed result is wrong: " + expected)
+
+    def test_wrong_dense_results(self):
+        """Of the first round, which float64 checks, and of later ones, which must have the first one's bits."""
+        for batch in ["1", "8"]:
+            for wrong in ["far", "noise"]:
+                self.wrong(f"dense, .+, batch {batch}, 1 threads$", *SMALL, "--rounds", "20", "--batch", batch, "--isa",
+                           "generic", FAKE_BLAS_WRONG=wrong)
+
+    @unittest.skipUnless(WRONG, "without a wrong library")
+    def test_wrong_kernels(self):
+        """Of a batch size that verifying does not try."""
+        self.wrong("generic, batch 6, 1 threads$", *SMALL, "--batch", "6", "--no-dense", "--isa", "generic",
+                   LD_PRELOAD=WRONG, FFF_WRONG_BATCH="6")
+
+    @unittest.skipUnless(WRONG, "without a wrong library")
+    def test_kernels_that_verifying_finds_wrong(self):
+        answer = run("bench", *SMALL, "--batch", "6", "--no-dense", LD_PRELOAD=WRONG, FFF_WRONG_BATCH="7")
+        self.assertEqual(answer.returncode, 1, answer.stdout + answer.stderr)
+        self.assertIn("\nFAILED\n", answer.stdout)
+        self.assertNotIn("us a token", answer.stdout)
+        layer = str(DATA / "path_1x3_h32.safetensors")
+        for paths in [[layer], [MODEL]] if WITH_MODELS else [[layer]]:
+            answer = run("verify", *paths, LD_PRELOAD=WRONG, FFF_WRONG_BATCH="7")
+            self.assertEqual(answer.returncode, 1, answer.stdout + answer.stderr)
+            self.assertIn("  FAILED\n", answer.stdout)
+            found = json.loads(run("verify", "--json", *paths, LD_PRELOAD=WRONG, FFF_WRONG_BATCH="7").stdout)
+            self.assertIs(found["ok"], False)
+            self.assertEqual({isa["bit_identical"] for isa in found["files"][0]["isas"]}, {False})
 
     def test_json_of_any_name(self):
         """A library's name may be no UTF-8, and a note that is cut ends with a whole character."""
@@ -328,4 +367,4 @@ class Bench(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    unittest.main(argv=sys.argv[:1], verbosity=2)
+    unittest.main(argv=[sys.argv[0], *sys.argv[5:]], verbosity=2)
