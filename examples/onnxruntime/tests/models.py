@@ -123,10 +123,11 @@ def as_bytes(graph: onnx.GraphProto) -> bytes:
     return helper.make_model(graph, opset_imports=opsets, ir_version=8).SerializeToString()
 
 
-def session(model: Any, threads: int = 1) -> ort.InferenceSession:
-    """A session with the operator, on that many intra-op threads, the caller's included."""
+def session(model: Any, threads: int = 1, spinning: bool = True) -> ort.InferenceSession:
+    """A session with the operator, on that many intra-op threads, the caller's included; they may spin as they wait."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
+    options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spinning)))
     options.log_severity_level = 4
     options.register_custom_ops_library(LIBRARY)
     return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])

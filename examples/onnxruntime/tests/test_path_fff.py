@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import itertools
 import os
+import pathlib
 import re
 import threading
+import time
 import unittest
 from typing import Any
 
@@ -14,6 +16,7 @@ import numpy as np
 import onnxruntime as ort
 from models import BFLOAT16, SEED, Weights, make_weights, names_of, path_fff_model, same_bits, session
 from onnx import TensorProto
+from onnxruntime.capi.onnxruntime_pybind11_state import InvalidArgument
 
 Refused = Exception  # ONNX Runtime's exceptions have no common base of their own
 
@@ -66,6 +69,26 @@ class Bits(unittest.TestCase):
             os.environ["FFF_ISA"] = isa
             for threads in (1, 2, 3):
                 self.check(weights, [1, 64, 127, 1000], threads, depth=11)
+
+    @unittest.skipIf(len(os.sched_getaffinity(0)) == 1, "one CPU: one task")
+    def test_several_threads_compute(self):
+        """Tasks are for all CPUs: of a session's two threads, which do not spin while they wait, both compute."""
+        def seconds_of_threads() -> dict[str, float]:
+            times = {task.name: (task / "stat").read_text().rpartition(")")[2].split()
+                     for task in pathlib.Path("/proc/self/task").iterdir()}
+            tick = 1 / os.sysconf("SC_CLK_TCK")
+            return {name: tick * (int(fields[11]) + int(fields[12])) for name, fields in times.items()}
+
+        runs = session(path_fff_model(make_weights(self.random, 8, 1, 256, 256), depth=8), 2, spinning=False)
+        x = self.random.standard_normal((4096, 256), np.float32)
+        before, others = seconds_of_threads(), 0.0
+        end = time.monotonic() + 20
+        while others < 0.05 and time.monotonic() < end:
+            runs.run(None, {"x": x})
+            after = seconds_of_threads()
+            others = sum(seconds - before.get(name, 0.0) for name, seconds in after.items()
+                         if name != str(threading.get_native_id()))
+        self.assertGreaterEqual(others, 0.05)
 
     def test_instruction_set_is_obeyed(self):
         os.environ["FFF_ISA"] = "no_such_set"
@@ -425,6 +448,14 @@ class BadUse(unittest.TestCase):
         wrong = self.weights._replace(bias=np.zeros(7, np.float32))
         with self.assertRaises(Refused):
             runs.run(None, {"x": np.zeros((1, 16), np.float32), **names_of(wrong)[0]})
+
+    def test_kinds_of_failures_of_a_run(self):
+        """What libfff refuses is an invalid argument; that the memory is wanting is none."""
+        os.environ["FFF_ISA"] = "no_such_set"
+        self.addCleanup(os.environ.pop, "FFF_ISA", None)
+        runs = session(path_fff_model(self.weights, constant=False, depth=3, trees=2))
+        with self.assertRaisesRegex(InvalidArgument, "fff:PathFFF node 'ffn': weights: no instruction set"):
+            runs.run(None, {"x": np.zeros((1, 16), np.float32), **names_of(self.weights)[0]})
 
     def test_missing_input(self):
         with self.assertRaises(Refused):
