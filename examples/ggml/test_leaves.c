@@ -181,18 +181,40 @@ static void test_shapes(void) {
 static void test_each_matters(void) {
     struct tensors tensors = tensors_create(
         (struct leaf_shape){24, 8, 10, 3, 1, FFF_ACTIVATION_RELU, FFF_ROUTING_GREATER_EQUAL, true}, 2010);
+    /* Every logit of the root is 0, where the routings differ. */
+    memset(tensors.nodes->data, 0, tensors.nodes->nb[1]);
+    memset(tensors.node_biases->data, 0, sizeof(float));
     const fff_ggml_weights good = weights_of(&tensors);
     fff_layer *expected = direct_layer(&tensors, &good, FFF_CHOOSE_DEFAULT, FFF_CHOOSE_DEFAULT);
-    fff_ggml_weights changed[3] = {good, good, good};
+    fff_ggml_weights changed[4] = {good, good, good, good};
     changed[0].biases = NULL;
     changed[1].leaf_biases = NULL;
     changed[2].leaf_output_biases = NULL;
+    changed[3].routing = FFF_ROUTING_GREATER;
     bool differ = same_as(&good, &tensors.shape, expected);
     for (size_t i = 0; i < sizeof changed / sizeof *changed; i++) {
         differ = differ && !same_as(&changed[i], &tensors.shape, expected);
     }
-    example_check(differ, "without node_biases, b1s or b2s a leaf layer has other bits");
+    example_check(differ, "without node_biases, b1s or b2s, or with the other routing, a leaf layer has other bits");
     fff_layer_destroy(expected);
+    ggml_free(tensors.ctx);
+}
+
+/* The layer is of the instruction set that is asked for, or is refused as libfff refuses it. */
+static void test_instruction_sets(void) {
+    struct tensors tensors = tensors_create(
+        (struct leaf_shape){24, 8, 10, 3, 1, FFF_ACTIVATION_RELU, FFF_ROUTING_GREATER_EQUAL, true}, 2015);
+    fff_ggml_weights weights = weights_of(&tensors);
+    bool obeyed = true;
+    for (int isa = FFF_ISA_GENERIC; isa < FFF_ISA_COUNT; isa++) {
+        fff_ggml_layer *layer = NULL;
+        weights.isa = (fff_isa)isa;
+        int status = fff_ggml_layer_create(&weights, &layer);
+        obeyed = obeyed && status == (int)fff_isa_usable(weights.isa) && (layer != NULL) == (status == FFF_OK);
+        obeyed = obeyed && (layer == NULL || fff_layer_isa(fff_ggml_layer_behind(layer)) == weights.isa);
+        fff_ggml_layer_destroy(layer);
+    }
+    example_check(obeyed, "a layer of each instruction set, or none where it cannot be used");
     ggml_free(tensors.ctx);
 }
 
@@ -358,6 +380,7 @@ static void test_bad_types(void) {
 int main(void) {
     test_shapes();
     test_each_matters();
+    test_instruction_sets();
     test_layouts();
     test_types();
     test_bad_shapes();

@@ -376,7 +376,12 @@ static void test_bad_tokens(void) {
     x->type = GGML_TYPE_BF16;
     example_compute(graph, 2);
     example_expect(fff_ggml_operator_status(op), FFF_GGML_ERROR_TYPE, "an input whose type was changed");
+    example_compute(graph, 2);
     x->type = GGML_TYPE_F16;
+    y->data = (char *)x->data + 16;
+    example_compute(graph, 2);
+    example_expect(fff_ggml_operator_status(op), FFF_GGML_ERROR_TYPE, "the first of two failures");
+    y->data = own;
     example_compute(graph, 2);
     example_expect(fff_ggml_operator_status(op), FFF_OK, "the graph repaired");
     example_check(example_all_expected() && none && nan,
