@@ -28,35 +28,45 @@ build() {
         shift
     done
     if [ ! -f "$folder/build.ninja" ]; then
-        check "$folder: configure" meson setup "$folder" -Dwerror=true "${options[@]}"
+        check "$folder: configure" meson setup "$folder" -Dwerror=true -Dtests=enabled "${options[@]}"
     fi
     check "$folder: compile without warnings" ninja -C "$folder" "${@:2}"
 }
 
-# suite NAME FOLDER ARGUMENTS...: each test of a build, counted one by one.
+# suite NAME FOLDER [TEST...] [OPTIONS...]: each test of a build, or those named, counted one by one.
 suite() {
-    local name="$1" folder="$2" log ran start=$SECONDS
+    local name="$1" folder="$2" log ran all skipped test status=0 start=$SECONDS
     shift 2
     log=$(mktemp)
-    meson test -C "$folder" --no-rebuild --print-errorlogs "$@" >"$log" 2>&1
+    meson test -C "$folder" --no-rebuild --print-errorlogs "$@" >"$log" 2>&1 || status=$?
     # Meson has a line for each test; after that of one that failed comes what it printed.
     sed '/^Summary of Failures:/,$d' "$log" | awk -v name="$name" -v results="$results" '
         /^ *[0-9]+\/[0-9]+ / && match($0, / +(OK|SKIP|FAIL|TIMEOUT|ERROR|INTERRUPT|UNEXPECTEDPASS|EXPECTEDFAIL) +[0-9.]+s/) {
             test = substr($0, 1, RSTART - 1)
             sub(/^ *[0-9]+\/[0-9]+ (fff[^\/]*\/ )?/, "", test)
             bad = substr($0, RSTART) !~ /^ +(OK|SKIP|EXPECTEDFAIL) /
-            print (bad ? "failed" : "passed") ": " name ": " test >>results
+            skipped = substr($0, RSTART) ~ /^ +SKIP /
+            print (bad ? "failed" : skipped ? "skipped" : "passed") ": " name ": " test >>results
             if (bad) {
                 print "  FAILED  " name ": " test
             }
             next
         }
         bad { print "    | " $0 }'
-    ran=$(grep -c "^[a-z]*: $name: " "$results")
-    if [ "$ran" -eq 0 ]; then
-        check "$name: any test" sh -c "cat '$log'; exit 1"
-    elif ! grep -q "^failed: $name: " "$results"; then
-        echo "  ok      $name: $ran tests in $((SECONDS - start)) s"
+    ran=$(grep -c "^[a-z]*: $name: " "$results") skipped=$(grep -c "^skipped: $name: " "$results")
+    all=$(sed -nE 's,^ *[0-9]+/([0-9]+) .*,\1,p' "$log" | head -n 1)
+    if [ "$ran" -eq 0 ] || [ "$ran" -ne "${all:-0}" ]; then
+        check "$name: all tests" sh -c "cat '$log'; echo '$ran of ${all:-0} tests ran'; exit 1"
+    elif [ "$status" -ne 0 ] && ! grep -q "^failed: $name: " "$results"; then
+        check "$name: meson" sh -c "cat '$log'; echo 'no test failed, but meson ended with $status'; exit 1"
+    fi
+    while [ $# -gt 0 ] && [ "${1#-}" = "$1" ]; do # Meson passes over names that it does not know
+        test="$1"
+        grep -qx "[a-z]*: $name: $test" "$results" || check "$name: $test" sh -c 'echo "there is no such test"; exit 1'
+        shift
+    done
+    if ! grep -q "^failed: $name: " "$results"; then
+        echo "  ok      $name: $((ran - skipped)) tests in $((SECONDS - start)) s, $skipped skipped"
     fi
     rm -f "$log"
 }
