@@ -176,5 +176,6 @@ int main(void) {
         print_message("%s is not there: scripts/fetch_minilm.sh fetches it\n", folder);
         folder = NULL;
     }
-    return cmocka_run_group_tests_name("minilm", tests, NULL, NULL);
+    int failed = cmocka_run_group_tests_name("minilm", tests, NULL, NULL);
+    return failed == 0 && folder == NULL ? 77 : failed; /* all were skipped */
 }
