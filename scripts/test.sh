@@ -101,7 +101,7 @@ strangers() {
     check "installed, and used by strangers" scripts/check_consumers.sh
     check "documentation: links, excerpts, commands" scripts/check_docs.sh build-gcc
 }
-at_once packages strangers
+at_once packages strangers || check "both came to their ends" false
 
 group "Native, clang"
 CC=clang build build-clang -Dbuildtype=release
@@ -142,7 +142,7 @@ if [ "$machine" = x86_64 ]; then
     tool() { # one long test
         FFF_EXE_WRAPPER='qemu-x86_64 -cpu Nehalem' suite "Nehalem, the command" build-gcc tool
     }
-    at_once libraries tool
+    at_once libraries tool || check "both came to their ends" false
     group "AArch64 (QEMU)"
     build build-arm64 --cross-file tests/cross/aarch64-linux-gnu.ini
     FFF_EXPECT_ISA=arm_neon FFF_EXE_WRAPPER='qemu-aarch64 -cpu max' suite "AArch64" build-arm64
