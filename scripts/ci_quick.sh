@@ -9,7 +9,7 @@ export FFF_TEST_SHORT=1 FFF_TEST_SEED="${FFF_TEST_SEED:-$(date +%s)}"
 echo "FFF_TEST_SEED=$FFF_TEST_SEED repeats this run"
 
 check "clang-format" clang-format --dry-run --Werror $(git ls-files '*.c' '*.h' '*.cc')
-[ -f build-quick/build.ninja ] || check "configure" meson setup build-quick -Dwerror=true -Dbench=disabled
+[ -f build-quick/build.ninja ] || check "configure" meson setup build-quick -Dwerror=true -Dtests=enabled -Dbench=disabled
 check "compile without warnings" ninja -C build-quick
 check "tests" meson test -C build-quick --no-rebuild --print-errorlogs --no-suite script
 check "a trained layer, verified" env FFF_ISA= build-quick/tools/fff verify models/fashion_mnist_4x4/model.safetensors
