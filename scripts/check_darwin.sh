@@ -60,8 +60,14 @@ for source in layer/*.c dispatch/*.c kernels/generic/*.c $(for isa in $isas; do 
         -fno-fast-math -ffp-contract=off -fvisibility=hidden -Wall -Wextra -Wstrict-prototypes -Werror -DFFF_BUILD \
         $(flags "$(basename "$(dirname "$source")")") $more -c "$source" -o "$objects/$(echo "$source" | tr / _).o"
 done
-llvm-nm --undefined-only --just-symbol-name "$objects"/*.o | grep '^_' | sort -u >"$folder/wanted"
-llvm-nm --defined-only --extern-only --just-symbol-name "$objects"/*.o | grep '^_' | sort -u >"$folder/made"
+# not in a pipe, where a failure would not be seen
+llvm-nm --undefined-only --just-symbol-name "$objects"/*.o >"$folder/undefined"
+llvm-nm --defined-only --extern-only --just-symbol-name "$objects"/*.o >"$folder/defined"
+for list in undefined defined; do
+    grep -q '^_' "$folder/$list" || { echo "$target: llvm-nm names no $list symbols" >&2 && exit 1; }
+done
+grep '^_' "$folder/undefined" | sort -u >"$folder/wanted"
+grep '^_' "$folder/defined" | sort -u >"$folder/made"
 # what the headers declare, and what the compiler calls of its own accord
 {
     sed -nE 's/^[a-z].*[ *]([a-z_0-9]+)\(.*\);$/_\1/p' tests/darwin/include/*.h tests/darwin/include/sys/*.h
