@@ -97,6 +97,16 @@ print(sys.version.split()[0], fff.cpu().chosen, os.path.relpath(fff.sleef().path
 EOF
 }
 
+# shows COMMAND...: the CPU, a verified layer, and the version, as this fff tells them. Each command's own status counts, not that of
+# a pipe's end.
+shows() {
+    "$@" cpu >"$work/said"
+    grep '^chosen: ' "$work/said"
+    "$@" verify "$source/models/fashion_mnist_4x4/model.safetensors" >"$work/said"
+    tail -n 1 "$work/said"
+    "$@" --version
+}
+
 # try PYTHON WHEEL: in a virtual environment of its own.
 try() {
     say "$1: $("$1" --version)"
@@ -106,11 +116,11 @@ try() {
     (
         cd / # not the source, whose package would be found first
         "$work/try/bin/python" -W error "$work/program.py" "$work/try"
-        "$work/try/bin/fff" cpu | grep '^chosen: '
-        "$work/try/bin/fff" verify "$source/models/fashion_mnist_4x4/model.safetensors" | tail -n 1
-        "$work/try/bin/fff" --version
+        shows "$work/try/bin/fff"
     )
-    loaded=$(ldd "$work"/try/lib/python*/site-packages/fff/_fff | sed -nE 's/.* => ([^ ]+) .*/\1/p' |
+    ldd "$work"/try/lib/python*/site-packages/fff/_fff >"$work/said"
+    grep -q "=> $work/try/" "$work/said" || fail "the command loads nothing of the wheel: $(cat "$work/said")"
+    loaded=$(sed -nE 's/.* => ([^ ]+) .*/\1/p' "$work/said" |
         grep -vE '/(libc|libm|libpthread|libdl)\.so\.[0-9]$' | grep -v "^$work/try/" || true)
     [ -z "$loaded" ] || fail "the command needs of the system: $loaded"
 }
@@ -153,9 +163,7 @@ try_emulated() {
         cd /
         PYTHONPATH="$site" emulated "$root/usr/bin/$python" -W error "$work/program.py" "$site"
         # Without the script that pip makes: the emulator runs a program, not a script that a program becomes.
-        emulated "$site/fff/_fff" cpu | grep '^chosen: '
-        emulated "$site/fff/_fff" verify "$source/models/fashion_mnist_4x4/model.safetensors" | tail -n 1
-        emulated "$site/fff/_fff" --version
+        shows emulated "$site/fff/_fff"
     )
 }
 
