@@ -35,7 +35,7 @@ for name; do
     *) echo "scripts/nightly.sh: there is no $name" >&2 && exit 2 ;;
     esac
 done
-scripts/setup.sh test
+check "programs" scripts/setup.sh test
 for name; do
     check "$name" logged "$name"
 done
