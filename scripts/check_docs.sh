@@ -18,15 +18,22 @@ python=python3
 "$python" bench/page.py
 
 # An excerpt: a block whose info names a file is, as it stands, a part of it.
-for shown in start.md:start.c start.md:start.py demo.md:save_layer.py; do
-    page=docs/${shown%:*} program=examples/${shown#*:} kind=${shown##*.}
-    block "$page" "${kind/py/python} $program" >"$folder/excerpt"
-    "$python" - "$folder/excerpt" "$program" <<'END' || fail "$page does not show $program as it is"
+"$python" - $(git ls-files '*.md') <<'END' || fail "a page does not show a program as it is"
+import pathlib
+import re
 import sys
-excerpt, program = (open(name, encoding="utf-8").read() for name in sys.argv[1:])
-sys.exit(not excerpt.strip() or excerpt not in program)
+
+excerpts, wrong = 0, 0
+for page in sys.argv[1:]:
+    for program, excerpt in re.findall(r"^```\w+ (\S*/\S+)\n(.*?)^```$", pathlib.Path(page).read_text(encoding="utf-8"), re.M | re.S):
+        file = pathlib.Path(program)
+        excerpts += 1
+        if not (excerpt.strip() and file.is_file() and excerpt in file.read_text(encoding="utf-8")):
+            wrong += 1
+            print(f"{page} does not show {program} as it is", file=sys.stderr)
+print(f"{excerpts} excerpts")
+sys.exit(wrong > 0 or excerpts == 0)
 END
-done
 
 block README.md 'sh packages' | grep '^apt-get install' >"$folder/packages" || fail "the README names no packages"
 while read -r line; do
