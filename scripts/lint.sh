@@ -1,5 +1,6 @@
 #!/bin/sh
-# scripts/lint.sh cppcheck|clang-tidy: static analysis of the sources that are compiled on this machine.
+# scripts/lint.sh cppcheck|clang-tidy: static analysis of the sources of the library, bert and the tools that are compiled on this
+# machine; not of tests, benchmarks and examples.
 set -eu
 CDPATH='' cd "$(dirname "$0")/.."
 folder=build-clang # where the compilation database is one that clang understands
