@@ -1129,6 +1129,7 @@ class Models(unittest.TestCase):
     def test_json(self):
         found = read_json(run("verify", "--json", *MODELS).stdout)
         self.assertIs(found["ok"], True)
+        self.assertEqual(len(found["files"]), len(MODELS))
         for path, model in zip(MODELS, found["files"]):
             self.assertEqual(model["path"], path)
             self.assertIs(model["ok"], True)
