@@ -64,6 +64,9 @@ struct worst {
 };
 
 static void keep_worst(struct worst *worst, double error, float at) {
+    if (isnan(error)) { /* which is larger than nothing */
+        error = INFINITY;
+    }
     if (error > worst->error) {
         worst->error = error;
         worst->at = at;
