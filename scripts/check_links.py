@@ -55,16 +55,17 @@ def links(text):
             yield number, target
 
 
-FOLDERS = "bench|bert|cmake|debian|dispatch|docs|examples|include|kernels|layer|models|python|scripts|tests|tools"
+FOLDERS = r"\.ci|\.github|bench|bert|cmake|debian|dispatch|docs|examples|include|kernels|layer|models|python|scripts|tests|tools"
 MADE = {"bench/results/"}  # by make
 
 
 def commands_and_files(text):
-    """(line number, words) of code within lines, and of each line of a block."""
+    """(line number, words) of code within lines, and of each line of a block. Several blanks, after which a block may say what a
+    command does, are a word ";"."""
     within = {number for number, _ in prose(text)}
     for number, line in enumerate(text.splitlines(), 1):
         for code in re.findall(r"`([^`]+)`", line) if number in within else [line]:
-            words = code.split()
+            words = re.sub(r"(?<=\S)\s{2,}(?=\S)", " ; ", code).split()
             if words:
                 yield number, words
 
@@ -81,26 +82,62 @@ def known_names():
     return targets, commands
 
 
+def single_commands(words):
+    """The words of each command of a line: without a comment, between |, &&, || and ;."""
+    found = [[]]
+    for word in words:
+        if word == "#":
+            break
+        if word in ("|", "||", "&&", ";"):
+            found.append([])
+        else:
+            found[-1].append(word.rstrip(";"))
+            if word.endswith(";"):
+                found.append([])
+    return [command for command in found if command]
+
+
 def names_that_lead_nowhere(page, text, targets, commands):
     """What is called by its name and is not there: files of the repository's folders, make's targets, fff's commands and options."""
-    for number, words in commands_and_files(text):
-        if words[0] == "make" and len(words) > 1 and re.fullmatch(r"[a-z][a-z-]+", words[1]) and words[1] not in targets:
-            yield f"{page}:{number}: there is no make {words[1]}"
-        before = [index for index, word in enumerate(words[:-1]) if (word == "fff" or word.endswith("/tools/fff")) and
-                  not any(program.endswith(".py") for program in words[:index])]  # not where it is a program's argument
-        if before and re.fullmatch(r"[a-z][a-z-]+", words[before[0] + 1]) and "=" not in words:
-            command, rest = words[before[0] + 1], words[before[0] + 2:]
-            rest = rest[:rest.index("#")] if "#" in rest else rest
-            if command not in commands:
-                yield f"{page}:{number}: there is no fff {command}"
-            else:
-                yield from (f"{page}:{number}: fff {command} has no {option}" for option in rest
-                            if re.fullmatch(r"--[a-z-]+", option) and option not in commands[command])
-        for word in words:
-            name = word.rstrip(",.;:)").lstrip("(")
-            if re.fullmatch(rf"(\./)?({FOLDERS})/[\w.+/-]*(/|\.[a-z0-9]+)", name) and name not in MADE and \
+    for number, line in commands_and_files(text):
+        for words in single_commands(line):
+            if words[0] == "make":
+                yield from (f"{page}:{number}: there is no make {target}" for target in words[1:]
+                            if re.fullmatch(r"[a-z][a-z0-9-]+", target) and target not in targets)
+            before = [index for index, word in enumerate(words[:-1]) if (word == "fff" or word.endswith("/tools/fff")) and
+                      not any(program.endswith(".py") for program in words[:index])]  # not where it is a program's argument
+            if before and re.fullmatch(r"[a-z][a-z-]+", words[before[0] + 1]) and "=" not in words:
+                command, rest = words[before[0] + 1], words[before[0] + 2:]
+                options = [re.match(r"[\[(]*(--[A-Za-z][\w-]*)", word) for word in rest]
+                if command not in commands:
+                    yield f"{page}:{number}: there is no fff {command}"
+                else:
+                    yield from (f"{page}:{number}: fff {command} has no {option.group(1)}" for option in options
+                                if option and option.group(1) not in commands[command])
+        for word in line:
+            name = re.sub(r":[0-9]+(-[0-9]+)?$", "", word.rstrip(",.;:)").lstrip("("))
+            if (re.fullmatch(rf"(\./)?({FOLDERS})/[\w.+/-]*(/|\.[a-z0-9]+)", name) or
+                    re.fullmatch(r"(\./)?(scripts|\.ci)/[\w.+-]+|[A-Z]+\.md", name)) and name not in MADE and \
                     not Path(name).exists() and not (page.parent / name).exists():
                 yield f"{page}:{number}: there is no {name}"
+
+
+# Lines of which each has one fault, and such as have none.
+FAULTY = ["`fff verify --nosuch x`", "`fff verify --nosuch=one x`", "`fff verify --nosuch, x`", "`fff verify --NoSuch`",
+          "`fff verify --x2`", "`fff nosuch`", "`fff cpu | fff nosuch`", "`fff cpu | fff verify --nosuch`", "`make nosuch`",
+          "`cd build && make nosuch`", "`make demo nosuch`", "`cd build; make nosuch`", "`.ci/nosuch`", "`.github/nosuch.yml`",
+          "`scripts/nosuch`", "`scripts/nosuch.sh:12`", "`scripts/nosuch.sh`", "`CONTRIBUTNG.md`", "`docs/nosuch/`"]
+SOUND = ["`fff verify --json x | jq --nosuch`", "`make demo check BUILD=x # nosuch`", "`scripts/test.sh:12`", "`.ci/run`",
+         "`README.md`", "`scripts/engines`", "make nosuch", "    make demo     nosuch"]
+
+
+def test_itself(names):
+    """Lines with a planted fault that are taken for sound, and the other way round."""
+    for lines, expected in (FAULTY, 1), (SOUND, 0):
+        for line in lines:
+            found = list(names_that_lead_nowhere(Path("docs/page.md"), line, *names))
+            if len(found) != expected:
+                yield f"scripts/check_links.py finds in '{line}': {found}"
 
 
 def faults_of(page, is_known, texts, names):
@@ -177,7 +214,8 @@ def main():
     if arguments.external:
         return check_external(pages, texts)
     names = known_names()
-    faults = [fault for page in pages for fault in faults_of(page, lambda file: file.resolve() in known | folders, texts, names)]
+    faults = list(test_itself(names))
+    faults += [fault for page in pages for fault in faults_of(page, lambda file: file.resolve() in known | folders, texts, names)]
     print("\n".join(faults + [f"{len(pages)} pages, {sum(1 for page in pages for _ in links(texts(page)))} links, {len(faults)} faults"]))
     return 1 if faults or not pages else 0
 
