@@ -103,7 +103,13 @@ class Bench(unittest.TestCase):
         return answer.stdout
 
     def test_text(self):
-        text = self.bench(*SMALL, "--output-width", "10", "--batch", "1,8,5")
+        for _ in range(3):  # of a busy machine no ratio is told
+            if self.ratios_told():
+                return
+        self.skipTest("the machine is busy: no ratio was told")
+
+    def ratios_told(self):
+        text, ratios = self.bench(*SMALL, "--output-width", "10", "--batch", "1,8,5"), 0
         self.assertIn("2 trees of depth 3, from 24 to 10 wide: 30 neurons, 8 used by each token", text)
         self.assertIn("Every timed output was checked", text)
         self.assertEqual(re.findall(r"^batch (\d+)$", text, re.M), ["1", "8", "5"])
@@ -112,10 +118,12 @@ class Bench(unittest.TestCase):
             lines = re.findall(r"  fff, (\w+) +[\d.]+ us a token(.*)", part)
             self.assertEqual(lines[0][0], "generic")
             if re.search(BUSY, part):
-                self.assertNotIn(" times ", "".join(rest for _, rest in lines))
+                self.assertEqual({rest for _, rest in lines}, {""})
             else:
                 for _, rest in lines:
                     self.assertRegex(rest, r"^ +[\d.]+ times (faster|as fast) \([\d.]+ to [\d.]+\)$")
+                ratios += len(lines)
+        return ratios
 
     def test_json(self):
         found = json.loads(self.bench(*SMALL, "--batch", "1,8", "--threads", "2", "--json", "--seed", "7",
@@ -303,25 +311,28 @@ class Bench(unittest.TestCase):
             shift
             exec "$@"
         """
+        if subprocess.run(["unshare", "--map-root-user", "--mount", "true"], capture_output=True, check=False).returncode != 0:
+            self.skipTest("no namespaces of one's own here")
         for inactive, expected in [(2_000_000_000, 0), (20_000_000, 2), (3_000_000_000, 0)]:
             answer = subprocess.run(["unshare", "--map-root-user", "--mount", "sh", "-c", group, "sh", str(inactive),
                                      FFF, "bench", *SMALL, "--batch", "1", "--no-dense", "--isa", "generic"],
                                     capture_output=True, text=True, timeout=600, check=False)
-            if answer.returncode in (1, 77):
+            if answer.returncode == 77:
                 self.skipTest("no control groups, or mounts are not permitted here")
             self.assertEqual(answer.returncode, expected, answer.stderr)
 
     @unittest.skipIf(WRAPPER, "an emulator has no such kernels")
     def test_openblas_kernels(self):
         features = run("cpu").stdout
-        if " avx512f" in features and not re.search(r" no-avx512(f|dq|bw|vl)\b", features):
-            for core, expected in [("Prescott", True), ("Haswell", True), ("Zen", True), ("SkylakeX", False),
-                                   ("Cooperlake", False), ("SapphireRapids", False), ("Zen9", False)]:
-                text = self.bench(*SMALL, "--batch", "1", FAKE_BLAS_CORE=core)
-                self.assertEqual(f"OpenBLAS chose its kernels for {core}, though this CPU has AVX-512" in text, expected)
-                self.assertEqual("try OPENBLAS_CORETYPE=SkylakeX" in text, expected)
-            text = self.bench(*SMALL, "--batch", "1", FAKE_BLAS_CORE="Nehalem", OPENBLAS_CORETYPE="NEHALEM")
-            self.assertIn("OPENBLAS_CORETYPE=NEHALEM asks for them", text)
+        if " avx512f" not in features or re.search(r" no-avx512(f|dq|bw|vl)\b", features):
+            self.skipTest("this CPU has no AVX-512")
+        for core, expected in [("Prescott", True), ("Haswell", True), ("Zen", True), ("SkylakeX", False),
+                               ("Cooperlake", False), ("SapphireRapids", False), ("Zen9", False)]:
+            text = self.bench(*SMALL, "--batch", "1", FAKE_BLAS_CORE=core)
+            self.assertEqual(f"OpenBLAS chose its kernels for {core}, though this CPU has AVX-512" in text, expected)
+            self.assertEqual("try OPENBLAS_CORETYPE=SkylakeX" in text, expected)
+        text = self.bench(*SMALL, "--batch", "1", FAKE_BLAS_CORE="Nehalem", OPENBLAS_CORETYPE="NEHALEM")
+        self.assertIn("OPENBLAS_CORETYPE=NEHALEM asks for them", text)
 
     @unittest.skipIf(WRAPPER, "an emulator's times")
     def test_busy_machine(self):
