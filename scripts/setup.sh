@@ -17,7 +17,7 @@
 set -eu
 
 build="gcc libc6-dev make dpkg-dev meson ninja-build pkg-config python3 libsleef-dev libjansson-dev libutf8proc-dev libopenblas0 libpthreadpool-dev"
-test="git binutils python3-pip python3-numpy g++ clang libclang-rt-14-dev libcmocka-dev libbenchmark-dev qemu-user cmake clang-format clang-tidy cppcheck"
+test="git binutils python3-pip python3-numpy python3-matplotlib g++ clang libclang-rt-14-dev libcmocka-dev libbenchmark-dev qemu-user cmake clang-format clang-tidy cppcheck"
 bench="g++ libbenchmark-dev python3-pip python3-matplotlib"
 docs="git doxygen python3 python3-pip"
 ggml="gcc g++ cmake ninja-build python3-pip"
