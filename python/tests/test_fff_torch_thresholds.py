@@ -176,6 +176,38 @@ class Scripted(unittest.TestCase):
             with self.assertRaisesRegex(NotImplementedError, "torch.jit.trace"):
                 torch.jit.script(module)
 
+    def test_hooks(self):
+        """What a script would leave out is refused, and traced."""
+        hooks = [lambda m: m.register_forward_hook(lambda _module, _args, y: 2 * y),
+                 lambda m: m.register_forward_pre_hook(lambda _module, args: (2 * args[0],)),
+                 lambda m: m.register_full_backward_hook(lambda *_: None)]
+        x = torch.randn(5, 12)
+        for make in (path, lambda: path(None), lambda: fff.torch.BenchmarkFFF(12, 3, 9).eval(), lambda: LeafFFF(12, 4, 9, 3).eval(),
+                     lambda: MasterLeafFFF(12, 4, 9, 3).eval(), lambda: Forest([LeafFFF(12, 4, 9, 3)]).eval()):
+            for index, put in enumerate(hooks):
+                module = make()
+                plain, hook = bits(module(x)), put(module)
+                for model in (module, nn.Sequential(module)):
+                    with self.assertRaisesRegex(NotImplementedError, "hooks.*torch.jit.trace"):
+                        torch.jit.script(model)
+                    if index < 2:
+                        traced = torch.jit.trace(model, (x,))
+                        self.assertEqual(bits(traced(x)), bits(model(x)))
+                        self.assertNotEqual(bits(traced(x)), plain)
+                hook.remove()
+                self.assertEqual(bits(torch.jit.script(module)(x)), plain)
+            module.forward = module.dense
+            with self.assertRaisesRegex(NotImplementedError, "forward.*torch.jit.trace"):
+                torch.jit.script(module)
+        module = path(None)
+        module.train()
+        for within in (module.linear_in, module.linear_out, module.activation):  # which run in training
+            for put in hooks[:2]:
+                hook = put(within)
+                self.assertRaisesRegex(NotImplementedError, "hooks.*torch.jit.trace", torch.jit.script, module)
+                hook.remove()
+        torch.jit.script(module)
+
 
 class Counts(unittest.TestCase):
     """`f` of arXiv 2405.16836's modules: how many tokens of the last batch reached each leaf by hard decisions."""

@@ -78,6 +78,9 @@ def scriptable(module: nn.Module) -> nn.Module:
 
     if isinstance(module, _Parts) and module.training:
         raise NotImplementedError(f"torch.jit.script knows a {type(module).__name__} in evaluation mode: call eval() first")
+    if _has_more(module):
+        raise NotImplementedError(f"this {type(module).__name__} has hooks or a forward() of its own, which torch.jit.script would leave "
+                                  "out: torch.jit.trace does not")
     if type(module) is Forest:
         made: nn.Module = _ScriptForest()
         made.parts = nn.ModuleList(_part(part) for part in module.parts)
@@ -96,6 +99,14 @@ def scriptable(module: nn.Module) -> nn.Module:
         raise _unknown(module)
     made.store_input, made.store_output, made.exact_routes = module._stored
     return made.train(module.training)
+
+
+def _has_more(module: nn.Module) -> bool:
+    """Whether a call runs something else than the kernels. In training that of the modules within, too, where dense() calls them."""
+    from ._evaluated import _has_hooks
+
+    called = [module, *(module.children() if module.training else ())]
+    return any(_has_hooks(each) or "forward" in vars(each) for each in called)
 
 
 def _unknown(module: nn.Module) -> NotImplementedError:
