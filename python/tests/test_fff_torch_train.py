@@ -346,11 +346,14 @@ class Choices(Compared):
     def test_other_modules(self):
         module = FFF(10, 7, 4, 2)
         called = []
-        hook = module.linear_in.register_forward_hook(lambda *_: called.append(1))
-        self.assert_dense(module, torch.randn(4, 10))
-        self.assertEqual(called, [1])
-        hook.remove()
-        self.assert_dense(module, torch.randn(4, 10), False)
+        for module, name in ((module, "linear_in"), (module, "activation"), (node_major(10, 7), "activation")):
+            hook = getattr(module, name).register_forward_hook(lambda *_: called.append(1))
+            self.assert_dense(module, torch.randn(4, 10))
+            self.assertEqual(called, [1])
+            called.clear()
+            hook.remove()
+            self.assert_dense(module, torch.randn(4, 10), False)
+        module = FFF(10, 7, 4, 2)
         nn.utils.weight_norm(module.linear_out)
         self.assert_dense(module, torch.randn(4, 10))
 

@@ -64,7 +64,8 @@ class _Layer(_Evaluated):
         return self._shaped(_operator.forward(x, *weights, *self._plan, *self._stored))
 
     def _trains_by_kernels(self, x: torch.Tensor, weights: tuple) -> bool:
-        return not self.dense_training and _training.by_kernels((x, *weights, self._limits()))
+        return (not self.dense_training and not _has_hooks(self.activation)
+                and _training.by_kernels((x, *weights, self._limits())))
 
     def _train(self, x: torch.Tensor, input_weight: torch.Tensor, bias: Optional[torch.Tensor],
                output_weight: torch.Tensor) -> torch.Tensor:
