@@ -872,6 +872,24 @@ class Tools(Compared):
         forest = fff.torch.Forest([FFF(12, 10, 3, 2), fff.torch.LeafFFF(12, 2, 10, 2)])
         found = fff.torch.usage(forest, [torch.randn(9, 12)])
         self.assertEqual([each.tokens for each in found.values()], [9, 9])
+        forest.forward = forest._without_kernels  # which calls the parts
+        found = fff.torch.usage(forest, [torch.randn(9, 12)])
+        self.assertEqual([each.tokens for each in found.values()], [9, 9])
+
+        class Twice(nn.Module):
+            """A layer that is a forest's part, and called by itself."""
+
+            def __init__(self):
+                super().__init__()
+                self.forest = forest
+                self.again = forest.parts[0]
+
+            def forward(self, x):
+                return self.forest(x) + self.again(x) + self.again(x[:2]).sum()
+
+        found = fff.torch.usage(Twice(), [torch.randn(9, 12)])
+        self.assertEqual([each.tokens for each in found.values()], [20, 9])
+        self.assertEqual([int(each.visits[0].sum()) for each in found.values()], [20 * 4, 9])
         with self.assertRaises(ValueError):
             fff.torch.usage(nn.Linear(3, 3), [])
 

@@ -24,6 +24,7 @@ class Usage(NamedTuple):
 class _Count:
     def __init__(self, layer: _Evaluated):
         self.layer, self.tokens = layer, 0
+        self.counted = False  # a call that runs has been
         leaves = isinstance(layer, LeafFFF)
         self.trees, self.bins = (1, layer.n_leaves) if leaves else (layer.parallel_size, layer.n_nodes)
         self.leaves = self.bins if leaves else 2 ** layer.depth
@@ -43,11 +44,18 @@ class _Count:
 
 
 def _counted(forward: Callable, parts: list) -> Callable:
-    """In place of a hook, since those of 1.13 are not told of keywords."""
+    """In place of a hook, since those of 1.13 are not told of keywords. What a forest has counted for its parts, they do not
+    count once more where it calls them."""
     def call(x, *more, **options):
-        for part in parts:
+        new = [part for part in parts if not part.counted]
+        for part in new:
             part.add(x)
-        return forward(x, *more, **options)
+            part.counted = True
+        try:
+            return forward(x, *more, **options)
+        finally:
+            for part in new:
+                part.counted = False
     return call
 
 
@@ -57,7 +65,6 @@ def usage(model: nn.Module, batches: Iterable) -> dict[str, Usage]:
     nodes the tokens of each FFF in it visit: by the names that model.named_modules() has. Layers that no batch reached are left out.
     By the kernels: on the CPU."""
     modules = dict(model.named_modules())
-    inside = {id(part) for module in modules.values() if isinstance(module, Forest) for part in module.parts}
     counts = {name: _Count(module) for name, module in modules.items() if isinstance(module, (_Layer, LeafFFF))}
     if not counts:
         raise ValueError(f"there is no FFF in this {type(model).__name__}")
@@ -65,7 +72,7 @@ def usage(model: nn.Module, batches: Iterable) -> dict[str, Usage]:
     for name, module in modules.items():
         if isinstance(module, Forest):
             parts = [counts[part] for part in counts if any(modules[part] is of for of in module.parts)]
-        elif name in counts and id(module) not in inside:
+        elif name in counts:
             parts = [counts[name]]
         else:
             continue
