@@ -39,7 +39,8 @@ def typed(array: np.ndarray, what: str, *names: str) -> np.ndarray:
             advice = f"{what}.astype(numpy.{names[0]}) converts it"
         raise TypeError(f"{what} has dtype {array.dtype}, not {' or '.join(names)} (in the machine's byte order): {advice}")
     if isinstance(array, np.ma.MaskedArray):
-        raise TypeError(f"{what} is a masked array, whose mask would be lost: {what}.filled() makes a plain one")
+        advice = "out.data is the plain array in it" if what == "out" else f"{what}.filled() makes a plain one"
+        raise TypeError(f"{what} is a masked array, whose mask would be lost: {advice}")
     return np.asarray(array)
 
 

@@ -217,6 +217,14 @@ class Computes(unittest.TestCase):
             layer(x, out=np.zeros((2, 21)))
         with self.assertRaisesRegex(TypeError, "numpy.empty makes one"):
             layer(x, out=[[0.0] * 21] * 2)
+        for dtype in (np.float32, np.float16):
+            masked = np.ma.masked_array(np.zeros((2, 21), dtype), fill_value=7)
+            with self.assertRaisesRegex(TypeError, r"masked array.*: out\.data is the plain array in it$"):
+                layer(x, out=masked)  # out.filled() would be a copy
+            self.assertIs(layer(x + 1, out=masked.data).base, masked.data.base)
+            self.assertTrue((masked.data != 0).any())
+        with self.assertRaisesRegex(TypeError, r"x is a masked array.*: x\.filled\(\)"):
+            layer(np.ma.masked_array(x))
         with self.assertRaisesRegex(TypeError, r"bfloat16's bits, \w+.view"):
             fff.Layer(make()[0].astype(np.uint16), make()[1], depth=4, trees=3)
 
