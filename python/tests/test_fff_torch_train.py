@@ -584,6 +584,41 @@ class RowAdams(Compared):
                 optimizer.step()
         self.assert_close(list(module.parameters()), list(other.parameters()), 1e-4)
 
+    def test_goes_on_from_adamw(self):
+        torch.manual_seed(1)
+        module = FFF(12, 10, 2, 2)
+        theirs = torch.optim.AdamW(module.parameters(), **self.SETTINGS)
+        for number in range(3):
+            x = torch.randn(400, 12)
+            module(x).square().mean().backward()
+            theirs.step()
+            theirs.zero_grad()
+        self.assertIsInstance(theirs.state_dict()["state"][0]["step"], torch.Tensor)
+        other = copy.deepcopy(module)
+        ours = RowAdam(other)
+        ours.load_state_dict(theirs.state_dict())
+        for _ in range(3):
+            x = torch.randn(400, 12)
+            for each, optimizer in ((module, theirs), (other, ours)):
+                each(x).square().mean().backward()
+                optimizer.step()
+                optimizer.zero_grad()
+        self.assertEqual([state["step"] for state in ours.state_dict()["state"].values()], [6, 6, 6])
+        self.assert_close(list(other.parameters()), list(module.parameters()), 1e-4)
+
+    def test_failed_steps_do_not_count(self):
+        module = FFF(12, 10, 2, 2)
+        optimizer = RowAdam(module)
+        for number in range(2):
+            module(torch.randn(9, 12)).sum().backward()
+            if number == 1:
+                optimizer.param_groups[0]["lr"] = float("nan")
+                with self.assertRaises(fff.Error):
+                    optimizer.step()
+            else:
+                optimizer.step()
+        self.assertEqual([state["step"] for state in optimizer.state_dict()["state"].values()], [1, 1, 1])
+
     def test_several_backward_passes(self):
         torch.manual_seed(1)
         module = FFF(12, 10, 4, 2)

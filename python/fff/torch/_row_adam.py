@@ -189,16 +189,14 @@ class RowAdam(torch.optim.Optimizer):
 
     def _step(self, weight: torch.Tensor, rows: torch.Tensor, gradient: torch.Tensor, transposed: bool, group: dict) -> None:
         state, matrix = self.state[weight], _matrix(weight, transposed)
-        if not state:
-            state["step"] = 0
+        number = int(state.get("step", 0)) + 1  # a tensor in a checkpoint of AdamW's
         for name in ("exp_avg", "exp_avg_sq"):
             if name not in state or not _has_rows(_matrix(state[name], transposed)):  # of a checkpoint
                 laid_out = torch.zeros_like(matrix, memory_format=torch.contiguous_format)
                 laid_out = laid_out.reshape(weight.shape) if weight.dim() == 1 else laid_out.t() if transposed else laid_out
                 state[name] = laid_out.copy_(state[name]) if name in state else laid_out
-        state["step"] += 1
         moments = [_matrix(state[name], transposed) for name in ("exp_avg", "exp_avg_sq")]
-        settings = _c.Adam(ctypes.sizeof(_c.Adam), group["lr"], *group["betas"], group["eps"], group["weight_decay"], state["step"])
+        settings = _c.Adam(ctypes.sizeof(_c.Adam), group["lr"], *group["betas"], group["eps"], group["weight_decay"], number)
         if _has_rows(matrix):
             _adam(settings, rows, gradient, [matrix, *moments])
         else:  # laid out anew since the constructor
@@ -207,6 +205,7 @@ class RowAdam(torch.optim.Optimizer):
             _adam(settings, torch.arange(rows.numel(), dtype=torch.int32, device="cpu"), gradient, copies)
             for each, copied in zip((matrix, *moments), copies):
                 each.index_copy_(0, at, copied)
+        state["step"] = number
         weight[:0].zero_()  # writes nothing, and counts as a write
 
 
