@@ -619,6 +619,34 @@ class RowAdams(Compared):
                 optimizer.step()
         self.assertEqual([state["step"] for state in optimizer.state_dict()["state"].values()], [1, 1, 1])
 
+    def test_hooks_on_weights(self):
+        """They would see no gradient: refused, but where torch.autograd.grad() returns one."""
+        torch.manual_seed(1)
+        x = torch.randn(9, 12)
+        for change in (False, True):
+            for name in ("linear_in.weight", "linear_in.bias", "linear_out.weight"):
+                module, seen = FFF(12, 10, 3, 2), []
+                optimizer = RowAdam(module)
+                if change:
+                    module.linear_out.weight.data = module.linear_out.weight.data.contiguous()
+                weight = dict(module.named_parameters())[name]
+                hooks = [lambda weight=weight, seen=seen: weight.register_hook(seen.append)]
+                if hasattr(weight, "register_post_accumulate_grad_hook"):
+                    hooks.append(lambda weight=weight, seen=seen: weight.register_post_accumulate_grad_hook(seen.append))
+                for register in hooks:
+                    hook = register()
+                    with self.assertRaisesRegex(RuntimeError, "remove the hook"):
+                        module(x).sum().backward()
+                    self.assertEqual((seen, optimizer.gradients()), ([], [None]))
+                    hook.remove()
+                    module(x).sum().backward()
+                    self.assertIsNotNone(optimizer.gradients()[0])
+                    optimizer.zero_grad()
+                hook = hooks[0]()
+                (found,) = torch.autograd.grad(module(x).sum(), [weight])
+                self.assertEqual(found.shape, weight.shape)
+                hook.remove()
+
     def test_several_backward_passes(self):
         torch.manual_seed(1)
         module = FFF(12, 10, 4, 2)

@@ -99,9 +99,13 @@ def _accumulates(node) -> Optional[bool]:
     while node.next_functions:  # of a copy in another layout
         node = node.next_functions[0][0]
     try:
-        return torch._C._will_engine_execute_node(node)
+        accumulates = torch._C._will_engine_execute_node(node)
     except RuntimeError:  # what it has to say of a leaf under torch.autograd.grad()
         return None
+    if accumulates and any(getattr(node.variable, name, None) for name in ("_backward_hooks", "_post_accumulate_grad_hooks")):
+        raise RuntimeError("a weight has a hook for its gradient, which a RowAdam takes as rows: remove the hook, and see the optimizer's "
+                           "gradients(), or use another optimizer")
+    return accumulates
 
 
 class _TrainRows(torch.autograd.Function):
