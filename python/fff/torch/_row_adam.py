@@ -69,7 +69,7 @@ class RowAdam(torch.optim.Optimizer):
     The gradients of several backward passes before a step are added; zero_grad() drops them. They are those that backward() would add
     to `.grad`, and no others: torch.autograd.grad() and backward(inputs=...) of something else leave none. They are no tensor of the
     parameter's shape: torch.nn.utils.clip_grad_norm_() and DistributedDataParallel do not see them; clip_grad_norm_() here does, and
-    for several processes there is distribute(). A hook on such
+    for several processes there is distribute(). Nor does a GradScaler: unscale_() does nothing, and its step() fails. A hook on such
     a weight for its gradient (register_hook(), register_post_accumulate_grad_hook()) makes backward() a RuntimeError.
     learning rate schedulers and state_dict() are as of any optimizer: a group a layer; step, exp_avg and exp_avg_sq a parameter.
     Output weights of FFFs are laid out neuron after neuron (node_major_()); where that changes later, a step copies the rows that were
