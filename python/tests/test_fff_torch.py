@@ -499,6 +499,23 @@ class Modules(unittest.TestCase):
             del module.forward
             self.assertEqual(bits(module(x=x)), bits(y))
 
+    def test_replaced_forward(self):
+        """Of a type, and of one that it inherits from."""
+        x = torch.randn(2, 8)
+        for module in (FFF(8, 5, 3, 2).eval(), BenchmarkFFF(8, 3, 5).eval(), fff.torch.LeafFFF(8, 2, 5, 3).eval(),
+                       fff.torch.Forest([FFF(8, 5, 3, 2)]).eval()):
+            with torch.no_grad():
+                expected = bits(module(x))
+                for kind in type(module).__mro__:
+                    if kind is nn.Module:
+                        break
+                    if "forward" not in vars(kind) and kind is not type(module):
+                        continue
+                    with mock.patch.object(kind, "forward", lambda self, x: (self, x)):
+                        found = module(x)
+                    self.assertEqual((found[0] is module, found[1] is x), (kind.forward is type(module).forward,) * 2)
+                    self.assertEqual(bits(module(x)), expected)
+
     def test_subclass(self):
         class Doubled(FFF):
             def forward(self, x):

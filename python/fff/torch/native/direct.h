@@ -129,7 +129,7 @@ ternaryfunc usual_call; /* Python's: looks up __call__, nn.Module's, and calls i
 PyObject *call_slot(PyObject *module, PyObject *args, PyObject *kwargs) {
     if (PyTuple_GET_SIZE(args) == 1 && (kwargs == nullptr || PyDict_GET_SIZE(kwargs) == 0)) {
         THPObjectPtr dict(PyObject_GenericGetDict(module, nullptr));
-        PyObject *y = dict && only_forward(dict) ? direct(dict, PyTuple_GET_ITEM(args, 0)) : nullptr;
+        PyObject *y = dict && only_forward(Py_TYPE(module), dict) ? direct(dict, PyTuple_GET_ITEM(args, 0)) : nullptr;
         if (y != nullptr || PyErr_Occurred()) {
             return y;
         }
@@ -154,6 +154,7 @@ PyObject *know(PyObject *, PyObject *const *args, Py_ssize_t count) {
             return PyErr_Format(PyExc_TypeError, "a type is wanted");
         }
         auto *type = reinterpret_cast<PyTypeObject *>(args[i]);
+        known_types.emplace_back(type, new_reference(_PyType_Lookup(type, names[FORWARD])));
         usual_call = type->tp_call;
         type->tp_call = call_slot;
         PyType_Modified(type);

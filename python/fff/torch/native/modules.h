@@ -9,6 +9,7 @@
 #include <torch/csrc/utils/object_ptr.h>
 
 #include <algorithm>
+#include <utility>
 #include <vector>
 
 #include "forest.h"
@@ -17,6 +18,7 @@ namespace {
 
 /* What know() was given, and interned names. */
 PyObject *linear_type;
+std::vector<std::pair<PyTypeObject *, PyObject *>> known_types; /* and the forward() that each had */
 std::vector<PyObject *> global_hooks; /* nn.Module's dicts of hooks for all modules, which are never exchanged */
 enum Name {
     TRAINING,
@@ -235,10 +237,12 @@ struct Listed {
 };
 
 /* Whether calling a module of ours means forward() and nothing else: no hooks, no other forward() or compiled one put
- * on it. */
-bool only_forward(PyObject *dict) {
+ * on it, or on its type. */
+bool only_forward(PyTypeObject *type, PyObject *dict) {
     PyObject *compiled = get(dict, names[COMPILED]);
-    return get(dict, names[FORWARD]) == nullptr && (compiled == nullptr || compiled == Py_None) &&
+    std::pair<PyTypeObject *, PyObject *> usual(type, _PyType_Lookup(type, names[FORWARD]));
+    return std::find(known_types.begin(), known_types.end(), usual) != known_types.end() &&
+           get(dict, names[FORWARD]) == nullptr && (compiled == nullptr || compiled == Py_None) &&
            std::none_of(hook_names.begin(), hook_names.end(),
                         [&](PyObject *name) { return has_entries(get(dict, name)); }) &&
            std::none_of(global_hooks.begin(), global_hooks.end(), has_entries);
