@@ -148,6 +148,10 @@ def _writable(out: np.ndarray, batch: tuple[int, ...], columns: int) -> np.ndarr
     return matrix
 
 
+def _aligned(array: np.ndarray) -> bool:
+    return address(array) % array.itemsize == 0  # of bfloat16 as a structure NumPy asks for less
+
+
 def weights(array: np.ndarray, what: str) -> np.ndarray:
     """A weight matrix: in either orientation, its strides counting elements."""
     array = typed(array, what, *WEIGHTS)
@@ -155,7 +159,7 @@ def weights(array: np.ndarray, what: str) -> np.ndarray:
         raise ValueError(f"{what} has {array.ndim} dimensions, not 2")
     (rows, columns), (row, column), size = array.shape, array.strides, array.itemsize
     apart = min(row, column) > 0 and (row >= columns * column or column >= rows * row)
-    followed = array.flags.aligned and apart and row % size == 0 and column % size == 0
+    followed = _aligned(array) and apart and row % size == 0 and column % size == 0
     return array if followed else array.copy()
 
 
@@ -173,7 +177,7 @@ def leaf_weights(array: np.ndarray, what: str) -> tuple[np.ndarray, tuple[int, i
                                              or neuron >= columns * column)
         if leaves == 1:
             leaf = extent
-        if matrix.flags.aligned and apart and leaf >= extent and leaf % size == column % size == neuron % size == 0:
+        if _aligned(matrix) and apart and leaf >= extent and leaf % size == column % size == neuron % size == 0:
             break
     return matrix, (leaf // size, column // size, neuron // size)
 

@@ -275,6 +275,19 @@ class Narrow(unittest.TestCase):
             self.assertEqual(stored(self.x).tobytes(), expected(self.x).tobytes())
             self.assertNotEqual(self.layer(self.w_in, self.w_out, biases=wide(biases))(self.x).tobytes(), expected(self.x).tobytes())
 
+    def test_alignment(self):
+        def moved(array):
+            return np.frombuffer(b"?" + array.tobytes(), array.dtype, offset=1).reshape(array.shape)
+
+        for dtype in [np.dtype(np.float32), np.dtype(np.float16), *BFLOAT16S]:
+            w_in, w_out, x = (array if dtype == np.float32 else rounded(array, dtype) for array in (self.w_in, self.w_out, self.x))
+            expected = self.layer(w_in, w_out)(x).tobytes()
+            self.assertEqual(self.layer(moved(w_in), moved(w_out))(moved(x)).tobytes(), expected)
+            self.assertEqual(self.layer(moved(w_in), moved(w_out.T).T, biases=moved(self.biases))(x).tobytes(), expected)
+            w1s, w2s = w_in[:8, :].reshape(2, 33, 4), w_out[:8].reshape(2, 4, 21)
+            of_leaves = fff.LeafLayer(w_in[:1], None, w1s, None, w2s, None, depth=1)(x).tobytes()
+            self.assertEqual(fff.LeafLayer(moved(w_in[:1]), None, moved(w1s), None, moved(w2s), None, depth=1)(x).tobytes(), of_leaves)
+
     def test_stores(self):
         f32 = self.layer(self.w_in, self.w_out)
         self.assertEqual((f32.input_type, f32.output_type), ("f32", "f32"))

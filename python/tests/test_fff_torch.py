@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import unittest
+from unittest import mock
 
 import numpy as np
 import torch
@@ -176,6 +177,39 @@ class SameBits(unittest.TestCase):
             for x in (wide[:, 3:36], wide[::3, :33], wide[:, :33].t().contiguous().t(), wide[:1, :33].expand(9, 33),
                       wide[:, :33].flip(0), torch.randn(33, 4, 5).permute(1, 2, 0), wide[:, :33].neg()):
                 self.assertEqual(bits(module(x)), expected(x.contiguous().numpy().reshape(-1, 33)).tobytes())
+
+
+    def test_alignment(self):
+        """Memory that PyTorch has not allocated may lie anywhere."""
+        def held(tensor):
+            return tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+
+        def moved(tensor):
+            return torch.frombuffer(bytearray(b"?" + held(tensor)), dtype=tensor.dtype, offset=1).reshape(tensor.shape)
+
+        torch.manual_seed(1)
+        for dtype in (torch.float32, torch.bfloat16, torch.float16):
+            module, x = small().to(dtype), torch.randn(50, 33).to(dtype)
+            weights = [weight.detach().contiguous() for weight in module._weights()]
+            expected = held(torch.ops.fff.forward(x, *weights, *module._plan))
+            routes = [held(part) for part in torch.ops.fff.route(x, *weights, *module._plan)]
+            for watched in ("count", "all", "sample"):
+                fff.torch.watch(watched)
+                odd = [moved(weight) for weight in weights]
+                for given, given_weights in ((moved(x), weights), (x, odd), (moved(x), odd)):
+                    self.assertEqual(held(torch.ops.fff.forward(given, *given_weights, *module._plan)), expected)
+                    self.assertEqual([held(part) for part in torch.ops.fff.route(given, *given_weights, *module._plan)], routes)
+            odd[0].mul_(2)
+            self.assertNotEqual(held(torch.ops.fff.forward(x, *odd, *module._plan)), expected)
+            with torch.no_grad():
+                self.assertEqual(held(module(moved(x))), expected)
+        x, bias = torch.randn(7, 12), torch.randn(9)
+        for layer in (fff.torch.LeafFFF(12, 4, 9, 3, nn.SiLU(), thresholds=torch.randn(7)), fff.torch.MasterLeafFFF(12, 4, 9, 2),
+                      FFF(12, 9, 3, 2, thresholds=torch.randn(30))):
+            weights, plan = layer.eval()._given()
+            with torch.no_grad():
+                expected = held(torch.ops.fff.forest(x, weights, plan, bias))
+                self.assertEqual(held(torch.ops.fff.forest(moved(x), [moved(weight) for weight in weights], plan, moved(bias))), expected)
 
 
 def one_thread(module, x):

@@ -146,6 +146,28 @@ class Gradients(Compared):
             self.assertEqual(found[0].shape, x.shape)
             self.assert_close(found, gradients(module, module.dense, x))
 
+    def test_tokens_and_weights_of_any_alignment(self):
+        torch.manual_seed(1)
+
+        def moved(tensor):
+            return torch.frombuffer(bytearray(b"?" + bits(tensor)), dtype=tensor.dtype, offset=1).reshape(tensor.shape)
+
+        for module in (FFF(10, 7, 4, 2), FFF(10, 7, 4, 2, thresholds=torch.randn(62) * 0.1), node_major(10, 7)):
+            x, plan, limits = torch.randn(9, 10), module._plan, module._limits()
+            weights = [weight.detach() for weight in module._weights()]
+            if not module._node_major:
+                weights[2], plan = weights[2].t().contiguous(), (*plan[:4], True)
+            for layout in (False, True):
+                if layout:
+                    weights[2], plan = weights[2].t().contiguous(), (*plan[:4], False)
+                y, nodes, logits = torch.ops.fff.train(x, *weights, *plan, limits)
+                grad = torch.randn(y.shape)
+                expected = [y, nodes, logits, *torch.ops.fff.backward(grad, x, *weights, nodes, logits, *plan)]
+                odd = None if limits is None else moved(limits)
+                found = torch.ops.fff.train(moved(x), *map(moved, weights), *plan, odd)
+                found += torch.ops.fff.backward(moved(grad), moved(x), *map(moved, weights), nodes, logits, *plan)
+                self.assertEqual([bits(part) for part in found], [bits(part) for part in expected])
+
     def test_tokens_of_any_strides(self):
         torch.manual_seed(1)
         module = FFF(10, 7, 4, 2)

@@ -28,11 +28,17 @@ def _checked(tensor: torch.Tensor, name: str) -> torch.Tensor:
     return _python.on_cpu(tensor, name)
 
 
+def _aligned(tensor: torch.Tensor) -> torch.Tensor:
+    """The tensor, or a copy, as in native/checks.h."""
+    return tensor if tensor.data_ptr() % tensor.element_size() == 0 else tensor.clone()
+
+
 def _rows(matrix: torch.Tensor) -> tuple[torch.Tensor, int]:
     """A matrix whose rows are contiguous, and the stride between them."""
     width = matrix.shape[1]
     if not ((width == 1 or matrix.stride(1) == 1) and (matrix.shape[0] <= 1 or matrix.stride(0) >= width)):
         matrix = matrix.contiguous()
+    matrix = _aligned(matrix)
     return matrix, max(matrix.stride(0), width)
 
 
@@ -54,11 +60,11 @@ class _Borrowed:
         outputs = outputs if node_major else outputs.t()
         self.input, input_stride = _rows(_checked(input_weight, "input_weight"))
         self.output, output_stride = _rows(outputs)
-        self.bias = None if bias is None else _checked(bias, "bias").contiguous()
+        self.bias = None if bias is None else _aligned(_checked(bias, "bias").contiguous())
         for matrix, name in ((self.input, "input_weight"), (self.output, "output_weight"), (self.bias, "bias")):
             if matrix is not None and matrix.shape[0] != rows:
                 raise ValueError(f"{name} is for {matrix.shape[0]} neurons, where {trees} trees of depth {depth} have {rows}")
-        limits = None if thresholds is None else _checked(thresholds, "thresholds").contiguous()  # which the layer copies
+        limits = None if thresholds is None else _aligned(_checked(thresholds, "thresholds").contiguous())  # which the layer copies
         if limits is not None and limits.numel() != rows:
             raise ValueError(f"there are {limits.numel()} thresholds, and {rows} nodes")
         self.rows, self.input_width, self.output_width, self.length = rows, self.input.shape[1], self.output.shape[1], trees * (depth + 1)

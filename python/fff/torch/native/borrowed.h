@@ -24,8 +24,9 @@ struct NeuronRows {
 
     explicit NeuronRows(const at::Tensor &matrix) {
         int64_t width = matrix.size(1);
-        bool in_place = (width == 1 || matrix.stride(1) == 1) && (matrix.size(0) == 1 || matrix.stride(0) >= width);
-        held = in_place ? matrix : matrix.contiguous();
+        bool in_place = (width == 1 || matrix.stride(1) == 1) && (matrix.size(0) == 1 || matrix.stride(0) >= width) &&
+                        is_aligned(matrix);
+        held = in_place ? matrix : aligned(matrix.contiguous());
         stride = static_cast<size_t>(std::max(held.stride(0), width));
     }
     fff_weights view() const {
@@ -43,7 +44,7 @@ struct Borrowed {
     explicit Borrowed(const Arguments &a, const at::Tensor &thresholds = {})
         : input((check_borrowed(a), a.input_weight)), output(a.node_major ? a.output_weight : a.output_weight.t()) {
         if (a.has_bias()) {
-            bias = a.bias->contiguous();
+            bias = aligned(a.bias->contiguous());
         }
         fff_layer_desc desc = describe(a);
         layer = thresholds.defined() ? with_thresholds(desc, thresholds, a.input_weight.size(0)) : find(desc);
@@ -81,7 +82,7 @@ struct Borrowed {
         TORCH_CHECK_NOT_IMPLEMENTED(given.device().is_cpu() && given.layout() == at::kStrided,
                                     "thresholds are not dense, or not on the CPU");
         TORCH_CHECK_VALUE(given.numel() == nodes, "there are ", given.numel(), " thresholds, and ", nodes, " nodes");
-        at::Tensor held = given.contiguous();
+        at::Tensor held = aligned(given.contiguous());
         desc.thresholds = held.data_ptr<float>();
         return made(desc);
     }

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <cstdint>
 #include <string>
 
 #include "library.h"
@@ -52,6 +53,17 @@ void check_tensor(const at::Tensor &tensor, const char *name) {
     TORCH_CHECK_NOT_IMPLEMENTED(tensor.device().is_cpu() && tensor.layout() == at::kStrided, name, " is ",
                                 tensor.layout() == at::kStrided ? "" : "not dense and ", "on ", tensor.device(),
                                 ", where fff's kernels take dense tensors on the CPU alone");
+}
+
+/* Whether elements lie at multiples of their size, as libfff wants them. Memory that PyTorch has not allocated itself
+ * (torch.frombuffer, a file that is mapped) may lie anywhere. */
+bool is_aligned(const at::Tensor &tensor) {
+    return reinterpret_cast<uintptr_t>(tensor.data_ptr()) % static_cast<size_t>(tensor.element_size()) == 0;
+}
+
+/* The tensor, or a copy of the same strides where they have no gaps. */
+at::Tensor aligned(const at::Tensor &tensor) {
+    return is_aligned(tensor) ? tensor : tensor.clone();
 }
 
 /* As torch.nn.Linear, which mixes no types. A layer that is told what to store takes tokens of any. */

@@ -60,12 +60,17 @@ class Descriptions {
         if (!tensor.defined()) {
             return nullptr;
         }
-        held_.push_back(tensor.to(at::kFloat).contiguous());
+        held_.push_back(aligned(tensor.to(at::kFloat).contiguous()));
         return held_.back().data_ptr<float>();
     }
 
-    static fff_weights rows_of(const at::Tensor &weight) {
-        return !weight.defined() || weight.numel() == 0 ? fff_weights{} : view_of(weight, 0, 1);
+    /* A matrix; of none, or an empty one, nothing. */
+    fff_weights view(const at::Tensor &weight, int64_t rows, int64_t columns) {
+        if (!weight.defined() || weight.numel() == 0) {
+            return {};
+        }
+        held_.push_back(aligned(weight));
+        return view_of(held_.back(), rows, columns);
     }
 
     void describe(const PartGiven &part, const Forest &a) {
@@ -85,7 +90,7 @@ class Descriptions {
         desc.store_output = static_cast<fff_weight_choice>(a.store_output);
         desc.routes = a.exact_routes ? FFF_ROUTES_EXACT : FFF_ROUTES_STORED;
         desc.bad_weight = &bad_.back();
-        desc.input_weights = rows_of(part.weights[NODES]);
+        desc.input_weights = view(part.weights[NODES], 0, 1);
         desc.biases = floats(part.weights[NODE_BIASES]);
         desc.thresholds = floats(part.weights[THRESHOLDS]);
         desc.factor = factor(part);
@@ -93,13 +98,13 @@ class Descriptions {
             describe_leaves(part, desc);
         } else {
             desc.output_weights =
-                part[NODE_MAJOR] != 0 ? view_of(part.weights[OUTPUTS], 0, 1) : view_of(part.weights[OUTPUTS], 1, 0);
+                part[NODE_MAJOR] != 0 ? view(part.weights[OUTPUTS], 0, 1) : view(part.weights[OUTPUTS], 1, 0);
         }
     }
 
     void describe_leaves(const PartGiven &part, fff_layer_desc &desc) {
         auto width = static_cast<size_t>(part[LEAF_WIDTH]);
-        at::Tensor first = part.weights[LEAVES], second = part.weights[OUTPUTS];
+        at::Tensor first = aligned(part.weights[LEAVES]), second = aligned(part.weights[OUTPUTS]);
         if (first.stride(0) < (first.size(1) - 1) * first.stride(1) + (first.size(2) - 1) * first.stride(2) + 1) {
             first = first.contiguous(); /* leaves must lie apart */
         }

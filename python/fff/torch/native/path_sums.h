@@ -88,7 +88,8 @@ fff_layer_desc describe_shape(const Arguments &a) {
 
 /* Copies and packs checked weights: milliseconds. */
 std::shared_ptr<const Layer> pack(const Arguments &a) {
-    at::Tensor bias = a.has_bias() ? a.bias->to(at::kFloat).contiguous() : at::Tensor();
+    at::Tensor bias = a.has_bias() ? aligned(a.bias->to(at::kFloat).contiguous()) : at::Tensor();
+    at::Tensor input_weight = aligned(a.input_weight), output_weight = aligned(a.output_weight);
     fff_layer_desc desc = describe_shape(a);
     desc.weight_type = weight_type(a.input_weight);
     desc.output_weight_type = static_cast<fff_weight_choice>(1 + weight_type(a.output_weight));
@@ -97,8 +98,8 @@ std::shared_ptr<const Layer> pack(const Arguments &a) {
     desc.routes = a.exact_routes ? FFF_ROUTES_EXACT : FFF_ROUTES_STORED;
     fff_bad_weight bad{};
     desc.bad_weight = &bad;
-    desc.input_weights = view_of(a.input_weight, 0, 1);
-    desc.output_weights = a.node_major ? view_of(a.output_weight, 0, 1) : view_of(a.output_weight, 1, 0);
+    desc.input_weights = view_of(input_weight, 0, 1);
+    desc.output_weights = a.node_major ? view_of(output_weight, 0, 1) : view_of(output_weight, 1, 0);
     desc.biases = bias.defined() ? bias.data_ptr<float>() : nullptr;
     fff_status status = FFF_OK;
     std::shared_ptr<Layer> result = create(desc, &status);

@@ -30,8 +30,8 @@ size_t token_count(const at::Tensor &x) {
 Tokens tokens(const at::Tensor &x, int64_t width, const char *name = "x") {
     check_tensor(x, name);
     TORCH_CHECK_VALUE(x.dim() >= 1 && x.size(-1) == width, name, " has shape ", x.sizes(), ", not [..., ", width, "]");
-    bool rows = x.dim() == 2 && x.stride(1) == 1 && x.stride(0) >= width; /* any stride between them */
-    at::Tensor held = rows ? x : x.contiguous();
+    bool rows = x.dim() == 2 && x.stride(1) == 1 && x.stride(0) >= width && is_aligned(x); /* any stride between them */
+    at::Tensor held = rows ? x : aligned(x.contiguous());
     return {held, token_count(held), static_cast<size_t>(rows ? x.stride(0) : width)};
 }
 

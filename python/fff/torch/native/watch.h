@@ -83,15 +83,15 @@ class Content {
         size_t count = std::min(sample_.size(), std::max(LEAST, std::min(tokens, MOST) * A_TOKEN));
         uint32_t changed = 0;
         if (weight.element_size() == sizeof(uint16_t)) {
-            const auto *elements = static_cast<const uint16_t *>(weight.data_ptr());
+            const void *elements = weight.data_ptr();
             for (size_t i = 0; i < count; i++) {
-                changed |= static_cast<uint32_t>(elements[offsets_[i]]) << 16 ^ sample_[i];
+                changed |= static_cast<uint32_t>(load<uint16_t>(elements, offsets_[i])) << 16 ^ sample_[i];
             }
             return changed == 0;
         }
-        const auto *elements = static_cast<const uint32_t *>(weight.data_ptr());
+        const void *elements = weight.data_ptr();
         for (size_t i = 0; i < count; i++) {
-            changed |= elements[offsets_[i]] ^ sample_[i];
+            changed |= load<uint32_t>(elements, offsets_[i]) ^ sample_[i];
         }
         return changed == 0;
     }
@@ -104,6 +104,13 @@ class Content {
     std::vector<uint32_t> sample_;
     uint64_t hash_ = 0;
     bool hashed_ = false;
+
+    /* An element, which need not be aligned. */
+    template <typename Element> static Element load(const void *elements, size_t index) {
+        Element found;
+        std::memcpy(&found, static_cast<const char *>(elements) + index * sizeof found, sizeof found);
+        return found;
+    }
 
     static size_t offset(const at::Tensor &weight, uint64_t element) {
         uint64_t found = 0;
@@ -118,30 +125,28 @@ class Content {
     /* Of 16-bit elements the upper half, so that the sign comes first. */
     static uint32_t bits(const at::Tensor &weight, size_t offset) {
         if (weight.element_size() == sizeof(uint16_t)) {
-            return static_cast<uint32_t>(static_cast<const uint16_t *>(weight.data_ptr())[offset]) << 16;
+            return static_cast<uint32_t>(load<uint16_t>(weight.data_ptr(), offset)) << 16;
         }
-        return static_cast<const uint32_t *>(weight.data_ptr())[offset];
+        return load<uint32_t>(weight.data_ptr(), offset);
     }
 
     /* Of all elements; one that changes alone always changes it. */
     static uint64_t hash(const at::Tensor &weight) {
         at::Tensor held = weight.contiguous();
-        const auto *elements = static_cast<const uint32_t *>(held.data_ptr());
+        const void *elements = held.data_ptr();
         size_t bytes = static_cast<size_t>(held.numel()) * static_cast<size_t>(held.element_size());
         size_t count = bytes / sizeof(uint32_t), i = 0;
         std::array<uint64_t, 8> lanes{};
         for (; i + 16 <= count; i += 16) {
             for (size_t lane = 0; lane < 8; lane++) {
-                uint64_t pair;
-                std::memcpy(&pair, elements + i + 2 * lane, sizeof pair);
-                lanes[lane] = mix(lanes[lane], pair);
+                lanes[lane] = mix(lanes[lane], load<uint64_t>(elements, i / 2 + lane));
             }
         }
         for (; i < count; i++) {
-            lanes[0] = mix(lanes[0], elements[i]);
+            lanes[0] = mix(lanes[0], load<uint32_t>(elements, i));
         }
         if (bytes % sizeof(uint32_t) != 0) { /* the last one of an odd number of 16-bit elements */
-            lanes[0] = mix(lanes[0], reinterpret_cast<const uint16_t *>(elements)[2 * count]);
+            lanes[0] = mix(lanes[0], load<uint16_t>(elements, 2 * count));
         }
         uint64_t all = 0;
         for (uint64_t lane : lanes) {
