@@ -330,6 +330,11 @@ class Forests(Compared):
         expected, margin = tree_sums(x, w_in, w_out, biases, 2, 1, thresholds=thresholds, factor=0.25)
         self.assert_near(layer(x), expected + bias, margin)
         self.assertEqual(fff.Layer.forest([fff.Trees(w_in, w_out, **options)], output_bias=bias)(x).tobytes(), layer(x).tobytes())
+        for narrow in (bias.astype(np.float16), (bias.view(np.uint32) >> 16).astype(np.uint16).view([("bfloat16", np.uint16)])):
+            same = np.asarray(narrow, np.float32) if narrow.dtype == np.float16 else (
+                narrow.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
+            self.assertEqual(fff.Layer(w_in, w_out, **options, output_bias=narrow)(x).tobytes(),
+                             fff.Layer(w_in, w_out, **options, output_bias=same)(x).tobytes())
         self.assertNotEqual(fff.Layer(w_in, w_out, depth=2, biases=biases)(x).tobytes(), layer(x).tobytes())
 
     def test_refused(self):

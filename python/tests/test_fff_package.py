@@ -18,7 +18,7 @@ from unittest import mock
 import numpy as np
 
 import fff
-from fff import _c
+from fff import _c, _command
 
 W = np.ones((7, 5), np.float32)
 
@@ -96,6 +96,19 @@ class Copies(unittest.TestCase):
         with self.assertRaisesRegex(TypeError, "immutable"):
             one.__init__(W, W, depth=2)
 
+    def test_repr(self):
+        """Parts, widths, the instruction set: what tells layers apart."""
+        self.assertEqual(repr(layer(isa="generic")), "fff.Layer(1x2, 5 -> 5, generic)")
+        leaves = fff.Leaves(W[:3], None, np.ones((4, 5, 2), np.float32), None, np.ones((4, 2, 5), np.float32), None, depth=2)
+        forest = fff.Layer.forest([fff.Trees(W[:6], W[:6], depth=1, trees=2), leaves], isa="generic")
+        self.assertEqual(repr(forest), "fff.Layer(2x1 + 1x2 leaves of 2, 5 -> 5, generic)")
+        self.assertEqual((forest.trees, forest.parts), (3, ((1, 2, 0), (2, 1, 2))))
+        self.assertRaisesRegex(AttributeError, "see parts", getattr, forest, "depth")
+        self.assertEqual(repr(Rebuilt(3)), f"fff.Rebuilt(3x2, 5 -> 5, {fff.cpu().chosen})")
+        with fff.Threads(2) as threads:
+            self.assertEqual(repr(threads), "fff.Threads(2)")
+        self.assertEqual(repr(threads), "fff.Threads(2, closed)")
+
     def test_unfinished(self):
         """A layer that could not be made, or was never told how, does no harm."""
         with contextlib.suppress(ValueError):
@@ -139,6 +152,10 @@ class Errors(unittest.TestCase):
         self.assertEqual(fff.Error(8, "x").status, fff.Status.OVERLAP)
         self.assertEqual(fff.Error(99, "x").status, 99)
 
+    def test_out_of_memory(self):
+        with mock.patch.object(_c.library, "fff_layer_create", lambda *_: fff.Status.OUT_OF_MEMORY):
+            self.assertRaises(MemoryError, layer)
+
     def test_across_processes(self):
         error = fff.Error(fff.Status.SLEEF, "Layer", " more")
         for other in (pickle.loads(pickle.dumps(error)), copy.copy(error)):
@@ -171,6 +188,17 @@ class Errors(unittest.TestCase):
                                    capture_output=True, text=True, timeout=60, check=False)
             self.assertIn("ImportError", ended.stderr)
             self.assertIn(text, ended.stderr)
+
+
+class Command(unittest.TestCase):
+    def test_arguments(self):
+        with mock.patch.object(sys, "argv", ["fff", "bench", "--json"]), mock.patch.object(os, "execv") as run:
+            with mock.patch.object(pathlib.Path, "is_file", lambda path: path.name == "_fff"):
+                _command.main()
+            program = pathlib.Path(fff.__file__).parent / "_fff"
+            run.assert_called_once_with(program, ["fff", "bench", "--json"])
+            with mock.patch.object(pathlib.Path, "is_file", lambda path: False):
+                self.assertRaisesRegex(SystemExit, "jansson", _command.main)
 
 
 class Optional(unittest.TestCase):
