@@ -890,6 +890,19 @@ def loaded_order(module, loaded):
     return [named[name] for name, _ in loaded.named_parameters()]
 
 
+class Reprs(unittest.TestCase):
+    def test_what_tells_modules_apart(self):
+        quantized = fff.torch.quantize(FFF(8, 5, 3, 2, routing=">="), "bf16+i8", exact_routes=True)
+        for module, text in ((FFF(8, 5, 3, 2), "2x3, 8 -> 5, routing >"), (BenchmarkFFF(8, 3, 5), "1x3, 8 -> 5, routing >="),
+                             (quantized, "2x3, 8 -> 5, routing >=, stores bf16+i8 with exact routes"),
+                             (fff.torch.quantize(BenchmarkFFF(8, 3, 5), "f16"), "1x3, 8 -> 5, routing >=, stores f16+f16"),
+                             (fff.torch.LeafFFF(8, 2, 5, 3), "depth 3, 8 -> 2 -> 5, routing >="),
+                             (fff.torch.LeafFFF(8, 2, 5, 3, eval_b2s=False), "depth 3, 8 -> 2 -> 5, routing >=, evaluated without b2s"),
+                             (fff.torch.Forest([FFF(8, 5, 3, 2)]), "8 -> 5")):
+            self.assertEqual(module.extra_repr(), text)
+            self.assertIn(text, repr(module))
+
+
 class Traced(unittest.TestCase):
     def test_jit_trace(self):
         """The same bits with gradients on and off, with and without the check, alone and in a model, at another batch size."""

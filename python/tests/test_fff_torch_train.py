@@ -83,6 +83,13 @@ class Compared(unittest.TestCase):
 
 
 class Gradients(Compared):
+    def test_slopes(self):
+        """At 0, too, where autograd's choice counts."""
+        for number in range(len(ACTIVATIONS)):
+            logits = torch.tensor([-2.0, -0.5, -0.0, 0.0, 1e-40, 0.5, 2.0], dtype=torch.float64, requires_grad=True)
+            (expected,) = torch.autograd.grad(fff.torch._dense.activate(logits, number).sum(), logits)
+            torch.testing.assert_close(fff.torch._dense.slope(logits.detach(), number), expected, rtol=1e-12, atol=0)
+
     def test_definition_is_right(self):
         """gradcheck() wants float64, which dense() alone takes: what all else here is compared with."""
         for activation in ACTIVATIONS:
@@ -683,6 +690,17 @@ class RowAdams(Compared):
         self.assertEqual(apart.rows.tolist(), together.rows.tolist())
         self.assert_close(apart[1:], together[1:])
 
+    def test_dropped_after_an_exchange(self):
+        module, x = FFF(12, 10, 4, 2), torch.randn(5, 12)
+        optimizer = RowAdam(module)
+        for drop in (optimizer.zero_grad, optimizer.step):
+            module(x).sum().backward()
+            module._sink.exchanged = True  # as gradients() leaves it where there are several processes
+            with self.assertRaisesRegex(RuntimeError, "have exchanged"):
+                module(x).sum().backward()
+            drop()
+            self.assertEqual(optimizer.gradients(), [None])
+
     def test_clipping(self):
         torch.manual_seed(1)
         model = nn.Sequential(FFF(12, 10, 4, 2), nn.Linear(10, 3))
@@ -989,7 +1007,18 @@ class Tools(Compared):
                 self.assertLess(abs(module.route(x)[1].std().item() - 1), 0.05)
                 # of odd moments: along a path, the logits say where it goes
                 self.assertLess(abs(module(x).std().item() - 1), 0.25)
+                moment = module.activation(torch.randn(10 ** 6)).square().mean().item()
+                for other in (module, fff.torch.init_unit_(FFF(256, 200, 0, 99, activation))):  # of another depth
+                    expected = (other.parallel_size * (other.depth + 1) * moment) ** -0.5
+                    self.assertLess(abs(other.linear_out.weight.std().item() / expected - 1), 0.02)
+                fff.torch.release()
+                module.eval()(x)
+                self.assertEqual(fff.torch.packed()[0], 1)
+                fff.torch.init_unit_(module)
+                self.assertEqual(fff.torch.packed()[0], 0)
+                module(x)
         fff.torch.init_normal_(module)
+        self.assertEqual(fff.torch.packed()[0], 0)
         self.assertLess(abs(module.linear_in.weight.std().item() - 0.02), 1e-3)
         self.assertEqual(module.linear_in.bias.abs().max().item(), 0)
         with self.assertRaises(ValueError):
