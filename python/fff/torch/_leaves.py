@@ -24,7 +24,8 @@ class LeafFFF(_Parts):
 
     input_width, leaf_width, output_width   of tokens, of each leaf's hidden layer, of results
     depth           a tree has 2 ** depth leaves
-    activation      a module, class or function that the kernels have: ReLU, GELU (either), SiLU, SquaredReLU, Identity
+    activation      a module, class or function that the kernels have: ReLU, GELU (either), SiLU, SquaredReLU, Identity.
+                    An attribute, too; changes within a module (GELU's approximate) are not seen
     dropout         after the activation, in training
     train_hardened  training computes with decisions of 0 or 1, too
     region_leak     the chance that a node's decision is turned round, in training

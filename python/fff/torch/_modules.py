@@ -137,7 +137,8 @@ class FFF(_Layer):
     input_width, output_width   of the last dimension of input and output
     depth           0 to 30; a tree has 2 ** (depth + 1) - 1 nodes
     parallel_size   the number of trees
-    activation      a class or function that makes one: nn.GELU (either), nn.ReLU, SquaredReLU, nn.SiLU, nn.Identity
+    activation      a class or function that makes one: nn.GELU (either), nn.ReLU, SquaredReLU, nn.SiLU, nn.Identity. An
+                    attribute, too: a module may be set in its place. Changes within one (GELU's approximate) are not seen
     routing         ">": right if logit > 0, as theirs; ">=": right if logit >= 0. An attribute, too
     thresholds      a tensor of one number a node, which its logit is compared with instead of 0: a buffer in the
                     state_dict, or a parameter if it is one (of which there is no gradient). An attribute, too, which may
