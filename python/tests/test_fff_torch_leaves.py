@@ -15,6 +15,7 @@ import pickle
 import random
 import unittest
 import warnings
+from unittest import mock
 
 import numpy as np
 import torch
@@ -618,6 +619,25 @@ class Modules(unittest.TestCase):
         self.assertRaises(ValueError, MasterLeafFFF, 3, 4, 5, 2, master_width=0)
         self.assertEqual(LeafFFF(3, 4, 5, 2, dtype=torch.double).w1s.dtype, torch.double)
         self.assertEqual(LeafFFF(3, 4, 5, 2, device="meta").eval()(torch.empty(6, 3, device="meta")).shape, (6, 5))
+
+    def test_depth_is_told_after_to_empty(self):
+        for kind in (LeafFFF, MasterLeafFFF):
+            made = kind(12, 4, 9, 5, device="meta")
+            self.assertTrue(made.depth.is_meta)
+            with mock.patch.object(torch, "empty_like", lambda like, **options: torch.full_like(like, 77, **options)):
+                made = nn.Sequential(made).to_empty(device="cpu")[0]
+            self.assertEqual(made.depth.item(), 5)
+            other = kind(12, 4, 9, 5)
+            other.load_state_dict(made.state_dict())
+            self.assertEqual(other.to(torch.float64).depth.dtype, torch.long)
+
+    def test_gradients_of_depth_0(self):
+        """Every parameter that wants a gradient gets one, as DistributedDataParallel asks for."""
+        for kind in (LeafFFF, MasterLeafFFF):
+            for module in (kind(12, 4, 9, 0), kind(12, 4, 9, 2)):
+                module(torch.randn(40, 12)).sum().backward()
+                self.assertEqual([name for name, weight in module.named_parameters() if weight.requires_grad and weight.grad is None], [])
+                self.assertEqual(module.node_weights.requires_grad, module.n_nodes > 0)
 
     def test_forest(self):
         x = torch.randn(4, 12)

@@ -61,6 +61,9 @@ class LeafFFF(_Parts):
 
         self.depth = nn.Parameter(torch.tensor(depth, dtype=torch.long, device=device), requires_grad=False)
         self.node_weights, self.node_biases = drawn(into, nodes, input_width), drawn(into, nodes, 1)
+        if nodes == 0:  # no gradient ever reaches them, which DistributedDataParallel would wait for
+            self.node_weights.requires_grad_(False)
+            self.node_biases.requires_grad_(False)
         self.w1s, self.b1s = drawn(into, leaves, input_width, leaf_width), drawn(into, leaves, leaf_width)
         self.w2s, self.b2s = drawn(out, leaves, leaf_width, output_width), drawn(out, leaves, output_width)
         activation = nn.ReLU() if activation is None else activation
@@ -217,6 +220,13 @@ class LeafFFF(_Parts):
         if known and int(depth) != self._levels:
             errors.append(f"{prefix}depth is {int(depth)}, where this layer's is {self._levels}")
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+    def _apply(self, *args, **kwargs):
+        super()._apply(*args, **kwargs)
+        depth = self._parameters.get("depth")
+        if depth is not None and not depth.is_inference():
+            depth.data.fill_(self._levels)  # to_empty() makes memory of any content
+        return self
 
     def extra_repr(self) -> str:
         return (f"depth {self._levels}, {self.input_width} -> {self.leaf_width} -> {self.output_width}, "
