@@ -360,7 +360,7 @@ class Choices(Compared):
         module.thresholds = nn.Parameter(module.thresholds)
         gradients(module, module, x)
         self.assertIsNone(module.thresholds.grad)  # nothing flows through where a token goes
-        for wrong in (torch.full((62,), float("nan")), torch.randn(61)):
+        for wrong in (torch.full((62,), float("nan")), torch.randn(61), torch.randn(62, 1), torch.randn(2, 31)):
             with self.assertRaises((ValueError, RuntimeError)):
                 torch.ops.fff.train(x, *module._weights(), *module._plan, wrong)
         module.thresholds = nn.Parameter(module.thresholds.detach().double())

@@ -65,8 +65,8 @@ class _Borrowed:
             if matrix is not None and matrix.shape[0] != rows:
                 raise ValueError(f"{name} is for {matrix.shape[0]} neurons, where {trees} trees of depth {depth} have {rows}")
         limits = None if thresholds is None else _aligned(_checked(thresholds, "thresholds").contiguous())  # which the layer copies
-        if limits is not None and limits.numel() != rows:
-            raise ValueError(f"there are {limits.numel()} thresholds, and {rows} nodes")
+        if limits is not None and tuple(limits.shape) != (rows,):
+            raise ValueError(f"thresholds have shape {list(limits.shape)}, not [{rows}]")
         self.rows, self.input_width, self.output_width, self.length = rows, self.input.shape[1], self.output.shape[1], trees * (depth + 1)
         desc = _c.LayerDesc(
             struct_size=ctypes.sizeof(_c.LayerDesc), borrow=1, input_width=self.input_width, output_width=self.output_width,

@@ -81,7 +81,8 @@ struct Borrowed {
                          ", where training by fff's kernels takes torch.float32");
         TORCH_CHECK_NOT_IMPLEMENTED(given.device().is_cpu() && given.layout() == at::kStrided,
                                     "thresholds are not dense, or not on the CPU");
-        TORCH_CHECK_VALUE(given.numel() == nodes, "there are ", given.numel(), " thresholds, and ", nodes, " nodes");
+        TORCH_CHECK_VALUE(given.dim() == 1 && given.size(0) == nodes, "thresholds have shape ", given.sizes(),
+                          ", not [", nodes, "]");
         at::Tensor held = aligned(given.contiguous());
         desc.thresholds = held.data_ptr<float>();
         return made(desc);
