@@ -667,8 +667,8 @@ static void test_verify_compares_bits(void **unused) {
     enum { ENTRIES = LAYERS * TOKENS * PATH };
     static float generic[2][VALUES], generic_logits[ENTRIES], values[2][VALUES], logits[ENTRIES];
     static uint32_t generic_nodes[ENTRIES], nodes[ENTRIES];
-    const struct record right = {generic[0], NULL, generic[1], generic_nodes, generic_logits};
-    const struct record other = {values[0], NULL, values[1], nodes, logits};
+    const struct record right = {generic[0], NULL, generic[1], generic_nodes, generic_logits, NULL};
+    const struct record other = {values[0], NULL, values[1], nodes, logits, NULL};
     struct model_verdict verdict = {.isa_count = 2};
     struct part part = {.verdict = &verdict, .tokens = TOKENS, .width = WIDTH, .path = PATH, .layers = LAYERS};
     void *const changed[] = {&values[0][TOKENS * WIDTH - 1], &values[1][VALUES - 1], &nodes[ENTRIES - 1],

@@ -349,12 +349,16 @@ class Report(unittest.TestCase):
         self.assertIn("| node_dot/f32/x86_avx2/h768/t1/L1 | 50.0 | 40.0 to 60.0 | 3.0 | 7.0 |", self.result("report.md"))
         self.assertEqual(self.result(), [])
 
+    def python_that_draws(self):
+        """One that has matplotlib: this one, or the system's."""
+        for python in (sys.executable, "/usr/bin/python3"):
+            if shutil.which(python) and subprocess.run([python, "-c", "import matplotlib"], capture_output=True,
+                                                       check=False).returncode == 0:
+                return python
+        return self.skipTest("matplotlib is not installed")
+
     def test_pictures(self):
-        pythons = [python for python in (sys.executable, "/usr/bin/python3") if shutil.which(python) and subprocess.run(
-            [python, "-c", "import matplotlib"], capture_output=True, check=False).returncode == 0]
-        if not pythons:
-            self.skipTest("matplotlib is not installed")
-        times = {}
+        python, times = self.python_that_draws(), {}
         for isa, time in (("x86_avx2", 1e-6), ("generic", 9e-6)):
             for batch in (1, 8, 64):
                 times[f"layer/path_1x11/{isa}/h768/b{batch}/warm/uniform"] = [time]
@@ -371,21 +375,17 @@ class Report(unittest.TestCase):
         for batch in (1, 8, 64):
             stored = f"layer_stored/path_1x11/i8/x86_avx2/h768/b{batch}/warm/uniform"
             times[stored], counters[stored] = [5e-7], {"rms": 0.125, "other_routes": 0.03}
-        answer = self.report("--filter", "^layer", "--processes", "1", times=times, counters=counters, python=pythons[0])
+        answer = self.report("--filter", "^layer", "--processes", "1", times=times, counters=counters, python=python)
         self.assertEqual(answer.returncode, 0, answer.stderr)
         for file in ("speedup.svg", "depth.svg", "trees.svg", "isas.svg", "stored.svg"):
             self.assertIn("</svg>", self.result(file))
             self.assertIn(f"({file})", self.result("report.md"))
 
-
     def test_pictures_of_an_uneven_selection(self):
-        try:
-            import matplotlib  # noqa: F401  pylint: disable=import-outside-toplevel,unused-import
-        except ImportError:
-            self.skipTest("matplotlib is not installed")
+        python = self.python_that_draws()
         names = [f"layer/path_{model}/x86_avx2/h768/b{batch}/warm/uniform" for model in ("1x11", "8x8", "32x6") for batch in (1, 8)]
         names += ["layer/path_1x11/generic/h768/b1/warm/uniform", "layer/path_8x8/generic/h768/b64/warm/uniform"]
-        answer = self.report("--filter", "^layer", "--processes", "1", times={name: [1e-6] for name in names})
+        answer = self.report("--filter", "^layer", "--processes", "1", times={name: [1e-6] for name in names}, python=python)
         self.assertEqual(answer.returncode, 0, answer.stdout + answer.stderr)
         self.assertIn("(isas.svg)", self.result("report.md"))
 

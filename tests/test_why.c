@@ -89,9 +89,12 @@ static void test_model_why(void **unused) {
         verdict.runs[i].differing_values = 1;
         expect_last(model_why(&verdict), kernels);
         verdict.runs[i].differing_values = 0;
-        verdict.runs[i].steady = (struct difference){3e-5, 1};
-        expect_last(model_why(&verdict), kernels);
-        verdict.runs[i].steady = (struct difference){0, 0};
+        struct difference *steady[] = {&verdict.runs[i].steady_hidden, &verdict.runs[i].steady_logits};
+        for (size_t s = 0; s < 2; s++) {
+            *steady[s] = (struct difference){3e-5, 1};
+            expect_last(model_why(&verdict), kernels);
+            *steady[s] = (struct difference){0, 0};
+        }
         for (size_t layer = 0; layer < 2; layer++) {
             layers[layer].isas[i].differing_values = 1;
             expect_last(model_why(&verdict), kernels);
