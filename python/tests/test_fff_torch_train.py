@@ -625,7 +625,7 @@ class RowAdams(Compared):
         self.assertIsInstance(theirs.state_dict()["state"][0]["step"], torch.Tensor)
         other = copy.deepcopy(module)
         ours = RowAdam(other)
-        ours.load_state_dict(theirs.state_dict())
+        ours.load_state_dict(copy.deepcopy(theirs.state_dict()))  # `step` is a tensor, which both would count in
         for _ in range(3):
             x = torch.randn(400, 12)
             for each, optimizer in ((module, theirs), (other, ours)):
