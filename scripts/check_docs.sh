@@ -1,8 +1,8 @@
 #!/bin/bash
 # Checks the documentation: links and anchors lead somewhere (scripts/check_links.py), the tables of benchmarks are those of a
-# report (bench/page.py), what docs/start.md and docs/demo.md show of programs is what they are, the former names the README's
-# packages, the commands in blocks that begin with ```sh run, of README.md and docs/start.md, run, and what examples/save_layer.py
-# writes (by safetensors, from PyPI) is a layer.
+# report (bench/page.py), what a page shows of a program is what it is, docs/start.md names the README's packages, the commands in
+# blocks that begin with ```sh run, of README.md and docs/start.md, run, and what examples/save_layer.py writes (by safetensors, from
+# PyPI) is a layer.
 #
 #   scripts/check_docs.sh BUILD           with the library and the command of a build; takes seconds
 #   scripts/check_docs.sh --from-nothing  as a stranger: in a copy of what git has, with the build that docs/start.md tells; minutes
