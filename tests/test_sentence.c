@@ -235,11 +235,11 @@ static void test_harmless_settings(void **unused) {
         "{\"max_seq_length\":256,\"do_lower_case\":false}",
         "{\"max_seq_length\":256,\"model_args\":{},\"tokenizer_args\":{},\"config_args\":null}",
         "{\"max_seq_length\":256,\"model_kwargs\":{\"trust_remote_code\":true},\"processing_kwargs\":{}}",
-        "{\"max_seq_length\":256,\"transformer_task\":\"feature-extraction\",\"module_output_name\":"
-        "\"token_embeddings\",\"modality_config\":{\"text\":{\"method\":\"forward\",\"method_output_name\":"
-        "\"last_hidden_state\"}}}",
-        "{\"max_seq_length\":256,\"query_length\":32,\"document_length\":64,\"query_expansion\":null,"
-        "\"unpad_inputs\":false,\"cache_dir\":\"x\",\"tokenizer_name_or_path\":null}",
+        ("{\"max_seq_length\":256,\"transformer_task\":\"feature-extraction\",\"module_output_name\":"
+         "\"token_embeddings\",\"modality_config\":{\"text\":{\"method\":\"forward\",\"method_output_name\":"
+         "\"last_hidden_state\"}}}"),
+        ("{\"max_seq_length\":256,\"query_length\":32,\"document_length\":64,\"query_expansion\":null,"
+         "\"unpad_inputs\":false,\"cache_dir\":\"x\",\"tokenizer_name_or_path\":null}"),
     };
     for (size_t i = 0; i < sizeof settings / sizeof *settings; i++) {
         const char *contents[FILES] = {NULL};
