@@ -1,5 +1,6 @@
 /* What `fff bench` makes of times: which rounds count, what is compared with what, and how it is told. Sides and clock
  * are made up; the linker calls the functions named __wrap_ here in place of those that read the machine's. */
+#include "tests/printed.h"
 #include "tests/support.h"
 #include "tools/bench/report.h"
 #include "tools/bench/work.h"
@@ -9,7 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 /* Of the options' part: there are no options here. */
 int usage_error(const struct command *command, const char *format, ...) {
@@ -198,31 +198,6 @@ static const struct bench_batch told_batch = {
     .best_dense = 0,
 };
 static const struct verdict right = {.isa = FFF_ISA_GENERIC, .dense = {.tokens = 1, .bound_used = 0.25}};
-
-static FILE *captured;
-static int standard_output;
-
-static void capture(void) {
-    fflush(stdout);
-    captured = tmpfile();
-    assert_non_null(captured);
-    standard_output = dup(STDOUT_FILENO);
-    assert_true(dup2(fileno(captured), STDOUT_FILENO) >= 0);
-}
-
-/* Fails unless what was printed since has these words. */
-static void expect_printed(const char *expected) {
-    char text[4096] = "";
-    fflush(stdout);
-    assert_true(dup2(standard_output, STDOUT_FILENO) >= 0);
-    close(standard_output);
-    rewind(captured);
-    (void)!fread(text, 1, sizeof text - 1, captured);
-    fclose(captured);
-    if (strstr(text, expected) == NULL) {
-        fail_msg("'%s' should contain '%s'", text, expected);
-    }
-}
 
 static void test_text(void **unused) {
     (void)unused;

@@ -1,5 +1,6 @@
 /* What `fff bert --bench` makes of times: what is timed and compared in a round, and how it is told. Models and clock
  * are made up; the linker calls the functions named __wrap_ here in place of those that read the machine's. */
+#include "tests/printed.h"
 #include "tests/support.h"
 #include "tools/bert/bench_ways.h"
 #include "tools/models/store.h"
@@ -8,7 +9,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <unistd.h>
 
 enum { ROUNDS = 3, SEQUENCES = 4, LENGTH = 2, WIDTH = 3, VALUES = SEQUENCES * LENGTH * WIDTH };
 
@@ -139,31 +139,6 @@ static void test_round(void **unused) {
 }
 
 /* ---- Telling --------------------------------------------------------------------------------------- */
-
-static FILE *captured;
-static int standard_output;
-
-static void capture(void) {
-    fflush(stdout);
-    captured = tmpfile();
-    assert_non_null(captured);
-    standard_output = dup(STDOUT_FILENO);
-    assert_true(dup2(fileno(captured), STDOUT_FILENO) >= 0);
-}
-
-/* Fails unless what was printed since has these words. */
-static void expect_printed(const char *expected) {
-    char text[4096] = "";
-    fflush(stdout);
-    assert_true(dup2(standard_output, STDOUT_FILENO) >= 0);
-    close(standard_output);
-    rewind(captured);
-    (void)!fread(text, 1, sizeof text - 1, captured);
-    fclose(captured);
-    if (strstr(text, expected) == NULL) {
-        fail_msg("'%s' should contain '%s'", text, expected);
-    }
-}
 
 /* The kernels take 1 second, the masked model 4, of which 2 are not feedforward's; logits 1 second each. A round that
  * was disturbed counts for nothing. */
