@@ -308,13 +308,15 @@ static fff_status pack_integers(void *context, const struct tile *tile) {
     float run[TILE];
     for (size_t row = tile->row; row < tile->row + tile->rows; row++) {
         read_run(&transfer->given, row, tile->column, tile->columns, run);
+        bool scaled = !is_of_outputs(&transfer->given);
         for (size_t i = 0; i < tile->columns; i++) {
-            if (run[i] != 0.0f || !is_of_outputs(&transfer->given)) {
-                transfer->scales[row] = transfer->given.scales[row];
-            }
+            scaled = scaled || run[i] != 0.0f;
             if (transfer->sums != NULL) {
                 transfer->sums[row] += (int64_t)run[i];
             }
+        }
+        if (scaled) {
+            transfer->scales[row] = transfer->given.scales[row];
         }
         (void)write_run(transfer, row, tile->column, tile->columns, run);
     }
